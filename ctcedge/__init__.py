@@ -1,0 +1,45 @@
+"""ctcedge: tells circulating tumour cells from leukocytes in bright-field crops.
+
+Research software, not a diagnostic.
+
+    import ctcedge
+
+    classifier = ctcedge.Classifier.load()
+    for verdict in classifier.classify(images, um_per_px=0.5):
+        print(verdict.call, verdict.probability)
+
+    for outcome in ctcedge.classify_folder("/deparray/out", out="/data/calls"):
+        print(outcome.crop.cell, outcome.record["call"])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctcedge.classifier import Classifier as Classifier
+    from ctcedge.crops import Crop as Crop
+    from ctcedge.decide import Verdict as Verdict
+    from ctcedge.errors import CtcEdgeError as CtcEdgeError
+    from ctcedge.pipeline import Outcome as Outcome
+    from ctcedge.runs import classify_folder as classify_folder
+
+__version__ = "0.1.0"
+
+# Imported on first use, so that `ctcedge --help` does not load ONNX Runtime.
+_HOMES = {
+    "Classifier": "ctcedge.classifier",
+    "Crop": "ctcedge.crops",
+    "CtcEdgeError": "ctcedge.errors",
+    "Outcome": "ctcedge.pipeline",
+    "Verdict": "ctcedge.decide",
+    "classify_folder": "ctcedge.runs",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'ctcedge' has no attribute '{name}'")

@@ -1,0 +1,5 @@
+"""`python -m ctcedge`."""
+
+from ctcedge.cli import main
+
+main()

@@ -1,0 +1,86 @@
+"""A model with a session: arrays in, verdicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ctcedge.decide import Verdict, decide, probability
+from ctcedge.decode import GreyImage
+from ctcedge.engine import Engine, open_engine
+from ctcedge.model import Model, load_model
+from ctcedge.preprocess import network_input
+from ctcedge.settings import ProviderChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Calls cells from bright-field crops.
+
+    Attributes:
+        model: the model folder.
+        engine: its session.
+    """
+
+    model: Model
+    engine: Engine
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, provider: ProviderChoice = "auto") -> Classifier:
+        """Load a model and open its session.
+
+        Args:
+            model: a folder, the name of a shipped model, or None for the default model.
+            provider: where to run; `auto` takes CUDA where it really runs, else the CPU.
+
+        Raises:
+            ModelError: the model cannot be used.
+            ProviderError: the chosen provider does not run here.
+        """
+        loaded = load_model(model)
+        return cls(loaded, open_engine(loaded, provider))
+
+    @property
+    def onnxruntime_version(self) -> str:
+        """Version of the installed ONNX Runtime."""
+        return str(ort.__version__)
+
+    def classify(
+        self, images: Sequence[GreyImage], um_per_px: float | None = None
+    ) -> list[Verdict]:
+        """Classify bright-field crops.
+
+        Args:
+            images: each (height, width), uint8 or uint16, at least 8 pixels a side.
+            um_per_px: edge length of their pixels, um; None assumes the model's own.
+
+        Raises:
+            ValueError: an image is not such an array.
+        """
+        spec = self.model.spec.input
+        for image in images:
+            if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or min(image.shape) < 8:
+                raise ValueError(
+                    "an image must be (height, width) of uint8 or uint16, 8 px or more"
+                )
+        if not images:
+            return []
+        zoom = um_per_px or spec.um_per_px
+        return self.judge(np.stack([network_input(image, zoom, spec) for image in images]))
+
+    def judge(self, inputs: NDArray[np.uint8]) -> list[Verdict]:
+        """Run the network and decide.
+
+        Args:
+            inputs: (n, size, size) uint8, made by `preprocess.network_input`.
+        """
+        spec = self.model.spec
+        return [
+            decide(probability(float(logit), spec.calibration), spec.decision)
+            for logit in self.engine.logits(inputs)
+        ]

@@ -1,0 +1,224 @@
+"""What a person sees: tables, progress and messages, all on standard error but for results."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ctcedge.crops import BRIGHT_FIELD, Skipped
+from ctcedge.doctor import Check
+from ctcedge.inspection import Inspection
+from ctcedge.model import Model
+from ctcedge.runs import Run, Summary
+
+output = Console(highlight=False, soft_wrap=True)
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_SHOWN = 20
+
+
+def printable(text: str) -> str:
+    """A name from outside, safe to print: control characters and markup are escaped."""
+    return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Progress]:
+    """A progress bar on a terminal; nothing elsewhere."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, disable=not messages.is_terminal) as bar:
+        bar.add_task("Classifying", total=total)
+        yield bar
+
+
+def opening(run: Run) -> None:
+    """Say which model runs where, and what is assumed."""
+    spec = run.classifier.model.spec
+    engine = run.classifier.engine
+    messages.print(
+        f"Model {printable(spec.name)} {printable(spec.version)} ({engine.variant})"
+        f" on {engine.provider.upper()}: {printable(engine.why)}"
+    )
+    if spec.demonstration:
+        messages.print(
+            "[yellow]Demonstration model, trained on simulated images: its calls say nothing about"
+            " patients' cells.[/] Research software, not a diagnostic."
+        )
+    if run.settings.images.um_per_px is None:
+        messages.print(
+            f"um/px not given: the model's own, {spec.input.um_per_px:g}, is assumed;"
+            " set it with --um-per-px"
+        )
+
+
+def summary(run: Run, result: Summary, *, finished: bool) -> None:
+    """Print the summary table and the crops that stand unclassified."""
+    done = result.done
+    table = Table(title=None if finished else "Interrupted: the rest is done by the next run")
+    table.add_column("Crops")
+    table.add_column("count", justify="right")
+    table.add_row("CTC", str(result.calls["CTC"]), style="bold")
+    table.add_row("review", str(result.calls["review"]))
+    table.add_row("leukocyte (not a CTC)", str(result.calls["leukocyte"]))
+    table.add_row("unclassified", str(len(result.unclassified)), end_section=True)
+    if done["vanished"]:
+        table.add_row("vanished meanwhile", str(done["vanished"]))
+    table.add_row("newly written sidecars", str(done["written"]))
+    table.add_row("already current", str(done["current"]))
+    output.print(table)
+    if finished and not done["written"] and not result.unclassified:
+        output.print("Nothing to do: every crop has a current sidecar.")
+    output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
+    unclassified(result)
+
+
+def unclassified(result: Summary) -> None:
+    """List the crops that stand unclassified."""
+    if not result.unclassified:
+        return
+    messages.print(f"[yellow]{len(result.unclassified)} unclassified:[/]")
+    for path, error in result.unclassified[:_SHOWN]:
+        messages.print(f"  {printable(path)}: {printable(error)}")
+    if len(result.unclassified) > _SHOWN:
+        messages.print(f"  and {len(result.unclassified) - _SHOWN} more; --json lists all")
+
+
+def log_to_stderr() -> None:
+    """Send log lines to standard error, one an event."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("ctcedge")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def inspection(found: Inspection) -> None:
+    """Print what a folder holds and how it would be read."""
+    channels = sorted({c for count in found.channels.values() for c in count}, key=_bright_first)
+    table = Table(title=f"{printable(str(found.folder))}: {len(found.channels)} samples")
+    table.add_column("sample")
+    for channel in channels:
+        table.add_column(printable(channel), justify="right")
+    for sample, count in list(found.channels.items())[:_SHOWN]:
+        table.add_row(printable(sample), *(str(count[channel]) for channel in channels))
+    if len(found.channels) > _SHOWN:
+        table.add_section()
+        table.add_row(f"and {len(found.channels) - _SHOWN} more", *("..." for _ in channels))
+    totals = sum(found.channels.values(), Counter())
+    table.add_section()
+    table.add_row("all", *(str(totals[channel]) for channel in channels), style="bold")
+    output.print(table)
+    output.print(f"Bright field: {_counts(found.sizes)} px; {_counts(found.bit_depths)} bits;")
+    output.print(f"  {_counts(found.formats)}")
+    known = "not set" if found.um_per_px is None else f"{found.um_per_px:g}"
+    output.print(f"um/px: {known}")
+    _listed("cannot be classified", (f"{path}: {reason}" for path, reason in found.bad))
+    _listed("cells without bright field", map(" / ".join, found.without_bright_field))
+    _listed("cells with several bright-field images", map(" / ".join, found.repeated))
+    _listed("matched nothing", _reasons(found.skipped, "unmatched"))
+    _listed("ignored, never opened", _reasons(found.skipped, "ignored"))
+
+
+def check(found: Check) -> None:
+    """Print one of doctor's findings."""
+    marks = {"ok": "[green]ok    [/]", "note": "[yellow]note  [/]", "failed": "[bold red]FAILED[/]"}
+    output.print(f"{marks[found.state]} {printable(found.name)}: {printable(found.found)}")
+    if found.mend and found.state != "ok":
+        output.print(f"       -> {printable(found.mend)}")
+
+
+def models(found: Iterable[Model]) -> None:
+    """Print the shipped models."""
+    table = Table("name", "version", "graphs", "trained on", "SHA-256 of the spec")
+    for each in found:
+        spec = each.spec
+        table.add_row(
+            spec.name, spec.version, ", ".join(spec.graphs), spec.training, each.sha256[:12]
+        )
+    output.print(table)
+
+
+def model(shown: Model) -> None:
+    """Print a model's facts and its card."""
+    for name, value in model_facts(shown).items():
+        output.print(f"{name}: {printable(str(value))}")
+    output.print()
+    for line in shown.read(shown.spec.card).decode("utf-8", "replace").splitlines():
+        output.print(printable(line))
+
+
+def model_facts(shown: Model) -> dict[str, object]:
+    """What identifies a model and how it decides."""
+    spec = shown.spec
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "folder": str(shown.folder),
+        "sha256": shown.sha256,
+        "graphs": list(spec.graphs),
+        "training": spec.training,
+        "demonstration": spec.demonstration,
+        "input_px": spec.input.size,
+        "um_per_px": spec.input.um_per_px,
+        "prior": spec.prior,
+        "threshold": spec.decision.threshold,
+        "review": list(spec.decision.review),
+    }
+
+
+def verified(shown: Model, difference: float) -> None:
+    """Say that a model is whole."""
+    output.print(
+        f"[green]ok[/] {printable(shown.spec.name)} {printable(shown.spec.version)}: hashes right,"
+        f" golden outputs within {difference:.6f} (at most {shown.spec.golden.tolerance:g})"
+    )
+
+
+def failure(text: str) -> None:
+    """Print an error message."""
+    messages.print(f"[bold red]Error:[/] {escape(text)}")
+
+
+def _bright_first(channel: str) -> tuple[bool, str]:
+    return channel != BRIGHT_FIELD, channel
+
+
+def _counts(counter: Counter[str] | Counter[int]) -> str:
+    shown = [f"{value} ({count})" for value, count in counter.most_common(6)]
+    more = len(counter) - len(shown)
+    return ", ".join(shown or ["none"]) + (f" and {more} more" if more else "")
+
+
+def _reasons(skipped: list[Skipped], kind: str) -> Iterator[str]:
+    return (f"{each.path}: {each.reason}" for each in skipped if each.kind == kind)
+
+
+def _listed(title: str, lines: Iterable[str]) -> None:
+    listed = list(lines)
+    if listed:
+        output.print(f"[yellow]{len(listed)} {title}:[/]")
+        for line in listed[:_SHOWN]:
+            output.print(f"  {printable(line)}")
+        if len(listed) > _SHOWN:
+            output.print(f"  and {len(listed) - _SHOWN} more; --json lists all")

@@ -1,0 +1,239 @@
+"""Find the crops in an export folder and group them by sample and cell.
+
+There is no public description of a DEPArray export, so the default naming is assumed; a regular
+expression replaces it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ctcedge.errors import SettingsError
+
+BRIGHT_FIELD = "BF"
+SIDECAR_SUFFIX = ".ctc.json"
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff")
+
+DEFAULT_CHANNELS: Mapping[str, tuple[str, ...]] = {
+    BRIGHT_FIELD: (
+        "BF",
+        "Brightfield",
+        "Bright",
+        "TL",
+        "Trans",
+        "Transmitted",
+        "Transmission",
+        "TD",
+    ),
+    "DAPI": ("DAPI", "Hoechst", "DNA", "Nucleus"),
+    "PE": ("PE", "CK", "Cytokeratin"),
+    "APC": ("APC", "CD45"),
+    "FITC": ("FITC", "GFP", "EpCAM"),
+}
+
+_GROUPS = {"cell", "channel", "sample"}
+_DEFAULT_PREFIX = r"(?:(?:cell|img|image|crop|event|object)(?:[ _.-]+|(?=\d)))?"
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One image file of one cell.
+
+    Attributes:
+        path: relative to the folder searched, with forward slashes.
+        sample: from the pattern, or the parent folder, or the searched folder's own name.
+        cell: from the file name, verbatim.
+        channel: key of the channel table, `BF` for bright field.
+    """
+
+    path: str
+    sample: str
+    cell: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A directory entry that is not a crop.
+
+    Attributes:
+        path: relative to the folder searched.
+        kind: `unmatched` files could be meant; `ignored` entries are never opened.
+        reason: why, in a few words.
+    """
+
+    path: str
+    kind: Literal["unmatched", "ignored"]
+    reason: str
+
+
+Found: TypeAlias = Crop | Skipped
+
+
+class Naming:
+    """Reads sample, cell and channel from a path.
+
+    Args:
+        pattern: regular expression with the named group `cell` and optionally `channel` and
+            `sample`; matched in full against the file name, or against the relative path when it
+            holds a `/`. None for the default.
+        channels: aliases of each channel, compared without case, spaces, `_`, `-` and `.`.
+
+    Raises:
+        SettingsError: the pattern or the table cannot be used.
+    """
+
+    def __init__(
+        self, pattern: str | None = None, channels: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
+        self._channel_of = _channel_table(channels or {})
+        self._on_path = pattern is not None and "/" in pattern
+        self._regex = _default_regex() if pattern is None else _compile(pattern)
+
+    def read(self, path: str, folder_name: str) -> Found:
+        """Read a relative path; `folder_name` is the sample of files directly in the folder."""
+        parent, _, name = path.rpartition("/")
+        match = self._regex.fullmatch(path if self._on_path else name)
+        if match is None:
+            return Skipped(path, "unmatched", "the name does not fit the pattern")
+        groups = match.groupdict()
+        if not groups["cell"]:
+            return Skipped(path, "unmatched", "the pattern's 'cell' is empty for this name")
+        channel = BRIGHT_FIELD
+        if alias := groups.get("channel"):
+            known = self._channel_of.get(_folded(alias))
+            if known is None:
+                return Skipped(path, "unmatched", f"channel '{alias}' is not in the channel table")
+            channel = known
+        return Crop(path, groups.get("sample") or parent or folder_name, groups["cell"], channel)
+
+
+def find(folder: Path, naming: Naming) -> Iterator[Found]:
+    """Walk the folder and yield every entry that could matter, in sorted order.
+
+    Symbolic links, FIFOs, sockets, devices and directories with an image's name are yielded as
+    ignored and never opened; so are hidden entries. Sidecars are passed over. A sub-folder that
+    vanishes or may not be read is yielded as ignored.
+
+    Args:
+        folder: an existing directory.
+        naming: how names are read.
+    """
+    name = folder_name(folder)
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            with os.scandir(folder / prefix) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if not prefix:
+                raise
+            yield Skipped(prefix.rstrip("/"), "ignored", f"folder cannot be read: {error.strerror}")
+            continue
+        subfolders = []
+        for entry in listed:
+            path = prefix + entry.name
+            if entry.name.endswith(SIDECAR_SUFFIX):
+                continue
+            if reason := _never_opened(entry):
+                yield Skipped(path, "ignored", reason)
+            elif entry.is_dir(follow_symlinks=False):
+                subfolders.append(path + "/")
+            else:
+                yield naming.read(path, name)
+        pending.extend(reversed(subfolders))
+
+
+def find_one(folder: Path, path: str, naming: Naming) -> Found | None:
+    """Look at one path as `find` would; None where it is gone or is not a file to be read."""
+    *parents, name = path.split("/")
+    if any(part.startswith(".") or _image_name(part) for part in parents):
+        return None
+    if name.startswith(".") or name.endswith(SIDECAR_SUFFIX):
+        return None
+    try:
+        mode = os.lstat(folder / path).st_mode
+    except OSError:
+        return None
+    return naming.read(path, folder_name(folder)) if stat.S_ISREG(mode) else None
+
+
+def folder_name(folder: Path) -> str:
+    """The folder's own name, also for `.` and the file system's root."""
+    return folder.resolve().name or "root"
+
+
+def _never_opened(entry: os.DirEntry[str]) -> str | None:
+    """Why an entry is ignored, or None for a plain file or folder."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_symlink():
+        return "symbolic link"
+    if entry.is_dir(follow_symlinks=False):
+        return "directory with an image's name" if _image_name(entry.name) else None
+    if entry.is_file(follow_symlinks=False):
+        return None
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+    except OSError:
+        return "vanished"
+    if stat.S_ISFIFO(mode):
+        return "FIFO"
+    return "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def _image_name(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _folded(alias: str) -> str:
+    return re.sub(r"[ _.-]", "", alias).casefold()
+
+
+def _channel_table(own: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Channel by folded alias; a channel in `own` replaces its default aliases."""
+    channel_of: dict[str, str] = {}
+    for channel, aliases in own.items():
+        for alias in aliases:
+            known = channel_of.setdefault(_folded(alias), channel)
+            if known != channel:
+                raise SettingsError(
+                    f"channel alias '{alias}' stands for both {known} and {channel}"
+                )
+    for channel, aliases in DEFAULT_CHANNELS.items():
+        if channel not in own:
+            for alias in aliases:
+                channel_of.setdefault(_folded(alias), channel)
+    if BRIGHT_FIELD not in channel_of.values():
+        raise SettingsError(f"the channel table must give at least one alias of {BRIGHT_FIELD}")
+    return channel_of
+
+
+def _default_regex() -> re.Pattern[str]:
+    # The channel is the last word of the name; "bright-field" and "bright field" are one word.
+    channel = r"(?P<channel>bright[ _-]field|[^ _.-]+)"
+    return re.compile(
+        rf"{_DEFAULT_PREFIX}(?P<cell>.+?)[ _.-]+{channel}\.(?:png|tiff?)", re.IGNORECASE | re.DOTALL
+    )
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        regex = re.compile(pattern)
+    except re.error as error:
+        raise SettingsError(f"--pattern is not a regular expression: {error}") from None
+    if "cell" not in regex.groupindex:
+        raise SettingsError(r"--pattern needs a group named cell, such as (?P<cell>\d+)_BF\.png")
+    unknown = regex.groupindex.keys() - _GROUPS
+    if unknown:
+        raise SettingsError(
+            f"--pattern has an unknown group '{min(unknown)}'; known are cell, channel and sample"
+        )
+    return regex

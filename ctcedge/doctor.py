@@ -1,0 +1,122 @@
+"""Checks of this machine, each with what to do when it fails."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from ctcedge import __version__
+from ctcedge.classifier import Classifier
+from ctcedge.engine import Provider, nvidia_driver_problem, open_engine
+from ctcedge.errors import SetupError
+from ctcedge.golden import largest_difference
+from ctcedge.model import load_model
+from ctcedge.sidecar import SidecarFolder
+
+_PACKAGES = ("onnxruntime-gpu", "numpy", "opencv-python-headless", "typer", "rich", "watchdog")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: what was checked.
+        state: `ok`, `note` for what works less well than it could, `failed`.
+        found: what was found.
+        mend: what to do about it.
+    """
+
+    name: str
+    state: Literal["ok", "note", "failed"]
+    found: str
+    mend: str = ""
+
+
+def examine(model: str | None, folder: Path | None) -> Iterator[Check]:
+    """Run all checks.
+
+    Args:
+        model: name or folder; None for the default model.
+        folder: where sidecars shall be written, or None to leave that out.
+    """
+    yield Check("ctcedge", "ok", __version__)
+    yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
+    yield from _packages()
+    yield from _gpu()
+    yield from _model(model)
+    if folder is not None:
+        yield _write_access(folder)
+
+
+def _packages() -> Iterator[Check]:
+    for name in _PACKAGES:
+        try:
+            yield Check(name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Check(name, "failed", "not installed", f"pip install {name}")
+    others = [d.metadata["Name"] for d in metadata.distributions() if _overwrites(d)]
+    if others:
+        yield Check(
+            "ONNX Runtime twice",
+            "failed",
+            f"{', '.join(others)} beside onnxruntime-gpu: they overwrite each other",
+            f"pip uninstall -y {' '.join(others)} onnxruntime-gpu && pip install onnxruntime-gpu",
+        )
+
+
+def _overwrites(distribution: metadata.Distribution) -> bool:
+    name = (distribution.metadata["Name"] or "").lower()
+    return name.startswith("onnxruntime") and name not in (
+        "onnxruntime-gpu",
+        "onnxruntime-extensions",
+    )
+
+
+def _gpu() -> Iterator[Check]:
+    problem = nvidia_driver_problem()
+    if problem:
+        yield Check(
+            "GPU", "note", problem, "nothing, if this PC has no NVIDIA GPU: the CPU is used"
+        )
+    else:
+        yield Check("GPU", "ok", "NVIDIA driver and device found")
+
+
+def _model(name: str | None) -> Iterator[Check]:
+    try:
+        model = load_model(name)
+    except SetupError as error:
+        yield Check("model", "failed", str(error), "reinstall ctcedge, or name another --model")
+        return
+    spec = model.spec
+    yield Check("model", "ok", f"{spec.name} {spec.version} in {model.folder}")
+    providers: tuple[Provider, ...] = ("cpu", "cuda", "tensorrt")
+    for provider in providers:
+        try:
+            engine = open_engine(model, provider)
+            difference = largest_difference(Classifier(model, engine))
+        except SetupError as error:
+            found, _, mend = str(error).partition("; ")
+            state: Literal["note", "failed"] = "failed" if provider == "cpu" else "note"
+            yield Check(f"runs on {provider}", state, found, mend)
+            continue
+        found = f"{engine.variant} graph, golden outputs within {difference:.6f}"
+        if difference <= spec.golden.tolerance:
+            yield Check(f"runs on {provider}", "ok", found)
+        else:
+            mend = "reinstall the model; if that changes nothing, report it with this output"
+            yield Check(f"runs on {provider}", "failed", found, mend)
+
+
+def _write_access(folder: Path) -> Check:
+    try:
+        with SidecarFolder(folder, folder).open():
+            return Check("write access", "ok", str(folder))
+    except SetupError as error:
+        return Check("write access", "failed", str(error), "give the user of ctcedge write access")

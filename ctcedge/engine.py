@@ -1,0 +1,192 @@
+"""ONNX Runtime sessions that say where they really run.
+
+The list of available providers tells only what the package was built with: a session asked for
+CUDA comes up on the CPU, without an error, where a library is missing. So a session counts as
+CUDA's only when it says so after creation and a convolution has run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ctcedge.errors import ModelError, ProviderError
+from ctcedge.model import INPUT_NAME, OUTPUT_NAME, Model
+from ctcedge.settings import ProviderChoice
+
+Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
+
+_ORT_NAMES: dict[Provider, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+# INT8 convolutions have no CUDA kernels; TensorRT takes symmetric INT8 or FP16.
+_VARIANTS: dict[Provider, tuple[str, ...]] = {
+    "cpu": ("int8",),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("int8-symmetric", "fp16"),
+}
+_SILENT = 4
+CUDA_HELP = (
+    "install the NVIDIA driver, and the CUDA libraries with: pip install 'ctcedge[cuda]';"
+    " 'ctcedge doctor' shows what is missing"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A session that ran once where it says it runs.
+
+    Attributes:
+        provider: where it runs.
+        variant: which graph of the model it runs.
+        why: how the provider was chosen, one line.
+        session: the ONNX Runtime session.
+    """
+
+    provider: Provider
+    variant: str
+    why: str
+    session: ort.InferenceSession
+
+    def logits(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the network.
+
+        Args:
+            inputs: (n, size, size) uint8, made by `preprocess.network_input`.
+
+        Returns:
+            (n,) float32, positive for CTC.
+        """
+        (logits,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: inputs[:, None]})
+        return np.asarray(logits, np.float32)
+
+
+def open_engine(model: Model, choice: ProviderChoice = "auto") -> Engine:
+    """Open a session on the chosen provider.
+
+    Args:
+        model: the model folder; the graph's hash and its input and output are checked.
+        choice: `auto` takes CUDA where a session really runs there, else the CPU; any other
+            choice is kept or refused.
+
+    Raises:
+        ProviderError: the chosen provider does not run here.
+        ModelError: the graph cannot be used.
+    """
+    if choice != "auto":
+        return _open(model, choice, f"--provider {choice}")
+    try:
+        return _open(model, "cuda", "CUDA runs here")
+    except ProviderError as error:
+        reason = str(error).partition(";")[0]
+    return _open(model, "cpu", f"CUDA is not usable here: {reason}")
+
+
+def nvidia_driver_problem() -> str | None:
+    """Why the NVIDIA driver cannot be used, or None where it can."""
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver is installed"
+    code = driver.cuInit(0)
+    count = ctypes.c_int(0)
+    if code == 0:
+        code = driver.cuDeviceGetCount(ctypes.byref(count))
+    if code != 0:
+        return f"the NVIDIA driver reports error {code}"
+    return None if count.value else "the NVIDIA driver finds no GPU"
+
+
+def _open(model: Model, provider: Provider, why: str) -> Engine:
+    variant = next((v for v in _VARIANTS[provider] if v in model.spec.graphs), None)
+    if variant is None:
+        wanted = " or ".join(_VARIANTS[provider])
+        raise ProviderError(f"model {model.spec.name} has no {wanted} graph for {provider}")
+    if provider != "cpu":
+        _need_gpu(provider)
+    session = _session(model, variant, provider)
+    _check_shapes(model, variant, session)
+    engine = Engine(provider, variant, why, session)
+    size = model.spec.input.size
+    try:
+        logits = engine.logits(np.full((2, size, size), 128, np.uint8))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise _failed(provider, error) from None
+    if logits.shape != (2,) or not np.isfinite(logits).all():
+        raise ModelError(
+            f"the {variant} graph of {model.spec.name} does not give one number a crop"
+        )
+    return engine
+
+
+def _need_gpu(provider: Provider) -> None:
+    if _ORT_NAMES[provider] not in ort.get_available_providers():
+        raise ProviderError(
+            f"the installed onnxruntime has no {provider} provider;"
+            " run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+        )
+    problem = nvidia_driver_problem()
+    if problem:
+        raise ProviderError(f"{problem}; {CUDA_HELP}, or use --provider cpu")
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it cannot load
+        ort.preload_dlls()
+
+
+def _session(model: Model, variant: str, provider: Provider) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    names = [_ORT_NAMES[provider]]
+    if provider == "tensorrt":
+        names.append(_ORT_NAMES["cuda"])
+    if provider != "cpu":
+        names.append(_ORT_NAMES["cpu"])
+    graph = model.read_graph(variant)
+    severity = ort.set_default_logger_severity
+    severity(_SILENT)
+    try:
+        session = ort.InferenceSession(graph, options, providers=names)
+    except Exception as error:  # as above
+        raise _failed(provider, error) from None
+    finally:
+        severity(3)
+    if session.get_providers()[0] != _ORT_NAMES[provider]:
+        raise ProviderError(f"ONNX Runtime could not load its {provider} libraries; {CUDA_HELP}")
+    return session
+
+
+def _failed(provider: Provider, error: Exception) -> ModelError | ProviderError:
+    text = str(error).strip().splitlines()[0][:300]
+    if provider == "cpu":
+        return ModelError(f"ONNX Runtime cannot run the graph: {text}")
+    return ProviderError(f"ONNX Runtime failed on {provider}: {text}; {CUDA_HELP}")
+
+
+def _check_shapes(model: Model, variant: str, session: ort.InferenceSession) -> None:
+    size = model.spec.input.size
+
+    def described(nodes: list[Any]) -> list[tuple[str, str, list[object]]]:
+        return [
+            (n.name, n.type, [d if isinstance(d, int) else "n" for d in n.shape]) for n in nodes
+        ]
+
+    found = described(session.get_inputs()), described(session.get_outputs())
+    wanted = (
+        [(INPUT_NAME, "tensor(uint8)", ["n", 1, size, size])],
+        [(OUTPUT_NAME, "tensor(float)", ["n"])],
+    )
+    if found != wanted:
+        raise ModelError(
+            f"the {variant} graph of {model.spec.name} takes {found[0]} and gives {found[1]};"
+            f" wanted are {wanted[0]} and {wanted[1]}"
+        )

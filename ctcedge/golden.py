@@ -1,0 +1,87 @@
+"""Known crops with known answers: does this machine compute what the model's maker computed?"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.classifier import Classifier
+from ctcedge.engine import open_engine
+from ctcedge.errors import ModelError
+from ctcedge.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSet:
+    """The contents of golden.npz.
+
+    Attributes:
+        crops: (n, height, width) uint8, bright field as an instrument exports it.
+        um_per_px: (n,) float64, um.
+        probabilities: by graph variant, (n,) float64.
+    """
+
+    crops: NDArray[np.uint8]
+    um_per_px: NDArray[np.float64]
+    probabilities: dict[str, NDArray[np.float64]]
+
+
+def read_golden(model: Model) -> GoldenSet:
+    """Read the model's golden crops.
+
+    Raises:
+        ModelError: the file is missing, changed or incomplete.
+    """
+    prefix = "probability_"
+    try:
+        with np.load(io.BytesIO(model.read(model.spec.golden.file)), allow_pickle=False) as stored:
+            probabilities = {
+                name.removeprefix(prefix): stored[name].astype(np.float64)
+                for name in stored.files
+                if name.startswith(prefix)
+            }
+            return GoldenSet(stored["crops"], stored["um_per_px"], probabilities)
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{model.folder / model.spec.golden.file.file}: {error}") from None
+
+
+def largest_difference(classifier: Classifier) -> float:
+    """Largest difference of a probability from the golden one, for the graph in use.
+
+    Raises:
+        ModelError: there are no golden outputs for this graph.
+    """
+    golden = read_golden(classifier.model)
+    variant = classifier.engine.variant
+    if variant not in golden.probabilities:
+        raise ModelError(f"model {classifier.model.spec.name} has no golden outputs for {variant}")
+    found = [
+        classifier.classify([crop], float(um_per_px))[0].probability
+        for crop, um_per_px in zip(golden.crops, golden.um_per_px, strict=True)
+    ]
+    return float(np.abs(np.array(found) - golden.probabilities[variant]).max())
+
+
+def verify(model: Model) -> float:
+    """Check every pinned file's hash and the CPU graph's golden outputs.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        ModelError: a file is missing or changed, or an output differs by more than the tolerance.
+    """
+    for variant in model.spec.graphs:
+        model.read_graph(variant)
+    model.read(model.spec.card)
+    difference = largest_difference(Classifier(model, open_engine(model, "cpu")))
+    if difference > model.spec.golden.tolerance:
+        raise ModelError(
+            f"model {model.spec.name}: golden outputs differ by {difference:.6f} (at most"
+            f" {model.spec.golden.tolerance:g}); this PC computes something else"
+        )
+    return difference

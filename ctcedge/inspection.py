@@ -1,0 +1,101 @@
+"""What a folder holds and how it would be read, without classifying anything."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ctcedge.crops import Crop, Skipped
+from ctcedge.errors import BadImage
+from ctcedge.headers import read_header
+from ctcedge.pipeline import read_file
+from ctcedge.runs import list_folder
+from ctcedge.settings import ImageSettings
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        folder: the searched folder.
+        um_per_px: as set, or None when unknown.
+        channels: by sample, the number of images of each channel.
+        sizes: bright-field images by 'width x height'.
+        bit_depths: bright-field images by bits a sample.
+        formats: bright-field images by file format.
+        bad: (path, reason) of bright-field images that cannot be classified.
+        without_bright_field: (sample, cell) that only have other channels.
+        repeated: (sample, cell) with more than one bright-field image.
+        skipped: entries that are not crops, with the reason.
+    """
+
+    folder: Path
+    um_per_px: float | None
+    channels: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    sizes: Counter[str] = field(default_factory=Counter)
+    bit_depths: Counter[int] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    without_bright_field: list[tuple[str, str]] = field(default_factory=list)
+    repeated: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for scripts."""
+
+        def cells(pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
+            return [{"sample": sample, "cell": cell} for sample, cell in pairs]
+
+        def entries(kind: str) -> list[dict[str, str]]:
+            return [{"path": s.path, "reason": s.reason} for s in self.skipped if s.kind == kind]
+
+        return {
+            "schema": "ctcedge/inspection/1",
+            "folder": str(self.folder),
+            "um_per_px": self.um_per_px,
+            "crops": sum(self.formats.values()) + len(self.bad),
+            "samples": {sample: dict(count) for sample, count in self.channels.items()},
+            "sizes": dict(self.sizes),
+            "bit_depths": {str(bits): count for bits, count in self.bit_depths.items()},
+            "formats": dict(self.formats),
+            "bad": [{"path": path, "reason": reason} for path, reason in self.bad],
+            "without_bright_field": cells(self.without_bright_field),
+            "repeated": cells(self.repeated),
+            "unmatched": entries("unmatched"),
+            "ignored": entries("ignored"),
+        }
+
+
+def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
+    """Read names and headers.
+
+    Raises:
+        SetupError: the folder cannot be read.
+    """
+    listing = list_folder(folder, images.naming())
+    found = Inspection(folder, images.um_per_px, skipped=listing.skipped)
+    bright = Counter((crop.sample, crop.cell) for crop in listing.crops)
+    for crop in (*listing.crops, *listing.others):
+        found.channels[crop.sample][crop.channel] += 1
+    found.repeated = [cell for cell, count in bright.items() if count > 1]
+    others = dict.fromkeys((crop.sample, crop.cell) for crop in listing.others)
+    found.without_bright_field = [cell for cell in others if cell not in bright]
+    for crop in listing.crops:
+        _look_into(folder, crop, found)
+    return found
+
+
+def _look_into(folder: Path, crop: Crop, found: Inspection) -> None:
+    try:
+        header = read_header(read_file(folder / crop.path))
+    except BadImage as error:
+        found.bad.append((crop.path, f"{error.status}: {error}"))
+    except OSError as error:
+        found.bad.append((crop.path, f"unreadable: cannot be read: {error.strerror}"))
+    else:
+        found.sizes[f"{header.width} x {header.height}"] += 1
+        found.bit_depths[header.bits] += 1
+        found.formats[header.format] += 1

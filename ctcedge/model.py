@@ -1,0 +1,234 @@
+"""A model is a folder: graphs, a strict spec that pins every file's hash, golden outputs, a card.
+
+    models/<name>/
+        model.json          the spec; its own SHA-256 is the model's identity
+        model.int8.onnx     QDQ, U8 activations, S8 weights: the CPU's graph
+        model.fp16.onnx     optional: the GPU's graph
+        golden.npz          small crops and the probabilities that each graph gives for them
+        README.md           the model card
+
+Every graph takes `image`, uint8 (batch, 1, size, size) made by `preprocess.network_input`, and
+returns `logit`, float32 (batch,), positive for CTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from ctcedge import strict
+from ctcedge.errors import ModelError
+from ctcedge.preprocess import InputSpec
+
+SCHEMA = "ctcedge/model/1"
+SPEC_NAME = "model.json"
+INPUT_NAME = "image"
+OUTPUT_NAME = "logit"
+
+Variant: TypeAlias = Literal["int8", "int8-symmetric", "fp16", "fp32"]
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """A file of the model folder, pinned by content."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file or self.file.startswith("."):
+            raise ValueError(f"'{self.file}' must be a plain file name in the model folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Crops with known answers.
+
+    Attributes:
+        file: an npz with `crops` (n, height, width) uint8, `um_per_px` (n,) and, for each graph,
+            `probability_<variant>` (n,).
+        tolerance: largest allowed difference of a probability.
+    """
+
+    file: PinnedFile
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Probability of CTC = sigmoid(slope * logit + intercept), at the spec's prior."""
+
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """From probability to call: at or above `threshold` CTC, inside the band review.
+
+    Attributes:
+        threshold: least probability of the call CTC.
+        review: [low, high]: a probability in low <= p < high is called review.
+    """
+
+    threshold: float
+    review: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.review) != 2:
+            raise ValueError("'review' must be two numbers, [low, high]")
+        low, high = self.review
+        if not 0 <= low <= self.threshold <= high <= 1:
+            raise ValueError("must satisfy 0 <= review low <= threshold <= review high <= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The names of the two classes; `negative` means 'not a CTC'."""
+
+    positive: Literal["CTC"]
+    negative: Literal["leukocyte"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The contents of model.json.
+
+    Attributes:
+        prior: share of CTCs at which the probability is calibrated.
+        training: one line: on what data the weights were trained.
+        demonstration: true for weights trained on simulated images, which say nothing yet about
+            a patient's cells.
+    """
+
+    schema: Literal["ctcedge/model/1"]
+    name: str
+    version: str
+    created: str
+    training: str
+    demonstration: bool
+    labels: Labels
+    input: InputSpec
+    calibration: Calibration
+    prior: float
+    decision: Decision
+    opset: int
+    graphs: dict[str, PinnedFile]
+    golden: Golden
+    card: PinnedFile
+
+    def __post_init__(self) -> None:
+        if "int8" not in self.graphs:
+            raise ValueError("'graphs' must hold 'int8'")
+        unknown = self.graphs.keys() - set(get_args(Variant))
+        if unknown:
+            raise ValueError(f"unknown graph '{min(unknown)}' in 'graphs'")
+        if not 0 < self.prior < 1:
+            raise ValueError("'prior' must lie between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model folder whose spec was read and found valid.
+
+    Attributes:
+        folder: where it lies.
+        spec: the contents of model.json.
+        sha256: hash of model.json, which pins all other files: the model's identity.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    sha256: str
+
+    def read(self, pinned: PinnedFile) -> bytes:
+        """Return a pinned file's bytes.
+
+        Raises:
+            ModelError: it is missing or not the file that the spec pins.
+        """
+        path = self.folder / pinned.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"{path}: cannot be read ({error.strerror}); copy the model folder anew"
+            ) from None
+        if hashlib.sha256(data).hexdigest() != pinned.sha256:
+            raise ModelError(
+                f"{path} is not the file that {SPEC_NAME} pins (its SHA-256 differs);"
+                " copy the model folder anew"
+            )
+        return data
+
+    def read_graph(self, variant: str) -> bytes:
+        """Return a graph's bytes.
+
+        Raises:
+            ModelError: the model has no such graph, the file is changed, or it refers to data
+                outside itself.
+        """
+        if variant not in self.spec.graphs:
+            known = ", ".join(self.spec.graphs)
+            raise ModelError(f"model {self.spec.name} has no {variant} graph; it has {known}")
+        data = self.read(self.spec.graphs[variant])
+        # ONNX keeps external data under the key "location", which no graph of ours contains.
+        if b"location" in data:
+            path = self.folder / self.spec.graphs[variant].file
+            raise ModelError(f"{path} keeps weights in another file, which is refused; save as one")
+        return data
+
+
+def load_model(name_or_folder: str | Path | None = None) -> Model:
+    """Find and read a model folder; its graphs are read, and checked, when a session opens.
+
+    Args:
+        name_or_folder: a folder, the name of a model that comes with ctcedge, or None for the
+            default model.
+
+    Raises:
+        ModelError: not found, or its spec is not valid.
+    """
+    folder = _find(name_or_folder)
+    path = folder / SPEC_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        spec = strict.build(ModelSpec, json.loads(data))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, strict.StrictError) as error:
+        raise ModelError(f"{path}: {error}") from None
+    return Model(folder, spec, hashlib.sha256(data).hexdigest())
+
+
+def models_folder() -> Path:
+    """The folder of the models that come with ctcedge: in the package, or in a source checkout."""
+    package = Path(__file__).parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with ctcedge; the first is the default."""
+    return sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
+
+
+def _find(name_or_folder: str | Path | None) -> Path:
+    names = shipped_models()
+    if name_or_folder is None:
+        if not names:
+            raise ModelError(
+                f"no model in {models_folder()}; reinstall ctcedge or give --model FOLDER"
+            )
+        return models_folder() / names[0]
+    if Path(name_or_folder).is_dir():
+        return Path(name_or_folder).resolve()
+    if str(name_or_folder) in names:
+        return models_folder() / str(name_or_folder)
+    known = ", ".join(names) or "none"
+    raise ModelError(f"no model folder or shipped model '{name_or_folder}' (shipped: {known})")

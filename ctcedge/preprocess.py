@@ -1,0 +1,123 @@
+"""The one way from a decoded crop to the network's input.
+
+Training, calibration, evaluation and the runtime all call `network_input`.
+
+Intensities: the network sees the deviation from the background in units of the cell's own contrast.
+This does not change when all pixels are multiplied or shifted, so that bit depth, gain, exposure
+and black level drop out without having to be known.
+
+Size is a feature: pixels are resampled to the model's um/px, then cropped or padded about the
+centre, never stretched to fit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.decode import GreyImage
+
+BACKGROUND_LEVEL = 128
+"""The input value that means 'as bright as the background'."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a network expects, stored in its model folder.
+
+    Attributes:
+        size: side of the square input, pixels.
+        um_per_px: edge length of an input pixel, um.
+        border: width of the ring whose mid-half mean is the background, as a share of the crop's
+            shorter side.
+        disk: diameter of the central disk in which contrast is measured, as a share of `size`.
+        percentile: of the absolute deviation in that disk; its value is the contrast unit.
+        floor: least contrast unit, as a share of the background level, so that the noise of an
+            empty crop is not blown up.
+        gain: input levels for a deviation of one contrast unit.
+    """
+
+    size: int
+    um_per_px: float
+    border: float
+    disk: float
+    percentile: float
+    floor: float
+    gain: float
+
+
+def network_input(pixels: GreyImage, um_per_px: float, spec: InputSpec) -> NDArray[np.uint8]:
+    """Normalise one crop.
+
+    Args:
+        pixels: (height, width), uint8 or uint16.
+        um_per_px: edge length of one of its pixels, um.
+        spec: the network's expectations.
+
+    Returns:
+        (size, size) uint8; 128 is the background.
+    """
+    background = _background(pixels, spec.border)
+    zoom = um_per_px / spec.um_per_px
+    field = _centre_crop(pixels, math.ceil(spec.size / zoom) + 2).astype(np.float32)
+    field -= background
+    window = _centre_place(_resample(field, zoom), spec.size)
+    unit = np.percentile(np.abs(window[_disk(spec.size, spec.disk)]), spec.percentile)
+    unit = max(float(unit), spec.floor * abs(background), 1e-6)
+    window *= spec.gain / unit
+    window += BACKGROUND_LEVEL
+    return np.clip(np.rint(window), 0, 255).astype(np.uint8)
+
+
+def _background(pixels: GreyImage, border: float) -> float:
+    """Mean of the middle half of the border's values: robust, yet finer than one grey level."""
+    width = max(2, round(border * min(pixels.shape)))
+    ring = np.concatenate(
+        (
+            pixels[:width].ravel(),
+            pixels[-width:].ravel(),
+            pixels[width:-width, :width].ravel(),
+            pixels[width:-width, -width:].ravel(),
+        )
+    )
+    quarter = ring.size // 4
+    ring.partition((quarter, ring.size - quarter - 1))
+    return float(ring[quarter : ring.size - quarter].mean())
+
+
+def _centre_crop(pixels: NDArray[np.generic], side: int) -> NDArray[np.generic]:
+    height, width = pixels.shape
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return pixels[top : top + side, left : left + side]
+
+
+def _resample(field: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+    height, width = field.shape
+    target = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    if target == (width, height):
+        return field
+    method = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+    return cv2.resize(field, target, interpolation=method)  # type: ignore[return-value]
+
+
+def _centre_place(field: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Crop or pad with zero, the background, to (size, size)."""
+    field = _centre_crop(field, size)  # type: ignore[assignment]
+    height, width = field.shape
+    window = np.zeros((size, size), np.float32)
+    top, left = (size - height) // 2, (size - width) // 2
+    window[top : top + height, left : left + width] = field
+    return window
+
+
+@cache
+def _disk(size: int, share: float) -> NDArray[np.bool_]:
+    """Mask of a central disk."""
+    offset = np.arange(size) - (size - 1) / 2
+    mask: NDArray[np.bool_] = np.hypot(offset[:, None], offset[None, :]) <= share * size / 2
+    return mask

@@ -1,0 +1,233 @@
+"""Opening a folder for classification, and counting what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ctcedge import __version__
+from ctcedge.classifier import Classifier
+from ctcedge.crops import BRIGHT_FIELD, Crop, Found, Naming, Skipped, find
+from ctcedge.engine import open_engine
+from ctcedge.errors import NoCropsError, SetupError
+from ctcedge.model import load_model
+from ctcedge.pipeline import Outcome, Pipeline
+from ctcedge.settings import ProviderChoice, Settings, load_settings
+from ctcedge.sidecar import SidecarFolder
+
+SUMMARY_SCHEMA = "ctcedge/summary/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        crops: bright-field crops, which decide calls.
+        others: crops of other channels.
+        skipped: everything else that could matter, with the reason.
+    """
+
+    crops: list[Crop]
+    others: list[Crop]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A folder opened for classification; its sidecar folder is locked.
+
+    Attributes:
+        folder: the searched folder.
+        settings: flags, file and defaults, merged.
+        naming: how file names are read.
+        classifier: model and session.
+        sidecars: where results lie.
+        pipeline: from crops to sidecars.
+    """
+
+    folder: Path
+    settings: Settings
+    naming: Naming
+    classifier: Classifier
+    sidecars: SidecarFolder
+    pipeline: Pipeline
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts of a run.
+
+    Attributes:
+        done: outcomes by what was done (`written`, `current`, ...).
+        calls: classified crops by call, whether new or current.
+        unclassified: (path, error) of every crop that stands unclassified.
+    """
+
+    done: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    unclassified: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self.done[outcome.done] += 1
+        if outcome.error is not None:
+            self.unclassified.append((outcome.crop.path, outcome.error))
+        elif outcome.record is not None:
+            self.calls[outcome.record["call"]] += 1
+
+    def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
+        """The machine-readable summary."""
+        spec = run.classifier.model.spec
+        engine = run.classifier.engine
+        return {
+            "schema": SUMMARY_SCHEMA,
+            "finished": finished,
+            "folder": str(run.folder),
+            "out": str(run.sidecars.root),
+            "crops": sum(self.done.values()),
+            "written": self.done["written"],
+            "current": self.done["current"],
+            "vanished": self.done["vanished"],
+            "calls": {call: self.calls[call] for call in ("CTC", "leukocyte", "review")},
+            "unclassified": [{"path": p, "error": error} for p, error in self.unclassified],
+            "model": {
+                "name": spec.name,
+                "version": spec.version,
+                "sha256": run.classifier.model.sha256,
+                "variant": engine.variant,
+                "demonstration": spec.demonstration,
+            },
+            "provider": engine.provider,
+            "provider_reason": engine.why,
+            "um_per_px_assumed": run.settings.images.um_per_px is None,
+            "software": {
+                "ctcedge": __version__,
+                "onnxruntime": run.classifier.onnxruntime_version,
+            },
+        }
+
+
+def list_folder(folder: Path, naming: Naming) -> Listing:
+    """Walk the folder once.
+
+    Raises:
+        SetupError: it is not a folder that can be read.
+    """
+    check_folder(folder)
+    listing = Listing([], [], [])
+    for found in _find(folder, naming):
+        if isinstance(found, Skipped):
+            listing.skipped.append(found)
+        elif found.channel == BRIGHT_FIELD:
+            listing.crops.append(found)
+        else:
+            listing.others.append(found)
+    return listing
+
+
+def check_folder(folder: Path) -> None:
+    """See that the searched folder is a folder.
+
+    Raises:
+        SetupError: it is not.
+    """
+    if not folder.exists():
+        raise SetupError(f"{folder} does not exist; give the folder that holds the crops")
+    if not folder.is_dir():
+        raise SetupError(f"{folder} is a file; give the folder that holds the crops")
+
+
+def need_crops(folder: Path, listing: Listing) -> None:
+    """Refuse a folder without bright-field crops.
+
+    Raises:
+        NoCropsError: with the first few names found and what to do.
+    """
+    if listing.crops:
+        return
+    if listing.others:
+        seen = sorted({crop.channel for crop in listing.others})
+        text = f"{folder} holds images of {', '.join(seen)} but none of bright field"
+        examples = [crop.path for crop in listing.others]
+    else:
+        text = f"no file name in {folder} was understood as a bright-field crop"
+        examples = [skipped.path for skipped in listing.skipped if skipped.kind == "unmatched"]
+    shown = "\n  ".join(repr(path)[1:-1] for path in examples[:5]) or "(no files)"
+    raise NoCropsError(
+        f"{text}. Found:\n  {shown}\n"
+        r"Tell ctcedge how the names are built, for instance: --pattern '(?P<cell>\d+)\.png', or"
+        r" --pattern '(?P<cell>\d+)_(?P<channel>BF|DAPI)\.png'. 'ctcedge inspect' shows how each"
+        " name is read."
+    )
+
+
+@contextlib.contextmanager
+def open_run(folder: Path, settings: Settings) -> Iterator[Run]:
+    """Load the model, lock the sidecar folder and open a session.
+
+    Args:
+        folder: an existing directory.
+        settings: from `settings.load_settings`.
+
+    Raises:
+        SetupError: whatever stands in the way; the text says what to do.
+    """
+    naming = settings.images.naming()
+    model = load_model(settings.model)
+    sidecars = SidecarFolder(folder, None if settings.out is None else Path(settings.out))
+    with sidecars.open():
+        classifier = Classifier(model, open_engine(model, settings.provider))
+        pipeline = Pipeline(folder, settings.images, classifier, sidecars, settings.batch_size)
+        yield Run(folder, settings, naming, classifier, sidecars, pipeline)
+
+
+def classify_folder(
+    folder: str | Path,
+    *,
+    out: str | Path | None = None,
+    model: str | Path | None = None,
+    provider: ProviderChoice = "auto",
+    um_per_px: float | None = None,
+    pattern: str | None = None,
+    force: bool = False,
+) -> Iterator[Outcome]:
+    """Classify a folder as `ctcedge classify` does, yielding each crop's outcome.
+
+    Args:
+        folder: searched recursively.
+        out: folder of the sidecars; None to write them beside the images.
+        model: a folder, the name of a shipped model, or None for the default model.
+        provider: where to run.
+        um_per_px: edge length of an image pixel, um; None when unknown.
+        pattern: how file names are read, see `crops.Naming`.
+        force: classify also crops whose sidecar is current.
+
+    Raises:
+        SetupError: whatever stands in the way; the text says what to do.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    settings = dataclasses.replace(
+        load_settings(folder, images={"um_per_px": um_per_px, "pattern": pattern}),
+        out=None if out is None else str(out),
+        model=None if model is None else str(model),
+        provider=provider,
+    )
+    listing = list_folder(folder, settings.images.naming())
+    need_crops(folder, listing)
+    with open_run(folder, settings) as run:
+        run.sidecars.check(listing.crops)
+        yield from run.pipeline.run(listing.crops, force=force)
+
+
+def _find(folder: Path, naming: Naming) -> Iterator[Found]:
+    try:
+        yield from find(folder, naming)
+    except OSError as error:
+        raise SetupError(f"{folder}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,193 @@
+"""Settings: flags, then one TOML file, then defaults.
+
+The file is the one given by `--config`, or else `ctcedge.toml` in the searched folder. The latter
+travels with the images and comes from outside, so it may say how the images are read and nothing
+else: not which model decides, nor where sidecars are written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import stat
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from ctcedge import strict
+from ctcedge.crops import BRIGHT_FIELD, DEFAULT_CHANNELS, Naming
+from ctcedge.decode import DECODING
+from ctcedge.errors import SettingsError
+from ctcedge.model import ModelSpec
+
+T = TypeVar("T")
+
+FOLDER_CONFIG = "ctcedge.toml"
+_MAX_CONFIG_BYTES = 64 * 1024
+
+ProviderChoice: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """How the images of an export are read.
+
+    Attributes:
+        pattern: see `crops.Naming`; None for the default.
+        um_per_px: edge length of an image pixel, um; None when unknown.
+        channels: aliases by channel; a channel named here replaces its default aliases.
+    """
+
+    pattern: str | None = None
+    um_per_px: float | None = None
+    channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.um_per_px is not None and not 0.01 <= self.um_per_px <= 20:
+            raise ValueError("um/px must lie between 0.01 and 20")
+
+    def naming(self) -> Naming:
+        """The reader of file names that these settings describe."""
+        return Naming(self.pattern, self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """When `watch` takes a file.
+
+    Attributes:
+        settle: seconds without a change after which a file counts as written, when its closing
+            was not seen.
+        rescan: seconds between full looks at the folder, which find what events missed.
+        give_up: seconds after its last change during which an image that does not decode is tried
+            again before it gets its `unreadable` sidecar.
+    """
+
+    settle: float = 1.0
+    rescan: float = 60.0
+    give_up: float = 30.0
+
+    def __post_init__(self) -> None:
+        if min(self.settle, self.give_up) < 0 or self.rescan <= 0:
+            raise ValueError("settle and give_up must not be negative, and rescan must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a run can be told.
+
+    Attributes:
+        images: how images are read.
+        watch: when `watch` takes a file.
+        model: name or folder; None for the default model.
+        provider: where the network runs.
+        out: folder of the sidecars; None to write them beside the images.
+        batch_size: crops a call of the network.
+    """
+
+    images: ImageSettings = field(default_factory=ImageSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    model: str | None = None
+    provider: ProviderChoice = "auto"
+    out: str | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= 4096:
+            raise ValueError("batch_size must lie between 1 and 4096")
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderSettings:
+    """What `ctcedge.toml` in the searched folder may hold."""
+
+    images: ImageSettings = field(default_factory=ImageSettings)
+
+
+def load_settings(
+    folder: Path,
+    config: Path | None = None,
+    *,
+    images: dict[str, object] | None = None,
+    watch: dict[str, object] | None = None,
+    **flags: object,
+) -> Settings:
+    """Merge flags over the settings file over the defaults.
+
+    Args:
+        folder: the searched folder, whose `ctcedge.toml` is read when `config` is None.
+        config: a settings file.
+        images: flags that belong to `ImageSettings`; None values are 'not given'.
+        watch: flags that belong to `WatchSettings`.
+        **flags: other fields of `Settings`.
+
+    Raises:
+        SettingsError: naming the key and the file.
+    """
+    if config is not None:
+        settings = _read(Settings, config)
+    elif (own := folder / FOLDER_CONFIG).exists() or own.is_symlink():
+        settings = Settings(images=_read(_FolderSettings, own).images)
+    else:
+        settings = Settings()
+    try:
+        settings = _override(settings, flags)
+        return dataclasses.replace(
+            settings,
+            images=_override(settings.images, images or {}),
+            watch=_override(settings.watch, watch or {}),
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def settings_sha256(images: ImageSettings, spec: ModelSpec) -> str:
+    """Hash of all settings that can change a call or the cell that it is given to.
+
+    Provider, batch size and output folder are not among them.
+    """
+    content = {
+        "decoding": DECODING,
+        "pattern": images.pattern,
+        "bright_field": list(images.channels.get(BRIGHT_FIELD, DEFAULT_CHANNELS[BRIGHT_FIELD])),
+        "um_per_px": images.um_per_px,
+        "prior": spec.prior,
+        "threshold": spec.decision.threshold,
+        "review": list(spec.decision.review),
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _override(settings: T, flags: dict[str, object]) -> T:
+    given = {name: value for name, value in flags.items() if value is not None}
+    return dataclasses.replace(settings, **given)  # type: ignore[type-var]
+
+
+def _read(kind: type[T], path: Path) -> T:
+    try:
+        text = _read_text(path)
+        return strict.build(kind, tomllib.loads(text))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    except strict.StrictError as error:
+        hint = ""
+        if kind is _FolderSettings:
+            hint = (
+                f". {FOLDER_CONFIG} in the folder may hold [images] only; use --config for the rest"
+            )
+        raise SettingsError(f"{path}: {error}{hint}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+
+
+def _read_text(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_CONFIG_BYTES:
+            raise SettingsError(f"{path}: not a plain file of at most {_MAX_CONFIG_BYTES} bytes")
+        return file.read().decode("utf-8")

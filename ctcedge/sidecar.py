@@ -1,0 +1,234 @@
+"""The record that a crop leaves behind: one JSON file a crop, whole or absent.
+
+A sidecar is written to a temporary name in its own folder and then renamed, so that a reader sees
+all of it or none. After a power cut one may still be torn: it then counts as missing, and the crop
+is done again. What a sidecar replaces is kept in `history`: a call that someone may have acted on
+is never erased.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ctcedge.crops import SIDECAR_SUFFIX, Crop
+from ctcedge.errors import CtcEdgeError, OutputError
+
+SCHEMA_FAMILY = "ctcedge/sidecar/"
+SCHEMA_VERSION = 1
+SCHEMA = f"{SCHEMA_FAMILY}{SCHEMA_VERSION}"
+
+Record = dict[str, Any]
+
+_MAX_BYTES = 4 * 1024 * 1024
+_TEMPORARY = re.compile(r"\.ctcedge-\d+-\d+\.tmp")
+_EARLIER_KEYS = (
+    "created",
+    "call",
+    "probability",
+    "prior",
+    "threshold",
+    "reasons",
+    "sample",
+    "cell",
+    "model",
+    "settings_sha256",
+    "software",
+)
+# Errors of one path alone; any other error of a write concerns them all and ends the run.
+_ONE_PATH_ERRORS = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR}
+
+
+class NotWritten(CtcEdgeError):
+    """One sidecar cannot, or must not, be written, for a reason that concerns its path alone."""
+
+
+def schema() -> Record:
+    """The JSON Schema (2020-12) of a sidecar."""
+    path = Path(__file__).parent / "schemas" / f"sidecar-{SCHEMA_VERSION}.json"
+    loaded: Record = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def now() -> str:
+    """The time, RFC 3339, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def history(previous: Record | None) -> list[Record]:
+    """The history of a record that replaces `previous`: its history, then its own call."""
+    if previous is None:
+        return []
+    earlier: list[Record] = list(previous["history"])
+    if previous["call"] is not None:
+        entry = {key: previous[key] for key in _EARLIER_KEYS}
+        entry["image_sha256"] = previous["image"]["sha256"]
+        earlier.append(entry)
+    return earlier
+
+
+class SidecarFolder:
+    """Where the sidecars of one searched folder lie: beside the images, or below another folder.
+
+    Args:
+        folder: the searched folder.
+        out: root of the sidecars; None for beside the images.
+    """
+
+    def __init__(self, folder: Path, out: Path | None = None) -> None:
+        self.root = folder if out is None else out
+        self._beside = out is None or out.resolve() == folder.resolve()
+        self._numbers = itertools.count()
+
+    def path(self, crop: Crop) -> Path:
+        """Where the crop's sidecar belongs."""
+        return self.root / (crop.path + SIDECAR_SUFFIX)
+
+    def read(self, crop: Crop) -> Record | None:
+        """Return the crop's sidecar; None where it is absent, torn or foreign.
+
+        Beside the images a sidecar belongs to its image, whatever the folder was called when it
+        was written. Below another folder, one of another sample means that two exports share it.
+
+        Raises:
+            NotWritten: it must not be replaced: it is another sample's, or a newer ctcedge's.
+        """
+        path = self.path(crop)
+        record = _parse(path)
+        if record is None:
+            return None
+        family, _, version = str(record.get("schema")).rpartition("/")
+        if family + "/" == SCHEMA_FAMILY and version.isdecimal() and int(version) > SCHEMA_VERSION:
+            raise NotWritten(
+                f"{path} was written by a newer ctcedge; update ctcedge or give another --out"
+            )
+        if not _is_whole(record):
+            return None
+        if record["sample"] != crop.sample and not self._beside:
+            raise NotWritten(
+                f"{path} belongs to sample '{record['sample']}', not '{crop.sample}';"
+                " give each export folder its own --out"
+            )
+        return record
+
+    def check(self, crops: Iterable[Crop]) -> None:
+        """See, before anything is written, that no crop's sidecar must be kept from replacement.
+
+        Raises:
+            OutputError: naming the first that must.
+        """
+        try:
+            for crop in crops:
+                self.read(crop)
+        except NotWritten as error:
+            raise OutputError(str(error)) from None
+
+    def write(self, crop: Crop, record: Record) -> None:
+        """Write the crop's sidecar, whole or not at all.
+
+        Raises:
+            NotWritten: this path cannot be written; others may.
+            OutputError: no sidecar can be written now, for instance because the disk is full.
+        """
+        path = self.path(crop)
+        temporary = path.parent / f".ctcedge-{os.getpid()}-{next(self._numbers)}.tmp"
+        text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+        try:
+            if not self._beside:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                # A name that is not UTF-8 leaves lone surrogates, written as JSON escapes.
+                temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+                raise
+        except OSError as error:
+            if error.errno in _ONE_PATH_ERRORS:
+                raise NotWritten(f"sidecar cannot be written: {error.strerror}") from None
+            raise OutputError(
+                f"cannot write into {path.parent}: {error.strerror};"
+                " what is written stays, run again"
+            ) from None
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Make the root, see that it can be written, lock it, and sweep what a crash left.
+
+        The lock is the kernel's, on the folder itself: it leaves no file and ends with the process.
+
+        Raises:
+            OutputError: the root cannot be written, or another ctcedge writes there.
+        """
+        hint = "" if not self._beside else "; give --out FOLDER to write elsewhere"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise OutputError(f"{self.root}: {error.strerror}{hint}") from None
+        try:
+            self._lock(descriptor)
+            self._sweep()
+            probe = self.root / f".ctcedge-{os.getpid()}-{next(self._numbers)}.tmp"
+            try:
+                probe.write_bytes(b"")
+                probe.unlink()
+            except OSError as error:
+                raise OutputError(
+                    f"{self.root} cannot be written: {error.strerror}{hint}"
+                ) from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"another ctcedge is writing into {self.root}; stop it, or give another --out"
+            ) from None
+        except OSError:
+            pass  # some network file systems cannot lock a folder
+
+    def _sweep(self) -> None:
+        for parent, _, names in os.walk(self.root):
+            for name in names:
+                if _TEMPORARY.fullmatch(name):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(parent, name))
+
+
+def _parse(path: Path) -> Record | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        record = json.loads(data) if len(data) <= _MAX_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether this is a sidecar of ours with all that is needed to judge and to keep it."""
+    return (
+        record.get("schema") == SCHEMA
+        and all(key in record for key in (*_EARLIER_KEYS, "status", "error"))
+        and isinstance(record["sample"], str)
+        and isinstance(record.get("history"), list)
+        and isinstance(record.get("image"), dict)
+        and "sha256" in record["image"]
+        and isinstance(record["model"], dict)
+        and "sha256" in record["model"]
+    )
