@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ctcedge.decide import Verdict, decide, probability
 from ctcedge.decode import GreyImage
 from ctcedge.engine import Engine, open_engine
+from ctcedge.errors import BadImage
 from ctcedge.model import Model, load_model
 from ctcedge.preprocess import network_input
 from ctcedge.settings import ProviderChoice
@@ -61,6 +63,7 @@ class Classifier:
 
         Raises:
             ValueError: an image is not such an array.
+            BadImage: the network gave no number for an image.
         """
         spec = self.model.spec.input
         for image in images:
@@ -70,17 +73,24 @@ class Classifier:
                 )
         if not images:
             return []
-        zoom = um_per_px or spec.um_per_px
-        return self.judge(np.stack([network_input(image, zoom, spec) for image in images]))
+        scale = um_per_px or spec.um_per_px
+        verdicts = []
+        for result in self.judge(np.stack([network_input(i, scale, spec) for i in images])):
+            if isinstance(result, BadImage):
+                raise result
+            verdicts.append(result)
+        return verdicts
 
-    def judge(self, inputs: NDArray[np.uint8]) -> list[Verdict]:
-        """Run the network and decide.
+    def judge(self, inputs: NDArray[np.uint8]) -> list[Verdict | BadImage]:
+        """Run the network and decide; a crop for which it gives no number is a bad image.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
         """
+        return [self._decide(float(logit)) for logit in self.engine.logits(inputs)]
+
+    def _decide(self, logit: float) -> Verdict | BadImage:
+        if not math.isfinite(logit):
+            return BadImage("unsupported", "the network gave no number for this image")
         spec = self.model.spec
-        return [
-            decide(probability(float(logit), spec.calibration), spec.decision)
-            for logit in self.engine.logits(inputs)
-        ]
+        return decide(probability(logit, spec.calibration), spec.decision)

@@ -46,7 +46,9 @@ class ProviderName(enum.StrEnum):
     cpu = "cpu"
 
 
-Folder = Annotated[Path, typer.Argument(help="Folder of crops, searched recursively.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of crops, searched recursively.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write sidecars below DIR, not beside the images."),
@@ -144,6 +146,7 @@ def classify(
         with open_run(folder, settings) as run:
             run.sidecars.check(listing.crops)
             console.opening(run)
+            console.doubts(listing)
             with console.progress(len(listing.crops)) as bar:
                 for outcome in run.pipeline.run(
                     listing.crops, force=force, stop=interruption.requested
@@ -255,7 +258,8 @@ def inspect(
 @app.command()
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder in which sidecars shall be written.")
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="Folder in which sidecars shall be written."),
     ] = None,
     model: ModelOption = None,
     as_json: Json = False,

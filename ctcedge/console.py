@@ -24,7 +24,7 @@ from ctcedge.crops import BRIGHT_FIELD, Skipped
 from ctcedge.doctor import Check
 from ctcedge.inspection import Inspection
 from ctcedge.model import Model
-from ctcedge.runs import Run, Summary
+from ctcedge.runs import Listing, Run, Summary
 
 output = Console(highlight=False, soft_wrap=True)
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -72,6 +72,20 @@ def opening(run: Run) -> None:
         )
 
 
+def doubts(listing: Listing) -> None:
+    """Warn of cells whose images do not come as one bright-field image a cell."""
+    if repeated := len(listing.repeated()):
+        messages.print(
+            f"[yellow]{repeated} cells have several bright-field images:[/] each image is called"
+            " by itself; 'ctcedge inspect' lists them"
+        )
+    if lacking := len(listing.without_bright_field()):
+        messages.print(
+            f"[yellow]{lacking} cells have no bright-field image[/] and are not classified;"
+            " 'ctcedge inspect' lists them"
+        )
+
+
 def summary(run: Run, result: Summary, *, finished: bool) -> None:
     """Print the summary table and the crops that stand unclassified."""
     done = result.done
@@ -98,7 +112,7 @@ def unclassified(result: Summary) -> None:
     if not result.unclassified:
         return
     messages.print(f"[yellow]{len(result.unclassified)} unclassified:[/]")
-    for path, error in result.unclassified[:_SHOWN]:
+    for path, error in list(result.unclassified.items())[:_SHOWN]:
         messages.print(f"  {printable(path)}: {printable(error)}")
     if len(result.unclassified) > _SHOWN:
         messages.print(f"  and {len(result.unclassified) - _SHOWN} more; --json lists all")

@@ -16,7 +16,7 @@ from ctcedge.engine import Provider, nvidia_driver_problem, open_engine
 from ctcedge.errors import SetupError
 from ctcedge.golden import largest_difference
 from ctcedge.model import load_model
-from ctcedge.sidecar import SidecarFolder
+from ctcedge.sidecar import try_writing
 
 _PACKAGES = ("onnxruntime-gpu", "numpy", "opencv-python-headless", "typer", "rich", "watchdog")
 
@@ -116,7 +116,9 @@ def _model(name: str | None) -> Iterator[Check]:
 
 def _write_access(folder: Path) -> Check:
     try:
-        with SidecarFolder(folder, folder).open():
-            return Check("write access", "ok", str(folder))
-    except SetupError as error:
-        return Check("write access", "failed", str(error), "give the user of ctcedge write access")
+        try_writing(folder)
+    except OSError as error:
+        found = f"{folder}: {error.strerror}"
+        mend = "make the folder, and give the user that runs ctcedge write access; or use --out"
+        return Check("write access", "failed", found, mend)
+    return Check("write access", "ok", str(folder))

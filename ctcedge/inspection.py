@@ -77,12 +77,10 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
     """
     listing = list_folder(folder, images.naming())
     found = Inspection(folder, images.um_per_px, skipped=listing.skipped)
-    bright = Counter((crop.sample, crop.cell) for crop in listing.crops)
     for crop in (*listing.crops, *listing.others):
         found.channels[crop.sample][crop.channel] += 1
-    found.repeated = [cell for cell, count in bright.items() if count > 1]
-    others = dict.fromkeys((crop.sample, crop.cell) for crop in listing.others)
-    found.without_bright_field = [cell for cell in others if cell not in bright]
+    found.repeated = listing.repeated()
+    found.without_bright_field = listing.without_bright_field()
     for crop in listing.crops:
         _look_into(folder, crop, found)
     return found

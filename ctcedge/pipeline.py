@@ -207,31 +207,32 @@ class Pipeline:
                 and defer(item.crop)
             ):
                 yield Outcome(item.crop, "deferred", error=str(item.problem))
-            else:
-                yield self._write(item, None)
+            elif item.problem is not None:
+                yield self._write(item, item.problem)
 
-    def _write(self, ready: _Ready, verdict: Verdict | None) -> Outcome:
-        record = self._record(ready, verdict)
+    def _write(self, ready: _Ready, result: Verdict | BadImage) -> Outcome:
+        record = self._record(ready, result)
         try:
             self._sidecars.write(ready.crop, record)
         except NotWritten as error:
             return Outcome(ready.crop, "not-written", None, str(error))
         return Outcome(ready.crop, "written", record, _unclassified(record))
 
-    def _record(self, ready: _Ready, verdict: Verdict | None) -> Record:
+    def _record(self, ready: _Ready, result: Verdict | BadImage) -> Record:
+        verdict, problem = (result, None) if isinstance(result, Verdict) else (None, result)
         spec = self._classifier.model.spec
         engine = self._classifier.engine
         header = ready.image.header
         return {
             "schema": SCHEMA,
-            "status": "classified" if ready.problem is None else ready.problem.status,
+            "status": "classified" if problem is None else problem.status,
             "call": verdict and verdict.call,
             "probability": verdict and verdict.probability,
             "prior": spec.prior,
             "threshold": spec.decision.threshold,
             "review_band": list(spec.decision.review),
             "reasons": list(verdict.reasons) if verdict else [],
-            "error": None if ready.problem is None else str(ready.problem),
+            "error": None if problem is None else str(problem),
             "sample": ready.crop.sample,
             "cell": ready.crop.cell,
             "image": {

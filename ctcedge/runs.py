@@ -37,6 +37,17 @@ class Listing:
     others: list[Crop]
     skipped: list[Skipped]
 
+    def repeated(self) -> list[tuple[str, str]]:
+        """(sample, cell) with more than one bright-field image."""
+        counts = Counter((crop.sample, crop.cell) for crop in self.crops)
+        return [cell for cell, count in counts.items() if count > 1]
+
+    def without_bright_field(self) -> list[tuple[str, str]]:
+        """(sample, cell) that have other channels alone."""
+        bright = {(crop.sample, crop.cell) for crop in self.crops}
+        others = dict.fromkeys((crop.sample, crop.cell) for crop in self.others)
+        return [cell for cell in others if cell not in bright]
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -66,19 +77,21 @@ class Summary:
     Attributes:
         done: outcomes by what was done (`written`, `current`, ...).
         calls: classified crops by call, whether new or current.
-        unclassified: (path, error) of every crop that stands unclassified.
+        unclassified: why, by path, of every crop that stands unclassified.
     """
 
     done: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
-    unclassified: list[tuple[str, str]] = field(default_factory=list)
+    unclassified: dict[str, str] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
-        self.done[outcome.done] += 1
+        self.unclassified.pop(outcome.crop.path, None)
         if outcome.error is not None:
-            self.unclassified.append((outcome.crop.path, outcome.error))
-        elif outcome.record is not None:
+            self.unclassified[outcome.crop.path] = outcome.error
+        if outcome.done != "deferred":
+            self.done[outcome.done] += 1
+        if outcome.record is not None and outcome.error is None:
             self.calls[outcome.record["call"]] += 1
 
     def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
@@ -95,7 +108,7 @@ class Summary:
             "current": self.done["current"],
             "vanished": self.done["vanished"],
             "calls": {call: self.calls[call] for call in ("CTC", "leukocyte", "review")},
-            "unclassified": [{"path": p, "error": error} for p, error in self.unclassified],
+            "unclassified": [{"path": p, "error": error} for p, error in self.unclassified.items()],
             "model": {
                 "name": spec.name,
                 "version": spec.version,

@@ -76,6 +76,17 @@ def history(previous: Record | None) -> list[Record]:
     return earlier
 
 
+def try_writing(folder: Path) -> None:
+    """Write and remove an empty file in the folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    probe = folder / f".ctcedge-{os.getpid()}-0.tmp"
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
 class SidecarFolder:
     """Where the sidecars of one searched folder lie: beside the images, or below another folder.
 
@@ -87,7 +98,7 @@ class SidecarFolder:
     def __init__(self, folder: Path, out: Path | None = None) -> None:
         self.root = folder if out is None else out
         self._beside = out is None or out.resolve() == folder.resolve()
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(1)
 
     def path(self, crop: Crop) -> Path:
         """Where the crop's sidecar belongs."""
@@ -179,14 +190,11 @@ class SidecarFolder:
         try:
             self._lock(descriptor)
             self._sweep()
-            probe = self.root / f".ctcedge-{os.getpid()}-{next(self._numbers)}.tmp"
             try:
-                probe.write_bytes(b"")
-                probe.unlink()
+                try_writing(self.root)
             except OSError as error:
-                raise OutputError(
-                    f"{self.root} cannot be written: {error.strerror}{hint}"
-                ) from None
+                text = f"{self.root} cannot be written: {error.strerror}{hint}"
+                raise OutputError(text) from None
             yield
         finally:
             os.close(descriptor)

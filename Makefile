@@ -1,0 +1,32 @@
+# Every routine of the project; CI and people use the same ones.
+VENV ?= .venv
+PYTHON ?= python3
+
+install: $(VENV)/installed  ## editable, with everything that tests and training need
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[test]'
+	touch $@
+
+format: install
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+lint: install
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+typecheck: install
+	$(VENV)/bin/mypy
+
+test: install
+	$(VENV)/bin/pytest
+
+golden: install  ## hashes and golden outputs of the shipped model
+	$(VENV)/bin/ctcedge models verify
+
+model: install  ## train the shipped model anew, about half an hour on two cores
+	$(VENV)/bin/python -m train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models
+
+.PHONY: install format lint typecheck test golden model
