@@ -62,7 +62,7 @@ class Classifier:
             um_per_px: edge length of their pixels, um; None assumes the model's own.
 
         Raises:
-            ValueError: an image is not such an array.
+            ValueError: an image is not such an array, or um/px not between 0.01 and 20.
             BadImage: the network gave no number for an image.
         """
         spec = self.model.spec.input
@@ -71,6 +71,8 @@ class Classifier:
                 raise ValueError(
                     "an image must be (height, width) of uint8 or uint16, 8 px or more"
                 )
+        if um_per_px is not None and not 0.01 <= um_per_px <= 20:
+            raise ValueError("um/px must lie between 0.01 and 20")
         if not images:
             return []
         scale = um_per_px or spec.um_per_px

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -88,6 +89,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON summary on st
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names from outside may hold any character
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SetupError as error:
@@ -199,7 +203,7 @@ def watch(
     Example: ctcedge watch /deparray/out --out /data/calls --um-per-px 0.5
     """
     from ctcedge import console
-    from ctcedge.runs import Summary, check_folder, open_run
+    from ctcedge.runs import Summary, check_folder, list_folder, open_run
     from ctcedge.signals import Interruption
     from ctcedge.watch import Watcher
 
@@ -219,6 +223,7 @@ def watch(
         console.log_to_stderr()
         result = Summary()
         with open_run(folder, settings) as run:
+            run.sidecars.check(list_folder(folder, run.naming).crops)
             console.opening(run)
             watcher = Watcher(run, force=force)
             interruption.then(watcher.stop)

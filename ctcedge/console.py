@@ -26,8 +26,8 @@ from ctcedge.inspection import Inspection
 from ctcedge.model import Model
 from ctcedge.runs import Listing, Run, Summary
 
-output = Console(highlight=False, soft_wrap=True)
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True, emoji=False)
+messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _SHOWN = 20
 
@@ -211,7 +211,8 @@ def verified(shown: Model, difference: float) -> None:
 
 def failure(text: str) -> None:
     """Print an error message."""
-    messages.print(f"[bold red]Error:[/] {escape(text)}")
+    lines = map(printable, text.split("\n"))
+    messages.print("[bold red]Error:[/] " + "\n".join(lines))
 
 
 def _bright_first(channel: str) -> tuple[bool, str]:

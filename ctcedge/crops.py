@@ -227,7 +227,7 @@ def _default_regex() -> re.Pattern[str]:
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
         regex = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(f"--pattern is not a regular expression: {error}") from None
     if "cell" not in regex.groupindex:
         raise SettingsError(r"--pattern needs a group named cell, such as (?P<cell>\d+)_BF\.png")

@@ -44,8 +44,14 @@ def read_golden(model: Model) -> GoldenSet:
                 for name in stored.files
                 if name.startswith(prefix)
             }
-            return GoldenSet(stored["crops"], stored["um_per_px"], probabilities)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            golden = GoldenSet(stored["crops"], stored["um_per_px"], probabilities)
+        crops, answers = golden.crops, (golden.um_per_px, *probabilities.values())
+        if crops.ndim != 3 or crops.dtype != np.uint8 or not crops.size:
+            raise ValueError("'crops' must be (n, height, width) of uint8")
+        if any(each.shape != (len(crops),) for each in answers):
+            raise ValueError("each crop needs one um/px and one probability of each graph")
+        return golden
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"{model.folder / model.spec.golden.file.file}: {error}") from None
 
 
@@ -79,7 +85,7 @@ def verify(model: Model) -> float:
         model.read_graph(variant)
     model.read(model.spec.card)
     difference = largest_difference(Classifier(model, open_engine(model, "cpu")))
-    if difference > model.spec.golden.tolerance:
+    if not difference <= model.spec.golden.tolerance:  # also when it is not a number
         raise ModelError(
             f"model {model.spec.name}: golden outputs differ by {difference:.6f} (at most"
             f" {model.spec.golden.tolerance:g}); this PC computes something else"

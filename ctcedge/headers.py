@@ -144,7 +144,7 @@ _TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 def _tiff_header(data: bytes) -> ImageHeader:
     try:
         tags, another_page = _first_directory(data)
-    except struct.error:
+    except (struct.error, OverflowError):  # the latter for BigTIFF offsets of 2^63 and more
         raise BadImage("unreadable", "truncated or damaged TIFF") from None
     if another_page:
         raise BadImage("unsupported", "TIFF with several pages: export one image a file")
@@ -157,9 +157,13 @@ def _tiff_header(data: bytes) -> ImageHeader:
         raise BadImage(
             "unsupported", "TIFF of signed or floating-point values; 8 to 16 bits are accepted"
         )
-    if len(bits) != 1 or not 8 <= min(bits) <= 16:
+    if len(bits) != 1 or not bits <= {8, 10, 12, 14, 16}:
         stated = ", ".join(map(str, sorted(bits)))
-        raise BadImage("unsupported", f"TIFF of {stated} bits; 8 to 16 bits are accepted")
+        raise BadImage(
+            "unsupported", f"TIFF of {stated} bits; 8, 10, 12, 14 and 16 bits are accepted"
+        )
+    if samples not in (1, 3, 4):
+        raise BadImage("unsupported", f"TIFF of {samples} channels; grey and RGB are accepted")
     if photometric == 0:
         raise BadImage("unsupported", "TIFF with white as zero: export with black as zero")
     if photometric not in (1, 2, 6):

@@ -89,6 +89,8 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
 def _look_into(folder: Path, crop: Crop, found: Inspection) -> None:
     try:
         header = read_header(read_file(folder / crop.path))
+    except FileNotFoundError:
+        pass
     except BadImage as error:
         found.bad.append((crop.path, f"{error.status}: {error}"))
     except OSError as error:

@@ -108,7 +108,6 @@ class ModelSpec:
     schema: Literal["ctcedge/model/1"]
     name: str
     version: str
-    created: str
     training: str
     demonstration: bool
     labels: Labels
@@ -201,7 +200,7 @@ def load_model(name_or_folder: str | Path | None = None) -> Model:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         spec = strict.build(ModelSpec, json.loads(data))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, strict.StrictError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: {error}") from None
     return Model(folder, spec, hashlib.sha256(data).hexdigest())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from ctcedge.crops import Crop
 from ctcedge.decide import Verdict
 from ctcedge.decode import decode
 from ctcedge.errors import BadImage
+from ctcedge.files import open_plain
 from ctcedge.headers import MAX_BYTES, ImageHeader
 from ctcedge.preprocess import network_input
 from ctcedge.settings import ImageSettings, settings_sha256
@@ -275,17 +275,15 @@ def read_file(path: Path) -> bytes:
         OSError: any other failure.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_plain(path)
     except OSError:
         if not path.is_file() or path.is_symlink():
             raise FileNotFoundError(path) from None
         raise
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(path)
-        if status.st_size > MAX_BYTES:
-            raise BadImage(
-                "unsupported", f"too large: {status.st_size:,} bytes (at most {MAX_BYTES:,})"
-            )
+    if file is None:
+        raise FileNotFoundError(path)
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise BadImage("unsupported", f"too large: {size:,} bytes (at most {MAX_BYTES:,})")
         return file.read(MAX_BYTES + 1)

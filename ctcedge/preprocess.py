@@ -4,7 +4,8 @@ Training, calibration, evaluation and the runtime all call `network_input`.
 
 Intensities: the network sees the deviation from the background in units of the cell's own contrast.
 This does not change when all pixels are multiplied or shifted, so that bit depth, gain, exposure
-and black level drop out without having to be known.
+and black level drop out without having to be known. Only where the contrast falls below a small
+share of the background, as in an empty crop, is it no longer the unit.
 
 Size is a feature: pixels are resampled to the model's um/px, then cropped or padded about the
 centre, never stretched to fit.
@@ -36,7 +37,9 @@ class InputSpec:
         border: width of the ring whose mid-half mean is the background, as a share of the crop's
             shorter side.
         disk: diameter of the central disk in which contrast is measured, as a share of `size`.
-        percentile: of the absolute deviation in that disk; its value is the contrast unit.
+        contrast: [low, high], percentiles of the absolute deviation in that disk; the mean of the
+            values between them is the contrast unit. A mean, because a single percentile of an
+            8-bit image moves in whole grey levels.
         floor: least contrast unit, as a share of the background level, so that the noise of an
             empty crop is not blown up.
         gain: input levels for a deviation of one contrast unit.
@@ -46,9 +49,19 @@ class InputSpec:
     um_per_px: float
     border: float
     disk: float
-    percentile: float
+    contrast: tuple[float, ...]
     floor: float
     gain: float
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.size <= 4096:
+            raise ValueError("'size' must lie between 8 and 4096")
+        if min(self.um_per_px, self.disk, self.gain) <= 0:
+            raise ValueError("'um_per_px', 'disk' and 'gain' must be above 0")
+        if not 0 <= self.border <= 0.5 or self.floor < 0:
+            raise ValueError("'border' must lie between 0 and 0.5, and 'floor' not below 0")
+        if len(self.contrast) != 2 or not 0 <= self.contrast[0] <= self.contrast[1] <= 100:
+            raise ValueError("'contrast' must be two rising percentiles, [low, high]")
 
 
 def network_input(pixels: GreyImage, um_per_px: float, spec: InputSpec) -> NDArray[np.uint8]:
@@ -67,8 +80,8 @@ def network_input(pixels: GreyImage, um_per_px: float, spec: InputSpec) -> NDArr
     field = _centre_crop(pixels, math.ceil(spec.size / zoom) + 2).astype(np.float32)
     field -= background
     window = _centre_place(_resample(field, zoom), spec.size)
-    unit = np.percentile(np.abs(window[_disk(spec.size, spec.disk)]), spec.percentile)
-    unit = max(float(unit), spec.floor * abs(background), 1e-6)
+    unit = _contrast(window[_disk(spec.size, spec.disk)], spec.contrast)
+    unit = max(unit, spec.floor * abs(background), 1e-6)
     window *= spec.gain / unit
     window += BACKGROUND_LEVEL
     return np.clip(np.rint(window), 0, 255).astype(np.uint8)
@@ -88,6 +101,13 @@ def _background(pixels: GreyImage, border: float) -> float:
     quarter = ring.size // 4
     ring.partition((quarter, ring.size - quarter - 1))
     return float(ring[quarter : ring.size - quarter].mean())
+
+
+def _contrast(deviation: NDArray[np.float32], percentiles: tuple[float, ...]) -> float:
+    size = np.abs(deviation)
+    low, high = (round(percentile / 100 * (size.size - 1)) for percentile in percentiles)
+    size.partition((low, high))
+    return float(size[low : high + 1].mean())
 
 
 def _centre_crop(pixels: NDArray[np.generic], side: int) -> NDArray[np.generic]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import stat
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +19,14 @@ from ctcedge import strict
 from ctcedge.crops import BRIGHT_FIELD, DEFAULT_CHANNELS, Naming
 from ctcedge.decode import DECODING
 from ctcedge.errors import SettingsError
+from ctcedge.files import open_plain
 from ctcedge.model import ModelSpec
 
 T = TypeVar("T")
 
 FOLDER_CONFIG = "ctcedge.toml"
 _MAX_CONFIG_BYTES = 64 * 1024
+_DAY = 86_400
 
 ProviderChoice: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
 
@@ -71,8 +71,10 @@ class WatchSettings:
     give_up: float = 30.0
 
     def __post_init__(self) -> None:
-        if min(self.settle, self.give_up) < 0 or self.rescan <= 0:
-            raise ValueError("settle and give_up must not be negative, and rescan must be above 0")
+        if not (0 <= self.settle <= _DAY and 0 <= self.give_up <= _DAY):
+            raise ValueError(f"settle and give_up must lie between 0 and {_DAY} s")
+        if not 0 < self.rescan <= _DAY:
+            raise ValueError(f"rescan must lie above 0 and be at most {_DAY} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +182,16 @@ def _read(kind: type[T], path: Path) -> T:
                 f". {FOLDER_CONFIG} in the folder may hold [images] only; use --config for the rest"
             )
         raise SettingsError(f"{path}: {error}{hint}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers and bytes that cannot be read
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
 
 
 def _read_text(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_CONFIG_BYTES:
-            raise SettingsError(f"{path}: not a plain file of at most {_MAX_CONFIG_BYTES} bytes")
-        return file.read().decode("utf-8")
+    file = open_plain(path, follow=True)
+    data = None
+    if file is not None:
+        with file:
+            data = file.read(_MAX_CONFIG_BYTES + 1)
+    if data is None or len(data) > _MAX_CONFIG_BYTES:
+        raise SettingsError(f"{path}: not a plain file of at most {_MAX_CONFIG_BYTES} bytes")
+    return data.decode("utf-8")

@@ -22,6 +22,7 @@ from typing import Any
 
 from ctcedge.crops import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import CtcEdgeError, OutputError
+from ctcedge.files import open_plain
 
 SCHEMA_FAMILY = "ctcedge/sidecar/"
 SCHEMA_VERSION = 1
@@ -29,7 +30,9 @@ SCHEMA = f"{SCHEMA_FAMILY}{SCHEMA_VERSION}"
 
 Record = dict[str, Any]
 
+_CALLS = ("CTC", "leukocyte", "review")
 _MAX_BYTES = 4 * 1024 * 1024
+_VERSION = re.compile(re.escape(SCHEMA_FAMILY) + r"([0-9]{1,9})")
 _TEMPORARY = re.compile(r"\.ctcedge-\d+-\d+\.tmp")
 _EARLIER_KEYS = (
     "created",
@@ -44,12 +47,24 @@ _EARLIER_KEYS = (
     "settings_sha256",
     "software",
 )
+# What stands at a sidecar's place is no file of ours: it may be replaced.
+_NO_SIDECAR = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ENAMETOOLONG,
+}
 # Errors of one path alone; any other error of a write concerns them all and ends the run.
 _ONE_PATH_ERRORS = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR}
 
 
 class NotWritten(CtcEdgeError):
     """One sidecar cannot, or must not, be written, for a reason that concerns its path alone."""
+
+
+class _NotRead(NotWritten):
+    """There is a sidecar that cannot be read now; replacing it could erase a call."""
 
 
 def schema() -> Record:
@@ -111,14 +126,15 @@ class SidecarFolder:
         was written. Below another folder, one of another sample means that two exports share it.
 
         Raises:
-            NotWritten: it must not be replaced: it is another sample's, or a newer ctcedge's.
+            NotWritten: it must not be replaced: it is another sample's, or a newer ctcedge's, or
+                cannot be read now.
         """
         path = self.path(crop)
         record = _parse(path)
         if record is None:
             return None
-        family, _, version = str(record.get("schema")).rpartition("/")
-        if family + "/" == SCHEMA_FAMILY and version.isdecimal() and int(version) > SCHEMA_VERSION:
+        version = _VERSION.fullmatch(str(record.get("schema")))
+        if version and int(version[1]) > SCHEMA_VERSION:
             raise NotWritten(
                 f"{path} was written by a newer ctcedge; update ctcedge or give another --out"
             )
@@ -139,7 +155,8 @@ class SidecarFolder:
         """
         try:
             for crop in crops:
-                self.read(crop)
+                with contextlib.suppress(_NotRead):
+                    self.read(crop)
         except NotWritten as error:
             raise OutputError(str(error)) from None
 
@@ -165,7 +182,8 @@ class SidecarFolder:
                     temporary.unlink()
                 raise
         except OSError as error:
-            if error.errno in _ONE_PATH_ERRORS:
+            vanished = error.errno == errno.ENOENT and self.root.is_dir()
+            if vanished or error.errno in _ONE_PATH_ERRORS:
                 raise NotWritten(f"sidecar cannot be written: {error.strerror}") from None
             raise OutputError(
                 f"cannot write into {path.parent}: {error.strerror};"
@@ -219,11 +237,17 @@ class SidecarFolder:
 
 def _parse(path: Path) -> Record | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        file = open_plain(path)
+        if file is None:
+            return None
+        with file:
             data = file.read(_MAX_BYTES + 1)
         record = json.loads(data) if len(data) <= _MAX_BYTES else None
-    except (OSError, ValueError, RecursionError):
+    except OSError as error:
+        if error.errno in _NO_SIDECAR:
+            return None
+        raise _NotRead(f"sidecar cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -233,6 +257,8 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
     return (
         record.get("schema") == SCHEMA
         and all(key in record for key in (*_EARLIER_KEYS, "status", "error"))
+        and (record["status"] == "classified") == (record["call"] in _CALLS)
+        and (record["status"] == "classified" or record["call"] is None)
         and isinstance(record["sample"], str)
         and isinstance(record.get("history"), list)
         and isinstance(record.get("image"), dict)

@@ -70,7 +70,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return build(kind, value, where)  # type: ignore[arg-type]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise StrictError(f"'{where}' must be a finite number") from None
     if type(value) is not kind:
         raise StrictError(f"'{where}' must be {_TYPE_NAMES[kind]}, not {_name(value)}")
     if kind is float and not math.isfinite(value):

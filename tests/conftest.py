@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import disks
+import numpy as np
+import pytest
+import support
+
+from ctcedge.classifier import Classifier
+from ctcedge.engine import open_engine
+from ctcedge.model import load_model
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small valid model folder that sees the size of disks; do not change it."""
+    folder = tmp_path_factory.mktemp("models") / "disks"
+    disks.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(model_folder: Path) -> Classifier:
+    model = load_model(model_folder)
+    return Classifier(model, open_engine(model, "cpu"))
+
+
+@pytest.fixture
+def model_copy(model_folder: Path, tmp_path: Path) -> disks.EditableModel:
+    folder = tmp_path / "model-copy"
+    shutil.copytree(model_folder, folder)
+    return disks.EditableModel(folder)
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> Path:
+    """A folder of two samples: one cell of each call, other channels, and a file to pass over."""
+    folder = tmp_path / "export"
+    for number, diameter in enumerate((support.LEUKOCYTE, support.REVIEW, support.CTC), start=1):
+        support.save(folder / "S1" / f"{number:05}_BF.png", support.cell(diameter))
+    support.save(folder / "S1" / "00001_DAPI.png", support.cell(support.LEUKOCYTE))
+    tiff = support.cell(support.CTC, background=2048, contrast=960, dtype=np.uint16)
+    support.save(folder / "S2" / "Cell_00034_Brightfield.tif", tiff)
+    (folder / "labels.csv").write_text("sample,cell,label\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from disks import EditableModel
+from support import (
+    DATA,
+    call,
+    cell,
+    command,
+    encoded,
+    process,
+    run,
+    save,
+    sidecar,
+    sidecars,
+    state,
+    stray,
+)
+
+import ctcedge
+from ctcedge.engine import nvidia_driver_problem
+
+MODEL_CALLS = {"CTC": 2, "leukocyte": 1, "review": 1}
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"ctcedge {ctcedge.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "classify",
+        "watch",
+        "inspect",
+        "doctor",
+        "models",
+        "models list",
+        "models show",
+        "models verify",
+    ],
+)
+def test_every_commands_help_shows_an_example(words: str) -> None:
+    assert "Example: ctcedge " + words.split()[0] in call(*words.split(), "--help").stdout
+
+
+def test_help_names_commands_and_exit_codes() -> None:
+    text = run("--help").stdout
+    for word in ("classify", "watch", "inspect", "models", "doctor", "Exit codes", "130"):
+        assert word in text
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, ctcedge.cli\n"
+        "try: ctcedge.cli.app(['classify', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'cv2', 'onnxruntime', 'watchdog', 'torch'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_classify_writes_sidecars_and_the_second_run_does_nothing(
+    crops: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    before = state(crops)
+    first = run("classify", crops, "--out", out, "--model", model_folder)
+    assert set(sidecars(out)) == {
+        "S1/00001_BF.png",
+        "S1/00002_BF.png",
+        "S1/00003_BF.png",
+        "S2/Cell_00034_Brightfield.tif",
+    }
+    assert {r["cell"] for r in sidecars(out).values()} == {"00001", "00002", "00003", "00034"}
+    assert {r["sample"] for r in sidecars(out).values()} == {"S1", "S2"}
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 4
+    assert state(crops) == before
+    assert "Nothing to do" not in first.stdout
+    for word in ("Demonstration model", "um/px not given", "disks 1.0.0 (int8) on CPU"):
+        assert word in first.stderr
+
+    written = state(out)
+    second = run("classify", crops, "--out", out, "--model", model_folder, "--batch-size", 1)
+    assert "Nothing to do" in second.stdout
+    assert state(out) == written
+
+    forced = run("classify", crops, "--out", out, "--model", model_folder, "--force", "--json")
+    assert json.loads(forced.stdout)["written"] == 4
+    assert [len(record["history"]) for record in sidecars(out).values()] == [1] * 4
+
+
+def test_classify_beside_the_images(crops: Path, model_folder: Path) -> None:
+    call("classify", crops, "--model", model_folder, "--provider", "cpu")
+    assert len(sidecars(crops)) == 4
+    assert sidecar(crops / "S1" / "00001_BF.png").exists()
+
+
+def test_json_is_all_of_standard_output(crops: Path, model_folder: Path, tmp_path: Path) -> None:
+    save(crops / "S1" / "00009_BF.png", cell()).write_bytes(b"broken")
+    done = run(
+        "classify", crops, "--out", tmp_path / "o", "--model", model_folder, "--json", code=3
+    )
+    summary = json.loads(done.stdout)
+    assert summary["finished"] is True
+    assert summary["calls"] == MODEL_CALLS
+    assert (summary["crops"], summary["written"], summary["current"]) == (5, 5, 0)
+    assert summary["provider"] == "cpu"
+    assert summary["um_per_px_assumed"] is True
+    ((path, error),) = [each.values() for each in summary["unclassified"]]
+    assert path == "S1/00009_BF.png"
+    assert error.startswith("unreadable: ")
+
+
+def test_an_unclassified_crop_is_listed_with_exit_3_each_time(
+    crops: Path, model_folder: Path
+) -> None:
+    (crops / "S1" / "00009_BF.png").write_bytes(b"")
+    for _ in range(2):
+        done = run("classify", crops, "--model", model_folder, code=3)
+        assert "1 unclassified" in done.stderr
+        assert "S1/00009_BF.png: unreadable: empty file" in done.stderr
+    assert "Nothing to do" not in done.stdout
+    assert len(sidecars(crops)) == 5
+
+
+def test_a_forbidden_image_is_told_of(crops: Path, model_folder: Path) -> None:
+    path = crops / "S1" / "00001_BF.png"
+    path.chmod(0)
+    under: tuple[str, ...] = ()
+    if os.access(path, os.R_OK):
+        if not shutil.which("setpriv"):
+            pytest.skip("this user reads whatever it likes, and setpriv is missing")
+        caps = "-dac_override,-dac_read_search"
+        under = ("setpriv", "--bounding-set", caps, "--inh-caps", caps)
+    try:
+        done = run("classify", crops, "--model", model_folder, code=3, under=under)
+        assert "00001_BF.png: unreadable: cannot be read: Permission denied" in done.stderr
+    finally:
+        path.chmod(0o600)
+    record = sidecars(crops)["S1/00001_BF.png"]
+    assert (record["status"], record["image"]["sha256"]) == ("unreadable", None)
+    run("classify", crops, "--model", model_folder)
+
+
+def test_a_fifo_does_not_block_and_odd_entries_get_no_sidecar(
+    crops: Path, model_folder: Path
+) -> None:
+    os.mkfifo(crops / "S1" / "1_BF.png")
+    (crops / "S1" / "2_BF.png").symlink_to(crops / "S1" / "00001_BF.png")
+    (crops / "3_BF.png").mkdir()
+    call("classify", crops, "--model", model_folder)
+    assert len(sidecars(crops)) == 4
+
+
+NAMES = [
+    'a b\'s "c"_BF.png',
+    "a\nb_BF.png",
+    "[red]x[_BF.png",
+    "[/]_BF.png",
+    "\x1b[31mx\a_BF.png",
+    ":warning: x_BF.png",
+    "Zoë_BF.png",
+    os.fsdecode(b"\xff\xfe_BF.png"),
+    "back\\slash\\_BF.png",
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_from_outside_are_shown_harmlessly(
+    model_folder: Path, tmp_path: Path, encoding: str
+) -> None:
+    folder = tmp_path / "[bold]S\x1b[1m"
+    for name in NAMES:
+        try:
+            save(folder / name, cell())
+            (folder / name.replace("_BF", "x_BF")).write_bytes(b"")
+        except OSError as error:
+            pytest.skip(f"this file system refuses such names: {error}")
+    env = {"PYTHONIOENCODING": encoding}
+    for words in (["classify", "--model", model_folder], ["inspect"]):
+        code = 3 if words[0] == "classify" else 0
+        done = run(words[0], folder, *words[1:], code=code, env=env)
+        text = done.stdout + done.stderr
+        assert "\x1b" not in text
+        assert "\a" not in text
+        assert ":warning: xx_BF.png" in text
+        assert "[red]x[x_BF.png" in text
+    assert len(sidecars(folder)) == 2 * len(NAMES)
+    done = run("classify", folder, "--model", model_folder, "--json", code=3, env=env)
+    assert {each["path"] for each in json.loads(done.stdout)["unclassified"]} == {
+        name.replace("_BF", "x_BF") for name in NAMES
+    }
+
+
+def test_an_error_message_shows_names_harmlessly(tmp_path: Path) -> None:
+    done = call("classify", tmp_path / "[red]\x1b[31m:warning:", code=2)
+    assert "\x1b" not in done.stderr
+    assert "[red]" in done.stderr
+    assert ":warning:" in done.stderr
+
+
+def test_nothing_matched_says_what_was_found_and_what_to_do(tmp_path: Path) -> None:
+    for number in range(9):
+        save(tmp_path / f"scan{number}.png", cell())
+    done = run("classify", tmp_path, code=2)
+    assert "scan0.png" in done.stderr
+    assert "scan8.png" not in done.stderr
+    assert "--pattern" in done.stderr
+    assert done.stdout == ""
+
+
+def test_only_other_channels_is_told_apart(tmp_path: Path) -> None:
+    save(tmp_path / "1_DAPI.png", cell())
+    assert "DAPI but none of bright field" in call("classify", tmp_path, code=2).stderr
+
+
+def test_an_own_pattern(model_folder: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "P1" / "scan007.png", cell())
+    pattern = r"(?P<sample>P\d)/scan(?P<cell>\d+)\.png"
+    call("classify", tmp_path / "in", "--model", model_folder, "--pattern", pattern)
+    (record,) = sidecars(tmp_path / "in").values()
+    assert (record["sample"], record["cell"]) == ("P1", "007")
+
+
+WRONG_USE: dict[str, tuple[list[str], str]] = {
+    "no such folder": (["nowhere"], "does not exist"),
+    "a file": (["export/labels.csv"], "is a file"),
+    "unknown flag": (["export", "--colour"], "--colour"),
+    "unknown provider": (["export", "--provider", "gpu"], "gpu"),
+    "unknown model": (["export", "--model", "nothing"], "no model folder or shipped model"),
+    "batch of none": (["export", "--batch-size", "0"], "batch_size"),
+    "no size": (["export", "--um-per-px", "0"], "um/px"),
+    "no number": (["export", "--um-per-px", "nan"], "um/px"),
+    "bad pattern": (["export", "--pattern", "("], "--pattern"),
+    "no cell": (["export", "--pattern", "(.*)"], "group named cell"),
+    "no settings": (["export", "--config", "nowhere.toml"], "nowhere.toml: cannot be read"),
+    "settings": (["export", "--config", "bad.toml"], "unknown key 'modle'"),
+    "out is a file": (["export", "--out", "export/labels.csv"], "labels.csv"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG_USE.values(), ids=WRONG_USE)
+def test_wrong_use_is_exit_2_and_says_what_is_wrong(
+    crops: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(crops.parent)
+    Path("bad.toml").write_text("modle = 'x'")
+    model = [] if "--model" in words else ["--model", model_folder]
+    done = call("classify", *words, *model, code=2)
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert sidecars(crops) == {}
+
+
+def test_settings_of_the_folder_and_of_flags(crops: Path, model_folder: Path) -> None:
+    (crops / "ctcedge.toml").write_text("[images]\num_per_px = 0.25\n")
+    call("classify", crops, "--model", model_folder)
+    assert {r["image"]["um_per_px"] for r in sidecars(crops).values()} == {0.25}
+    call("classify", crops, "--model", model_folder, "--um-per-px", "0.75")
+    assert {r["image"]["um_per_px"] for r in sidecars(crops).values()} == {0.75}
+
+
+def test_the_folders_settings_may_not_choose_model_or_output(
+    crops: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    (crops / "ctcedge.toml").write_text(f'out = "{tmp_path}/elsewhere"\n')
+    done = call("classify", crops, "--model", model_folder, code=2)
+    assert "unknown key 'out'" in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_settings_file_may_hold_all(crops: Path, model_folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "lab.toml"
+    config.write_text(f'model = "{model_folder}"\nout = "{tmp_path}/o"\n[images]\num_per_px = 0.5')
+    call("classify", crops, "--config", config)
+    assert len(sidecars(tmp_path / "o")) == 4
+
+
+@pytest.mark.parametrize("words", ["classify", "watch"])
+def test_another_samples_sidecar_is_exit_2_and_untouched(
+    model_folder: Path, tmp_path: Path, words: str
+) -> None:
+    for sample in ("A", "B"):
+        save(tmp_path / sample / "1_BF.png", cell())
+        save(tmp_path / sample / f"0{sample}_BF.png", cell())
+    out = tmp_path / "out"
+    call("classify", tmp_path / "A", "--out", out, "--model", model_folder)
+    before = state(out)
+    done = call(words, tmp_path / "B", "--out", out, "--model", model_folder, code=2)
+    assert "belongs to sample 'A', not 'B'" in done.stderr
+    assert state(out) == before
+
+
+@pytest.mark.skipif(nvidia_driver_problem() is None, reason="this machine has an NVIDIA GPU")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there(crops: Path, model_folder: Path, provider: str) -> None:
+    done = run("classify", crops, "--model", model_folder, "--provider", provider, code=2)
+    assert "NVIDIA" in done.stderr
+    assert "--provider cpu" in done.stderr
+    assert sidecars(crops) == {}
+
+
+@pytest.mark.skipif(nvidia_driver_problem() is None, reason="this machine has an NVIDIA GPU")
+def test_auto_says_in_one_line_why_it_is_the_cpu(crops: Path, model_folder: Path) -> None:
+    done = call("classify", crops, "--model", model_folder)
+    (line,) = [line for line in done.stderr.splitlines() if "on CPU" in line]
+    assert "CUDA is not usable here: " in line
+
+
+def test_a_second_writer_is_refused(crops: Path, model_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        done = call("classify", crops, "--out", out, "--model", model_folder, code=2)
+        assert "another ctcedge is writing" in done.stderr
+        assert list(out.iterdir()) == []
+    finally:
+        os.close(descriptor)
+    call("classify", crops, "--out", out, "--model", model_folder)
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_an_interrupted_run_keeps_what_it_did_and_goes_on_later(
+    model_folder: Path, tmp_path: Path, signum: int, code: int
+) -> None:
+    folder, out = tmp_path / "S", tmp_path / "out"
+    for number in range(300):
+        save(folder / f"{number:03}_BF.png", cell())
+    words = ("classify", folder, "--out", out, "--model", model_folder, "--batch-size", 2)
+    with process(*words, "--json", log=tmp_path / "log", slowly=True) as running:
+        running.until(lambda: any(out.glob("*.ctc.json")))
+        exit_code, output = running.stop(signum)
+    summary: dict[str, Any] = json.loads(output)
+    assert (exit_code, summary["finished"]) == (code, False)
+    kept = state(out)
+    assert len(sidecars(out)) == summary["written"] == len(kept) < 300
+    assert stray(out) == []
+    run(*words)
+    assert len(sidecars(out)) == 300
+    assert {name: state(out)[name] for name in kept} == kept
+
+
+def test_models_list_names_the_shipped() -> None:
+    listed = json.loads(call("models", "list", "--json").stdout)
+    call("models", "list")
+    assert [each["name"] for each in listed] == sorted(each["name"] for each in listed)
+
+
+def test_models_show_tells_facts_and_card(model_folder: Path) -> None:
+    text = call("models", "show", model_folder).stdout
+    for word in ("name: disks", "threshold: 0.5", "prior: 0.5", "For tests: sees disks."):
+        assert word in text
+    facts = json.loads(call("models", "show", model_folder, "--json").stdout)
+    assert (facts["name"], facts["demonstration"]) == ("disks", True)
+
+
+def test_models_verify(model_folder: Path) -> None:
+    assert "hashes right" in call("models", "verify", model_folder).stdout
+    result = json.loads(call("models", "verify", model_folder, "--json").stdout)
+    assert result["verified"] is True
+    assert result["largest_difference"] <= 0.001
+
+
+@pytest.mark.parametrize("words", [["models", "verify"], ["models", "show"], ["classify"]])
+def test_a_bad_model_folder_is_exit_2(
+    model_copy: EditableModel, crops: Path, words: list[str]
+) -> None:
+    model_copy.edit(lambda spec: spec.update(colour="red"))
+    words = [*words, str(crops), "--model"] if words == ["classify"] else words
+    assert "unknown key 'colour'" in call(*words, model_copy.folder, code=2).stderr
+
+
+def test_a_changed_graph_is_exit_2(model_copy: EditableModel, crops: Path) -> None:
+    with (model_copy.folder / "model.int8.onnx").open("ab") as file:
+        file.write(b"\0")
+    for words in (["models", "verify"], ["classify", crops, "--model"]):
+        assert "SHA-256 differs" in call(*words, model_copy.folder, code=2).stderr
+    assert sidecars(crops) == {}
+
+
+def test_odd_images_do_not_make_the_libraries_chatter(model_folder: Path, tmp_path: Path) -> None:
+    if not (DATA / "jurkat").is_dir():
+        pytest.skip("../shared/data/jurkat is missing")
+    folder = tmp_path / "S"
+    folder.mkdir()
+    for path in sorted((DATA / "jurkat" / "Experiment_2").glob("*_Brightfield.tif"))[:5]:
+        shutil.copy(path, folder)
+    (folder / "1_BF.tif").write_bytes(encoded(cell(), ".tif")[:-20])
+    done = run("classify", folder, "--model", model_folder, code=3)
+    for word in ("TIFF:", "libpng", "OpenCV", "warning:", "tags"):
+        assert word not in done.stderr
+
+
+def test_a_progress_bar_on_a_terminal_only(crops: Path, model_folder: Path, tmp_path: Path) -> None:
+    assert "Classifying" not in call("classify", crops, "--model", model_folder).stderr
+    if not shutil.which("script"):
+        pytest.skip("script(1) is missing, which gives a terminal")
+    import shlex
+
+    line = shlex.join([*command("classify", crops, "--model", model_folder, "--force")])
+    done = subprocess.run(
+        ["script", "-qec", line, "/dev/null"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    assert done.returncode == 0
+    assert "Classifying" in done.stdout

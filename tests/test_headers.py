@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from support import cell, encoded, png, png_chunk, tiff
+
+from ctcedge.errors import BadImage
+from ctcedge.headers import ImageHeader, png_without_metadata, read_header
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (png(20, 30), ImageHeader("PNG", 20, 30, 8)),
+        (png(20, 30, bits=16), ImageHeader("PNG", 20, 30, 16)),
+        (png(20, 30, colour=2), ImageHeader("PNG", 20, 30, 8)),
+        (tiff(20, 30), ImageHeader("TIFF", 20, 30, 8)),
+        (tiff(20, 30, bits=16, order=">"), ImageHeader("TIFF", 20, 30, 16)),
+        (tiff(20, 30, bits=12), ImageHeader("TIFF", 20, 30, 12)),
+        (tiff(20, 30, samples=3), ImageHeader("TIFF", 20, 30, 8)),
+        (encoded(cell(side=(30, 20)), ".tif"), ImageHeader("TIFF", 20, 30, 8)),
+        (
+            encoded(np.stack([cell(side=(30, 20), dtype=np.uint16)] * 3, -1), ".tif"),
+            ImageHeader("TIFF", 20, 30, 16),
+        ),
+    ],
+)
+def test_headers(data: bytes, expected: ImageHeader) -> None:
+    assert read_header(data) == expected
+
+
+_BIGTIFF_ENTRY = struct.pack("<HHQQ", 256, 4, 16, 2**64 - 2)
+
+REFUSED = {
+    "empty": (b"", "unreadable", "empty"),
+    "text": (b"cell,label\n", "unreadable", "not a PNG or TIFF"),
+    "zeros": (bytes(1000), "unreadable", "not a PNG or TIFF"),
+    "JPEG": (encoded(cell(), ".jpg"), "unsupported", "JPEG"),
+    "BMP": (encoded(cell(), ".bmp"), "unsupported", "BMP"),
+    "GIF": (b"GIF89a", "unsupported", "GIF"),
+    "PNG magic alone": (png(16, 16)[:8], "unreadable", "truncated"),
+    "PNG cut in its header": (png(16, 16)[:20], "unreadable", "truncated"),
+    "PNG checksum": (png(16, 16).replace(b"IHDR\0", b"IHDR\1"), "unreadable", "checksum"),
+    "PNG without header": (
+        png(16, 16)[:8] + png_chunk(b"IDAT", b"x"),
+        "unreadable",
+        "begin with its header",
+    ),
+    "PNG of 60,000 x 60,000": (png(60_000, 60_000, rows=b""), "unsupported", "too large"),
+    "PNG of no width": (png(0, 16, rows=b""), "unsupported", "too small"),
+    "PNG of 7 px": (png(7, 16), "unsupported", "too small"),
+    "PNG of 1 bit": (png(16, 16, bits=1), "unsupported", "1-bit"),
+    "animated PNG": (
+        png(16, 16, before=png_chunk(b"acTL", struct.pack(">II", 2, 0))),
+        "unsupported",
+        "animated",
+    ),
+    "TIFF magic alone": (b"II*\0", "unreadable", "truncated"),
+    "TIFF of 60,000 x 60,000": (tiff(60_000, 60_000, data=b""), "unsupported", "too large"),
+    "TIFF of 1 bit": (tiff(bits=1), "unsupported", "1 bits"),
+    "TIFF of 9 bits": (tiff(bits=9), "unsupported", "9 bits"),
+    "TIFF of 32 bits": (tiff(bits=32), "unsupported", "32 bits"),
+    "TIFF of floats": (tiff(bits=32, tags={339: (3, 3)}), "unsupported", "floating"),
+    "TIFF of signed values": (tiff(bits=16, tags={339: (3, 2)}), "unsupported", "signed"),
+    "TIFF white is zero": (tiff(tags={262: (3, 0)}), "unsupported", "white as zero"),
+    "TIFF palette": (tiff(tags={262: (3, 3)}), "unsupported", "colour kind 3"),
+    "TIFF of two channels": (tiff(samples=2), "unsupported", "2 channels"),
+    "TIFF of separate planes": (tiff(samples=3, tags={284: (3, 2)}), "unsupported", "planes"),
+    "TIFF of several pages": (tiff(next_page=8), "unsupported", "several pages"),
+    "TIFF without size": (tiff(tags={256: (0, 0)}), "unreadable", "no size"),
+    "BigTIFF offset of 2^64": (
+        b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1),
+        "unreadable",
+        "truncated",
+    ),
+    "BigTIFF value beyond 2^63": (
+        b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 1) + _BIGTIFF_ENTRY + bytes(8),
+        "unreadable",
+        "truncated",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "status", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_by_name(data: bytes, status: str, words: str) -> None:
+    with pytest.raises(BadImage, match=words) as caught:
+        read_header(data)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "data",
+    [png(60_000, 60_000, rows=b""), tiff(60_000, 60_000, data=b"")],
+    ids=["PNG", "TIFF"],
+)
+def test_a_claim_of_many_pixels_costs_no_memory(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadImage):
+            read_header(data)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_every_truncation_is_a_bad_image_or_a_header(suffix: str) -> None:
+    data = encoded(cell(side=16), suffix)
+    for length in range(len(data)):
+        try:
+            read_header(data[:length])
+        except BadImage as error:
+            assert error.status == "unreadable"
+
+
+@pytest.mark.parametrize("data", [png(16, 16), tiff(), tiff(bits=16, order=">")])
+def test_changed_bytes_raise_nothing_but_bad_image(data: bytes) -> None:
+    random = np.random.default_rng(1)
+    for _ in range(2000):
+        changed = bytearray(data)
+        for place in random.integers(4, min(len(data), 160), 3):
+            changed[place] = random.integers(256)
+        try:
+            read_header(bytes(changed))
+        except BadImage:
+            pass
+
+
+def test_metadata_is_dropped_and_pixels_are_kept() -> None:
+    text = png_chunk(b"tEXt", b"Comment\0x") + png_chunk(b"iCCP", b"odd")
+    assert png_without_metadata(png(16, 16, before=text) + b"trailing") == png(16, 16)
+
+
+def test_a_png_that_ends_early_is_unreadable() -> None:
+    with pytest.raises(BadImage, match="truncated"):
+        png_without_metadata(png(16, 16)[:-1])

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from disks import EditableModel, graph
+
+from ctcedge.errors import ModelError
+from ctcedge.model import load_model, models_folder, shipped_models
+
+
+def test_the_identity_is_the_hash_of_the_spec(model_folder: Path) -> None:
+    model = load_model(model_folder)
+    assert model.sha256 == hashlib.sha256((model_folder / "model.json").read_bytes()).hexdigest()
+    assert model.spec.name == "disks"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(colour="red"), "unknown key 'colour'"),
+        (lambda s: s.pop("prior"), "missing key 'prior'"),
+        (lambda s: s["input"].update(mean=0.5), r"unknown key 'input\.mean'"),
+        (lambda s: s["input"].pop("size"), r"missing key 'input\.size'"),
+        (lambda s: s["input"].update(um_per_px=0), "um_per_px"),
+        (lambda s: s["decision"].update(review=[0.6, 0.7]), "review low <= threshold"),
+        (lambda s: s["decision"].update(review=[0.4]), "two numbers"),
+        (lambda s: s["labels"].update(negative="normal"), r"'labels\.negative' must be one of"),
+        (lambda s: s["graphs"].pop("int8"), "must hold 'int8'"),
+        (lambda s: s["graphs"].update(int4=s["graphs"]["int8"]), "unknown graph 'int4'"),
+        (lambda s: s["graphs"]["int8"].update(file="../x.onnx"), "plain file name"),
+        (lambda s: s["graphs"]["int8"].update(file="/etc/passwd"), "plain file name"),
+        (lambda s: s.update(prior=1), "'prior' must lie between"),
+        (lambda s: s.update(schema="ctcedge/model/2"), "'schema' must be one of"),
+        (lambda s: s.update(version=1), "'version' must be text"),
+        (lambda s: s.update(opset="20"), "'opset' must be a whole number"),
+    ],
+)
+def test_a_wrong_spec_is_explained(
+    model_copy: EditableModel, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    model_copy.edit(change)
+    with pytest.raises(ModelError, match=message) as error:
+        load_model(model_copy.folder)
+    assert "model.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"\xff\xfe", b'{"a":' * 5000, b'{"prior": 1' + b"0" * 5000 + b"}"]
+)
+def test_a_spec_that_is_no_spec(model_copy: EditableModel, data: bytes) -> None:
+    (model_copy.folder / "model.json").write_bytes(data)
+    with pytest.raises(ModelError, match=r"model\.json"):
+        load_model(model_copy.folder)
+
+
+def test_a_folder_without_spec(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(ModelError, match="no model folder or shipped model 'nothing'"):
+        load_model("nothing")
+
+
+def test_a_changed_graph_is_refused(model_copy: EditableModel) -> None:
+    path = model_copy.folder / "model.int8.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ModelError, match="SHA-256 differs"):
+        load_model(model_copy.folder).read_graph("int8")
+
+
+def test_a_missing_graph_is_refused(model_copy: EditableModel) -> None:
+    (model_copy.folder / "model.int8.onnx").unlink()
+    with pytest.raises(ModelError, match="copy the model folder anew"):
+        load_model(model_copy.folder).read_graph("int8")
+
+
+def test_a_variant_that_the_model_lacks(model_folder: Path) -> None:
+    with pytest.raises(ModelError, match="has no fp32 graph; it has int8, fp16"):
+        load_model(model_folder).read_graph("fp32")
+
+
+def test_external_data_is_refused(model_copy: EditableModel, tmp_path: Path) -> None:
+    model = onnx.load_from_string(graph())
+    onnx.save_model(
+        model,
+        tmp_path / "external.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    assert (tmp_path / "weights.bin").exists()
+    model_copy.replace("model.int8.onnx", (tmp_path / "external.onnx").read_bytes())
+    with pytest.raises(ModelError, match="another file"):
+        load_model(model_copy.folder).read_graph("int8")
+
+
+def test_shipped_models_load() -> None:
+    if not shipped_models():
+        pytest.skip(f"no model in {models_folder()}: this checkout has none yet")
+    assert load_model().spec.name == shipped_models()[0]
+    for name in shipped_models():
+        model = load_model(name)
+        assert model.spec.name == name
+        for variant in model.spec.graphs:
+            model.read_graph(variant)

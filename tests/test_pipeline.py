@@ -1,0 +1,450 @@
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import (
+    CTC,
+    DATA,
+    LEUKOCYTE,
+    REVIEW,
+    UM_PER_PX,
+    cell,
+    encoded,
+    png,
+    png_chunk,
+    save,
+    sidecar,
+    sidecars,
+    state,
+    stray,
+    tiff,
+)
+
+from ctcedge.classifier import Classifier
+from ctcedge.crops import Crop, Naming, find
+from ctcedge.errors import BadImage
+from ctcedge.pipeline import Outcome, Pipeline, read_file
+from ctcedge.settings import ImageSettings
+from ctcedge.sidecar import SidecarFolder
+
+
+class Bench:
+    """A folder and what classifies it."""
+
+    def __init__(self, folder: Path, classifier: Classifier) -> None:
+        self.folder = folder
+        self.classifier = classifier
+
+    def crops(self) -> list[Crop]:
+        found = [each for each in find(self.folder, Naming()) if isinstance(each, Crop)]
+        return [crop for crop in found if crop.channel == "BF"]
+
+    def run(
+        self,
+        crops: list[Crop] | None = None,
+        *,
+        um_per_px: float | None = UM_PER_PX,
+        batch_size: int = 4,
+        classifier: Classifier | None = None,
+        **options: Any,
+    ) -> list[Outcome]:
+        pipeline = Pipeline(
+            self.folder,
+            ImageSettings(um_per_px=um_per_px),
+            classifier or self.classifier,
+            SidecarFolder(self.folder),
+            batch_size,
+        )
+        return list(pipeline.run(self.crops() if crops is None else crops, **options))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, classifier: Classifier) -> Bench:
+    folder = tmp_path / "S"
+    folder.mkdir()
+    return Bench(folder, classifier)
+
+
+def done(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.done for outcome in outcomes]
+
+
+@pytest.mark.parametrize(
+    ("diameter", "call", "reasons"),
+    [
+        (LEUKOCYTE, "leukocyte", []),
+        (REVIEW, "review", ["near-threshold"]),
+        (CTC, "CTC", []),
+    ],
+)
+def test_a_classified_crop(bench: Bench, diameter: int, call: str, reasons: list[str]) -> None:
+    pixels = cell(diameter, side=(70, 60), background=2000, contrast=900, dtype=np.uint16)
+    path = save(bench.folder / "00034_BF.png", pixels)
+    (outcome,) = bench.run()
+    (record,) = sidecars(bench.folder).values()
+    assert outcome.record == record
+    assert (record["status"], record["call"], record["reasons"]) == ("classified", call, reasons)
+    assert (record["sample"], record["cell"]) == ("S", "00034")
+    assert record["image"] | {"sha256": 0} == {
+        "name": "00034_BF.png",
+        "sha256": 0,
+        "bytes": path.stat().st_size,
+        "width": 60,
+        "height": 70,
+        "bit_depth": 16,
+        "um_per_px": UM_PER_PX,
+        "um_per_px_assumed": False,
+    }
+    assert record["model"]["sha256"] == bench.classifier.model.sha256
+    assert record["software"]["provider"] == "cpu"
+    assert record["history"] == []
+
+
+def test_an_unknown_um_per_px_is_assumed_and_said(bench: Bench) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run(um_per_px=None)
+    (record,) = sidecars(bench.folder).values()
+    assert record["image"]["um_per_px"] == bench.classifier.model.spec.input.um_per_px
+    assert record["image"]["um_per_px_assumed"]
+
+
+def test_um_per_px_changes_the_size_that_the_network_sees(bench: Bench) -> None:
+    save(bench.folder / "1_BF.png", cell(LEUKOCYTE))
+    (small,) = bench.run(um_per_px=0.5)
+    (large,) = bench.run(um_per_px=1.0)
+    assert small.record and large.record
+    assert (small.record["call"], large.record["call"]) == ("leukocyte", "CTC")
+
+
+_ANIMATED = png_chunk(b"acTL", struct.pack(">II", 2, 0))
+
+BAD: dict[str, tuple[str, bytes, str, str]] = {
+    "empty": (".png", b"", "unreadable", "empty"),
+    "truncated PNG": (".png", encoded(cell())[:200], "unreadable", "truncated"),
+    "truncated TIFF": (".tif", encoded(cell(), ".tif")[:-30], "unreadable", "truncated"),
+    "text": (".png", b"cell,label\n1,CTC\n", "unreadable", "not a PNG or TIFF"),
+    "JPEG named PNG": (".png", encoded(cell(), ".jpg"), "unsupported", "JPEG"),
+    "vast PNG": (".png", png(60_000, 60_000, rows=b""), "unsupported", "60000 x 60000"),
+    "vast TIFF": (".tif", tiff(60_000, 60_000, data=b""), "unsupported", "60000 x 60000"),
+    "tiny": (".png", png(4, 4), "unsupported", "too small"),
+    "transparent": (".png", png(16, 16, colour=6), "unsupported", "transparent"),
+    "1-bit": (".png", png(16, 16, bits=1), "unsupported", "1-bit"),
+    "animated": (".png", png(16, 16, before=_ANIMATED), "unsupported", "animated"),
+    "palette TIFF": (".tif", tiff(tags={262: (3, 3)}), "unsupported", "colour kind"),
+    "float TIFF": (".tif", tiff(bits=32, tags={339: (3, 3)}), "unsupported", "floating"),
+    "signed TIFF": (".tif", tiff(tags={339: (3, 2)}), "unsupported", "signed"),
+    "1-bit TIFF": (".tif", tiff(bits=1), "unsupported", "1 bits"),
+    "pages": (".tif", tiff(next_page=8), "unsupported", "pages"),
+    "white is zero": (".tif", tiff(tags={262: (3, 0)}), "unsupported", "white"),
+    "planes": (".tif", tiff(samples=3, tags={284: (3, 2)}), "unsupported", "planes"),
+    "hostile BigTIFF": (
+        ".tif",
+        b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1),
+        "unreadable",
+        "damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("suffix", "data", "status", "words"), BAD.values(), ids=BAD)
+def test_a_bad_image_gets_its_sidecar_and_the_run_goes_on(
+    bench: Bench, suffix: str, data: bytes, status: str, words: str
+) -> None:
+    (bench.folder / f"1_BF{suffix}").write_bytes(data)
+    save(bench.folder / "2_BF.png", cell())
+    bad, good = bench.run()
+    assert bad.record and good.record
+    assert good.record["status"] == "classified"
+    record = sidecars(bench.folder)[f"1_BF{suffix}"]
+    assert (record["status"], record["call"], record["probability"]) == (status, None, None)
+    assert words in record["error"]
+    assert record["image"]["bytes"] == len(data)
+    assert bad.error == f"{status}: {record['error']}"
+    again = bench.run()
+    assert done(again) == ["current", "current"]
+    assert again[0].error == bad.error
+
+
+def test_a_file_of_too_many_bytes_is_not_read(bench: Bench) -> None:
+    path = bench.folder / "1_BF.png"
+    with path.open("wb") as file:
+        file.truncate(65 * 1024 * 1024)
+    with pytest.raises(BadImage, match="too large"):
+        read_file(path)
+    bench.run()
+    (record,) = sidecars(bench.folder).values()
+    assert (record["status"], record["image"]["sha256"]) == ("unsupported", None)
+    assert done(bench.run()) == ["current"]
+
+
+def test_a_forbidden_image_is_unreadable_until_it_may_be_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(bench.folder / "1_BF.png", cell())
+    opened = os.open
+
+    def refuse(place: Any, *arguments: Any, **options: Any) -> int:
+        if place == path:
+            raise PermissionError(13, "Permission denied")
+        return opened(place, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        for expected in ("written", "current"):
+            (outcome,) = bench.run()
+            assert outcome.done == expected
+            (record,) = sidecars(bench.folder).values()
+            assert record["status"] == "unreadable"
+            assert "Permission denied" in record["error"]
+            assert record["image"]["sha256"] is None
+    (outcome,) = bench.run()
+    assert (outcome.done, outcome.error) == ("written", None)
+
+
+def test_an_image_that_vanished_gets_no_sidecar(bench: Bench) -> None:
+    for number in range(3):
+        save(bench.folder / f"{number}_BF.png", cell())
+    crops = bench.crops()
+    (bench.folder / "1_BF.png").unlink()
+    outcomes = bench.run(crops)
+    assert done(outcomes) == ["written", "vanished", "written"]
+    assert outcomes[1].error is None
+    assert set(sidecars(bench.folder)) == {"0_BF.png", "2_BF.png"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        lambda path: os.symlink("/dev/zero", path),
+        lambda path: os.symlink(__file__, path),
+    ],
+    ids=["FIFO", "folder", "link to a device", "link to a file"],
+)
+def test_what_took_the_place_of_an_image_is_not_read(
+    bench: Bench, make: Callable[[Path], object]
+) -> None:
+    path = save(bench.folder / "1_BF.png", cell())
+    crops = bench.crops()
+    path.unlink()
+    make(path)
+    assert done(bench.run(crops)) == ["vanished"]
+    assert sidecars(bench.folder) == {}
+
+
+def test_the_second_run_touches_nothing(bench: Bench) -> None:
+    for number in range(9):
+        save(bench.folder / f"{number}_BF.png", cell(8 + 3 * number))
+    assert set(done(bench.run())) == {"written"}
+    before = state(bench.folder)
+    assert set(done(bench.run())) == {"current"}
+    assert state(bench.folder) == before
+    assert stray(bench.folder) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 64])
+def test_the_batch_size_neither_changes_a_call_nor_makes_it_stale(
+    bench: Bench, batch_size: int
+) -> None:
+    for number in range(9):
+        save(bench.folder / f"{number}_BF.png", cell(8 + 3 * number))
+    first = bench.run(batch_size=4)
+    assert set(done(bench.run(batch_size=batch_size))) == {"current"}
+    again = bench.run(batch_size=batch_size, force=True)
+    assert [o.crop for o in again] == [o.crop for o in first]
+    for one, two in zip(first, again, strict=True):
+        assert one.record and two.record
+        assert two.record["probability"] == pytest.approx(one.record["probability"], abs=1e-5)
+
+
+def test_provider_variant_and_version_do_not_make_stale(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run()
+    path = bench.folder / "1_BF.png.ctc.json"
+    text = path.read_text().replace('"cpu"', '"cuda"').replace('"int8"', '"fp16"')
+    path.write_text(text)
+    monkeypatch.setattr("ctcedge.pipeline.__version__", "99")
+    assert done(bench.run()) == ["current"]
+    assert path.read_text() == text
+
+
+def test_a_touched_image_is_current_and_a_changed_one_is_done_again(bench: Bench) -> None:
+    path = save(bench.folder / "1_BF.png", cell(CTC))
+    bench.run()
+    os.utime(path, ns=(0, 0))
+    assert done(bench.run()) == ["current"]
+    save(path, cell(LEUKOCYTE))
+    assert done(bench.run()) == ["written"]
+    (record,) = sidecars(bench.folder).values()
+    assert record["call"] == "leukocyte"
+    (entry,) = record["history"]
+    assert entry["call"] == "CTC"
+    assert entry["image_sha256"] != record["image"]["sha256"]
+
+
+def test_a_changed_um_per_px_is_done_again(bench: Bench) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run(um_per_px=0.5)
+    assert done(bench.run(um_per_px=0.6)) == ["written"]
+    assert done(bench.run(um_per_px=0.6)) == ["current"]
+    (record,) = sidecars(bench.folder).values()
+    assert len(record["history"]) == 1
+
+
+def test_another_model_is_done_again(bench: Bench, model_copy: Any) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run()
+    model_copy.edit(lambda spec: spec.update(version="1.0.1"))
+    other = Classifier.load(model_copy.folder, "cpu")
+    assert done(bench.run(classifier=other)) == ["written"]
+    (record,) = sidecars(bench.folder).values()
+    assert record["model"]["version"] == "1.0.1"
+    assert record["history"][0]["model"]["version"] == "1.0.0"
+
+
+def test_force_does_again_what_is_current(bench: Bench) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run()
+    for count in (1, 2):
+        assert done(bench.run(force=True)) == ["written"]
+        (record,) = sidecars(bench.folder).values()
+        assert len(record["history"]) == count
+
+
+def test_a_call_outlives_a_time_in_which_the_image_was_bad(bench: Bench) -> None:
+    path = save(bench.folder / "1_BF.png", cell(CTC))
+    bench.run()
+    path.write_bytes(b"")
+    bench.run()
+    save(path, cell(LEUKOCYTE))
+    bench.run()
+    (record,) = sidecars(bench.folder).values()
+    assert (record["call"], [e["call"] for e in record["history"]]) == ("leukocyte", ["CTC"])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema": "other"}'])
+def test_a_torn_or_foreign_sidecar_is_replaced(bench: Bench, content: bytes) -> None:
+    path = save(bench.folder / "1_BF.png", cell())
+    sidecar(path).write_bytes(content)
+    assert done(bench.run()) == ["written"]
+    assert set(sidecars(bench.folder)) == {"1_BF.png"}
+
+
+def test_a_folder_at_a_sidecars_place_is_told_of_and_the_run_goes_on(bench: Bench) -> None:
+    sidecar(save(bench.folder / "1_BF.png", cell())).mkdir()
+    save(bench.folder / "2_BF.png", cell())
+    first, second = bench.run()
+    assert (first.done, second.done) == ("not-written", "written")
+    assert first.error
+    assert stray(bench.folder) == []
+
+
+def test_odd_things_leave_no_file_open(bench: Bench) -> None:
+    sidecar(save(bench.folder / "1_BF.png", cell())).mkdir()
+    gone = save(bench.folder / "2_BF.png", cell())
+    crops = bench.crops()
+    gone.unlink()
+    gone.mkdir()
+    bench.run(crops)
+    before = len(os.listdir("/proc/self/fd"))
+    bench.run(crops)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_name_too_long_for_a_sidecar_is_told_of(bench: Bench) -> None:
+    save(bench.folder / ("1" * 245 + "_BF.png"), cell())
+    save(bench.folder / "2_BF.png", cell())
+    assert done(bench.run()) == ["not-written", "written"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b_BF.png",
+        'it\'s "x"_BF.png',
+        "a\nb_BF.png",
+        "[red]_BF.png",
+        "\x1b[31m_BF.png",
+        "é_BF.png",
+    ],
+)
+def test_odd_names(bench: Bench, name: str) -> None:
+    save(bench.folder / name, cell())
+    bench.run()
+    assert sidecars(bench.folder)[name]["cell"] == name.removesuffix("_BF.png")
+
+
+def test_a_name_that_is_not_utf8(bench: Bench) -> None:
+    name = os.fsdecode(b"\xff1_BF.png")
+    try:
+        save(bench.folder / name, cell())
+    except OSError as error:
+        pytest.skip(f"this file system refuses names that are not UTF-8: {error}")
+    bench.run()
+    assert sidecars(bench.folder)[name]["image"]["name"] == name
+    assert done(bench.run()) == ["current"]
+
+
+def test_stop_finishes_the_batch_in_hand(bench: Bench) -> None:
+    for number in range(40):
+        save(bench.folder / f"{number:02}_BF.png", cell())
+    seen: list[Outcome] = []
+    images = ImageSettings(um_per_px=UM_PER_PX)
+    pipeline = Pipeline(bench.folder, images, bench.classifier, SidecarFolder(bench.folder), 4)
+    for outcome in pipeline.run(bench.crops(), stop=lambda: bool(seen)):
+        seen.append(outcome)
+    assert len(seen) == 4
+    assert len(sidecars(bench.folder)) == 4
+    assert set(done(bench.run())) == {"current", "written"}
+    assert len(sidecars(bench.folder)) == 40
+
+
+def test_what_is_deferred_gets_no_sidecar(bench: Bench) -> None:
+    (bench.folder / "1_BF.png").write_bytes(encoded(cell())[:100])
+    (bench.folder / "2_BF.png").write_bytes(png(4, 4))
+    outcomes = bench.run(defer=lambda crop: True)
+    assert done(outcomes) == ["deferred", "written"]
+    assert set(sidecars(bench.folder)) == {"2_BF.png"}
+
+
+def test_a_network_that_gives_no_number_stops_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        save(bench.folder / f"{number}_BF.png", cell())
+    logits = type(bench.classifier.engine).logits
+
+    def spoilt(self: Any, inputs: Any) -> Any:
+        found = logits(self, inputs).copy()
+        found[1] = np.nan
+        return found
+
+    monkeypatch.setattr(type(bench.classifier.engine), "logits", spoilt)
+    bench.run()
+    statuses = [record["status"] for record in sidecars(bench.folder).values()]
+    assert statuses == ["classified", "unsupported", "classified"]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is missing")
+@pytest.mark.parametrize("sample", ["breast/A000", "jurkat/Experiment_2"])
+def test_real_crops(classifier: Classifier, tmp_path: Path, sample: str) -> None:
+    folder = DATA / sample
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing")
+    crops = [c for c in find(folder, Naming()) if isinstance(c, Crop) and c.channel == "BF"][:20]
+    pipeline = Pipeline(folder, ImageSettings(), classifier, SidecarFolder(folder, tmp_path))
+    outcomes = list(pipeline.run(crops))
+    assert set(done(outcomes)) == {"written"}
+    written = sidecars(tmp_path)
+    assert len(written) == 20
+    assert {record["status"] for record in written.values()} == {"classified"}
+    assert {record["sample"] for record in written.values()} == {folder.name}

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctcedge.errors import SettingsError
+from ctcedge.model import load_model
+from ctcedge.settings import (
+    ImageSettings,
+    Settings,
+    WatchSettings,
+    load_settings,
+    settings_sha256,
+)
+
+WHOLE = """
+model = "mine"
+provider = "cpu"
+out = "/calls"
+batch_size = 8
+
+[images]
+pattern = '(?P<cell>.+)\\.png'
+um_per_px = 1
+channels.BF = ["ch1"]
+
+[watch]
+settle = 2
+rescan = 5.5
+give_up = 0
+"""
+
+
+def written(folder: Path, text: str, name: str = "settings.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults(tmp_path: Path) -> None:
+    assert load_settings(tmp_path) == Settings()
+
+
+def test_a_settings_file(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, written(tmp_path, WHOLE)) == Settings(
+        ImageSettings(r"(?P<cell>.+)\.png", 1.0, {"BF": ("ch1",)}),
+        WatchSettings(2.0, 5.5, 0.0),
+        "mine",
+        "cpu",
+        "/calls",
+        8,
+    )
+
+
+def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -> None:
+    settings = load_settings(
+        tmp_path,
+        written(tmp_path, WHOLE),
+        images={"um_per_px": 0.25, "pattern": None},
+        watch={"settle": 9.0, "rescan": None},
+        provider="auto",
+        model=None,
+    )
+    assert settings.images.um_per_px == 0.25
+    assert settings.images.pattern == r"(?P<cell>.+)\.png"
+    assert settings.watch == WatchSettings(9.0, 5.5, 0.0)
+    assert (settings.provider, settings.model) == ("auto", "mine")
+
+
+def test_the_folders_own_file_says_how_images_are_read(tmp_path: Path) -> None:
+    written(tmp_path, "[images]\num_per_px = 0.4\n", "ctcedge.toml")
+    assert load_settings(tmp_path).images.um_per_px == 0.4
+    assert load_settings(tmp_path, images={"um_per_px": 0.3}).images.um_per_px == 0.3
+
+
+def test_config_replaces_the_folders_own_file(tmp_path: Path) -> None:
+    written(tmp_path, "[images]\num_per_px = 0.4\n", "ctcedge.toml")
+    assert load_settings(tmp_path, written(tmp_path, "")).images.um_per_px is None
+
+
+@pytest.mark.parametrize(
+    "text", ['model = "x"', 'out = "/"', 'provider = "cpu"', "batch_size = 1", "[watch]\nsettle=1"]
+)
+def test_the_folders_own_file_may_hold_nothing_else(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text, "ctcedge.toml")
+    with pytest.raises(SettingsError, match=r"unknown key.*\[images\] only; use --config") as error:
+        load_settings(tmp_path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle = 'x'", "unknown key 'modle'"),
+        ("[images]\num_per_pixel = 1", r"unknown key 'images\.um_per_pixel'"),
+        ("[images]\num_per_px = '1'", r"'images\.um_per_px' must be a number"),
+        ("[images]\num_per_px = 0", "um/px must lie between"),
+        ("[images]\num_per_px = nan", "finite"),
+        ("[images]\nchannels.BF = 'x'", r"'images\.channels\.BF' must be a list"),
+        ("provider = 'gpu'", "'provider' must be one of 'auto', 'cuda', 'tensorrt', 'cpu'"),
+        ("batch_size = 0", "batch_size must lie between 1 and 4096"),
+        ("batch_size = true", "'batch_size' must be a whole number"),
+        ("[watch]\nsettle = -1", "settle"),
+        ("[watch]\nrescan = 0", "rescan"),
+        ("batch_size = ", "not valid TOML"),
+        ("a" * 70_000, "at most 65536 bytes"),
+        ("batch_size = 1" + "0" * 5000, "not valid TOML"),
+        ("x = " + "[" * 5000, "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(SettingsError, match=message) as error:
+        load_settings(tmp_path, path)
+    assert str(path) in str(error.value)
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"model = '\xff'")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load_settings(tmp_path, path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_no_settings_file(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "ctcedge.toml")
+    with pytest.raises(SettingsError, match="not a plain file"):
+        load_settings(tmp_path)
+
+
+def test_a_settings_file_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "ctcedge.toml").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{"images": {"um_per_px": value}} for value in (0.0, -1.0, 21.0, float("nan"), float("inf"))]
+    + [
+        {"watch": {name: value}}
+        for name in ("settle", "rescan", "give_up")
+        for value in (-1.0, float("nan"), float("inf"))
+    ]
+    + [{"watch": {"rescan": 0.0}}, {"batch_size": 0}, {"batch_size": 5000}],
+)
+def test_impossible_flags(tmp_path: Path, flags: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        load_settings(tmp_path, **flags)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        ImageSettings(um_per_px=0.4),
+        ImageSettings(pattern=r"(?P<cell>.+)\.png"),
+        ImageSettings(channels={"BF": ("X",)}),
+    ],
+)
+def test_what_can_change_a_call_changes_the_hash(model_folder: Path, images: ImageSettings) -> None:
+    spec = load_model(model_folder).spec
+    assert settings_sha256(images, spec) != settings_sha256(ImageSettings(), spec)
+
+
+def test_the_threshold_and_the_prior_change_the_hash(model_folder: Path) -> None:
+    spec = load_model(model_folder).spec
+    threshold = dataclasses.replace(spec.decision, threshold=0.55)
+    others = [
+        dataclasses.replace(spec, decision=threshold),
+        dataclasses.replace(spec, decision=dataclasses.replace(spec.decision, review=(0.3, 0.6))),
+        dataclasses.replace(spec, prior=0.1),
+    ]
+    hashes = {settings_sha256(ImageSettings(), each) for each in (spec, *others)}
+    assert len(hashes) == 4
+
+
+def test_other_channels_do_not_change_the_hash(model_folder: Path) -> None:
+    spec = load_model(model_folder).spec
+    other = ImageSettings(channels={"DAPI": ("blue",)})
+    assert settings_sha256(other, spec) == settings_sha256(ImageSettings(), spec)

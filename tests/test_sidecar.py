@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from support import load, stray
+
+from ctcedge import sidecar as module
+from ctcedge.crops import Crop
+from ctcedge.errors import OutputError
+from ctcedge.sidecar import NotWritten, SidecarFolder, history, now, schema
+
+CROP = Crop("S/1_BF.png", "S", "1", "BF")
+HASH = "0" * 64
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    return {
+        "schema": "ctcedge/sidecar/1",
+        "status": "classified",
+        "call": "CTC",
+        "probability": 0.9,
+        "prior": 0.5,
+        "threshold": 0.5,
+        "review_band": [0.4, 0.6],
+        "reasons": [],
+        "error": None,
+        "sample": "S",
+        "cell": "1",
+        "image": {
+            "name": "1_BF.png",
+            "sha256": HASH,
+            "bytes": 1,
+            "width": 8,
+            "height": 8,
+            "bit_depth": 8,
+            "um_per_px": 0.5,
+            "um_per_px_assumed": False,
+        },
+        "model": {"name": "m", "version": "1", "sha256": HASH, "variant": "int8"},
+        "settings_sha256": HASH,
+        "software": {"ctcedge": "0", "onnxruntime": "0", "provider": "cpu"},
+        "created": "2026-01-02T03:04:05.678Z",
+        "history": [],
+    } | changes
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> SidecarFolder:
+    (tmp_path / "in").mkdir()
+    return SidecarFolder(tmp_path / "in", tmp_path / "out")
+
+
+def planted(folder: SidecarFolder, content: bytes | dict[str, Any]) -> Path:
+    path = folder.path(CROP)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return path
+
+
+def test_the_schema_is_a_valid_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"call": None},
+        {"call": "tumour"},
+        {"probability": None},
+        {"probability": 1.1},
+        {"error": "x"},
+        {"status": "unreadable"},
+        {"status": "unreadable", "call": None, "probability": None, "error": ""},
+        {"extra": 1},
+        {"cell": ""},
+        {"created": "2026-01-02T03:04:05+01:00"},
+        {"created": "yesterday"},
+        {"reasons": ["Near Threshold"]},
+        {"history": [{}]},
+        {"settings_sha256": "x"},
+    ],
+)
+def test_the_schema_refuses(changes: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "x.ctc.json"
+    path.write_text(json.dumps(record()))
+    load(path)
+    path.write_text(json.dumps(record(**changes)))
+    with pytest.raises(jsonschema.ValidationError):
+        load(path)
+
+
+def test_the_time_is_utc() -> None:
+    assert now().endswith("Z")
+    age = datetime.now(UTC) - datetime.fromisoformat(now())
+    assert abs(age.total_seconds()) < 60
+
+
+def test_places(tmp_path: Path) -> None:
+    assert SidecarFolder(tmp_path).path(CROP) == tmp_path / "S" / "1_BF.png.ctc.json"
+    other = SidecarFolder(tmp_path, tmp_path / "o")
+    assert other.path(CROP) == tmp_path / "o" / "S" / "1_BF.png.ctc.json"
+
+
+def test_what_is_written_is_read_back(out: SidecarFolder) -> None:
+    written = record(cell="0\udcff\n[red]é")
+    out.write(CROP, written)
+    assert out.read(CROP) == written
+    assert load(out.path(CROP)) == written
+    assert list(out.path(CROP).parent.iterdir()) == [out.path(CROP)]
+
+
+def test_a_failed_write_leaves_nothing(out: SidecarFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = planted(out, record(cell="before"))
+
+    def full(source: object, target: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        out.write(CROP, record())
+    assert load(path)["cell"] == "before"
+    assert stray(out.root) == []
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG, errno.EISDIR])
+def test_an_error_of_one_path_does_not_end_the_run(
+    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(source: object, target: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(module.os, "replace", fail)
+    with pytest.raises(NotWritten):
+        out.write(CROP, record())
+
+
+def test_a_folder_that_vanished_with_its_images_does_not_end_the_run(tmp_path: Path) -> None:
+    with pytest.raises(NotWritten):
+        SidecarFolder(tmp_path).write(CROP, record())
+
+
+def test_a_folder_at_the_sidecars_place(out: SidecarFolder) -> None:
+    out.path(CROP).mkdir(parents=True)
+    assert out.read(CROP) is None
+    with pytest.raises(NotWritten):
+        out.write(CROP, record())
+    assert stray(out.root) == []
+
+
+TORN: dict[str, bytes] = {
+    "empty": b"",
+    "cut": json.dumps(record()).encode()[:200],
+    "zeros": bytes(500),
+    "not UTF-8": b"\xff\xfe\xfd",
+    "a list": b"[]",
+    "another's": b'{"schema": "someone/else/7", "call": "CTC"}',
+    "no schema": b'{"call": "CTC"}',
+    "a huge version": b'{"schema": "ctcedge/sidecar/' + b"9" * 5000 + b'"}',
+    "a huge number": b'{"schema": 1' + b"0" * 5000 + b"}",
+    "deep": b'{"a":' * 100_000,
+    "keys missing": json.dumps({k: v for k, v in record().items() if k != "image"}).encode(),
+    "a wrong call": json.dumps(record(call=["CTC"])).encode(),
+    "no call": json.dumps(record(call=None)).encode(),
+    "a wrong status": json.dumps(record(status="done")).encode(),
+    "history of text": json.dumps(record(history="")).encode(),
+}
+
+
+@pytest.mark.parametrize("content", TORN.values(), ids=TORN)
+def test_a_torn_or_foreign_sidecar_counts_as_missing(out: SidecarFolder, content: bytes) -> None:
+    planted(out, content)
+    assert out.read(CROP) is None
+    out.check([CROP])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_not_opened_but_replaced(out: SidecarFolder, make: Any) -> None:
+    out.path(CROP).parent.mkdir(parents=True)
+    make(out.path(CROP))
+    assert out.read(CROP) is None
+    out.write(CROP, record())
+    assert load(out.path(CROP)) == record()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_sidecar_that_cannot_be_read_now_is_not_taken_for_missing(
+    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    planted(out, record())
+
+    def fail(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(module.os, "open", fail)
+    with pytest.raises(NotWritten, match="cannot be read"):
+        out.read(CROP)
+    out.check([CROP])
+
+
+def test_another_samples_sidecar_must_not_be_replaced(out: SidecarFolder) -> None:
+    planted(out, record(sample="T"))
+    with pytest.raises(NotWritten, match="belongs to sample 'T', not 'S'"):
+        out.read(CROP)
+    with pytest.raises(OutputError, match="its own --out"):
+        out.check([CROP])
+
+
+def test_beside_the_images_a_sidecar_follows_its_image(tmp_path: Path) -> None:
+    beside = SidecarFolder(tmp_path)
+    planted(beside, record(sample="old name of the folder"))
+    assert beside.read(CROP) is not None
+
+
+def test_a_newer_schema_must_not_be_replaced(tmp_path: Path) -> None:
+    beside = SidecarFolder(tmp_path)
+    planted(beside, {"schema": "ctcedge/sidecar/2"})
+    with pytest.raises(OutputError, match="newer ctcedge"):
+        beside.check([CROP])
+
+
+def test_history_keeps_each_call_oldest_first() -> None:
+    first = record(call="leukocyte")
+    second = record(call="review", history=history(first))
+    third = record(history=history(second))
+    assert [entry["call"] for entry in third["history"]] == ["leukocyte", "review"]
+    assert third["history"][0]["image_sha256"] == HASH
+
+
+def test_history_keeps_no_entry_of_what_was_not_called() -> None:
+    called = record()
+    unreadable = record(status="unreadable", call=None, history=history(called))
+    assert [entry["call"] for entry in history(unreadable)] == ["CTC"]
+    assert history(None) == []
+
+
+def test_the_second_writer_is_refused(out: SidecarFolder, tmp_path: Path) -> None:
+    with out.open():
+        second = SidecarFolder(tmp_path / "in", tmp_path / "out")
+        with pytest.raises(OutputError, match="another ctcedge"), second.open():
+            pass
+        assert list(out.root.iterdir()) == []
+    with second.open():
+        pass
+
+
+def test_a_file_system_that_cannot_lock_is_used_without(
+    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with out.open():
+        pass
+
+
+def test_opening_sweeps_what_a_crash_left_and_nothing_else(out: SidecarFolder) -> None:
+    below = out.root / "S"
+    below.mkdir(parents=True)
+    for name in (".ctcedge-1-2.tmp", "mine.tmp", ".ctcedge-x-2.tmp"):
+        (below / name).touch()
+    with out.open():
+        assert sorted(p.name for p in below.iterdir()) == [".ctcedge-x-2.tmp", "mine.tmp"]
+
+
+def test_a_root_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError), SidecarFolder(tmp_path, tmp_path / "file").open():
+        pass

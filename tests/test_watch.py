@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import (
+    CTC,
+    LEUKOCYTE,
+    Process,
+    cell,
+    encoded,
+    load,
+    process,
+    run,
+    save,
+    sidecar,
+    sidecars,
+    state,
+    stray,
+)
+from watchdog.events import DirCreatedEvent
+
+from ctcedge.pipeline import Outcome
+from ctcedge.runs import open_run
+from ctcedge.settings import ImageSettings, Settings, WatchSettings
+from ctcedge.watch import Watcher
+
+
+class Place:
+    """A watched folder with its sidecars elsewhere."""
+
+    def __init__(self, root: Path, model: Path) -> None:
+        self.folder, self.out, self.root, self.model = root / "in", root / "out", root, model
+        self.folder.mkdir()
+
+    @contextmanager
+    def watching(self, *words: object, ready: bool = True) -> Iterator[Process]:
+        arguments = ["watch", self.folder, "--out", self.out, "--model", self.model]
+        arguments += ["--provider", "cpu", "--settle", 0.2, *words]
+        if ready:
+            os.utime(save(self.folder / "ready_BF.png", cell()), (0, 0))
+        with process(*arguments, log=self.root / "log") as running:
+            if ready:
+                self.waits_for(running, "ready_BF.png")
+            yield running
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        path = self.out / (name + ".ctc.json")
+        return load(path) if path.exists() else None
+
+    def waits_for(self, running: Process, *names: str, **fields: Any) -> None:
+        def there() -> bool:
+            found = [self.record(name) for name in names]
+            return all(r and {k: r[k] for k in fields} == fields for r in found)
+
+        running.until(there, f"{names} {fields}")
+
+
+@pytest.fixture
+def place(tmp_path: Path, model_folder: Path) -> Place:
+    return Place(tmp_path, model_folder)
+
+
+def copied(folder: Path) -> list[str]:
+    save(folder / "1_BF.png", cell(CTC))
+    save(folder / "2_BF.tif", cell(LEUKOCYTE))
+    return ["1_BF.png", "2_BF.tif"]
+
+
+def renamed_into_place(folder: Path) -> list[str]:
+    path = folder / "1_BF.png.part"
+    path.write_bytes(encoded(cell()))
+    path.rename(folder / "1_BF.png")
+    return ["1_BF.png"]
+
+
+def moved_in_from_elsewhere(folder: Path) -> list[str]:
+    save(folder.parent / "elsewhere" / "1_BF.png", cell()).rename(folder / "1_BF.png")
+    return ["1_BF.png"]
+
+
+def a_new_folder(folder: Path) -> list[str]:
+    names = [f"P7/a b/{number}_BF.png" for number in range(20)]
+    for name in names:
+        save(folder / name, cell())
+    return names
+
+
+def a_folder_moved_in_whole(folder: Path) -> list[str]:
+    for name in ("1_BF.png", "deep/2_BF.png"):
+        save(folder.parent / "elsewhere" / name, cell())
+    (folder.parent / "elsewhere").rename(folder / "P9")
+    return ["P9/1_BF.png", "P9/deep/2_BF.png"]
+
+
+def a_folder_renamed(folder: Path) -> list[str]:
+    save(folder / ".making" / "1_BF.png", cell())
+    (folder / ".making").rename(folder / "P8")
+    return ["P8/1_BF.png"]
+
+
+def hard_links(folder: Path) -> list[str]:
+    os.link(save(folder.parent / "first.png", cell()), folder / "1_BF.png")
+    return ["1_BF.png"]
+
+
+def odd_names(folder: Path) -> list[str]:
+    names = ["a b_BF.png", "[red]\x1b[1m_BF.png", "a\nb_BF.png", "é_BF.png"]
+    for name in names:
+        save(folder / name, cell())
+    return names
+
+
+def an_old_mtime(folder: Path) -> list[str]:
+    os.utime(save(folder / "1_BF.png", cell()), (0, 0))
+    return ["1_BF.png"]
+
+
+def a_future_mtime(folder: Path) -> list[str]:
+    os.utime(save(folder / "1_BF.png", cell()), (4e9, 4e9))
+    return ["1_BF.png"]
+
+
+ARRIVALS = [
+    copied,
+    renamed_into_place,
+    moved_in_from_elsewhere,
+    a_new_folder,
+    a_folder_moved_in_whole,
+    a_folder_renamed,
+    hard_links,
+    odd_names,
+    an_old_mtime,
+    a_future_mtime,
+]
+
+
+def test_each_way_of_arriving(place: Place) -> None:
+    """Events alone bring each: the next full look is an hour away."""
+    with place.watching("--rescan", 3600) as running:
+        for arrive in ARRIVALS:
+            folder = place.folder / arrive.__name__
+            folder.mkdir()
+            expected = [f"{arrive.__name__}/{name}" for name in arrive(folder)]
+            place.waits_for(running, *expected, status="classified")
+        code, _ = running.stop()
+    assert code == 0
+    assert stray(place.root) == []
+    assert all(record["history"] == [] for record in sidecars(place.out).values())
+
+
+def test_what_is_there_first_is_done_and_ctrl_c_ends_with_0(place: Place) -> None:
+    names = copied(place.folder)
+    (place.folder / "labels.csv").touch()
+    with place.watching(ready=False) as running:
+        place.waits_for(running, *names, status="classified")
+        code, output = running.stop(signal.SIGINT)
+    assert code == 0
+    assert "newly written sidecars" in output
+    assert set(sidecars(place.out)) == set(names)
+
+
+def test_an_empty_folder_is_waited_on(place: Place) -> None:
+    with place.watching("--rescan", 0.2, ready=False) as running:
+        running.until(lambda: "Model disks" in running.stderr)
+        place.waits_for(running, *copied(place.folder), status="classified")
+        assert running.stop()[0] == 0
+
+
+def test_a_second_watch_does_nothing_again(place: Place) -> None:
+    names = copied(place.folder)
+    with place.watching() as running:
+        place.waits_for(running, *names)
+        running.stop()
+    before = state(place.out)
+    with place.watching("--json", ready=False) as running:
+        save(place.folder / "new_BF.png", cell())
+        place.waits_for(running, "new_BF.png")
+        running.stop()
+    assert {name: state(place.out)[name] for name in before} == before
+
+
+def test_a_file_written_slowly_is_taken_whole(place: Place) -> None:
+    data = encoded(cell(CTC, side=200))
+    with place.watching("--settle", 3600, "--rescan", 0.1) as running:
+        with (place.folder / "1_BF.png").open("wb", buffering=0) as file:
+            for number, start in enumerate(range(0, len(data), len(data) // 4 + 1)):
+                file.write(data[start : start + len(data) // 4 + 1])
+                save(place.folder / f"other{number}_BF.png", cell())
+                place.waits_for(running, f"other{number}_BF.png")
+                assert place.record("1_BF.png") is None
+        place.waits_for(running, "1_BF.png", status="classified")
+        running.stop()
+    assert sidecars(place.out)["1_BF.png"]["history"] == []
+
+
+def test_an_image_that_stays_bad_is_given_up_and_done_again_when_it_changes(place: Place) -> None:
+    path = place.folder / "1_BF.png"
+    with place.watching("--give-up", 0) as running:
+        path.write_bytes(b"")
+        place.waits_for(running, "1_BF.png", status="unreadable")
+        save(path, cell(CTC))
+        place.waits_for(running, "1_BF.png", status="classified", call="CTC")
+        save(path, cell(LEUKOCYTE))
+        place.waits_for(running, "1_BF.png", status="classified", call="leukocyte")
+        running.stop()
+    record = sidecars(place.out)["1_BF.png"]
+    assert [entry["call"] for entry in record["history"]] == ["CTC"]
+
+
+def test_a_deleted_sidecar_is_written_again_by_the_next_full_look(place: Place) -> None:
+    with place.watching("--rescan", 0.1) as running:
+        sidecar(place.out / "ready_BF.png").unlink()
+        place.waits_for(running, "ready_BF.png", status="classified")
+        running.stop()
+
+
+def test_beside_the_images_too(tmp_path: Path, model_folder: Path) -> None:
+    folder = tmp_path / "S"
+    first = save(folder / "1_BF.png", cell())
+    words = ("watch", folder, "--model", model_folder, "--settle", 0.2)
+    with process(*words, log=tmp_path / "log") as running:
+        running.until(lambda: sidecar(first).exists())
+        second = save(folder / "2_BF.png", cell())
+        running.until(lambda: sidecar(second).exists())
+        assert running.stop()[0] == 0
+    assert set(sidecars(folder)) == {"1_BF.png", "2_BF.png"}
+    assert stray(folder) == []
+
+
+def test_the_folder_may_vanish_and_come_back(place: Place) -> None:
+    with place.watching("--rescan", 0.1) as running:
+        place.folder.rename(place.root / "away")
+        running.until(lambda: "cannot be read" in running.stderr)
+        place.folder.mkdir()
+        running.until(lambda: "working again" in running.stderr)
+        place.waits_for(running, *copied(place.folder), status="classified")
+        assert running.stop()[0] == 0
+
+
+def test_a_second_watcher_is_refused_and_the_lock_ends_with_its_process(place: Place) -> None:
+    words = ("classify", place.folder, "--out", place.out, "--model", place.model)
+    with place.watching() as running:
+        assert "another ctcedge is writing" in run(*words, code=2).stderr
+        running.popen.kill()
+        running.popen.wait()
+    run(*words)
+    assert set(sidecars(place.out)) == {"ready_BF.png"}
+
+
+def test_no_sample_or_cell_names_in_the_log(place: Place) -> None:
+    with place.watching("--give-up", 0) as running:
+        (place.folder / "Smith").mkdir()
+        save(place.folder / "Smith" / "John_BF.png", cell())
+        (place.folder / "Smith" / "Jane_BF.png").write_bytes(b"")
+        place.waits_for(running, "Smith/John_BF.png", "Smith/Jane_BF.png")
+        running.popen.send_signal(signal.SIGKILL)
+        running.popen.wait()
+    for name in ("Smith", "John", "Jane"):
+        assert name not in running.stderr
+
+
+class Clock:
+    """Seconds that pass when a test says so, and a little with each look."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+@pytest.fixture
+def watcher(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Watcher]]:
+    folder = tmp_path / "S"
+    folder.mkdir()
+    settings = Settings(ImageSettings(), WatchSettings(1.0, 0.001, 30.0), str(model_folder), "cpu")
+    with open_run(folder, settings) as opened:
+        yield lambda **options: Watcher(opened, **options)
+
+
+def collected(watcher: Watcher, count: int) -> list[Outcome]:
+    """Outcomes until there are so many; then the watcher is told to stop."""
+    outcomes = []
+    for outcome in watcher.outcomes():
+        outcomes.append(outcome)
+        if len(outcomes) == count:
+            watcher.stop()
+    return outcomes
+
+
+def test_force_applies_once(tmp_path: Path, watcher: Callable[..., Watcher]) -> None:
+    for number in range(3):
+        os.utime(save(tmp_path / "S" / f"{number}_BF.png", cell()), (0, 0))
+    assert {o.done for o in collected(watcher(), 3)} == {"written"}
+    assert {o.done for o in collected(watcher(), 3)} == {"current"}
+    forced = watcher(force=True)
+    outcomes = []
+    for outcome in forced.outcomes():
+        outcomes.append(outcome.done)
+        if len(outcomes) == 3:
+            save(tmp_path / "S" / "new_BF.png", cell())
+        elif len(outcomes) > 3:
+            forced.stop()
+    assert outcomes[:3] == ["written"] * 3
+    histories = [len(r["history"]) for name, r in sidecars(tmp_path / "S").items() if name != "new"]
+    assert sorted(histories) == [0, 1, 1, 1]
+
+
+def test_a_half_written_file_is_tried_again_until_it_is_whole(
+    tmp_path: Path, watcher: Callable[..., Watcher]
+) -> None:
+    path, data = tmp_path / "S" / "1_BF.png", encoded(cell(CTC))
+    path.write_bytes(data[:100])
+    trying = watcher()
+    outcomes = []
+    for outcome in trying.outcomes():
+        outcomes.append(outcome.done)
+        if outcome.done == "deferred":
+            assert sidecars(tmp_path / "S") == {}
+            with path.open("r+b") as file:
+                file.seek(100)
+                file.write(data[100:])
+        else:
+            trying.stop()
+    assert outcomes == ["deferred", "written"]
+    (record,) = sidecars(tmp_path / "S").values()
+    assert (record["status"], record["history"]) == ("classified", [])
+
+
+def test_an_image_is_given_up_after_its_time(
+    tmp_path: Path, watcher: Callable[..., Watcher]
+) -> None:
+    clock = Clock()
+    (tmp_path / "S" / "1_BF.png").write_bytes(encoded(cell(CTC))[:100])
+    trying = watcher(clock=clock)
+    outcomes = []
+    for outcome in trying.outcomes():
+        outcomes.append(outcome.done)
+        clock.now += 10
+        if outcome.done == "written":
+            trying.stop()
+    assert outcomes[:2] == ["deferred"] * 2
+    assert clock.now > 1030
+    (record,) = sidecars(tmp_path / "S").values()
+    assert record["status"] == "unreadable"
+
+
+def test_stop_before_the_start_ends_at_once(
+    tmp_path: Path, watcher: Callable[..., Watcher]
+) -> None:
+    save(tmp_path / "S" / "1_BF.png", cell())
+    stopped = watcher()
+    stopped.stop()
+    assert list(stopped.outcomes()) == []
+
+
+def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watcher, "_observe", lambda self: None)
+    clock = Clock()
+    looking = watcher(clock=clock)
+    monkeypatch.setattr(Watcher, "_rescan", lambda self: None)
+    save(tmp_path / "S" / "P1" / "deep" / "1_BF.png", cell())
+    looking._wakes.put(DirCreatedEvent(str(tmp_path / "S" / "P1")))
+    (outcome,) = collected(looking, 1)
+    assert (outcome.crop.path, outcome.done) == ("P1/deep/1_BF.png", "written")
+
+
+def test_without_events_the_full_look_finds_what_arrives(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_events(*arguments: object, **options: object) -> None:
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", no_events)
+    os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
+    polling = watcher()
+    names = []
+    for outcome in polling.outcomes():
+        names.append(outcome.crop.path)
+        if len(names) == 1:
+            os.utime(save(tmp_path / "S" / "2_BF.png", cell()), (0, 0))
+        else:
+            polling.stop()
+    assert names == ["1_BF.png", "2_BF.png"]
+
+
+def test_a_full_disk_is_waited_out(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
+    replace, failures = os.replace, [1, 2]
+
+    def full(source: Any, target: Any) -> None:
+        if failures:
+            failures.pop()
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    (outcome,) = collected(watcher(), 1)
+    assert outcome.done == "written"
+    assert failures == []
+    assert set(sidecars(tmp_path / "S")) == {"1_BF.png"}
+    assert stray(tmp_path / "S") == []

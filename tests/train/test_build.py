@@ -1,0 +1,146 @@
+"""The documented command, tiny: from nothing to a folder that the runtime accepts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+from typer.testing import CliRunner
+
+from ctcedge.decide import probability
+from ctcedge.model import INPUT_NAME, OUTPUT_NAME, load_model
+from ctcedge.preprocess import network_input
+from train.__main__ import app
+from train.build import TINY
+from train.package import golden_crops, publish, write_golden
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("build")
+    arguments = ["build", "--tiny", "--name", "tiny", "--version", "0.0.1"]
+    places = ["--out", str(root / "models"), "--runs", str(root / "runs")]
+    result = CliRunner().invoke(app, [*arguments, *places], catch_exceptions=False)
+    assert result.exit_code == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    return load_model(made / "models" / "tiny")
+
+
+def test_the_folder_holds_what_the_spec_pins_and_no_more(model):
+    spec = model.spec
+    pinned = [*spec.graphs.values(), spec.golden.file, spec.card]
+    for file in pinned:
+        assert hashlib.sha256(model.read(file)).hexdigest() == file.sha256
+        assert len(model.read(file)) == file.bytes
+    names = {file.file for file in pinned} | {"model.json"}
+    assert {path.name for path in model.folder.iterdir()} == names
+
+
+def test_the_spec_says_what_it_is(model):
+    spec = model.spec
+    assert (spec.name, spec.version) == ("tiny", "0.0.1")
+    assert spec.demonstration
+    assert "simulated images only" in spec.training
+    assert spec.input == TINY.input
+    assert set(spec.graphs) == {"int8", "fp16"}
+    assert spec.calibration.slope > 0
+
+
+@pytest.mark.parametrize("variant", ["int8", "fp16"])
+def test_the_graph_gives_the_golden_outputs(model, variant):
+    spec = model.spec
+    with np.load(model.folder / spec.golden.file.file) as golden:
+        crops, um_per_px = golden["crops"], golden["um_per_px"]
+        expected = golden[f"probability_{variant}"]
+    assert crops.shape == (16, 64, 64)
+    session = onnxruntime.InferenceSession(
+        model.read_graph(variant), providers=["CPUExecutionProvider"]
+    )
+    for crop, pitch, answer in zip(crops, um_per_px, expected, strict=True):
+        image = network_input(crop, pitch, spec.input)
+        (logit,) = session.run([OUTPUT_NAME], {INPUT_NAME: image[None, None]})[0]
+        assert abs(probability(logit, spec.calibration) - answer) <= spec.golden.tolerance
+
+
+def test_golden_bytes_depend_on_the_seed_alone(model, tmp_path):
+    graphs = {variant: model.read_graph(variant) for variant in model.spec.graphs}
+    again = tmp_path / "golden.npz"
+    write_golden(again, graphs, model.spec.input, model.spec.calibration, TINY.seed)
+    assert hashlib.sha256(again.read_bytes()).hexdigest() == model.spec.golden.file.sha256
+    assert not np.array_equal(golden_crops(1)[0], golden_crops(2)[0])
+
+
+def test_the_card_warns_first_and_shows_the_figures(model):
+    text = model.read(model.spec.card).decode()
+    head, _, rest = text.partition("## ")
+    assert "Trained on simulated images only. A demonstration until a lab trains" in head
+    assert "not a diagnostic" in head
+    assert "simulated hospitals never seen in training" in rest
+    for figure in ("**AUC**", "size alone", "**F1**", "Brier", "ONNX INT8", "ONNX FP16", "PyTorch"):
+        assert figure in rest
+    assert "--tiny" in rest
+    assert "nan" not in text
+
+
+def test_what_is_not_shipped_stays_in_the_run_folder(made):
+    run = made / "runs" / "tiny-0.0.1"
+    assert {path.name for path in run.iterdir()} == {
+        "log.json",
+        "model",
+        "model.fp32.onnx",
+        "weights.pt",
+    }
+    assert json.loads((run / "log.json").read_text())["settings"]["network"] == "resnet10"
+
+
+def test_a_build_replaces_a_model_folder_and_nothing_else(model, tmp_path):
+    destination = tmp_path / "tiny"
+    publish(model, destination)
+    (destination / "stray").touch()
+    publish(model, destination)
+    assert not (destination / "stray").exists()
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter1.txt").touch()
+    with pytest.raises(FileExistsError, match="no model folder"):
+        publish(model, other)
+    assert (other / "chapter1.txt").exists()
+
+
+def test_a_foreign_folder_is_refused_before_the_work_begins(tmp_path):
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    arguments = ["build", "--tiny", "--name", "tiny", "--version", "0.0.1"]
+    places = ["--out", str(tmp_path / "models"), "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(app, [*arguments, *places])
+    assert result.exit_code == 2
+    assert "is no model folder; move it away" in result.output
+    assert not (tmp_path / "runs" / "tiny-0.0.1" / "weights.pt").exists()
+
+
+def test_simulate_refuses_to_overwrite(tmp_path):
+    (tmp_path / "h00").mkdir()
+    result = CliRunner().invoke(app, ["simulate", str(tmp_path), "--cells", "1"])
+    assert result.exit_code == 2
+    assert "exists; move it away" in result.output
+
+
+def test_simulate_writes_labelled_exports(tmp_path):
+    counts = ["--hospitals", "2", "--samples", "1", "--cells", "3"]
+    result = CliRunner().invoke(app, ["simulate", str(tmp_path), *counts], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "6 cells" in result.output
+    assert len(list(tmp_path.glob("*/labels.csv"))) == 2
+    assert len(list(tmp_path.glob("*/*/*_BF.*"))) == 6
+
+
+@pytest.mark.parametrize("command", ["build", "simulate"])
+def test_help_shows_an_example(command):
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert f"python -m train {command}" in result.output

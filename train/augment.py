@@ -1,0 +1,117 @@
+"""The study's three families of augmentation, as batched transforms of the network's input.
+
+They act on the deviation from the background, so that zero is the background: what a rotation or a
+shift brings in from outside is background, and no family moves its level.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Which families act, and how far at most.
+
+    Attributes:
+        geometry: rotation by any angle, mirroring, shift, scale.
+        illumination: contrast, gamma and a tilt of the light.
+        noise: noise, blur and coarse quantisation.
+        shift: share of the image's side.
+        scale: small, since size is a feature: only what a wrong um/px would do.
+        contrast: largest factor; its inverse is the smallest.
+        gamma: largest exponent of the deviation; its inverse is the smallest.
+        tilt: input levels from the centre to an edge.
+        noise_levels: standard deviation, input levels.
+        blur: 1 is a full pass of the smoothing kernel, which is mixed in by up to this share.
+        coarseness: largest step between levels.
+    """
+
+    geometry: bool = True
+    illumination: bool = True
+    noise: bool = True
+    shift: float = 0.06
+    scale: float = 0.05
+    contrast: float = 1.3
+    gamma: float = 1.2
+    tilt: float = 8.0
+    noise_levels: float = 3.0
+    blur: float = 0.4
+    coarseness: float = 3.0
+
+    def __call__(self, deviation: Tensor, generator: torch.Generator) -> Tensor:
+        """Transform a batch, each image by its own draw.
+
+        Args:
+            deviation: (n, 1, side, side) float32, input levels above the background.
+            generator: on the CPU; the only source of chance.
+
+        Returns:
+            The same shape, within the range of uint8 inputs.
+        """
+        draw = _Draw(len(deviation), deviation.device, generator)
+        if self.geometry:
+            deviation = _move(deviation, draw, self.shift, self.scale)
+        if self.noise:
+            deviation = _blur(deviation, draw, self.blur)
+        if self.illumination:
+            deviation = _relight(deviation, draw, self.contrast, self.gamma, self.tilt)
+        if self.noise:
+            deviation = _degrade(deviation, draw, self.noise_levels, self.coarseness)
+        return deviation.clamp(-128, 127)
+
+
+class _Draw:
+    """Random numbers, one for each image, shaped to act on a batch."""
+
+    def __init__(self, count: int, device: torch.device, generator: torch.Generator) -> None:
+        self._count, self._device, self._generator = count, device, generator
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        values = torch.rand(self._count, 1, 1, 1, generator=self._generator).to(self._device)
+        return low + (high - low) * values
+
+    def factor(self, largest: float) -> Tensor:
+        """Between 1 / largest and largest, even in the logarithm."""
+        return torch.exp(self.uniform(-math.log(largest), math.log(largest)))
+
+    def normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self._generator).to(self._device)
+
+
+def _move(deviation: Tensor, draw: _Draw, shift: float, scale: float) -> Tensor:
+    angle = draw.uniform(0, 2 * math.pi).flatten()
+    zoom = draw.factor(1 + scale).flatten()
+    mirror = torch.where(draw.uniform(0, 1).flatten() < 0.5, -1.0, 1.0)
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    # affine_grid's unit is half a side, hence the 2.
+    across, down = (2 * draw.uniform(-shift, shift).flatten() for _ in range(2))
+    rows = (torch.stack((mirror * cos, -sin, across), 1), torch.stack((mirror * sin, cos, down), 1))
+    grid = F.affine_grid(torch.stack(rows, 1), list(deviation.shape), align_corners=False)
+    return F.grid_sample(deviation, grid, padding_mode="zeros", align_corners=False)
+
+
+def _relight(deviation: Tensor, draw: _Draw, contrast: float, gamma: float, tilt: float) -> Tensor:
+    bent = deviation.sign() * 128 * (deviation.abs() / 128) ** draw.factor(gamma)
+    side = deviation.shape[-1]
+    ramp = torch.linspace(-1, 1, side, device=deviation.device)
+    light = draw.uniform(-tilt, tilt) * ramp[:, None] + draw.uniform(-tilt, tilt) * ramp[None, :]
+    return bent * draw.factor(contrast) + light
+
+
+def _blur(deviation: Tensor, draw: _Draw, blur: float) -> Tensor:
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=deviation.device) / 16
+    smooth = F.conv2d(deviation, taps.view(1, 1, 1, 5), padding=(0, 2))
+    smooth = F.conv2d(smooth, taps.view(1, 1, 5, 1), padding=(2, 0))
+    return torch.lerp(deviation, smooth, draw.uniform(0, blur))
+
+
+def _degrade(deviation: Tensor, draw: _Draw, noise_levels: float, coarseness: float) -> Tensor:
+    noisy = deviation + draw.normal(deviation) * draw.uniform(0, noise_levels)
+    step = draw.uniform(1, coarseness)
+    return torch.round(noisy / step) * step

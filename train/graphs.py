@@ -1,0 +1,30 @@
+"""Run an exported graph as the runtime does: ONNX Runtime on the CPU, uint8 in, logits out."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ctcedge.decide import probability
+from ctcedge.model import INPUT_NAME, OUTPUT_NAME, Calibration
+from train.network import batches
+
+Logits: TypeAlias = NDArray[np.float32]
+
+
+def run_graph(graph: bytes, inputs: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
+    """Return the logits, (n,), of (n, size, size) inputs."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    logits = [
+        session.run([OUTPUT_NAME], {INPUT_NAME: part[:, None]})[0]
+        for part in batches(inputs, batch_size)
+    ]
+    return np.concatenate(logits)
+
+
+def probabilities(logits: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float64]:
+    """Return the runtime's probabilities, (n,), for logits, (n,)."""
+    return np.array([probability(float(logit), calibration) for logit in logits])

@@ -1,0 +1,10 @@
+"""Simulator of DEPArray-like single-cell image exports.
+
+There is no public DEPArray data: the shipped model is trained on these images. Each cell is a map
+of optical path, imaged by angular-spectrum propagation through a hospital's microscope.
+"""
+
+from train.simulate.cells import CHANNELS, Cell, simulate_cells
+from train.simulate.export import write_export
+
+__all__ = ["CHANNELS", "Cell", "simulate_cells", "write_export"]

@@ -1,0 +1,380 @@
+"""What cells look like from within: size, outline, nucleus, granules, refractive index.
+
+This is the only module that knows how carcinoma cells differ from leukocytes. All lengths are
+in micrometres, refractive indices relative to their surroundings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from train.simulate.seeds import between
+
+Floats = npt.NDArray[np.float32]
+Complexes = npt.NDArray[np.complex64]
+Range = tuple[float, float]
+
+HARMONICS = 5
+"""An outline's Fourier terms: the orders 2 to 6."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """How the cells of one kind are distributed.
+
+    Attributes:
+        diameter: median diameter.
+        spread: standard deviation of the logarithm of the diameter.
+        elongation: long axis over short axis.
+        flatness: height over diameter; 1 is a ball.
+        roughness: relative amplitude of the outline's Fourier terms.
+        blebs: mean number of blebs.
+        index: refractive index of the cytoplasm, above the medium's.
+        nucleus_ratio: diameter of a disc of the nucleus's area, over the cell's diameter.
+        eccentricity: how far the nucleus lies off centre, as a share of the room it has.
+        lobes: smallest and largest number of the nucleus's lobes.
+        lobe_gap: distance between neighbouring lobes, in lobe radii.
+        nucleus_roughness: as `roughness`, of the nucleus.
+        nucleus_index: refractive index of the nucleus, above the cytoplasm's.
+        chromatin: grain of the chromatin.
+        chromatin_contrast: relative variation of the chromatin's density.
+        nucleoli: mean number of nucleoli.
+        granules: mean number of granules in a cell of 10 um.
+        granule: diameter of a granule.
+        granule_path: optical path through a granule, above the cytoplasm's.
+        vacuoles: mean number of vacuoles.
+    """
+
+    diameter: float
+    spread: float
+    elongation: Range
+    flatness: Range
+    roughness: Range
+    blebs: float
+    index: Range
+    nucleus_ratio: Range
+    eccentricity: Range
+    lobes: tuple[int, int]
+    lobe_gap: Range
+    nucleus_roughness: Range
+    nucleus_index: Range
+    chromatin: Range
+    chromatin_contrast: Range
+    nucleoli: float
+    granules: float
+    granule: Range
+    granule_path: Range
+    vacuoles: float
+
+
+LYMPHOCYTE = Population(
+    diameter=8.3,
+    spread=0.11,
+    elongation=(1.0, 1.12),
+    flatness=(0.75, 1.0),
+    roughness=(0.004, 0.026),
+    blebs=0.2,
+    index=(0.022, 0.040),
+    nucleus_ratio=(0.74, 0.92),
+    eccentricity=(0.0, 0.7),
+    lobes=(1, 1),
+    lobe_gap=(0.0, 0.0),
+    nucleus_roughness=(0.01, 0.045),
+    nucleus_index=(-0.004, 0.011),
+    chromatin=(0.35, 0.65),
+    chromatin_contrast=(0.06, 0.22),
+    nucleoli=0.3,
+    granules=8.0,
+    granule=(0.25, 0.55),
+    granule_path=(0.008, 0.040),
+    vacuoles=0.2,
+)
+GRANULOCYTE = replace(
+    LYMPHOCYTE,
+    diameter=9.9,
+    nucleus_ratio=(0.50, 0.68),
+    lobes=(2, 5),
+    lobe_gap=(1.1, 1.9),
+    nucleoli=0.0,
+    granules=80.0,
+    granule=(0.2, 0.45),
+    granule_path=(0.012, 0.050),
+)
+MONOCYTE = replace(
+    LYMPHOCYTE,
+    diameter=11.2,
+    spread=0.13,
+    roughness=(0.008, 0.045),
+    blebs=0.5,
+    nucleus_ratio=(0.58, 0.76),
+    lobes=(2, 3),
+    lobe_gap=(0.5, 0.9),
+    granules=35.0,
+    granule=(0.25, 0.55),
+    vacuoles=1.2,
+)
+BLAST = replace(
+    LYMPHOCYTE,
+    diameter=13.2,
+    spread=0.11,
+    elongation=(1.0, 1.15),
+    roughness=(0.006, 0.036),
+    blebs=0.6,
+    nucleus_ratio=(0.66, 0.88),
+    nucleus_roughness=(0.015, 0.06),
+    chromatin=(0.35, 0.7),
+    nucleoli=1.2,
+    granules=22.0,
+    granule=(0.3, 0.75),
+    granule_path=(0.012, 0.065),
+    vacuoles=0.6,
+)
+LEUKOCYTES: tuple[tuple[Population, float], ...] = (
+    (LYMPHOCYTE, 0.35),
+    (GRANULOCYTE, 0.45),
+    (MONOCYTE, 0.10),
+    (BLAST, 0.10),
+)
+"""Leukocytes and their shares: a median diameter of 9.4 um (PMC7782084), a few of them large."""
+
+CARCINOMA = Population(
+    diameter=10.0,
+    spread=0.18,
+    elongation=(1.03, 1.35),
+    flatness=(0.65, 1.0),
+    roughness=(0.026, 0.095),
+    blebs=2.2,
+    index=(0.034, 0.058),
+    nucleus_ratio=(0.56, 0.86),
+    eccentricity=(0.2, 1.0),
+    lobes=(1, 1),
+    lobe_gap=(0.0, 0.0),
+    nucleus_roughness=(0.04, 0.14),
+    nucleus_index=(0.006, 0.034),
+    chromatin=(0.6, 1.3),
+    chromatin_contrast=(0.15, 0.45),
+    nucleoli=2.4,
+    granules=40.0,
+    granule=(0.45, 1.10),
+    granule_path=(0.020, 0.065),
+    vacuoles=0.9,
+)
+TUMOURS: dict[str, Population] = {
+    "breast": replace(CARCINOMA, diameter=12.4),
+    "prostate": replace(CARCINOMA, diameter=10.3),
+    "colorectal": replace(CARCINOMA, diameter=7.5),
+    "bladder": replace(CARCINOMA, diameter=8.6),
+    "cultured": replace(CARCINOMA, diameter=17.8, spread=0.08),
+}
+"""Median diameters of patients' CTCs (PMC7782084), and of cultured lines (15 to 21 um)."""
+
+FRAGMENT = replace(
+    CARCINOMA,
+    diameter=2.6,
+    spread=0.40,
+    elongation=(1.0, 2.2),
+    flatness=(0.4, 1.0),
+    roughness=(0.03, 0.14),
+    blebs=0.3,
+    index=(0.015, 0.09),
+    nucleus_ratio=(0.0, 0.0),
+    nucleoli=0.0,
+    granules=6.0,
+    vacuoles=0.0,
+)
+"""A piece of debris: a body without a nucleus."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lobe:
+    """A rough disc: one lobe of a nucleus, relative to the cell's centre."""
+
+    x: float
+    y: float
+    radius: float
+    elongation: float
+    angle: float
+    outline: Complexes
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """One cell, or piece of debris, with everything that light notices.
+
+    Attributes:
+        body: the cell's outline.
+        height: largest thickness.
+        blebs: (n, 3) centre x, y and radius.
+        index: refractive index of the cytoplasm, above the medium's.
+        absorption: share of the optical path that is lost as absorption.
+        nucleus: the lobes, none for debris.
+        nucleus_index: refractive index of the nucleus, above the cytoplasm's.
+        nucleus_height: thickness over diameter of the lobes.
+        chromatin: grain of the chromatin.
+        chromatin_contrast: relative variation of the chromatin's density.
+        nucleoli: (n, 3) x, y and radius.
+        granules: (n, 3) x, y and optical path; vacuoles are negative.
+        granule: diameter of a granule.
+        granule_depth: how far above the cell's middle most granules lie.
+    """
+
+    body: Lobe
+    height: float
+    blebs: Floats
+    index: float
+    absorption: float
+    nucleus: tuple[Lobe, ...]
+    nucleus_index: float
+    nucleus_height: float
+    chromatin: float
+    chromatin_contrast: float
+    nucleoli: Floats
+    granules: Floats
+    granule: float
+    granule_depth: float
+
+    @property
+    def diameter(self) -> float:
+        """Diameter of a disc of the cell's area, without blebs."""
+        return 2.0 * self.body.radius
+
+
+def draw_anatomy(rng: np.random.Generator, population: Population) -> Anatomy:
+    """Draw one cell of a population."""
+    radius = population.diameter / 2 * float(np.exp(rng.normal(0, population.spread)))
+    body = _disc(rng, 0.0, 0.0, radius, population.elongation, between(rng, population.roughness))
+    height = 2 * radius * min(between(rng, population.flatness), 1.0)
+    nucleus = _nucleus(rng, population, radius)
+    return Anatomy(
+        body=body,
+        height=height,
+        blebs=_blebs(rng, population.blebs, radius),
+        index=max(between(rng, population.index), 0.005),
+        absorption=float(rng.exponential(0.015)),
+        nucleus=nucleus,
+        nucleus_index=between(rng, population.nucleus_index),
+        nucleus_height=float(rng.uniform(0.6, 0.95)),
+        chromatin=between(rng, population.chromatin),
+        chromatin_contrast=max(between(rng, population.chromatin_contrast), 0.02),
+        nucleoli=_nucleoli(rng, population.nucleoli, nucleus),
+        granules=_granules(rng, population, radius),
+        granule=max(between(rng, population.granule), 0.15),
+        granule_depth=float(rng.normal(0, 0.3)) * radius,
+    )
+
+
+def draw_fragment(rng: np.random.Generator) -> Anatomy:
+    """Draw one piece of debris, some of it dark."""
+    fragment = draw_anatomy(rng, FRAGMENT)
+    return replace(fragment, absorption=float(rng.choice((0.0, 0.2, 0.8))))
+
+
+def draw_dead(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
+    """Return a cell as it looks dead: a condensed, blebbing one or a pale, leaky one."""
+    radius = alive.body.radius
+    if rng.random() < 0.5:
+        shrunken = tuple(
+            replace(lobe, radius=lobe.radius * rng.uniform(0.45, 0.75)) for lobe in alive.nucleus
+        )
+        return replace(
+            alive,
+            nucleus=shrunken,
+            nucleus_index=float(rng.uniform(0.01, 0.035)),
+            chromatin_contrast=0.05,
+            nucleoli=np.zeros((0, 3), np.float32),
+            blebs=_blebs(rng, 5.0, radius),
+            index=alive.index * rng.uniform(1.0, 1.4),
+        )
+    return replace(
+        alive,
+        index=alive.index * rng.uniform(0.25, 0.55),
+        nucleus_index=float(rng.uniform(0.005, 0.02)),
+        granules=np.concatenate([alive.granules, _specks(rng, 30, radius, 0.02)]),
+    )
+
+
+def _outline(rng: np.random.Generator, roughness: float) -> Complexes:
+    orders = np.arange(2, 2 + HARMONICS)
+    parts = rng.normal(0, max(roughness, 0.0), (2, HARMONICS)) / (orders - 1) ** 0.7
+    return np.asarray(parts[0] + 1j * parts[1], np.complex64)
+
+
+def _disc(
+    rng: np.random.Generator,
+    x: float,
+    y: float,
+    radius: float,
+    elongation: Range,
+    roughness: float,
+) -> Lobe:
+    stretch = max(between(rng, elongation), 1.0)
+    angle = float(rng.uniform(0, 2 * np.pi))
+    return Lobe(x, y, radius, stretch, angle, _outline(rng, roughness))
+
+
+def _nucleus(rng: np.random.Generator, population: Population, radius: float) -> tuple[Lobe, ...]:
+    """Draw the lobes, strung along an arc, together of the drawn ratio's area."""
+    ratio = min(between(rng, population.nucleus_ratio), 0.95)
+    if ratio <= 0:
+        return ()
+    lobes = int(rng.integers(population.lobes[0], population.lobes[1] + 1))
+    gap = between(rng, population.lobe_gap)
+    # Overlapping lobes cover less: grow them as the gap shrinks below two radii.
+    overlap = 1.0 + (lobes - 1) * max(0.0, 2.0 - gap) * 0.06
+    size = ratio * radius / np.sqrt(lobes) * overlap
+    arc = max(0.5 * radius, 0.6 * size)
+    turns = (np.arange(lobes) - (lobes - 1) / 2) * gap * size / arc + rng.uniform(0, 2 * np.pi)
+    centres = arc * np.exp(1j * turns) * rng.uniform(0.85, 1.1, lobes)
+    room = max(0.0, 1.0 - ratio) * radius
+    away = min(max(between(rng, population.eccentricity), 0.0), 1.1) * room
+    centres += away * np.exp(1j * rng.uniform(0, 2 * np.pi)) - centres.mean()
+    roughness = between(rng, population.nucleus_roughness)
+    return tuple(
+        _disc(rng, c.real, c.imag, size * rng.uniform(0.9, 1.1), (1.0, 1.25), roughness)
+        for c in centres
+    )
+
+
+def _blebs(rng: np.random.Generator, mean: float, radius: float) -> Floats:
+    """Draw blebs on the outline: x, y and radius. A few cells have many."""
+    number = min(int(rng.poisson(rng.gamma(1.0, mean))), 10)
+    sizes = radius * rng.uniform(0.10, 0.34, number)
+    turns = rng.uniform(0, 2 * np.pi, number)
+    distance = radius + sizes * rng.uniform(-0.5, 0.6, number)
+    return np.stack([distance * np.cos(turns), distance * np.sin(turns), sizes], 1).astype(
+        np.float32
+    )
+
+
+def _nucleoli(rng: np.random.Generator, mean: float, nucleus: tuple[Lobe, ...]) -> Floats:
+    number = int(rng.poisson(mean)) if nucleus else 0
+    found = np.zeros((number, 3), np.float32)
+    for row in found:
+        lobe = nucleus[int(rng.integers(len(nucleus)))]
+        distance, turn = 0.75 * np.sqrt(rng.random()) * lobe.radius, rng.uniform(0, 2 * np.pi)
+        row[:] = (
+            lobe.x + distance * np.cos(turn),
+            lobe.y + distance * np.sin(turn),
+            lobe.radius * rng.uniform(0.13, 0.30),
+        )
+    return found
+
+
+def _specks(rng: np.random.Generator, number: int, radius: float, path: float) -> Floats:
+    """Draw points in a disc, crowding to one side in some cells: x, y and optical path."""
+    distance = radius * 0.92 * np.sqrt(rng.random(number))
+    turns = rng.uniform(0, 2 * np.pi) + rng.uniform(0.35, 1.0) * rng.uniform(-np.pi, np.pi, number)
+    paths = path * rng.gamma(3.0, 1 / 3, number)
+    return np.stack([distance * np.cos(turns), distance * np.sin(turns), paths], 1).astype(
+        np.float32
+    )
+
+
+def _granules(rng: np.random.Generator, population: Population, radius: float) -> Floats:
+    mean = population.granules * (radius / 5.0) ** 2 * rng.gamma(4.0, 0.25)
+    path = max(between(rng, population.granule_path), 0.004)
+    vacuoles = _specks(rng, int(rng.poisson(population.vacuoles)), radius * 0.8, -3.0 * path)
+    return np.concatenate([_specks(rng, int(rng.poisson(mean)), radius, path), vacuoles])

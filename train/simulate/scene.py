@@ -1,0 +1,181 @@
+"""What lies in a crop: the cell that is called, its neighbours, debris, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from train.simulate.anatomy import (
+    LEUKOCYTES,
+    TUMOURS,
+    Anatomy,
+    Population,
+    draw_anatomy,
+    draw_dead,
+    draw_fragment,
+)
+from train.simulate.site import Hospital, Sample
+
+CELL_KINDS = {
+    "single": 0.64,
+    "neighbour": 0.11,
+    "doublet": 0.06,
+    "cluster": 0.04,
+    "dead": 0.07,
+    "cut": 0.08,
+}
+"""Kinds of crop with a cell, and their shares, the same for CTCs and leukocytes."""
+
+NEGATIVE_SHARE = {"debris": 0.06, "empty": 0.04}
+"""Kinds of crop without a cell, and their shares of all crops."""
+
+NEIGHBOUR_CTC_SHARE = 0.2
+"""How often a neighbour is a CTC, whatever the cell beside it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A cell or a piece of debris at its place, in um from the crop's middle."""
+
+    anatomy: Anatomy
+    x: float
+    y: float
+    carcinoma: bool
+    dead: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All bodies of a crop; the one that is called comes first.
+
+    Attributes:
+        bodies: what there is to see.
+        trim: unit vector of the side to cut off, and where, in um from the middle; None for a
+            whole crop.
+    """
+
+    bodies: tuple[Body, ...]
+    trim: tuple[float, float, float] | None = None
+
+
+def draw_kind(rng: np.random.Generator) -> str:
+    """Draw the kind of a crop that holds a cell."""
+    return str(rng.choice(list(CELL_KINDS), p=list(CELL_KINDS.values())))
+
+
+def draw_scene(
+    rng: np.random.Generator, kind: str, carcinoma: bool, hospital: Hospital, sample: Sample
+) -> Scene:
+    """Draw the content of one crop.
+
+    Args:
+        rng: the source of all draws.
+        kind: a key of `CELL_KINDS` or `NEGATIVE_SHARE`.
+        carcinoma: whether the cell that is called is a CTC; of no effect for debris and empty.
+        hospital: for how well cells are centred, and how far the crop reaches.
+        sample: for the tumour and the preparation.
+
+    Returns:
+        The scene.
+    """
+    x, y = rng.normal(0, hospital.centring_um, 2)
+    dust = _dust(rng, hospital)
+    if kind == "empty":
+        return Scene(dust)
+    if kind == "debris":
+        pieces = int(rng.integers(1, 5))
+        return Scene(
+            tuple(
+                Body(draw_fragment(rng), x + rng.normal(0, 1.5), y + rng.normal(0, 1.5), False)
+                for _ in range(pieces)
+            )
+            + dust
+        )
+    target = _cell(rng, carcinoma, sample)
+    if kind == "dead":
+        body = Body(draw_dead(rng, target), x, y, carcinoma, dead=True)
+        return Scene((body, *dust))
+    if kind in ("doublet", "cluster"):
+        return Scene((*_clump(rng, kind, target, carcinoma, sample, x, y), *dust))
+    if kind == "neighbour":
+        others = tuple(_beside(rng, target, x, y, sample) for _ in range(int(rng.integers(1, 3))))
+        return Scene((Body(target, x, y, carcinoma), *others, *dust))
+    if kind == "cut":
+        return _cut(rng, target, x, y, carcinoma, hospital)
+    return Scene((Body(target, x, y, carcinoma), *dust))
+
+
+def _population(rng: np.random.Generator, carcinoma: bool, sample: Sample) -> Population:
+    if carcinoma:
+        return TUMOURS[sample.tumour]
+    populations, shares = zip(*LEUKOCYTES, strict=True)
+    chosen: Population = populations[rng.choice(len(shares), p=shares)]
+    return chosen
+
+
+def _cell(rng: np.random.Generator, carcinoma: bool, sample: Sample) -> Anatomy:
+    """Draw a cell as the sample's preparation leaves it."""
+    population = _population(rng, carcinoma, sample)
+    prepared = replace(population, diameter=population.diameter * sample.swelling)
+    anatomy = draw_anatomy(rng, prepared)
+    kept = rng.random(len(anatomy.blebs)) < sample.blebbing
+    return replace(anatomy, index=anatomy.index * sample.index_gain, blebs=anatomy.blebs[kept])
+
+
+def _clump(
+    rng: np.random.Generator,
+    kind: str,
+    target: Anatomy,
+    carcinoma: bool,
+    sample: Sample,
+    x: float,
+    y: float,
+) -> tuple[Body, ...]:
+    """Put two cells (a doublet) or three to five (a cluster) of one class side by side."""
+    number = 2 if kind == "doublet" else int(rng.integers(3, 6))
+    cells = [target, *(_cell(rng, carcinoma, sample) for _ in range(number - 1))]
+    places = [0j]
+    turn = rng.uniform(0, 2 * np.pi)
+    for cell in cells[1:]:
+        reach = 0.92 * (target.diameter + cell.diameter) / 2
+        places.append(reach * np.exp(1j * turn))
+        turn += rng.uniform(1.1, 1.7)
+    middle = complex(np.mean(places))
+    return tuple(
+        Body(cell, x + (place - middle).real, y + (place - middle).imag, carcinoma)
+        for cell, place in zip(cells, places, strict=True)
+    )
+
+
+def _beside(rng: np.random.Generator, target: Anatomy, x: float, y: float, sample: Sample) -> Body:
+    carcinoma = bool(rng.random() < NEIGHBOUR_CTC_SHARE)
+    other = _cell(rng, carcinoma, sample)
+    reach = (target.diameter + other.diameter) / 2 + rng.uniform(0.3, 5.0)
+    place = reach * np.exp(1j * rng.uniform(0, 2 * np.pi))
+    return Body(other, x + place.real, y + place.imag, carcinoma)
+
+
+def _cut(
+    rng: np.random.Generator,
+    target: Anatomy,
+    x: float,
+    y: float,
+    carcinoma: bool,
+    hospital: Hospital,
+) -> Scene:
+    """Let the crop's edge cut the cell: by its place, or because the camera's field ends there."""
+    dx, dy = ((1, 0), (-1, 0), (0, 1), (0, -1))[rng.integers(4)]
+    inside = target.diameter / 2 * rng.uniform(-0.2, 0.7)
+    if rng.random() < 0.5:
+        return Scene((Body(target, x, y, carcinoma),), trim=(dx, dy, inside))
+    out = hospital.crop_px * hospital.um_per_px / 2 - inside
+    return Scene((Body(target, x + dx * out, y + dy * out, carcinoma),))
+
+
+def _dust(rng: np.random.Generator, hospital: Hospital) -> tuple[Body, ...]:
+    """Draw a speck somewhere in the crop, in one crop of eight."""
+    reach = hospital.crop_px * hospital.um_per_px / 2
+    x, y = rng.uniform(-reach, reach, 2)
+    speck = draw_fragment(rng)
+    return (Body(speck, x, y, False),) if rng.random() < 0.125 else ()

@@ -1,0 +1,62 @@
+"""The baseline that looks at nothing but size: what a network must beat to have seen more."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec
+from train.logistic import fit_logistic
+
+Diameters = NDArray[np.float64]
+
+_RINGS_A_PIXEL = 2
+_ANGLES = 72
+_MARGIN = 0.08
+"""Share of the radii left out at both ends: the centre's few pixels and the window's edge."""
+
+
+def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
+    """Measure the central object of one input, (size, size).
+
+    Its edge is the circle about the centre across which the mean brightness changes most
+    (Daugman's operator, 1993). The square root of the radius weighs the noise of small circles
+    down.
+
+    Returns:
+        The circle's diameter, um.
+    """
+    half = spec.size / 2
+    rings = round(half * _RINGS_A_PIXEL)
+    levels = inputs.astype(np.float32) - BACKGROUND_LEVEL
+    centre = (half - 0.5, half - 0.5)
+    polar = cv2.warpPolar(levels, (rings, _ANGLES), centre, half, cv2.WARP_POLAR_LINEAR)
+    brightness = cv2.GaussianBlur(polar.mean(axis=0)[None], (0, 0), 1.5)[0]
+    step = np.abs(np.gradient(brightness)) * np.sqrt(np.arange(rings))
+    margin = round(_MARGIN * rings)
+    edge = margin + int(np.argmax(step[margin : rings - margin]))
+    return 2 * edge / _RINGS_A_PIXEL * spec.um_per_px
+
+
+def measured_diameters(inputs: NDArray[np.uint8], spec: InputSpec) -> Diameters:
+    """Measure (n, size, size) inputs; (n,) um."""
+    return np.array([measured_diameter(one, spec) for one in inputs])
+
+
+def size_score(
+    training_um: Diameters, training_positive: NDArray[np.bool_], test_um: Diameters
+) -> Diameters:
+    """Score test cells by a logistic regression on diameter and its square.
+
+    The square lets a band of sizes, and not only the largest, be typical of CTCs.
+    """
+    mean, spread = training_um.mean(), max(float(training_um.std()), 1e-9)
+
+    def features(diameter_um: Diameters) -> Diameters:
+        z = (diameter_um - mean) / spread
+        return np.column_stack((z, z**2))
+
+    coefficients = fit_logistic(features(training_um), training_positive)
+    score: Diameters = features(test_um) @ coefficients[:-1] + coefficients[-1]
+    return score
