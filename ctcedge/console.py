@@ -132,16 +132,19 @@ def inspection(found: Inspection) -> None:
     channels = sorted({c for count in found.channels.values() for c in count}, key=_bright_first)
     table = Table(title=f"{printable(str(found.folder))}: {len(found.channels)} samples")
     table.add_column("sample")
+    table.add_column("cells", justify="right")
     for channel in channels:
         table.add_column(printable(channel), justify="right")
     for sample, count in list(found.channels.items())[:_SHOWN]:
-        table.add_row(printable(sample), *(str(count[channel]) for channel in channels))
+        counts = (str(count[channel]) for channel in channels)
+        table.add_row(printable(sample), str(found.cells[sample]), *counts)
     if len(found.channels) > _SHOWN:
         table.add_section()
-        table.add_row(f"and {len(found.channels) - _SHOWN} more", *("..." for _ in channels))
+        table.add_row(f"and {len(found.channels) - _SHOWN} more", "...", *("..." for _ in channels))
     totals = sum(found.channels.values(), Counter())
     table.add_section()
-    table.add_row("all", *(str(totals[channel]) for channel in channels), style="bold")
+    every = (str(totals[channel]) for channel in channels)
+    table.add_row("all", str(found.cells.total()), *every, style="bold")
     output.print(table)
     output.print(f"Bright field: {_counts(found.sizes)} px; {_counts(found.bit_depths)} bits;")
     output.print(f"  {_counts(found.formats)}")

@@ -12,7 +12,7 @@ from ctcedge.errors import BadImage
 from ctcedge.headers import read_header
 from ctcedge.pipeline import read_file
 from ctcedge.runs import list_folder
-from ctcedge.settings import ImageSettings
+from ctcedge.settings import FOLDER_CONFIG, ImageSettings
 
 
 @dataclass(slots=True)
@@ -22,6 +22,7 @@ class Inspection:
     Attributes:
         folder: the searched folder.
         um_per_px: as set, or None when unknown.
+        cells: by sample, their number.
         channels: by sample, the number of images of each channel.
         sizes: bright-field images by 'width x height'.
         bit_depths: bright-field images by bits a sample.
@@ -34,6 +35,7 @@ class Inspection:
 
     folder: Path
     um_per_px: float | None
+    cells: Counter[str] = field(default_factory=Counter)
     channels: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     sizes: Counter[str] = field(default_factory=Counter)
     bit_depths: Counter[int] = field(default_factory=Counter)
@@ -57,6 +59,7 @@ class Inspection:
             "folder": str(self.folder),
             "um_per_px": self.um_per_px,
             "crops": sum(self.formats.values()) + len(self.bad),
+            "cells": dict(self.cells),
             "samples": {sample: dict(count) for sample, count in self.channels.items()},
             "sizes": dict(self.sizes),
             "bit_depths": {str(bits): count for bits, count in self.bit_depths.items()},
@@ -76,8 +79,11 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
         SetupError: the folder cannot be read.
     """
     listing = list_folder(folder, images.naming())
-    found = Inspection(folder, images.um_per_px, skipped=listing.skipped)
-    for crop in (*listing.crops, *listing.others):
+    skipped = [each for each in listing.skipped if each.path != FOLDER_CONFIG]
+    found = Inspection(folder, images.um_per_px, skipped=skipped)
+    every = (*listing.crops, *listing.others)
+    found.cells.update(sample for sample, _ in {(crop.sample, crop.cell) for crop in every})
+    for crop in every:
         found.channels[crop.sample][crop.channel] += 1
     found.repeated = listing.repeated()
     found.without_bright_field = listing.without_bright_field()

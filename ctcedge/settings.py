@@ -100,6 +100,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= 4096:
             raise ValueError("batch_size must lie between 1 and 4096")
+        if any("\0" in (path or "") for path in (self.model, self.out)):
+            raise ValueError("a path must not hold a NUL character")
 
 
 @dataclass(frozen=True, slots=True)

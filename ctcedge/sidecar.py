@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,8 @@ Record = dict[str, Any]
 _CALLS = ("CTC", "leukocyte", "review")
 _MAX_BYTES = 4 * 1024 * 1024
 _VERSION = re.compile(re.escape(SCHEMA_FAMILY) + r"([0-9]{1,9})")
-_TEMPORARY = re.compile(r"\.ctcedge-\d+-\d+\.tmp")
+_TEMPORARY = re.compile(r"\.ctcedge-(\d+)-\d+\.tmp")
+_LONGEST_WRITE = 3600.0  # seconds; after this a process number was given out anew
 _EARLIER_KEYS = (
     "created",
     "call",
@@ -230,9 +232,24 @@ class SidecarFolder:
     def _sweep(self) -> None:
         for parent, _, names in os.walk(self.root):
             for name in names:
-                if _TEMPORARY.fullmatch(name):
+                match = _TEMPORARY.fullmatch(name)
+                if match and not _in_use(os.path.join(parent, name), int(match[1])):
                     with contextlib.suppress(OSError):
                         os.unlink(os.path.join(parent, name))
+
+
+def _in_use(path: str, pid: int) -> bool:
+    """Whether a temporary file may belong to a ctcedge that runs, on a folder within this one."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
+    try:
+        return time.time() - os.lstat(path).st_mtime < _LONGEST_WRITE
+    except OSError:
+        return False
 
 
 def _parse(path: Path) -> Record | None:

@@ -265,7 +265,7 @@ def test_a_file_system_that_cannot_lock_is_used_without(
 def test_opening_sweeps_what_a_crash_left_and_nothing_else(out: SidecarFolder) -> None:
     below = out.root / "S"
     below.mkdir(parents=True)
-    for name in (".ctcedge-1-2.tmp", "mine.tmp", ".ctcedge-x-2.tmp"):
+    for name in (".ctcedge-4194304-2.tmp", "mine.tmp", ".ctcedge-x-2.tmp"):
         (below / name).touch()
     with out.open():
         assert sorted(p.name for p in below.iterdir()) == [".ctcedge-x-2.tmp", "mine.tmp"]
