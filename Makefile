@@ -23,10 +23,13 @@ typecheck: install
 test: install
 	$(VENV)/bin/pytest
 
+soak: install  ## the whole fault suite: 300 kills, 5,000 crops, long streams; about half an hour
+	$(VENV)/bin/pytest tests/fault -m 'soak or not soak' -s
+
 golden: install  ## hashes and golden outputs of the shipped model
 	$(VENV)/bin/ctcedge models verify
 
 model: install  ## train the shipped model anew, about half an hour on two cores
 	$(VENV)/bin/python -m train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models
 
-.PHONY: install format lint typecheck test golden model
+.PHONY: install format lint typecheck test soak golden model

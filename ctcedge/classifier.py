@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ctcedge.decide import Verdict, decide, probability
 from ctcedge.decode import GreyImage
-from ctcedge.engine import Engine, open_engine
+from ctcedge.engine import Engine
 from ctcedge.errors import BadImage
 from ctcedge.model import Model, load_model
 from ctcedge.preprocess import network_input
+from ctcedge.recovery import RecoveringEngine
 from ctcedge.settings import ProviderChoice
 
 
@@ -26,11 +27,11 @@ class Classifier:
 
     Attributes:
         model: the model folder.
-        engine: its session.
+        inference: its session, opened anew where it fails.
     """
 
     model: Model
-    engine: Engine
+    inference: RecoveringEngine
 
     @classmethod
     def load(cls, model: str | Path | None = None, provider: ProviderChoice = "auto") -> Classifier:
@@ -44,8 +45,17 @@ class Classifier:
             ModelError: the model cannot be used.
             ProviderError: the chosen provider does not run here.
         """
-        loaded = load_model(model)
-        return cls(loaded, open_engine(loaded, provider))
+        return cls.open(load_model(model), provider)
+
+    @classmethod
+    def open(cls, model: Model, provider: ProviderChoice = "auto") -> Classifier:
+        """Open a session for a model that is loaded; as `load` otherwise."""
+        return cls(model, RecoveringEngine(model, provider))
+
+    @property
+    def engine(self) -> Engine:
+        """The session in use."""
+        return self.inference.current
 
     @property
     def onnxruntime_version(self) -> str:
@@ -89,7 +99,7 @@ class Classifier:
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
         """
-        return [self._decide(float(logit)) for logit in self.engine.logits(inputs)]
+        return [self._decide(float(logit)) for logit in self.inference.logits(inputs)]
 
     def _decide(self, logit: float) -> Verdict | BadImage:
         if not math.isfinite(logit):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import io
+import logging
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,6 +17,7 @@ import typer
 from ctcedge import __version__
 from ctcedge.errors import SetupError
 
+EXIT_CRASH = 1
 EXIT_SETUP = 2
 EXIT_UNCLASSIFIED = 3
 EXIT_INTERRUPTED = 128  # plus the signal's number, as a shell has it
@@ -23,7 +28,7 @@ app = typer.Typer(
         "Tell circulating tumour cells (CTCs) from leukocytes in DEPArray bright-field crops.\n\n"
         "Research software, not a diagnostic.\n\n"
         "Exit codes: 0 every crop is classified; 3 finished, but some crops stand unclassified;"
-        " 2 wrong use or set-up; 130 classify was interrupted."
+        " 2 wrong use or set-up; 1 internal error; 130 classify was interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -36,6 +41,15 @@ models_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+service_app = typer.Typer(
+    help=(
+        "Run watch as a systemd service of this machine.\n\n"
+        "Example: ctcedge service install /deparray/out"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(service_app, name="service")
 
 
 class ProviderName(enum.StrEnum):
@@ -45,6 +59,13 @@ class ProviderName(enum.StrEnum):
     cuda = "cuda"
     tensorrt = "tensorrt"
     cpu = "cpu"
+
+
+class LogFormatName(enum.StrEnum):
+    """Choices of --log-format."""
+
+    text = "text"
+    json = "json"
 
 
 Folder = Annotated[
@@ -84,6 +105,7 @@ BatchSize = Annotated[
     int | None, typer.Option(metavar="N", help="Crops a call of the network.  [default: 64]")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Classify again what is already classified.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it, instead of showing what would be done.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON summary on standard output.")]
 
 
@@ -138,7 +160,8 @@ def classify(
     Example: ctcedge classify /deparray/out --out /data/calls --um-per-px 0.5
     """
     from ctcedge import console
-    from ctcedge.runs import Summary, check_folder, list_folder, need_crops, open_run
+    from ctcedge.crops import check_folder
+    from ctcedge.runs import Summary, list_folder, need_crops, open_run
     from ctcedge.signals import Interruption
 
     with Interruption() as interruption:
@@ -160,9 +183,9 @@ def classify(
         finished = sum(result.done.values()) == len(listing.crops)
         if as_json:
             _print_json(result.as_json(run, finished=finished))
-            console.unclassified(result)
         else:
             console.summary(run, result, finished=finished)
+        console.unclassified(result)
     if not finished:
         raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
     if result.unclassified:
@@ -196,18 +219,43 @@ def watch(
         ),
     ] = None,
     force: Force = False,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep metrics for Prometheus in FILE (name.prom)."),
+    ] = None,
+    log_format: Annotated[
+        LogFormatName,
+        typer.Option(help="Log lines on standard error; json: one object a line."),
+    ] = LogFormatName.text,
     as_json: Json = False,
 ) -> None:
     """Classify what is in a folder, then each crop that arrives, until Ctrl-C or SIGTERM.
 
     Example: ctcedge watch /deparray/out --out /data/calls --um-per-px 0.5
     """
-    from ctcedge import console
-    from ctcedge.runs import Summary, check_folder, list_folder, open_run
+    from ctcedge import console, logs
+    from ctcedge.crops import check_folder
+    from ctcedge.metrics import MetricsFile
+    from ctcedge.notify import Notifier
+    from ctcedge.runs import Summary, list_folder, open_run
     from ctcedge.signals import Interruption
+    from ctcedge.state import WatchState
     from ctcedge.watch import Watcher
 
-    with Interruption() as interruption:
+    metrics_file = None if metrics is None else MetricsFile(metrics)
+    notifier = Notifier.from_environment(os.environ)
+
+    def tell(state: WatchState) -> None:
+        notifier.status(str(state))
+        notifier.alive()
+        if metrics_file is not None:
+            metrics_file.update(state)
+
+    def stop() -> None:
+        notifier.stopping()
+        watcher.stop()
+
+    with _logging(log_format) as log, Interruption() as interruption:
         check_folder(folder)
         settings = _settings(
             folder,
@@ -220,19 +268,58 @@ def watch(
             batch_size,
             watch={"settle": settle, "rescan": rescan, "give_up": give_up},
         )
-        console.log_to_stderr()
         result = Summary()
         with open_run(folder, settings) as run:
             run.sidecars.check(list_folder(folder, run.naming).crops)
-            console.opening(run)
-            watcher = Watcher(run, force=force)
-            interruption.then(watcher.stop)
+            for level, text in console.notices(run):
+                log.log(level, "%s", text, extra=logs.event("opening"))
+            watcher = Watcher(run, force=force, tell=tell)
+            interruption.then(stop)
+            notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():
                 result.add(outcome)
+        counts = {**result.calls, "unclassified": len(result.unclassified)}
+        log.info(
+            "stopped; in all: %s",
+            ", ".join(f"{count} {name}" for name, count in counts.items()),
+            extra=logs.event("stopped", counts=counts),
+        )
         if as_json:
             _print_json(result.as_json(run, finished=True))
-        else:
+        elif sys.stdout.isatty():
             console.summary(run, result, finished=True)
+
+
+@app.command()
+def status(
+    folder: Folder,
+    out: Out = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    as_json: Json = False,
+) -> None:
+    """Show how things stand, from disk alone, whether or not a watch runs.
+
+    Crops by call, unclassified or pending; models seen; and whether a ctcedge is writing there now.
+    Exit code 3: some crops are unclassified or pending.
+
+    Example: ctcedge status /deparray/out --out /data/calls
+    """
+    from ctcedge import console
+    from ctcedge.status import bright_field, take_stock
+
+    settings = _settings(folder, config, out, pattern=pattern)
+    naming = settings.images.naming()
+    total = sum(1 for _ in bright_field(folder, naming)) if sys.stderr.isatty() else None
+    with console.progress(total, "Reading sidecars") as bar:
+        crops = bar.track(bright_field(folder, naming), task_id=bar.task_ids[0])
+        found = take_stock(folder, None if settings.out is None else Path(settings.out), crops)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        console.status(found)
+    if not found.complete:
+        raise typer.Exit(EXIT_UNCLASSIFIED)
 
 
 @app.command()
@@ -248,8 +335,8 @@ def inspect(
     Example: ctcedge inspect /deparray/out --pattern '(?P<cell>\d+)_(?P<channel>\w+)\.png'
     """
     from ctcedge import console
+    from ctcedge.crops import check_folder
     from ctcedge.inspection import inspect_folder
-    from ctcedge.runs import check_folder
 
     check_folder(folder)
     settings = _settings(folder, config, pattern=pattern, um_per_px=um_per_px)
@@ -345,6 +432,124 @@ def models_verify(
         )
     else:
         console.verified(model, difference)
+
+
+@service_app.command(
+    "install",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[--user NAME] [--yes] FOLDER [OPTIONS OF WATCH]",
+)
+def service_install(
+    context: typer.Context,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Account to run as.")] = "ctcedge",
+    yes: Yes = False,
+) -> None:
+    """Set up and start the service of a folder; without --yes only show how.
+
+    All other options, such as --out and --um-per-px, are those of 'ctcedge watch'. Sidecars go
+    below /var/lib/ctcedge if --out does not tell otherwise. Other services of ctcedge are not
+    touched, and running it again brings a service up to date.
+
+    Example: sudo /opt/ctcedge/bin/ctcedge service install /deparray/out --um-per-px 0.5 --yes
+    """
+    import os
+
+    from ctcedge.crops import check_folder
+    from ctcedge.service import Service
+
+    group = typer.main.get_group(app)
+    watching = group.commands["watch"].make_context("ctcedge watch", context.args)
+    given = watching.params
+    folder = Path(os.path.abspath(given["folder"]))
+    check_folder(folder)
+    if given["force"]:
+        raise SetupError("a service with --force would classify all again at each start")
+    settings = _settings(
+        folder,
+        given["config"],
+        given["out"],
+        given["model"],
+        given["provider"],
+        given["pattern"],
+        given["um_per_px"],
+        given["batch_size"],
+        watch={name: given[name] for name in ("settle", "rescan", "give_up")},
+    )
+    options: list[str] = []
+    for option in watching.command.params:
+        name = option.name or ""
+        value = given[name]
+        if name in ("folder", "out") or value == option.default:
+            continue
+        if isinstance(value, Path) or (name == "model" and os.path.isdir(value)):
+            value = os.path.abspath(value)
+        options += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+    metrics = given["metrics"]
+    service = Service(
+        folder,
+        options=tuple(options),
+        out=None if settings.out is None else Path(os.path.abspath(settings.out)),
+        writes=() if metrics is None else (Path(os.path.abspath(metrics)).parent,),
+        user=user,
+        cpu_only=settings.provider == "cpu",
+    )
+    _carry_out(service.install(), yes)
+
+
+@service_app.command("uninstall")
+def service_uninstall(folder: Folder, yes: Yes = False) -> None:
+    """Stop the service of a folder and take it away; without --yes only show how.
+
+    Sidecars and the account stay.
+
+    Example: sudo /opt/ctcedge/bin/ctcedge service uninstall /deparray/out --yes
+    """
+    from ctcedge.service import uninstall
+
+    _carry_out(uninstall(folder), yes)
+
+
+@service_app.command("status")
+def service_status(folder: Folder) -> None:
+    """Show whether the service of a folder runs; exit code 2 where it does not.
+
+    Example: ctcedge service status /deparray/out
+    """
+    from ctcedge.service import state, unit_name
+
+    facts = state(folder)
+    print(unit_name(folder))
+    for key, value in facts.items():
+        print(f"  {key}: {value or '-'}")
+    if facts["ActiveState"] != "active":
+        raise SetupError(f"it does not run; see: journalctl --unit '{unit_name(folder)}'")
+
+
+def _carry_out(steps: list[Any], yes: bool) -> None:
+    from ctcedge.service import carry_out
+
+    for step in steps:
+        print(step, end="", flush=True)
+    if yes:
+        carry_out(steps)
+    print("Done." if yes else "Nothing was done yet: add --yes to do this, as root.")
+
+
+@contextlib.contextmanager
+def _logging(log_format: LogFormatName) -> Iterator[logging.Logger]:
+    """Log to standard error, also what ends the command."""
+    from ctcedge import logs
+
+    log = logging.getLogger("ctcedge")
+    with logs.to_stderr(log_format.value):
+        try:
+            yield log
+        except SetupError as error:
+            log.error("%s", error, extra=logs.event("refused"))
+            raise typer.Exit(EXIT_SETUP) from None
+        except Exception as error:
+            logs.crash(error)
+            raise typer.Exit(EXIT_CRASH) from None
 
 
 def _settings(

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,10 +22,14 @@ from rich.progress import (
 from rich.table import Table
 
 from ctcedge.crops import BRIGHT_FIELD, Skipped
-from ctcedge.doctor import Check
-from ctcedge.inspection import Inspection
-from ctcedge.model import Model
-from ctcedge.runs import Listing, Run, Summary
+from ctcedge.logs import harmless
+
+if TYPE_CHECKING:  # what is shown; loading it all here would make light commands slow
+    from ctcedge.doctor import Check
+    from ctcedge.inspection import Inspection
+    from ctcedge.model import Model
+    from ctcedge.runs import Listing, Run, Summary
+    from ctcedge.status import Status
 
 output = Console(highlight=False, soft_wrap=True, emoji=False)
 messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -34,12 +39,17 @@ _SHOWN = 20
 
 def printable(text: str) -> str:
     """A name from outside, safe to print: control characters and markup are escaped."""
-    return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+    return escape(harmless(text))
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Progress]:
-    """A progress bar on a terminal; nothing elsewhere."""
+def progress(total: int | None, task: str = "Classifying") -> Iterator[Progress]:
+    """A progress bar on a terminal; nothing elsewhere.
+
+    Args:
+        total: steps; None while unknown.
+        task: what takes so long.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,28 +57,37 @@ def progress(total: int) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, disable=not messages.is_terminal) as bar:
-        bar.add_task("Classifying", total=total)
+    with Progress(*columns, console=messages, disable=not sys.stderr.isatty()) as bar:
+        bar.add_task(task, total=total)
         yield bar
 
 
 def opening(run: Run) -> None:
     """Say which model runs where, and what is assumed."""
+    for level, text in notices(run):
+        messages.print(printable(text), style="yellow" if level == logging.WARNING else None)
+
+
+def notices(run: Run) -> Iterator[tuple[int, str]]:
+    """What to know before a run, with logging's levels: model, provider, what is assumed."""
     spec = run.classifier.model.spec
     engine = run.classifier.engine
-    messages.print(
-        f"Model {printable(spec.name)} {printable(spec.version)} ({engine.variant})"
-        f" on {engine.provider.upper()}: {printable(engine.why)}"
+    yield (
+        logging.INFO,
+        f"Model {spec.name} {spec.version} ({engine.variant}) on {engine.provider.upper()}:"
+        f" {engine.why}",
     )
     if spec.demonstration:
-        messages.print(
-            "[yellow]Demonstration model, trained on simulated images: its calls say nothing about"
-            " patients' cells.[/] Research software, not a diagnostic."
+        yield (
+            logging.WARNING,
+            "Demonstration model, trained on simulated images: its calls say nothing about"
+            " patients' cells. Research software, not a diagnostic.",
         )
     if run.settings.images.um_per_px is None:
-        messages.print(
+        yield (
+            logging.INFO,
             f"um/px not given: the model's own, {spec.input.um_per_px:g}, is assumed;"
-            " set it with --um-per-px"
+            " set it with --um-per-px",
         )
 
 
@@ -87,7 +106,7 @@ def doubts(listing: Listing) -> None:
 
 
 def summary(run: Run, result: Summary, *, finished: bool) -> None:
-    """Print the summary table and the crops that stand unclassified."""
+    """Print the summary table."""
     done = result.done
     table = Table(title=None if finished else "Interrupted: the rest is done by the next run")
     table.add_column("Crops")
@@ -104,7 +123,6 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     if finished and not done["written"] and not result.unclassified:
         output.print("Nothing to do: every crop has a current sidecar.")
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
-    unclassified(result)
 
 
 def unclassified(result: Summary) -> None:
@@ -118,13 +136,32 @@ def unclassified(result: Summary) -> None:
         messages.print(f"  and {len(result.unclassified) - _SHOWN} more; --json lists all")
 
 
-def log_to_stderr() -> None:
-    """Send log lines to standard error, one an event."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("ctcedge")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+def status(found: Status) -> None:
+    """Print how things stand in a folder."""
+    table = Table("Crops")
+    table.add_column("count", justify="right")
+    table.add_row("CTC", str(found.calls["CTC"]), style="bold")
+    table.add_row("review", str(found.calls["review"]))
+    table.add_row("leukocyte (not a CTC)", str(found.calls["leukocyte"]), end_section=True)
+    for name, count in sorted(found.unclassified.items()):
+        table.add_row(printable(name), str(count))
+    table.add_row("pending", str(found.pending.total()), end_section=True)
+    table.add_row("all", str(found.crops), style="bold")
+    output.print(table)
+    for kind, reasons in (("Unclassified", found.reasons), ("Pending", found.pending)):
+        for reason, count in reasons.most_common(_SHOWN):
+            output.print(f"{kind}: {printable(reason)}: {count}")
+    running = {True: "yes", False: "no", None: "cannot be told"}[found.running]
+    output.print(f"ctcedge is writing here now: {running}")
+    newest = "none" if found.newest is None else f"{found.newest.astimezone():%Y-%m-%d %H:%M:%S %z}"
+    output.print(f"Newest call: {newest}")
+    for seen, count in found.models.most_common(_SHOWN):
+        name = f"{seen.name} {seen.version} (SHA-256 {seen.sha256[:12]})"
+        output.print(f"Model: {printable(name)}: {count}")
+    output.print(f"ctcedge: {printable(_counts(found.versions))}")
+    output.print(f"Sidecars: {printable(str(found.out))}")
+    for text in found.warnings():
+        messages.print(f"[yellow]{printable(text[:1].upper() + text[1:])}.[/]")
 
 
 def inspection(found: Inspection) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ctcedge.errors import SettingsError
+from ctcedge.errors import SettingsError, SetupError
 
 BRIGHT_FIELD = "BF"
 SIDECAR_SUFFIX = ".ctc.json"
@@ -131,7 +132,8 @@ def find(folder: Path, naming: Naming) -> Iterator[Found]:
         prefix = pending.pop()
         try:
             with os.scandir(folder / prefix) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+                others = (e for e in entries if not e.name.endswith(SIDECAR_SUFFIX))
+                listed = sorted(others, key=lambda entry: entry.name)
         except OSError as error:
             if not prefix:
                 raise
@@ -140,8 +142,6 @@ def find(folder: Path, naming: Naming) -> Iterator[Found]:
         subfolders = []
         for entry in listed:
             path = prefix + entry.name
-            if entry.name.endswith(SIDECAR_SUFFIX):
-                continue
             if reason := _never_opened(entry):
                 yield Skipped(path, "ignored", reason)
             elif entry.is_dir(follow_symlinks=False):
@@ -149,6 +149,31 @@ def find(folder: Path, naming: Naming) -> Iterator[Found]:
             else:
                 yield naming.read(path, name)
         pending.extend(reversed(subfolders))
+
+
+def search(folder: Path, naming: Naming) -> Iterator[Found]:
+    """As `find`, of a folder that a person named.
+
+    Raises:
+        SetupError: it is not a folder that can be read.
+    """
+    check_folder(folder)
+    try:
+        yield from find(folder, naming)
+    except OSError as error:
+        raise SetupError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def check_folder(folder: Path) -> None:
+    """See that the searched folder is a folder.
+
+    Raises:
+        SetupError: it is not.
+    """
+    if not folder.exists():
+        raise SetupError(f"{folder} does not exist; give the folder that holds the crops")
+    if not folder.is_dir():
+        raise SetupError(f"{folder} is a file; give the folder that holds the crops")
 
 
 def find_one(folder: Path, path: str, naming: Naming) -> Found | None:
@@ -226,8 +251,10 @@ def _default_regex() -> re.Pattern[str]:
 
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
-        regex = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # of what a later Python reads otherwise
+            regex = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise SettingsError(f"--pattern is not a regular expression: {error}") from None
     if "cell" not in regex.groupindex:
         raise SettingsError(r"--pattern needs a group named cell, such as (?P<cell>\d+)_BF\.png")

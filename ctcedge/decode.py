@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**24))  # read when OpenCV is imported
+from ctcedge.errors import BadImage
+from ctcedge.headers import MAX_PIXELS, ImageHeader, plain_png, read_header
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from ctcedge.errors import BadImage
-from ctcedge.headers import ImageHeader, png_without_metadata, read_header
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -42,19 +42,39 @@ def decode(data: bytes) -> Decoded:
     RGB becomes grey by the BT.601 weights, which leave equal channels exactly as they are. An alpha
     channel is dropped when it is opaque everywhere.
 
+    A TIFF that another program is still writing may have its full size already, with zeros where
+    pixels will be. It is noticed, and is `unreadable`, when
+    - its directory is missing or leads beyond the end of the file, or
+    - a compressed strip ends in eight zero bytes, or
+    - all its pixels are zero, or its last row is, the zeros begin in the middle of a row and no
+      other pixel of the image is zero.
+    It is not noticed when less than its last row is missing, when its zeros begin exactly with a
+    row (just as those of a crop that was padded with black at the edge of the field), when pixels
+    elsewhere are zero (as in fluorescence), or in the last tiles of an uncompressed tiled TIFF.
+
     Raises:
         BadImage: the file is damaged or of a kind that is not supported.
     """
     header = read_header(data)
     if header.format == "PNG":
-        data = png_without_metadata(data)
+        data = plain_png(data)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
-    if pixels is None:
+    if pixels is None or pixels.shape[:2] != (header.height, header.width):
         raise BadImage("unreadable", f"truncated or damaged {header.format}")
+    if header.format == "TIFF" and _ends_in_unwritten_zeros(pixels):
+        raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
     return Decoded(_to_grey(pixels), header)
+
+
+def _ends_in_unwritten_zeros(pixels: NDArray[Any]) -> bool:
+    if pixels[-1].any():
+        return False
+    black = (pixels == 0).reshape(*pixels.shape[:2], -1).all(axis=-1)
+    written = black.size - int(np.count_nonzero(black))
+    return written == 0 or (written % black.shape[1] != 0 and not black.flat[:written].any())
 
 
 def _to_grey(pixels: NDArray[Any]) -> GreyImage:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ctcedge import __version__
 from ctcedge.classifier import Classifier
-from ctcedge.engine import Provider, nvidia_driver_problem, open_engine
+from ctcedge.engine import Provider, nvidia_driver_problem
 from ctcedge.errors import SetupError
 from ctcedge.golden import largest_difference
 from ctcedge.model import load_model
@@ -99,14 +99,14 @@ def _model(name: str | None) -> Iterator[Check]:
     providers: tuple[Provider, ...] = ("cpu", "cuda", "tensorrt")
     for provider in providers:
         try:
-            engine = open_engine(model, provider)
-            difference = largest_difference(Classifier(model, engine))
+            classifier = Classifier.open(model, provider)
+            difference = largest_difference(classifier)
         except SetupError as error:
             found, _, mend = str(error).partition("; ")
             state: Literal["note", "failed"] = "failed" if provider == "cpu" else "note"
             yield Check(f"runs on {provider}", state, found, mend)
             continue
-        found = f"{engine.variant} graph, golden outputs within {difference:.6f}"
+        found = f"{classifier.engine.variant} graph, golden outputs within {difference:.6f}"
         if difference <= spec.golden.tolerance:
             yield Check(f"runs on {provider}", "ok", found)
         else:

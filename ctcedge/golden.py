@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.classifier import Classifier
-from ctcedge.engine import open_engine
 from ctcedge.errors import ModelError
+from ctcedge.headers import MIN_SIDE
 from ctcedge.model import Model
+
+_MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +38,36 @@ def read_golden(model: Model) -> GoldenSet:
     Raises:
         ModelError: the file is missing, changed or incomplete.
     """
-    prefix = "probability_"
+    path = model.folder / model.spec.golden.file.file
+    data = model.read(model.spec.golden.file)
     try:
-        with np.load(io.BytesIO(model.read(model.spec.golden.file)), allow_pickle=False) as stored:
-            probabilities = {
-                name.removeprefix(prefix): stored[name].astype(np.float64)
-                for name in stored.files
-                if name.startswith(prefix)
-            }
-            golden = GoldenSet(stored["crops"], stored["um_per_px"], probabilities)
-        crops, answers = golden.crops, (golden.um_per_px, *probabilities.values())
-        if crops.ndim != 3 or crops.dtype != np.uint8 or not crops.size:
-            raise ValueError("'crops' must be (n, height, width) of uint8")
-        if any(each.shape != (len(crops),) for each in answers):
-            raise ValueError("each crop needs one um/px and one probability of each graph")
-        return golden
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{model.folder / model.spec.golden.file.file}: {error}") from None
+        return _parse(data)
+    except Exception as error:  # what NumPy and zipfile raise for damaged files is not one family
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _parse(data: bytes) -> GoldenSet:
+    prefix = "probability_"
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _MAX_UNPACKED_BYTES:
+            raise ValueError(f"more than {_MAX_UNPACKED_BYTES:,} bytes when unpacked")
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        probabilities = {
+            name.removeprefix(prefix): stored[name].astype(np.float64, casting="safe")
+            for name in stored.files
+            if name.startswith(prefix)
+        }
+        um_per_px = stored["um_per_px"].astype(np.float64, casting="safe")
+        crops = stored["crops"]
+    if crops.ndim != 3 or crops.dtype != np.uint8 or not len(crops):
+        raise ValueError("'crops' must be (n, height, width) of uint8")
+    if min(crops.shape[1:]) < MIN_SIDE:
+        raise ValueError(f"'crops' must have at least {MIN_SIDE} pixels a side")
+    if any(each.shape != (len(crops),) for each in (um_per_px, *probabilities.values())):
+        raise ValueError("each crop needs one um/px and one probability of each graph")
+    if not ((um_per_px >= 0.01) & (um_per_px <= 20)).all():
+        raise ValueError("um/px must lie between 0.01 and 20")
+    return GoldenSet(crops, um_per_px, probabilities)
 
 
 def largest_difference(classifier: Classifier) -> float:
@@ -84,7 +99,7 @@ def verify(model: Model) -> float:
     for variant in model.spec.graphs:
         model.read_graph(variant)
     model.read(model.spec.card)
-    difference = largest_difference(Classifier(model, open_engine(model, "cpu")))
+    difference = largest_difference(Classifier.open(model, "cpu"))
     if not difference <= model.spec.golden.tolerance:  # also when it is not a number
         raise ModelError(
             f"model {model.spec.name}: golden outputs differ by {difference:.6f} (at most"

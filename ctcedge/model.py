@@ -15,18 +15,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ctcedge import strict
 from ctcedge.errors import ModelError
+from ctcedge.files import open_plain
 from ctcedge.preprocess import InputSpec
 
 SCHEMA = "ctcedge/model/1"
 SPEC_NAME = "model.json"
 INPUT_NAME = "image"
 OUTPUT_NAME = "logit"
+_MAX_SPEC_BYTES = 1024 * 1024
+_MAX_FILE_BYTES = 1024 * 1024 * 1024
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Variant: TypeAlias = Literal["int8", "int8-symmetric", "fp16", "fp32"]
 
@@ -40,8 +47,12 @@ class PinnedFile:
     bytes: int
 
     def __post_init__(self) -> None:
-        if Path(self.file).name != self.file or self.file.startswith("."):
-            raise ValueError(f"'{self.file}' must be a plain file name in the model folder")
+        if not _FILE_NAME.fullmatch(self.file):
+            raise ValueError(f"{self.file!r} must be a plain file name in the model folder")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError("'sha256' must be 64 hexadecimal digits")
+        if not 0 <= self.bytes <= _MAX_FILE_BYTES:
+            raise ValueError(f"'bytes' must lie between 0 and {_MAX_FILE_BYTES:,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,20 @@ class ModelSpec:
             raise ValueError(f"unknown graph '{min(unknown)}' in 'graphs'")
         if not 0 < self.prior < 1:
             raise ValueError("'prior' must lie between 0 and 1")
+        if not all(text.isprintable() for text in (self.name, self.version, self.training)):
+            raise ValueError("'name', 'version' and 'training' must be printable text")
+        self._check_input()
+
+    def _check_input(self) -> None:
+        """Refuse what no network needs and `preprocess.network_input` cannot compute."""
+        for name, value, low, high in (
+            ("um_per_px", self.input.um_per_px, 0.01, 20),
+            ("disk", self.input.disk, 2 / self.input.size, 2),
+            ("floor", self.input.floor, 0, 100),
+            ("gain", self.input.gain, 0, 10_000),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"'input.{name}' must lie between {low:g} and {high:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +177,12 @@ class Model:
         """
         path = self.folder / pinned.file
         try:
-            data = path.read_bytes()
+            data = _read_plain(path, pinned.bytes)
         except OSError as error:
             raise ModelError(
                 f"{path}: cannot be read ({error.strerror}); copy the model folder anew"
             ) from None
-        if hashlib.sha256(data).hexdigest() != pinned.sha256:
+        if data is None or hashlib.sha256(data).hexdigest() != pinned.sha256:
             raise ModelError(
                 f"{path} is not the file that {SPEC_NAME} pins (its SHA-256 differs);"
                 " copy the model folder anew"
@@ -195,9 +220,11 @@ def load_model(name_or_folder: str | Path | None = None) -> Model:
     folder = _find(name_or_folder)
     path = folder / SPEC_NAME
     try:
-        data = path.read_bytes()
+        data = _read_plain(path, _MAX_SPEC_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    if data is None:
+        raise ModelError(f"{path}: not a plain file of at most {_MAX_SPEC_BYTES:,} bytes")
     try:
         spec = strict.build(ModelSpec, json.loads(data))
     except (ValueError, RecursionError) as error:
@@ -215,6 +242,18 @@ def models_folder() -> Path:
 def shipped_models() -> list[str]:
     """Names of the models that come with ctcedge; the first is the default."""
     return sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
+
+
+def _read_plain(path: Path, most: int) -> bytes | None:
+    """Return a file's bytes; None where it is no plain file, or a larger one.
+
+    Links are followed, as package stores use them: what they lead to is pinned by its hash.
+    """
+    file = open_plain(path, follow=True)
+    if file is None:
+        return None
+    with file:
+        return file.read(most) if os.fstat(file.fileno()).st_size <= most else None
 
 
 def _find(name_or_folder: str | Path | None) -> Path:

@@ -12,9 +12,8 @@ from typing import Any
 
 from ctcedge import __version__
 from ctcedge.classifier import Classifier
-from ctcedge.crops import BRIGHT_FIELD, Crop, Found, Naming, Skipped, find
-from ctcedge.engine import open_engine
-from ctcedge.errors import NoCropsError, SetupError
+from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, Skipped, check_folder, search
+from ctcedge.errors import NoCropsError
 from ctcedge.model import load_model
 from ctcedge.pipeline import Outcome, Pipeline
 from ctcedge.settings import ProviderChoice, Settings, load_settings
@@ -132,9 +131,8 @@ def list_folder(folder: Path, naming: Naming) -> Listing:
     Raises:
         SetupError: it is not a folder that can be read.
     """
-    check_folder(folder)
     listing = Listing([], [], [])
-    for found in _find(folder, naming):
+    for found in search(folder, naming):
         if isinstance(found, Skipped):
             listing.skipped.append(found)
         elif found.channel == BRIGHT_FIELD:
@@ -142,18 +140,6 @@ def list_folder(folder: Path, naming: Naming) -> Listing:
         else:
             listing.others.append(found)
     return listing
-
-
-def check_folder(folder: Path) -> None:
-    """See that the searched folder is a folder.
-
-    Raises:
-        SetupError: it is not.
-    """
-    if not folder.exists():
-        raise SetupError(f"{folder} does not exist; give the folder that holds the crops")
-    if not folder.is_dir():
-        raise SetupError(f"{folder} is a file; give the folder that holds the crops")
 
 
 def need_crops(folder: Path, listing: Listing) -> None:
@@ -195,7 +181,7 @@ def open_run(folder: Path, settings: Settings) -> Iterator[Run]:
     model = load_model(settings.model)
     sidecars = SidecarFolder(folder, None if settings.out is None else Path(settings.out))
     with sidecars.open():
-        classifier = Classifier(model, open_engine(model, settings.provider))
+        classifier = Classifier.open(model, settings.provider)
         pipeline = Pipeline(folder, settings.images, classifier, sidecars, settings.batch_size)
         yield Run(folder, settings, naming, classifier, sidecars, pipeline)
 
@@ -237,10 +223,3 @@ def classify_folder(
     with open_run(folder, settings) as run:
         run.sidecars.check(listing.crops)
         yield from run.pipeline.run(listing.crops, force=force)
-
-
-def _find(folder: Path, naming: Naming) -> Iterator[Found]:
-    try:
-        yield from find(folder, naming)
-    except OSError as error:
-        raise SetupError(f"{folder}: cannot be read ({error.strerror})") from None

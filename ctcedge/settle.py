@@ -10,6 +10,21 @@ Signature: TypeAlias = tuple[int, ...]
 """Size, mtime_ns, ctime_ns and inode of a file."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Settled:
+    """A file that is whole.
+
+    Attributes:
+        path: of the file.
+        signature: as it was when taken.
+        since: when it became due, on the clock of the calls.
+    """
+
+    path: str
+    signature: Signature
+    since: float
+
+
 @dataclass(slots=True)
 class _Pending:
     signature: Signature | None
@@ -47,18 +62,20 @@ class Settling:
         """Take a file again at a given time, or later if it changes meanwhile."""
         self._pending[path] = _Pending(self._look(path), at)
 
-    def take(self, now: float) -> list[tuple[str, Signature]]:
-        """Remove and return the files that are whole, sorted, with their signatures."""
+    def take(self, now: float) -> list[Settled]:
+        """Remove and return the files that are whole, sorted by path."""
         taken = []
-        for path in [p for p, pending in self._pending.items() if pending.due <= now]:
+        for path, pending in list(self._pending.items()):
+            if pending.due > now:
+                continue
             signature = self._look(path)
             if signature is None:
                 del self._pending[path]
-            elif signature != self._pending[path].signature:
+            elif signature != pending.signature:
                 self._pending[path] = _Pending(signature, now + self._settle)
             else:
                 del self._pending[path]
-                taken.append((path, signature))
+                taken.append(Settled(path, signature, pending.due))
         return sorted(taken)
 
     def next_due(self) -> float | None:

@@ -1,7 +1,8 @@
 """The record that a crop leaves behind: one JSON file a crop, whole or absent.
 
 A sidecar is written to a temporary name in its own folder and then renamed, so that a reader sees
-all of it or none. After a power cut one may still be torn: it then counts as missing, and the crop
+all of it or none. No symbolic link below the root is followed on the way there, so that nothing is
+written elsewhere. After a power cut one may still be torn: it then counts as missing, and the crop
 is done again. What a sidecar replaces is kept in `history`: a call that someone may have acted on
 is never erased.
 """
@@ -58,7 +59,15 @@ _NO_SIDECAR = {
     errno.ENAMETOOLONG,
 }
 # Errors of one path alone; any other error of a write concerns them all and ends the run.
-_ONE_PATH_ERRORS = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR}
+_ONE_PATH_ERRORS = {
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+}
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class NotWritten(CtcEdgeError):
@@ -99,9 +108,13 @@ def try_writing(folder: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    probe = folder / f".ctcedge-{os.getpid()}-0.tmp"
-    probe.write_bytes(b"")
-    probe.unlink()
+    probe = f".ctcedge-{os.getpid()}-0.tmp"
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        _write_new(probe, b"", descriptor)
+        os.unlink(probe, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class SidecarFolder:
@@ -116,6 +129,7 @@ class SidecarFolder:
         self.root = folder if out is None else out
         self._beside = out is None or out.resolve() == folder.resolve()
         self._numbers = itertools.count(1)
+        self._locked: int | None = None
 
     def path(self, crop: Crop) -> Path:
         """Where the crop's sidecar belongs."""
@@ -170,27 +184,44 @@ class SidecarFolder:
             OutputError: no sidecar can be written now, for instance because the disk is full.
         """
         path = self.path(crop)
-        temporary = path.parent / f".ctcedge-{os.getpid()}-{next(self._numbers)}.tmp"
+        temporary = f".ctcedge-{os.getpid()}-{next(self._numbers)}.tmp"
         text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
         try:
-            if not self._beside:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                # A name that is not UTF-8 leaves lone surrogates, written as JSON escapes.
-                temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-                os.replace(temporary, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
-                raise
+            with self._folder_of(crop) as folder:
+                try:
+                    # A name that is not UTF-8 leaves lone surrogates, written as JSON escapes.
+                    _write_new(temporary, text.encode("utf-8", "backslashreplace"), folder)
+                    os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        os.unlink(temporary, dir_fd=folder)
+                    raise
         except OSError as error:
             vanished = error.errno == errno.ENOENT and self.root.is_dir()
             if vanished or error.errno in _ONE_PATH_ERRORS:
                 raise NotWritten(f"sidecar cannot be written: {error.strerror}") from None
             raise OutputError(
-                f"cannot write into {path.parent}: {error.strerror};"
-                " what is written stays, run again"
+                f"cannot write into {self.root}: {error.strerror}; what is written stays, run again"
             ) from None
+
+    @contextlib.contextmanager
+    def _folder_of(self, crop: Crop) -> Iterator[int]:
+        """Open the folder of the crop's sidecar, made where it is missing, step by step."""
+        if not self._beside:
+            self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root, _FOLDER)
+        try:
+            self._keep_locked(descriptor)
+            for name in crop.path.split("/")[:-1]:
+                if not self._beside:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=descriptor)
+                below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
@@ -204,11 +235,12 @@ class SidecarFolder:
         hint = "" if not self._beside else "; give --out FOLDER to write elsewhere"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(self.root, _FOLDER)
         except OSError as error:
             raise OutputError(f"{self.root}: {error.strerror}{hint}") from None
         try:
             self._lock(descriptor)
+            self._locked = descriptor
             self._sweep()
             try:
                 try_writing(self.root)
@@ -217,11 +249,27 @@ class SidecarFolder:
                 raise OutputError(text) from None
             yield
         finally:
+            self._locked = None
             os.close(descriptor)
+
+    def _keep_locked(self, root: int) -> None:
+        """Lock the root where it was replaced, or mounted anew, since it was locked.
+
+        Raises:
+            OutputError: another ctcedge writes there now.
+        """
+        if self._locked is None or os.path.samestat(os.fstat(root), os.fstat(self._locked)):
+            return
+        self._lock(root)
+        os.dup2(root, self._locked, inheritable=False)
 
     def _lock(self, descriptor: int) -> None:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.2)  # 'ctcedge status' looks at the lock for an instant
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
                 f"another ctcedge is writing into {self.root}; stop it, or give another --out"
@@ -238,8 +286,19 @@ class SidecarFolder:
                         os.unlink(os.path.join(parent, name))
 
 
+def _write_new(name: str, data: bytes, folder: int) -> None:
+    """Write a file that was not there; what lies in its place, such as a link, is removed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(name, flags, 0o666, dir_fd=folder), "wb") as file:
+        file.write(data)
+
+
 def _in_use(path: str, pid: int) -> bool:
     """Whether a temporary file may belong to a ctcedge that runs, on a folder within this one."""
+    if pid == os.getpid():  # it crashed with the number that is ours now, as in a container
+        return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

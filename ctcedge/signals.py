@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to finish the batch in hand, the second ends at once."""
+"""Ctrl-C and SIGTERM ask to finish the batch in hand; a second Ctrl-C ends at once."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ class Interruption:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested():
+        if not self.requested():
+            self.number = number
+            self._then()
+        elif number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.number = number
-        self._then()

@@ -65,3 +65,9 @@ class WatchState:
     batches: Histogram = field(default_factory=lambda: Histogram(BATCH_BOUNDS))
     latencies: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
     trouble: str | None = None
+
+    def __str__(self) -> str:
+        """One line for a person: how many crops have a sidecar, how many wait, where it runs."""
+        done = self.done["written"] + self.done["current"]
+        line = f"{done:,} crops done, {self.pending:,} pending, on {self.provider.upper()}"
+        return line if self.trouble is None else f"{line}; {self.trouble}"

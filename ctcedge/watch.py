@@ -16,37 +16,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
 from ctcedge.crops import BRIGHT_FIELD, Crop, find, find_one
 from ctcedge.errors import OutputError
+from ctcedge.events import FolderEvents
+from ctcedge.logs import event
 from ctcedge.pipeline import Outcome
 from ctcedge.runs import Run
-from ctcedge.settle import Settling, Signature
+from ctcedge.settle import Settled, Settling, Signature
+from ctcedge.state import WatchState
 
 log = logging.getLogger("ctcedge.watch")
 
-_EVENTS: list[type[FileSystemEvent]] = [
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-]
 _RETRY = 1.0  # seconds between tries of an image that does not decode
-_TELL_EVERY = 10.0  # least seconds between two log lines of counts
+_RETRY_WRITING = 5.0  # seconds between tries when no sidecar can be written
+_LOG_EVERY = 10.0  # least seconds between two log lines of counts
+_TELL_EVERY = 1.0  # least seconds between two tellings of the state while busy
+_TELL_IDLE = 10.0  # most seconds between two tellings
+_SCAN_SHARE = 100  # a rescan may take one part in so many of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +51,41 @@ class Watcher:
     Args:
         run: the opened folder.
         force: classify once again what already has a current sidecar at the start.
+        tell: called with the state from the watcher's own loop: about once a second while it
+            works, every ten seconds while it waits, and at the end. Silence means a hang.
         clock: seconds that only go forward.
     """
 
     def __init__(
-        self, run: Run, *, force: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        run: Run,
+        *,
+        force: bool = False,
+        tell: Callable[[WatchState], None] = lambda state: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        spec, engine = run.classifier.model.spec, run.classifier.engine
+        self.state = WatchState(
+            provider=engine.provider,
+            model=f"{spec.name} {spec.version}",
+            model_sha256=run.classifier.model.sha256,
+            started=time.time(),
+        )
         self._run = run
         self._clock = clock
+        self._tell = tell
         self._wakes: queue.SimpleQueue[FileSystemEvent | None] = queue.SimpleQueue()
+        self._events = FolderEvents(run.folder, self._wakes, run.settings.watch.rescan)
         self._stopping = False
         self._settling = Settling(run.settings.watch.settle, self._look)
         self._seen: dict[str, _Seen] = {}
         self._failing: dict[str, tuple[Signature, float]] = {}
         self._force_next_scan = force
         self._forced: set[str] = set()
-        self._observer: BaseObserver | None = None
-        self._observed: tuple[int, int] | None = None
-        self._trouble: str | None = None
-        self._tally: Counter[str] = Counter()
-        self._tell_at = self._clock()
+        self._in_hand = 0
+        self._told = -_TELL_IDLE
+        self._unlogged: Counter[str] = Counter()
+        self._log_at = self._clock()
 
     def stop(self) -> None:
         """Finish the batch in hand and end; may be called from a signal handler."""
@@ -94,28 +97,26 @@ class Watcher:
         next_scan = self._clock()
         try:
             while not self._stopping:
-                if self._clock() >= next_scan:
-                    self._rescan()
-                    next_scan = self._clock() + self._run.settings.watch.rescan
+                if self._clock() >= next_scan or self._events.lost:
+                    next_scan = self._rescan()
                 taken = self._settling.take(self._clock())
                 if taken:
-                    for outcome in self._classify(taken):
-                        self._tally[_kind(outcome)] += 1
-                        yield outcome
+                    yield from self._classify(taken)
                     self._drain()
                 else:
                     self._wait(next_scan)
-                if self._clock() >= self._tell_at:
-                    self._tell()
+                self._breathe(_TELL_IDLE if not taken else _TELL_EVERY)
         finally:
-            self._tell()
-            self._unobserve()
+            self._breathe(0)
+            self._log_counts()
+            self._events.stop()
 
     def _wait(self, next_scan: float) -> None:
         until = min(
             next_scan,
             self._settling.next_due() or next_scan,
-            self._tell_at if self._tally else next_scan,
+            self._told + _TELL_IDLE,
+            self._log_at if self._unlogged else next_scan,
         )
         try:
             wake = self._wakes.get(timeout=max(0.0, until - self._clock()))
@@ -131,17 +132,17 @@ class Watcher:
             except queue.Empty:
                 return
 
-    def _note(self, event: FileSystemEvent | None) -> None:
+    def _note(self, wake: FileSystemEvent | None) -> None:
         """Turn an event into paths to look at."""
-        if event is None:
+        if wake is None:
             return
-        moved = isinstance(event, DirMovedEvent | FileMovedEvent)
-        place = os.fsdecode(event.dest_path if moved else event.src_path)
+        moved = isinstance(wake, DirMovedEvent | FileMovedEvent)
+        place = os.fsdecode(wake.dest_path if moved else wake.src_path)
         path = os.path.relpath(place, self._run.folder)
-        if event.is_directory:
+        if wake.is_directory:
             self._scan_below(path)
         elif self._bright_field(path):
-            if isinstance(event, FileClosedEvent) or moved:
+            if isinstance(wake, FileClosedEvent) or moved:
                 self._settling.complete(path, self._clock())
             else:
                 self._settling.changed(path, self._clock())
@@ -158,20 +159,25 @@ class Watcher:
                 if self._bright_field(path):
                     self._settling.changed(path, self._clock())
 
-    def _rescan(self) -> None:
-        """Bring what is pending up to date with the disk, and make sure that events come."""
-        folder = self._run.folder
+    def _rescan(self) -> float:
+        """Bring what is pending up to date with the disk; return when to do so again."""
+        folder, started = self._run.folder, self._clock()
         try:
-            self._observe()
+            self._events.start()
             for found in find(folder, self._run.naming):
+                if self._stopping:
+                    return started
                 if isinstance(found, Crop) and found.channel == BRIGHT_FIELD:
                     self._consider(found)
+                self._breathe(_TELL_EVERY)
         except OSError as error:
-            self._unobserve()
-            self._report(f"{folder} cannot be read ({error.strerror}); trying again")
+            self._events.stop()
+            self._report(f"the folder cannot be read ({error.strerror}); trying again")
         else:
             self._report(None)
             self._force_next_scan = False
+        now = self._clock()
+        return now + max(self._events.interval, _SCAN_SHARE * (now - started))
 
     def _consider(self, crop: Crop) -> None:
         image = self._look(crop.path)
@@ -188,28 +194,33 @@ class Watcher:
         else:
             self._settling.changed(crop.path, self._clock())
 
-    def _classify(self, taken: list[tuple[str, Signature]]) -> Iterator[Outcome]:
-        signatures = dict(taken)
-        crops = [crop for path in signatures if (crop := self._bright_field(path))]
+    def _classify(self, taken: list[Settled]) -> Iterator[Outcome]:
+        settled = {each.path: each for each in taken}
+        crops = [crop for path in settled if (crop := self._bright_field(path))]
         forced = [crop for crop in crops if crop.path in self._forced]
         normal = [crop for crop in crops if crop.path not in self._forced]
+        self._in_hand = len(crops)
+        self.state.batches.observe(len(crops))
         try:
             for group, again in ((forced, True), (normal, False)):
                 for outcome in self._run.pipeline.run(
                     group,
                     force=again,
                     stop=lambda: self._stopping,
-                    defer=lambda crop: self._defers(crop.path, signatures[crop.path]),
+                    defer=lambda crop: self._defers(crop.path, settled[crop.path].signature),
                 ):
-                    self._remember(outcome, signatures[outcome.crop.path])
+                    self._remember(outcome, settled[outcome.crop.path])
                     yield outcome
+                    self._breathe(_TELL_EVERY)
         except OutputError as error:
             self._report(f"{error}; trying again")
             for crop in crops:
                 if crop.path not in self._seen:
-                    self._settling.retry(crop.path, self._clock() + 5 * _RETRY)
+                    self._settling.retry(crop.path, self._clock() + _RETRY_WRITING)
         else:
             self._report(None)
+        finally:
+            self._in_hand = 0
 
     def _defers(self, path: str, signature: Signature) -> bool:
         """Whether an image that does not decode may still be in the making."""
@@ -222,8 +233,10 @@ class Watcher:
             self._failing[path] = (signature, since)
         return self._clock() - since < limit
 
-    def _remember(self, outcome: Outcome, signature: Signature) -> None:
+    def _remember(self, outcome: Outcome, settled: Settled) -> None:
         path = outcome.crop.path
+        self._in_hand -= 1
+        self._count(outcome, settled)
         if outcome.done == "deferred":
             self._settling.retry(path, self._clock() + _RETRY)
             return
@@ -232,7 +245,20 @@ class Watcher:
         if outcome.done == "vanished":
             self._seen.pop(path, None)
         elif outcome.done != "not-written":
-            self._seen[path] = _Seen(signature, self._look_at_sidecar(outcome.crop))
+            self._seen[path] = _Seen(settled.signature, self._look_at_sidecar(outcome.crop))
+
+    def _count(self, outcome: Outcome, settled: Settled) -> None:
+        state, record = self.state, outcome.record
+        state.done[outcome.done] += 1
+        kind = {"current": "already done", "deferred": "to be tried again"}.get(outcome.done)
+        if outcome.done == "written" and record is not None:
+            state.statuses[record["status"]] += 1
+            state.latencies.observe(self._clock() - settled.since)
+            if record["call"] is not None:
+                state.calls[record["call"]] += 1
+                state.last_success = time.time()
+            kind = record["call"] or record["status"]
+        self._unlogged[kind or outcome.done] += 1
 
     def _look(self, path: str) -> Signature | None:
         return _signature(self._run.folder / path)
@@ -240,59 +266,34 @@ class Watcher:
     def _look_at_sidecar(self, crop: Crop) -> Signature | None:
         return _signature(self._run.sidecars.path(crop))
 
-    def _observe(self) -> None:
-        """Ask for events, unless they come already; without them there is still the rescan."""
-        status = os.stat(self._run.folder)
-        identity = (status.st_dev, status.st_ino)
-        if self._observer is not None and identity == self._observed:
-            return
-        self._unobserve()  # the folder was replaced, and events of the old one tell nothing
-        handler = FileSystemEventHandler()
-        handler.on_any_event = self._wakes.put  # type: ignore[method-assign, assignment]
-        observer = Observer()
-        try:
-            observer.schedule(handler, str(self._run.folder), recursive=True, event_filter=_EVENTS)
-            observer.start()
-        except OSError as error:
-            if isinstance(error, FileNotFoundError | PermissionError):
-                raise
-            log.warning(
-                "no file events here (%s); looking every %g s instead",
-                error,
-                self._run.settings.watch.rescan,
-            )
-            return
-        self._observer, self._observed = observer, identity
+    def _breathe(self, every: float) -> None:
+        """Tell the state and log counts, when it is time to."""
+        now = self._clock()
+        if now - self._told >= every:
+            self.state.pending = len(self._settling) + self._in_hand
+            self.state.provider = self._run.classifier.engine.provider
+            self._told = now
+            self._tell(self.state)
+        if now >= self._log_at:
+            self._log_counts()
 
-    def _unobserve(self) -> None:
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
-
-    def _tell(self) -> None:
+    def _log_counts(self) -> None:
         """Log what was done in counts alone: names of samples could tell who a patient is."""
-        if self._tally:
-            counts = sorted(self._tally.items())
-            log.info("%s", ", ".join(f"{count} {kind}" for kind, count in counts))
-            self._tally.clear()
-            self._tell_at = self._clock() + _TELL_EVERY
+        if self._unlogged:
+            counts = sorted(self._unlogged.items())
+            text = ", ".join(f"{count} {kind}" for kind, count in counts)
+            log.info("%s", text, extra=event("progress", counts=dict(counts)))
+            self._unlogged.clear()
+            self._log_at = self._clock() + _LOG_EVERY
 
     def _report(self, trouble: str | None) -> None:
         """Log a trouble once when it begins and once when it is over."""
-        if trouble is not None and trouble != self._trouble:
-            log.error("%s", trouble)
-        elif trouble is None and self._trouble is not None:
-            log.info("working again after: %s", self._trouble)
-        self._trouble = trouble
-
-
-def _kind(outcome: Outcome) -> str:
-    if outcome.done == "written" and outcome.record is not None:
-        return str(outcome.record["call"] or outcome.record["status"])
-    return {"current": "already done", "deferred": "to be tried again"}.get(
-        outcome.done, outcome.done
-    )
+        before = self.state.trouble
+        if trouble is not None and trouble != before:
+            log.error("%s", trouble, extra=event("trouble"))
+        elif trouble is None and before is not None:
+            log.info("working again after: %s", before, extra=event("recovered"))
+        self.state.trouble = trouble
 
 
 def _signature(path: Path) -> Signature | None:

@@ -9,7 +9,6 @@ import pytest
 import support
 
 from ctcedge.classifier import Classifier
-from ctcedge.engine import open_engine
 from ctcedge.model import load_model
 
 
@@ -24,7 +23,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def classifier(model_folder: Path) -> Classifier:
     model = load_model(model_folder)
-    return Classifier(model, open_engine(model, "cpu"))
+    return Classifier.open(model, "cpu")
 
 
 @pytest.fixture

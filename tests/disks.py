@@ -16,7 +16,6 @@ import support
 from onnx import TensorProto, helper
 
 from ctcedge.classifier import Classifier
-from ctcedge.engine import open_engine
 from ctcedge.model import (
     Calibration,
     Decision,
@@ -100,7 +99,7 @@ def build(folder: Path) -> None:
     )
     model = Model(folder, spec, "")
     crops = np.stack([support.cell(d) for d in (support.LEUKOCYTE, support.REVIEW, support.CTC)])
-    verdicts = Classifier(model, open_engine(model, "cpu")).classify(list(crops), support.UM_PER_PX)
+    verdicts = Classifier.open(model, "cpu").classify(list(crops), support.UM_PER_PX)
     probabilities = np.array([verdict.probability for verdict in verdicts])
     np.savez(
         golden,

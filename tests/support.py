@@ -242,14 +242,20 @@ main()
 class Process:
     """A running ctcedge."""
 
-    def __init__(self, *arguments: object, log: Path, slowly: bool = False) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        log: Path,
+        slowly: bool = False,
+        under: tuple[str, ...] = (),
+    ) -> None:
         self._log = log
         words = command(*arguments)
         if slowly:
             words[1:3] = ["-c", _SLOWLY]
         with open(log, "wb") as errors:
             self.popen = subprocess.Popen(
-                words,
+                [*under, *words],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
@@ -280,9 +286,11 @@ class Process:
 
 
 @contextmanager
-def process(*arguments: object, log: Path, slowly: bool = False) -> Iterator[Process]:
+def process(
+    *arguments: object, log: Path, slowly: bool = False, under: tuple[str, ...] = ()
+) -> Iterator[Process]:
     """A running ctcedge that does not outlive the test."""
-    running = Process(*arguments, log=log, slowly=slowly)
+    running = Process(*arguments, log=log, slowly=slowly, under=under)
     try:
         yield running
     finally:

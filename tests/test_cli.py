@@ -56,7 +56,7 @@ def test_every_commands_help_shows_an_example(words: str) -> None:
 
 def test_help_names_commands_and_exit_codes() -> None:
     text = run("--help").stdout
-    for word in ("classify", "watch", "inspect", "models", "doctor", "Exit codes", "130"):
+    for word in ("classify", "watch", "inspect", "models", "doctor", "status", "Exit codes", "130"):
         assert word in text
 
 

@@ -106,6 +106,7 @@ def test_a_pattern_whose_cell_is_empty_is_no_match() -> None:
         (r"(?P<cell>a{99999999999999999999})", "not a regular expression"),
         (r"(?P<cell>\d+)(?P<Chanel>x)", "unknown group 'Chanel'"),
         ("", "group named cell"),
+        (r"(?P<cell>[[a])", "nested set"),
     ],
 )
 def test_a_wrong_pattern_is_explained(pattern: str, message: str) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import struct
 
+import cv2
 import numpy as np
 import pytest
-from support import encoded, png, png_chunk, tiff
+from support import DATA, encoded, png, png_chunk, tiff
 
 from ctcedge.decode import decode
 from ctcedge.errors import BadImage
@@ -73,9 +75,107 @@ def test_a_tiff_whose_pixels_end_early_is_unreadable(missing: int) -> None:
     assert caught.value.status == "unreadable"
 
 
-def test_a_png_with_too_few_rows_is_unreadable() -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(16, 16, rows=b"\0" * 17 * 8),
+        png(16, 16, rows=b"\5" * 17 * 16),
+        png(16, 16, colour=3),
+        png(16, 16, before=png_chunk(b"tRNS", b"x")),
+    ],
+    ids=["too few rows", "unknown filter", "no palette", "transparency"],
+)
+def test_a_png_with_wrong_pixels_is_unreadable_and_libpng_silent(
+    data: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(BadImage, match="damaged PNG"):
-        decode(png(16, 16, rows=b"\0" * 17 * 8))
+        decode(data)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_index_beyond_the_palette_is_black(capfd: pytest.CaptureFixture[str]) -> None:
+    data = png(16, 16, colour=3, before=png_chunk(b"PLTE", bytes([9, 9, 9])))
+    assert set(decode(data).pixels.ravel()) == {0}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_interlaced_png_is_read() -> None:
+    rows = b"".join(
+        (b"\0" + bytes([shade]) * columns) * number
+        for shade, columns, number in (
+            *((10, 2, 2), (20, 2, 2), (30, 4, 2), (40, 4, 4)),
+            *((50, 8, 4), (60, 8, 8), (70, 16, 8)),
+        )
+    )
+    data = bytearray(png(16, 16, rows=rows))
+    data[8:33] = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, 1))
+    pixels = decode(bytes(data)).pixels
+    assert (pixels[1::2] == 70).all()
+    assert pixels[0, :8].tolist() == [10, 60, 40, 60, 20, 60, 40, 60]
+
+
+COMPRESSIONS = {"none": 1, "LZW": 5, "deflate": 8, "PackBits": 32773}
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS.values(), ids=COMPRESSIONS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_with_a_zero_tail_looks_half_written(
+    compression: int, channels: int, dtype: type
+) -> None:
+    pixels = np.maximum(NOISE, 1).astype(dtype)
+    pixels = pixels if channels == 1 else np.stack([pixels] * 3, -1)
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 24]
+    whole = cv2.imencode(".tif", pixels, options)[1].tobytes()
+    begin, end = _only_strip(whole)
+    for share in (0.0, 0.3, 0.7):
+        kept = begin + int((end - begin) * share) | 1
+        half = whole[:kept] + bytes(end - kept) + whole[end:]
+        with pytest.raises(BadImage, match="half-written") as caught:
+            decode(half)
+        assert caught.value.status == "unreadable"
+    decode(whole)
+
+
+def _only_strip(data: bytes) -> tuple[int, int]:
+    (start,) = struct.unpack_from("<I", data, 4)
+    (number,) = struct.unpack_from("<H", data, start)
+    entries = (struct.unpack_from("<HHII", data, start + 2 + 12 * i) for i in range(number))
+    values = {tag: value for tag, _, _, value in entries}
+    return values[273], values[273] + values[279]
+
+
+def _black_from(row: int, column: int) -> np.ndarray:
+    pixels = np.full((20, 30), 99, np.uint8)
+    pixels.reshape(-1)[row * 30 + column :] = 0
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        _black_from(15, 0),
+        _black_from(19, 5),
+        np.where(np.arange(600).reshape(20, 30) % 7, _black_from(15, 5), 0).astype(np.uint8),
+        _black_from(15, 5)[::-1],
+    ],
+    ids=["padded with black rows", "less than a row", "fluorescence", "black at the top"],
+)
+def test_black_that_may_be_an_image_is_read(pixels: np.ndarray) -> None:
+    data = encoded(pixels, ".tif")
+    np.testing.assert_array_equal(decode(data).pixels, pixels)
+
+
+def test_real_crops_are_not_taken_for_half_written() -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"no {DATA}")
+    paths = itertools.chain(
+        itertools.islice(DATA.glob("jurkat/*/*.tif"), 500),
+        itertools.islice(DATA.glob("breast/*/*.png"), 500),
+    )
+    for path in paths:
+        pixels = decode(path.read_bytes()).pixels
+        np.testing.assert_array_equal(decode(encoded(pixels, ".tif")).pixels, pixels)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def rewritten(copy: EditableModel, change: Callable[[dict[str, Any]], object]) -
         arrays = dict(stored)
     change(arrays)
     data = io.BytesIO()
-    np.savez(data, **arrays)
+    np.savez_compressed(data, **arrays)
     copy.replace("golden.npz", data.getvalue())
 
 
@@ -56,6 +56,10 @@ def test_every_file_is_pinned(model_copy: EditableModel, name: str, missing: boo
         (lambda a: a.update(crops=a["crops"][:0]), "uint8"),
         (lambda a: a.update(um_per_px=a["um_per_px"][:2]), "each crop needs"),
         (lambda a: a.update(crops=np.array([None])), "golden.npz"),
+        (lambda a: a.update(crops=a["crops"][:, :7]), "at least 8 pixels"),
+        (lambda a: a.update(um_per_px=a["um_per_px"] * np.nan), "um/px"),
+        (lambda a: a.update(um_per_px=a["um_per_px"] * 1j), "golden.npz"),
+        (lambda a: a.update(more=np.zeros(2**27, np.uint8)), "when unpacked"),
     ],
 )
 def test_wrong_golden_outputs_are_found(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,17 @@ def test_the_identity_is_the_hash_of_the_spec(model_folder: Path) -> None:
         (lambda s: s["graphs"].update(int4=s["graphs"]["int8"]), "unknown graph 'int4'"),
         (lambda s: s["graphs"]["int8"].update(file="../x.onnx"), "plain file name"),
         (lambda s: s["graphs"]["int8"].update(file="/etc/passwd"), "plain file name"),
+        (lambda s: s["graphs"]["int8"].update(file=""), "plain file name"),
+        (lambda s: s["graphs"]["int8"].update(file="x\0"), "plain file name"),
+        (lambda s: s["graphs"]["int8"].update(file="\ud800"), "plain file name"),
+        (lambda s: s["graphs"]["int8"].update(sha256="ABC"), "64 hexadecimal digits"),
+        (lambda s: s["graphs"]["int8"].update(bytes=2**40), "'bytes' must lie between"),
+        (lambda s: s.update(name="\x1b[31m"), "printable"),
+        (lambda s: s.update(version="\ud800"), "printable"),
+        (lambda s: s["input"].update(um_per_px=1e-300), r"'input\.um_per_px' must lie"),
+        (lambda s: s["input"].update(gain=1e308), r"'input\.gain' must lie"),
+        (lambda s: s["input"].update(disk=0.001), r"'input\.disk' must lie"),
+        (lambda s: s["input"].update(floor=1e308), r"'input\.floor' must lie"),
         (lambda s: s.update(prior=1), "'prior' must lie between"),
         (lambda s: s.update(schema="ctcedge/model/2"), "'schema' must be one of"),
         (lambda s: s.update(version=1), "'version' must be text"),
@@ -79,6 +91,46 @@ def test_a_missing_graph_is_refused(model_copy: EditableModel) -> None:
     (model_copy.folder / "model.int8.onnx").unlink()
     with pytest.raises(ModelError, match="copy the model folder anew"):
         load_model(model_copy.folder).read_graph("int8")
+
+
+def _cut(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def _sparse(path: Path) -> None:
+    os.truncate(path, 2**40)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("spoil", [_cut, _sparse, _pipe, _endless])
+def test_what_is_no_model_file_is_neither_waited_for_nor_read_whole(
+    model_copy: EditableModel, spoil: Callable[[Path], None]
+) -> None:
+    spoil(model_copy.folder / "model.int8.onnx")
+    with pytest.raises(ModelError, match="not the file"):
+        load_model(model_copy.folder).read_graph("int8")
+    spoil(model_copy.folder / "model.json")
+    with pytest.raises(ModelError, match=r"model\.json"):
+        load_model(model_copy.folder)
+
+
+def test_a_model_file_may_be_a_link_to_the_pinned_content(
+    model_copy: EditableModel, tmp_path: Path
+) -> None:
+    path = model_copy.folder / "model.int8.onnx"
+    stored = path.rename(tmp_path / "stored")
+    path.symlink_to(stored)
+    assert load_model(model_copy.folder).read_graph("int8") == stored.read_bytes()
 
 
 def test_a_variant_that_the_model_lacks(model_folder: Path) -> None:

@@ -15,7 +15,7 @@ from support import load, stray
 from ctcedge import sidecar as module
 from ctcedge.crops import Crop
 from ctcedge.errors import OutputError
-from ctcedge.sidecar import NotWritten, SidecarFolder, history, now, schema
+from ctcedge.sidecar import NotWritten, SidecarFolder, history, now, schema, try_writing
 
 CROP = Crop("S/1_BF.png", "S", "1", "BF")
 HASH = "0" * 64
@@ -120,7 +120,7 @@ def test_what_is_written_is_read_back(out: SidecarFolder) -> None:
 def test_a_failed_write_leaves_nothing(out: SidecarFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     path = planted(out, record(cell="before"))
 
-    def full(source: object, target: object) -> None:
+    def full(*arguments: object, **folders: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module.os, "replace", full)
@@ -134,7 +134,7 @@ def test_a_failed_write_leaves_nothing(out: SidecarFolder, monkeypatch: pytest.M
 def test_an_error_of_one_path_does_not_end_the_run(
     out: SidecarFolder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def fail(source: object, target: object) -> None:
+    def fail(*arguments: object, **folders: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(module.os, "replace", fail)
@@ -203,6 +203,42 @@ def test_a_sidecar_that_cannot_be_read_now_is_not_taken_for_missing(
     with pytest.raises(NotWritten, match="cannot be read"):
         out.read(CROP)
     out.check([CROP])
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_link_below_the_root_does_not_lead_elsewhere(tmp_path: Path, beside: bool) -> None:
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "out"
+    (elsewhere / "deep").mkdir(parents=True)
+    root.mkdir()
+    (root / "S").symlink_to(elsewhere)
+    folder = SidecarFolder(root) if beside else SidecarFolder(tmp_path / "in", root)
+    for path in ("S/1_BF.png", "S/deep/1_BF.png", "S/new/1_BF.png"):
+        with pytest.raises(NotWritten, match="cannot be written"):
+            folder.write(Crop(path, "S", "1", "BF"), record())
+    assert sorted(elsewhere.rglob("*")) == [elsewhere / "deep"]
+
+
+def test_the_root_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    SidecarFolder(tmp_path / "in", tmp_path / "out").write(CROP, record())
+    assert load(tmp_path / "real" / "S" / "1_BF.png.ctc.json") == record()
+
+
+def test_a_link_planted_under_a_temporary_name_is_not_followed(
+    out: SidecarFolder, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    below = out.path(CROP).parent
+    below.mkdir(parents=True)
+    for folder, number in ((below, 1), (out.root, 0)):
+        (folder / f".ctcedge-{os.getpid()}-{number}.tmp").symlink_to(precious)
+    try_writing(out.root)
+    out.write(CROP, record())
+    assert precious.read_text() == "kept"
+    assert load(out.path(CROP)) == record()
+    assert stray(out.root) == []
 
 
 def test_another_samples_sidecar_must_not_be_replaced(out: SidecarFolder) -> None:

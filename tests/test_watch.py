@@ -161,7 +161,7 @@ def test_what_is_there_first_is_done_and_ctrl_c_ends_with_0(place: Place) -> Non
         place.waits_for(running, *names, status="classified")
         code, output = running.stop(signal.SIGINT)
     assert code == 0
-    assert "newly written sidecars" in output
+    assert output == ""  # the table is for terminals; the log has the counts
     assert set(sidecars(place.out)) == set(names)
 
 
@@ -363,10 +363,9 @@ def test_stop_before_the_start_ends_at_once(
 def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watcher, "_observe", lambda self: None)
     clock = Clock()
     looking = watcher(clock=clock)
-    monkeypatch.setattr(Watcher, "_rescan", lambda self: None)
+    monkeypatch.setattr(Watcher, "_rescan", lambda self: clock.now + 3600)
     save(tmp_path / "S" / "P1" / "deep" / "1_BF.png", cell())
     looking._wakes.put(DirCreatedEvent(str(tmp_path / "S" / "P1")))
     (outcome,) = collected(looking, 1)
@@ -398,11 +397,11 @@ def test_a_full_disk_is_waited_out(
     os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
     replace, failures = os.replace, [1, 2]
 
-    def full(source: Any, target: Any) -> None:
+    def full(*names: Any, **folders: Any) -> None:
         if failures:
             failures.pop()
             raise OSError(28, "No space left on device")
-        replace(source, target)
+        replace(*names, **folders)
 
     monkeypatch.setattr(os, "replace", full)
     (outcome,) = collected(watcher(), 1)

@@ -1,0 +1,241 @@
+"""How things stand in a folder, read from disk alone: no model is loaded and no service is asked.
+
+A sidecar counts if it is whole and is of the image that lies there now: of the same size, and
+written after the image last changed. Only where the times leave that open is the image read and its
+hash compared. Whether a sidecar is of the model and settings that would be used next is not judged;
+those that were used are counted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, search
+from ctcedge.files import open_plain
+from ctcedge.headers import MAX_BYTES
+from ctcedge.sidecar import NotWritten, Record, SidecarFolder
+
+STATUS_SCHEMA = "ctcedge/status/1"
+CALLS = ("CTC", "review", "leukocyte")
+
+_MOST_REASONS = 100  # kept apart; reasons may hold numbers, and memory is bounded
+_OTHER_REASONS = "other reasons"
+
+
+class ModelSeen(NamedTuple):
+    """A model as sidecars name it."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(slots=True)
+class Status:
+    """Counts of bright-field crops: each is called, unclassified or pending.
+
+    Attributes:
+        folder: the searched folder.
+        out: root of the sidecars.
+        running: whether a ctcedge on this machine is writing there; None where that cannot be told.
+        calls: by call.
+        unclassified: by status.
+        reasons: unclassified, by reason.
+        pending: without a sidecar of the image as it is now, by reason.
+        newest: when the newest call was made.
+        models: sidecars by model.
+        settings: sidecars by the hash of their settings.
+        versions: sidecars by ctcedge's version.
+    """
+
+    folder: Path
+    out: Path
+    running: bool | None
+    calls: Counter[str] = field(default_factory=Counter)
+    unclassified: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    pending: Counter[str] = field(default_factory=Counter)
+    newest: datetime | None = None
+    models: Counter[ModelSeen] = field(default_factory=Counter)
+    settings: Counter[str] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def crops(self) -> int:
+        """All bright-field crops."""
+        return self.calls.total() + self.unclassified.total() + self.pending.total()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every crop is classified."""
+        return not self.unclassified and not self.pending
+
+    def warnings(self) -> list[str]:
+        """What a person should know."""
+        found = []
+        if not self.crops:
+            found.append(
+                "no bright-field crop in this folder; 'ctcedge inspect' shows how names are read"
+            )
+        if len(self.models) > 1:
+            found.append(
+                f"calls of {len(self.models)} models stand side by side; probabilities of different"
+                " models do not compare"
+            )
+        elif len(self.settings) > 1:
+            found.append(
+                f"calls were made with {len(self.settings)} different settings, such as the pattern"
+                " or um/px"
+            )
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for scripts."""
+        return {
+            "schema": STATUS_SCHEMA,
+            "folder": str(self.folder),
+            "out": str(self.out),
+            "running": self.running,
+            "complete": self.complete,
+            "crops": self.crops,
+            "calls": {call: self.calls[call] for call in CALLS},
+            "unclassified": dict(self.unclassified),
+            "unclassified_reasons": dict(self.reasons),
+            "pending": self.pending.total(),
+            "pending_reasons": dict(self.pending),
+            "newest_call": self.newest and rfc3339(self.newest),
+            "models": [
+                {**model._asdict(), "sidecars": count} for model, count in self.models.most_common()
+            ],
+            "settings": dict(self.settings),
+            "ctcedge_versions": dict(self.versions),
+            "warnings": self.warnings(),
+        }
+
+    def add_record(self, record: Record) -> None:
+        """Count a sidecar of ours; what lies on a disk may still hold anything."""
+        if record["status"] == "classified":
+            self.calls[record["call"]] += 1
+            self._note_time(record["created"])
+        else:
+            self.unclassified[str(record["status"])] += 1
+            reason = str(record["error"])
+            known = reason in self.reasons or len(self.reasons) < _MOST_REASONS
+            self.reasons[reason if known else _OTHER_REASONS] += 1
+        model, software = record["model"], record["software"]
+        self.models[ModelSeen(*(str(model.get(key)) for key in ModelSeen._fields))] += 1
+        self.settings[str(record["settings_sha256"])] += 1
+        self.versions[str(software.get("ctcedge")) if isinstance(software, dict) else "?"] += 1
+
+    def _note_time(self, text: object) -> None:
+        try:
+            time = datetime.fromisoformat(str(text)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return
+        self.newest = max(time, self.newest or time)
+
+
+def bright_field(folder: Path, naming: Naming) -> Iterator[Crop]:
+    """Walk the folder for the crops that decide calls.
+
+    Raises:
+        SetupError: it is not a folder that can be read.
+    """
+    for found in search(folder, naming):
+        if isinstance(found, Crop) and found.channel == BRIGHT_FIELD:
+            yield found
+
+
+def take_stock(folder: Path, out: Path | None, crops: Iterable[Crop]) -> Status:
+    """Look at the sidecar of each crop.
+
+    Args:
+        folder: the searched folder.
+        out: root of the sidecars; None for beside the images.
+        crops: bright-field crops of the folder.
+    """
+    sidecars = SidecarFolder(folder, out)
+    status = Status(folder, sidecars.root, is_running(sidecars.root))
+    for crop in crops:
+        try:
+            image = os.lstat(folder / crop.path)
+        except OSError:
+            continue  # gone meanwhile
+        found = _sidecar_of(crop, folder, image, sidecars)
+        if isinstance(found, str):
+            status.pending[found] += 1
+        else:
+            status.add_record(found)
+    return status
+
+
+def is_running(root: Path) -> bool | None:
+    """Whether a ctcedge on this machine is writing there now; None where that cannot be told.
+
+    A shared lock is asked for and let go: it is refused while a writer holds its own, and two who
+    ask do not take each other for a writer.
+    """
+    try:
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def rfc3339(time: datetime) -> str:
+    """A time in UTC as sidecars have it."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _sidecar_of(
+    crop: Crop, folder: Path, image: os.stat_result, sidecars: SidecarFolder
+) -> Record | str:
+    """The crop's sidecar, or why it is pending."""
+    try:
+        written = os.lstat(sidecars.path(crop)).st_ctime_ns
+    except OSError:
+        return "no sidecar"
+    try:
+        record = sidecars.read(crop)
+    except NotWritten:
+        return "sidecar in the way: another sample's, a newer ctcedge's, or not readable"
+    if record is None:
+        return "sidecar not whole"
+    known = record["image"]
+    size = known.get("bytes")
+    if size is not None and size != image.st_size:
+        return "image changed since"
+    if image.st_ctime_ns >= written and _hash(folder / crop.path) != known["sha256"]:
+        return "image changed since"
+    return record
+
+
+def _hash(path: Path) -> str | None:
+    """SHA-256 of an image; None where it cannot be read, as in a sidecar."""
+    try:
+        file = open_plain(path)
+    except OSError:
+        return None
+    if file is None:
+        return None
+    with file:
+        data = file.read(MAX_BYTES + 1)
+    return hashlib.sha256(data).hexdigest() if len(data) <= MAX_BYTES else None

@@ -1,0 +1,452 @@
+"""Files as instruments and copy tools really write them, each by name.
+
+One watch sees all of these, so that what one leaves behind is in the way of the next.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import CTC, LEUKOCYTE, Process, cell, encoded, run, sidecars
+
+from fault.service import Service, image
+
+PATH_MAX = 4096
+NAME_MAX = 255
+SUFFIX = len(".ctc.json")
+
+
+class Bench:
+    """A sub-folder of its own in a watched folder."""
+
+    def __init__(self, service: Service, running: Process, below: str) -> None:
+        self.service, self.running, self.below = service, running, below
+        self.folder = service.folder / below
+        self.folder.mkdir()
+
+    def name(self, name: str) -> str:
+        return f"{self.below}/{name}"
+
+    def put(self, name: str, data: bytes) -> Path:
+        return self.service.put(self.name(name), data)
+
+    def waits(self) -> None:
+        """Until every crop here is done, and what stays still has been looked at."""
+        self.service.settles(self.running, self.below)
+        self.service.sees_what_stays_still(self.running)
+        assert self.service.rule.holds(self.below)
+
+    def calls(self, name: str) -> list[str]:
+        """Earlier calls of a crop and the one that stands; empty without a sidecar."""
+        record = self.service.record(self.name(name))
+        if record is None:
+            return []
+        return [entry["call"] for entry in record["history"]] + [record["call"]]
+
+
+@pytest.fixture(scope="module")
+def watched(
+    tmp_path_factory: pytest.TempPathFactory, model_folder: Path
+) -> Iterator[tuple[Service, Process]]:
+    """A watch for all of this module; at its end the rule holds, also after a restart."""
+    service = Service(tmp_path_factory.mktemp("files"), model_folder)
+    words = ("--rescan", 0.5, "--give-up", 3600)
+    with service.watching(*words) as running:
+        yield service, running
+        service.settles(running)
+        service.ends(running)
+    service.keeps_the_rule_after_a_restart(*words)
+
+
+@pytest.fixture
+def bench(watched: tuple[Service, Process], request: pytest.FixtureRequest) -> Bench:
+    service, running = watched
+    return Bench(service, running, f"{len(list(service.folder.iterdir()))} {request.node.name}")
+
+
+def test_half_written_and_finished_later(bench: Bench) -> None:
+    data = image(1, CTC)
+    path = bench.put("1_BF.png", data[: len(data) // 2])
+    bench.waits()
+    assert bench.calls("1_BF.png") == []
+    with path.open("ab") as file:
+        file.write(data[len(data) // 2 :])
+    bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_growing(bench: Bench, suffix: str) -> None:
+    data, name = image(1, CTC, suffix), f"1_BF{suffix}"
+    with (bench.folder / name).open("wb", buffering=0) as file:
+        for start in range(0, len(data), len(data) // 3 + 1):
+            assert bench.calls(name) == []
+            file.write(data[start : start + len(data) // 3 + 1])
+            if start + len(data) // 3 + 1 < len(data):
+                bench.waits()
+    bench.waits()
+    assert bench.calls(name) == ["CTC"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("1_BF.png", image(1)),
+        ("directory last_BF.tif", encoded(cell(), ".tif")),
+        ("pixels last_BF.tif", image(1, suffix=".tif")),
+    ],
+    ids=["PNG", "TIFF with its directory last", "TIFF with its pixels last"],
+)
+def test_pre_allocated_with_a_tail_of_zeros(bench: Bench, name: str, data: bytes) -> None:
+    """Full size at once, and its writer pauses; an uncompressed TIFF would decode all the same."""
+    with (bench.folder / name).open("w+b", buffering=0) as file:
+        file.truncate(len(data))
+        bench.waits()
+        file.write(data[: len(data) // 2 + 5])
+        bench.waits()
+        assert bench.calls(name) == []
+        file.write(data[len(data) // 2 + 5 :])
+    bench.waits()
+    assert len(bench.calls(name)) == 1
+
+
+@pytest.mark.parametrize("part", ["1_BF.png.part", ".1_BF.png.x7Qa", "tmp1.png", "~1_BF.tmp"])
+def test_written_under_another_name_and_renamed(bench: Bench, part: str) -> None:
+    path = bench.put(part, image(1, CTC)[:99])
+    bench.service.sees_what_stays_still(bench.running)
+    path.write_bytes(image(1, CTC))
+    path.rename(bench.folder / "1_BF.png")
+    bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC"]
+
+
+@pytest.mark.parametrize("restored", [False, True], ids=["", "mtime restored"])
+def test_rewritten_in_place_with_the_same_size(bench: Bench, restored: bool) -> None:
+    first, second = (image(1, diameter, ".tif") for diameter in (CTC, LEUKOCYTE))
+    assert len(first) == len(second)
+    path = bench.put("1_BF.tif", first)
+    bench.waits()
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(second)
+    if restored:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    bench.waits()
+    assert bench.calls("1_BF.tif") == ["CTC", "leukocyte"]
+
+
+def test_replaced(bench: Bench) -> None:
+    for number, diameter in enumerate((CTC, LEUKOCYTE, CTC)):
+        bench.put("new", image(number, diameter)).rename(bench.folder / "1_BF.png")
+        bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC", "leukocyte", "CTC"]
+
+
+def test_replaced_by_the_same_content(bench: Bench) -> None:
+    for _ in range(3):
+        bench.put("new", image(1, CTC)).rename(bench.folder / "1_BF.png")
+        bench.waits()
+        bench.put("1_BF.png", image(1, CTC))
+        bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC"]
+
+
+def test_changed_and_changed_back(bench: Bench) -> None:
+    for diameter in (CTC, LEUKOCYTE, CTC):
+        bench.put("1_BF.png", image(1, diameter))
+        bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC", "leukocyte", "CTC"]
+
+
+def test_deleted_while_queued(bench: Bench) -> None:
+    bench.running.popen.send_signal(signal.SIGSTOP)
+    for number in range(100):
+        bench.put(f"{number}_BF.png", image(number))
+    for number in range(0, 100, 2):
+        (bench.folder / f"{number}_BF.png").unlink()
+    bench.running.popen.send_signal(signal.SIGCONT)
+    bench.waits()
+    assert bench.calls("0_BF.png") == []
+    assert len(list((bench.service.out / bench.below).iterdir())) == 50
+
+
+def test_deleted_and_made_again_while_queued(bench: Bench) -> None:
+    bench.running.popen.send_signal(signal.SIGSTOP)
+    for diameter in (CTC, LEUKOCYTE, CTC):
+        bench.put("1_BF.png", image(1, diameter))
+        (bench.folder / "1_BF.png").unlink()
+    bench.put("1_BF.png", image(2, LEUKOCYTE))
+    bench.running.popen.send_signal(signal.SIGCONT)
+    bench.waits()
+    assert bench.calls("1_BF.png") == ["leukocyte"]
+
+
+def test_copied_back_with_an_old_mtime(bench: Bench) -> None:
+    path = bench.put("1_BF.tif", image(1, CTC, ".tif"))
+    bench.waits()
+    path.unlink()
+    bench.waits()
+    backup = bench.service.root / "backup.tif"
+    backup.write_bytes(image(2, LEUKOCYTE, ".tif"))
+    os.utime(backup, (1_000_000_000, 1_000_000_000))
+    shutil.copy2(backup, path)
+    bench.waits()
+    assert bench.calls("1_BF.tif") == ["CTC", "leukocyte"]
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 1, 4_000_000_000])
+def test_an_odd_mtime(bench: Bench, seconds: int) -> None:
+    os.utime(bench.put("1_BF.png", image(1, CTC)), (seconds, seconds))
+    bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC"]
+
+
+def test_touched_without_a_change(bench: Bench) -> None:
+    path = bench.put("1_BF.png", image(1, CTC))
+    bench.waits()
+    for seconds in (0, 1_000_000_000):
+        os.utime(path, (seconds, seconds))
+        path.chmod(0o600)
+        bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC"]
+
+
+def test_a_folder_moved_in_whole(bench: Bench) -> None:
+    elsewhere = bench.service.root / "elsewhere"
+    for number in range(20):
+        path = elsewhere / f"P{number % 3}" / "deep" / f"{number}_BF.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image(number))
+    elsewhere.rename(bench.folder / "P")
+    bench.waits()
+    assert len(sidecars(bench.service.out / bench.below)) == 20
+
+
+def test_a_folder_renamed(bench: Bench) -> None:
+    """Another sample: its crops are called anew, at their new place; nothing is lost at the old."""
+    bench.put("old/1_BF.png", image(1, CTC))
+    bench.waits()
+    (bench.folder / "old").rename(bench.folder / "new")
+    bench.waits()
+    bench.put("new/2_BF.png", image(2, CTC))
+    bench.waits()
+    assert [bench.calls(f"{name}_BF.png") for name in ("old/1", "new/1", "new/2")] == [["CTC"]] * 3
+
+
+def test_thousands_at_once(bench: Bench) -> None:
+    making = bench.service.root / "making"
+    making.mkdir()
+    for number in range(2000):
+        (making / f"{number}_BF.png").write_bytes(image(number))
+    making.rename(bench.folder / "all")
+    bench.waits()
+    assert len(list((bench.service.out / bench.below / "all").iterdir())) == 2000
+
+
+NAMES = [
+    "a b",
+    " ",
+    "'single' \"double\"",
+    "two\nlines",
+    "tab\tand\rreturn",
+    "é",
+    "e\N{COMBINING ACUTE ACCENT}",
+    "细胞",
+    "\N{RIGHT-TO-LEFT OVERRIDE}gnp",
+    "\N{MICROSCOPE}",
+    "-rf",
+    "$(touch x); `id` | & * ? [a] {b} %s \\",
+    "#1",
+    "a:b",
+    "\x1b[31mred\x07",
+    os.fsdecode(b"latin-1 \xe9"),
+    os.fsdecode(b"\xff\xfe"),
+]
+
+
+@pytest.mark.parametrize("stem", NAMES, ids=ascii)
+def test_odd_names(watched: tuple[Service, Process], stem: str) -> None:
+    service, running = watched
+    bench = Bench(service, running, f"name {len(list(service.folder.iterdir()))}")
+    bench.put(f"{stem}_BF.png", image(1, CTC))
+    bench.put(f"folder {stem}/{stem}_BF.tif", image(2, LEUKOCYTE, ".tif"))
+    bench.waits()
+    assert bench.calls(f"{stem}_BF.png") == ["CTC"]
+    assert bench.calls(f"folder {stem}/{stem}_BF.tif") == ["leukocyte"]
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_the_longest_name_whose_sidecar_fits(bench: Bench, letter: str) -> None:
+    length = (NAME_MAX - SUFFIX - len("_BF.png")) // len(letter.encode())
+    name = f"{letter * length}_BF.png"
+    bench.put(name, image(1, CTC))
+    bench.waits()
+    assert bench.calls(name) == ["CTC"]
+
+
+def test_a_name_whose_sidecar_does_not_fit_is_listed(tmp_path: Path, model_folder: Path) -> None:
+    service = Service(tmp_path, model_folder)
+    names = [f"{'x' * (length - 7)}_BF.png" for length in (NAME_MAX - SUFFIX + 1, NAME_MAX)]
+    for number, name in enumerate(names):
+        service.put(name, image(number))
+    service.put_many(3)
+    with service.watching("--json") as running:
+        running.until(lambda: len(sidecars(service.out)) == 3)
+        running.until(lambda: "not-written" in running.stderr, "a word about it")
+        output = service.ends(running)
+    assert all(name in output for name in names)
+    assert "File name too long" in output
+    assert service.rule.strays() == []
+    assert sorted(service.rule.lacking()) == sorted(names)
+    done = run("classify", *service.words, code=3)
+    assert done.stderr.count("File name too long") == 2
+
+
+def test_very_long_paths(tmp_path: Path, model_folder: Path) -> None:
+    """Up to the longest path of the system a crop is done; what lies deeper is in nobody's way."""
+    service = Service(tmp_path, model_folder)
+    longer = max(len(str(service.folder)), len(str(service.out)) + SUFFIX)
+    room = PATH_MAX - 1 - longer - len("/1_BF.png")
+    parts = ["d" * 200] * (room // 201)
+    parts.append("e" * (room - 201 * len(parts) - 1))
+    crop = "/".join([*parts, "1_BF.png"])
+    make_deep(service.folder, parts, image(1))
+    make_deep(service.folder, [*parts[:-1], "d" * 200, "f" * 200, "g" * 200], image(2))
+    service.put_many(3)
+    with service.watching() as running:
+        service.settles(running)
+        running.until(lambda: len(sidecars(service.out)) == 4)
+        make_deep(service.folder, ["new", *parts[1:-1], "h" * 100], image(3))
+        running.until(lambda: len(sidecars(service.out)) == 5)
+        service.ends(running)
+    assert service.record(crop) is not None
+    service.keeps_the_rule_after_a_restart()
+
+
+def make_deep(root: Path, parts: list[str], data: bytes) -> None:
+    """Write a crop below so many folders, however long its path."""
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for part in parts:
+        try:
+            os.mkdir(part, dir_fd=at)
+        except FileExistsError:
+            pass
+        below = os.open(part, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+        os.close(at)
+        at = below
+    file = os.open("1_BF.png", os.O_WRONLY | os.O_CREAT, dir_fd=at)
+    os.write(file, data)
+    os.close(file)
+    os.close(at)
+
+
+def a_symbolic_link(path: Path) -> None:
+    path.symlink_to(crop_elsewhere(path))
+
+
+def a_dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def a_loop_of_links(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def a_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))
+
+
+def a_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))  # /dev/zero never ends
+    except PermissionError:
+        pytest.skip("only root may make devices")
+
+
+def a_folder_with_an_images_name(path: Path) -> None:
+    path.mkdir()
+    (path / "2_BF.png").write_bytes(image(2))
+
+
+def a_link_to_a_folder(path: Path) -> None:
+    path.with_name("linked").symlink_to(crop_elsewhere(path).parent)
+
+
+def crop_elsewhere(path: Path) -> Path:
+    folder = path.parents[2] / "linked to"
+    folder.mkdir(exist_ok=True)
+    (folder / "9_BF.png").write_bytes(image(9))
+    return folder / "9_BF.png"
+
+
+NOT_FILES = [
+    a_symbolic_link,
+    a_dangling_link,
+    a_loop_of_links,
+    a_fifo,
+    a_socket,
+    a_device,
+    a_folder_with_an_images_name,
+    a_link_to_a_folder,
+]
+
+
+@pytest.mark.parametrize("make", NOT_FILES)
+def test_never_opened(bench: Bench, make: Callable[[Path], None]) -> None:
+    make(bench.folder / "1_BF.png")
+    bench.waits()
+    assert not (bench.service.out / bench.below).exists()
+
+
+@pytest.mark.parametrize("make", NOT_FILES[:-1])
+def test_takes_the_place_of_a_queued_crop(bench: Bench, make: Callable[[Path], None]) -> None:
+    bench.running.popen.send_signal(signal.SIGSTOP)
+    bench.put("1_BF.png", image(1)).unlink()
+    make(bench.folder / "1_BF.png")
+    bench.running.popen.send_signal(signal.SIGCONT)
+    bench.waits()
+    assert not (bench.service.out / bench.below).exists()
+
+
+def test_an_empty_file_that_is_filled_later(bench: Bench) -> None:
+    path = bench.put("1_BF.png", b"")
+    bench.waits()
+    assert bench.calls("1_BF.png") == []
+    path.write_bytes(image(1, CTC))
+    bench.waits()
+    assert bench.calls("1_BF.png") == ["CTC"]
+
+
+def test_hard_links(bench: Bench) -> None:
+    os.link(bench.put("1_BF.png", image(1, CTC)), bench.folder / "2_BF.png")
+    bench.waits()
+    assert bench.calls("1_BF.png") == bench.calls("2_BF.png") == ["CTC"]
+
+
+def test_damaged_for_good(tmp_path: Path, model_folder: Path) -> None:
+    """Given up after its time, said so in a sidecar, done again once it is replaced."""
+    service = Service(tmp_path, model_folder)
+    damaged = {"empty": b"", "torn": image(1)[:200], "text": b"cell 7", "zeros": b"\0" * 999}
+    with service.watching("--give-up", 0.5) as running:
+        for name, data in damaged.items():
+            service.put(f"{name}_BF.png", data)
+        running.until(lambda: len(sidecars(service.out)) == len(damaged), "the sidecars")
+        assert {r["status"] for r in sidecars(service.out).values()} == {"unreadable"}
+        for name in damaged:
+            service.put(f"{name}_BF.png", image(3))
+        service.settles(running)
+        service.ends(running)
+    assert all(record["history"] == [] for record in sidecars(service.out).values())
+    service.keeps_the_rule_after_a_restart()

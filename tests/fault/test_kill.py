@@ -1,0 +1,193 @@
+"""Kill -9 at random instants while crops arrive."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support import Process, cell, process, run, save, sidecars, state, stray, until
+
+from fault.kernel import as_the_first_process
+from fault.service import Service, image, kill
+
+COUNT = 300
+
+
+class Instrument:
+    """Writes crops in the ways in which instruments and copy tools do."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self._folder = folder
+        self._chance = chance
+        self._count = 0
+        self._rewritable: list[Path] = []
+
+    def deliver(self, below: str, count: int) -> None:
+        """Add so many crops, and change one that was there."""
+        ways: list[Callable[[Path, bytes], None]] = [
+            self._at_once,
+            self._in_pieces,
+            self._renamed,
+            self._in_a_moved_folder,
+        ]
+        (self._folder / below).mkdir()
+        for _ in range(count):
+            self._count += 1
+            suffix = self._chance.choice([".png", ".tif"])
+            path = self._folder / below / f"{self._count:05}_BF{suffix}"
+            self._chance.choice(ways)(path, image(self._count, suffix=suffix))
+            if suffix == ".tif" and path.exists():
+                self._rewritable.append(path)
+        if self._rewritable:
+            self._count += 1
+            path = self._chance.choice(self._rewritable)
+            with path.open("r+b") as file:  # the size stays
+                file.write(image(self._count, suffix=".tif"))
+
+    def _at_once(self, path: Path, data: bytes) -> None:
+        path.write_bytes(data)
+
+    def _in_pieces(self, path: Path, data: bytes) -> None:
+        with path.open("wb", buffering=0) as file:
+            for start in range(0, len(data), 999):
+                file.write(data[start : start + 999])
+
+    def _renamed(self, path: Path, data: bytes) -> None:
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(data)
+        part.rename(path)
+
+    def _in_a_moved_folder(self, path: Path, data: bytes) -> None:
+        making = path.parent / f".{path.stem}"
+        making.mkdir()
+        (making / path.name).write_bytes(data)
+        making.rename(path.parent / path.stem)
+
+
+def kill_at_a_random_instant(
+    running: Process, chance: random.Random, so_far: Callable[[], int], expected: int
+) -> None:
+    """Strike anywhere from before the first sidecar to about the last."""
+    strike = chance.randrange(expected)
+    running.until(lambda: so_far() >= strike)
+    time.sleep(chance.uniform(0, 0.02))
+    kill(running)
+
+
+def live_and_die(
+    service: Service, instrument: Instrument, chance: random.Random, below: str, count: int
+) -> None:
+    """Start, see that the rule holds, and be killed while crops arrive."""
+    words = ("watch", *service.words, "--settle", 0.05, "--rescan", 0.5, "--batch-size", 2)
+    with ThreadPoolExecutor(1) as thread, process(*words, log=service.root / "log") as running:
+        service.settles(running)
+        arrival = thread.submit(instrument.deliver, below, count)
+        kill_at_a_random_instant(running, chance, lambda: len(found(service.out / below)), count)
+        arrival.result()
+
+
+@pytest.mark.parametrize(
+    ("kills", "crops"),
+    [
+        pytest.param(20, 300, id="short"),
+        pytest.param(
+            300, 5000, id="whole", marks=[pytest.mark.soak, pytest.mark.timeout(2 * 3600)]
+        ),
+    ],
+)
+def test_kill_9_at_random_instants_while_crops_arrive(
+    service: Service, kills: int, crops: int
+) -> None:
+    seed = int(os.environ.get("CTCEDGE_FAULT_SEED", "0")) or random.randrange(1, 10**6)
+    print(f"CTCEDGE_FAULT_SEED={seed}")
+    chance = random.Random(seed)
+    instrument = Instrument(service.folder, random.Random(seed))
+    each = crops // kills
+    for life in range(kills):
+        live_and_die(service, instrument, chance, f"S{life:03}", each)
+    service.keeps_the_rule_after_a_restart()
+    assert len(sidecars(service.out)) == each * kills
+
+
+def found(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.ctc.json"))
+
+
+def more_than(count: int, out: Path) -> bool:
+    return len(found(out)) > count
+
+
+@pytest.mark.parametrize("command", ["classify", "watch"])
+def test_what_was_written_before_a_kill_is_never_written_again(
+    tmp_path: Path, model_folder: Path, command: str
+) -> None:
+    folder, out = tmp_path / "S", tmp_path / "out"
+    for number in range(COUNT):
+        save(folder / f"{number:05}_BF.png", cell())
+    words = (folder, "--out", out, "--model", model_folder, "--batch-size", 2)
+    kept: dict[str, tuple[int, int]] = {}
+    for _ in range(3):
+        with process(command, *words, log=tmp_path / "log", slowly=True) as running:
+            running.until(functools.partial(more_than, len(kept), out))
+            kill(running)
+        whole = {f"{name}.ctc.json": record for name, record in sidecars(out).items()}
+        now = {name: state(out)[name] for name in whole}
+        assert {name: now[name] for name in kept} == kept
+        kept = now
+    assert 0 < len(kept) < COUNT
+    run("classify", *words)
+    assert set(sidecars(out)) == {f"{number:05}_BF.png" for number in range(COUNT)}
+    assert all(record["history"] == [] for record in sidecars(out).values())
+    assert {name: state(out)[name] for name in kept} == kept
+    assert stray(out) == []
+    assert len([path for path in out.rglob("*") if path.is_file()]) == COUNT
+
+
+def test_kill_9_at_random_instants_of_the_start(service: Service) -> None:
+    service.put_many(50)
+    chance = random.Random(1)
+    for _ in range(5):
+        with process("watch", *service.words, log=service.root / "log") as running:
+            time.sleep(chance.uniform(0, 1))
+            kill(running)
+        service.rule.lacking()  # fails where anything is not whole
+    service.keeps_the_rule_after_a_restart()
+
+
+def test_the_lock_ends_with_the_process_and_leaves_no_file(service: Service) -> None:
+    service.put_many(1)
+    with service.watching() as running:
+        service.settles(running)
+        kill(running)
+    assert len([path for path in service.out.rglob("*") if path.is_file()]) == 1
+    service.keeps_the_rule_after_a_restart()
+
+
+def test_temporary_files_of_a_container_that_crashed_are_swept(service: Service) -> None:
+    """Both runs are process 1, so the number tells nothing."""
+    service.put_many(1)
+    service.out.mkdir()
+    left = service.out / ".ctcedge-1-77.tmp"
+    left.write_bytes(b"{")
+    with service.watching(under=as_the_first_process()) as running:
+        service.settles(running)
+    assert not left.exists()
+
+
+def test_sigterm_with_a_full_queue(service: Service) -> None:
+    service.put_many(1500)
+    with service.watching() as running:
+        running.until(lambda: found(service.out))
+        running.popen.send_signal(signal.SIGTERM)
+        until(lambda: not running.alive(), "the end")
+        assert running.popen.returncode == 0, running.stderr
+    assert service.rule.lacking(), "the queue was not full"
+    assert service.rule.strays() == []
+    service.keeps_the_rule_after_a_restart()

@@ -1,0 +1,1 @@
+"""Mutated files against everything that reads what comes from outside; see `run.py`."""

@@ -1,0 +1,133 @@
+"""What each kind of file is given to, and the exceptions that are its documented answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import support
+
+from ctcedge.crops import Crop
+from ctcedge.decode import decode
+from ctcedge.engine import open_engine
+from ctcedge.errors import BadImage, ModelError, SettingsError
+from ctcedge.golden import read_golden
+from ctcedge.model import Model, PinnedFile, load_model
+from ctcedge.preprocess import network_input
+from ctcedge.settings import load_settings, settings_sha256
+from ctcedge.sidecar import NotWritten, SidecarFolder, history
+from fuzz import seeds
+
+_CROP = Crop("S/1_BF.png", "S", "1", "BF")
+_CELL = support.cell()
+_NAMES = ("1_BF.png", "a/run1/00034_BF.png", "x" * 200 + ".png", "1" * 200, "\udcff\n.tif")
+
+
+class Targets:
+    """Everything that reads what comes from outside.
+
+    Args:
+        folder: an empty folder to work in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._model_folder = folder / "model"
+        self._model_folder.mkdir()
+        for name, data in seeds.model_files().items():
+            (self._model_folder / name).write_bytes(data)
+        self._model = load_model(self._model_folder)
+        self._sidecars = SidecarFolder(folder / "in", folder / "out")
+        self._sidecars.path(_CROP).parent.mkdir(parents=True)
+        self._by_name: dict[str, Callable[[bytes], None]] = {
+            "png": self._image,
+            "tiff": self._image,
+            "sidecar": self._sidecar,
+            "settings": self._settings,
+            "model": self._spec,
+            "golden": self._golden,
+            "graph": self._graph,
+        }
+
+    def feed(self, name: str, data: bytes) -> None:
+        """Give the bytes to their target; any exception is a finding."""
+        self._by_name[name](data)
+
+    def _image(self, data: bytes) -> None:
+        try:
+            decoded = decode(data)
+        except BadImage:
+            return
+        header = decoded.header
+        assert decoded.pixels.shape == (header.height, header.width)
+        assert decoded.pixels.dtype == (np.uint8 if header.bits == 8 else np.uint16)
+        spec = self._model.spec.input
+        made = network_input(decoded.pixels, 0.5, spec)
+        assert made.shape == (spec.size, spec.size)
+
+    def _sidecar(self, data: bytes) -> None:
+        self._sidecars.path(_CROP).write_bytes(data)
+        try:
+            record = self._sidecars.read(_CROP)
+        except NotWritten:
+            return
+        if record is not None:
+            self._sidecars.write(_CROP, {**record, "history": history(record)})
+            assert self._sidecars.read(_CROP) is not None
+
+    def _settings(self, data: bytes) -> None:
+        path = self._folder / "ctcedge.toml"
+        path.write_bytes(data)
+        for config in (None, path):
+            try:
+                images = load_settings(self._folder, config).images
+                naming = images.naming()
+            except SettingsError:
+                continue
+            settings_sha256(images, self._model.spec)
+            for name in _NAMES:
+                naming.read(name, "S")
+
+    def _spec(self, data: bytes) -> None:
+        path = self._model_folder / "model.json"
+        before = path.read_bytes()
+        path.write_bytes(data)
+        try:
+            model = load_model(self._model_folder)
+            for pinned in (*model.spec.graphs.values(), model.spec.card):
+                model.read(pinned)
+        except ModelError:
+            return
+        finally:
+            path.write_bytes(before)
+        made = network_input(_CELL, 0.5, model.spec.input)
+        assert made.shape == (model.spec.input.size,) * 2
+        json.dumps(dataclasses.asdict(model.spec), allow_nan=False).encode("utf-8")
+
+    def _golden(self, data: bytes) -> None:
+        pinned = self._pinned("golden.npz", data)
+        golden = dataclasses.replace(self._model.spec.golden, file=pinned)
+        spec = dataclasses.replace(self._model.spec, golden=golden)
+        try:
+            found = read_golden(Model(self._model_folder, spec, ""))
+        except ModelError:
+            return
+        for crop, um_per_px in zip(found.crops, found.um_per_px, strict=True):
+            network_input(crop, float(um_per_px), spec.input)
+
+    def _graph(self, data: bytes) -> None:
+        graphs = {"int8": self._pinned("model.int8.onnx", data)}
+        spec = dataclasses.replace(self._model.spec, graphs=graphs)
+        try:
+            engine = open_engine(Model(self._model_folder, spec, ""), "cpu")
+        except ModelError:
+            return
+        engine.logits(np.zeros((3, spec.input.size, spec.input.size), np.uint8))
+
+    def _pinned(self, name: str, data: bytes) -> PinnedFile:
+        (self._model_folder / name).write_bytes(data)
+        return PinnedFile(name, hashlib.sha256(data).hexdigest(), len(data))

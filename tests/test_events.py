@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import logging
+import os
+import queue
+from pathlib import Path
+
+import pytest
+
+from ctcedge.events import POLL, FolderEvents, file_system
+
+MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:40 / /mnt/share\040one rw - cifs //pc/out rw
+31 22 0:41 / /mnt rw master:2 - tmpfs tmpfs rw
+32 31 0:42 / /mnt/over rw - ext4 /dev/vdb rw
+33 32 0:43 / /mnt/over rw - nfs4 pc:/out rw
+a torn line
+"""
+
+
+@pytest.fixture
+def wakes() -> queue.SimpleQueue[object]:
+    return queue.SimpleQueue()
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/", "ext4"),
+        ("/data/in", "ext4"),
+        ("/mnt", "tmpfs"),
+        ("/mnt/share one/run", "cifs"),
+        ("/mnt/share onerous", "tmpfs"),
+        ("/mnt/over", "nfs4"),
+    ],
+)
+def test_the_deepest_and_latest_mount_is_found(tmp_path: Path, folder: str, kind: str) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS, encoding="utf-8")
+    assert file_system(Path(folder), str(mounts)) == kind
+
+
+def test_no_list_of_mounts_is_no_error(tmp_path: Path) -> None:
+    assert file_system(tmp_path, str(tmp_path / "none")) == ""
+
+
+def test_events_arrive(tmp_path: Path, wakes: queue.SimpleQueue[object]) -> None:
+    events = FolderEvents(tmp_path, wakes, 60)  # type: ignore[arg-type]
+    events.start()
+    try:
+        assert events.interval == 60
+        (tmp_path / "1_BF.png").write_bytes(b"x")
+        assert wakes.get(timeout=60) is not None
+    finally:
+        events.stop()
+
+
+@pytest.mark.parametrize("kind", ["cifs", "nfs4", "fuse.bindfs", "fuseblk"])
+def test_a_silent_file_system_is_polled_and_said_once(
+    tmp_path: Path,
+    wakes: queue.SimpleQueue[object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    monkeypatch.setattr("ctcedge.events.file_system", lambda folder: kind)
+    events = FolderEvents(tmp_path, wakes, 60)  # type: ignore[arg-type]
+    events.start()
+    events.start()
+    assert events.interval == POLL
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]
+    assert kind in caplog.text
+
+
+def test_a_warning_of_lost_events_wakes_for_a_full_look(
+    tmp_path: Path, wakes: queue.SimpleQueue[object], caplog: pytest.LogCaptureFixture
+) -> None:
+    events = FolderEvents(tmp_path, wakes, 60)  # type: ignore[arg-type]
+    events.start()
+    try:
+        for _ in range(3):
+            logging.getLogger("watchdog.observers.inotify").warning("Inotify queue overflowed")
+        assert events.lost
+        assert wakes.get(timeout=60) is None
+        assert caplog.text.count("file events were lost") == 1
+        events.start()
+        assert not events.lost
+    finally:
+        events.stop()
+
+
+def test_a_replaced_folder_is_watched_anew(
+    tmp_path: Path, wakes: queue.SimpleQueue[object]
+) -> None:
+    folder = tmp_path / "S"
+    folder.mkdir()
+    events = FolderEvents(folder, wakes, 60)  # type: ignore[arg-type]
+    events.start()
+    try:
+        folder.rename(tmp_path / "old")
+        with pytest.raises(FileNotFoundError):
+            events.start()
+        folder.mkdir()
+        events.start()
+        while not wakes.empty():
+            wakes.get()
+        (folder / "1_BF.png").write_bytes(b"x")
+        event = wakes.get(timeout=60)
+        assert os.fspath(event.src_path).startswith(str(folder))  # type: ignore[attr-defined]
+    finally:
+        events.stop()
