@@ -14,6 +14,7 @@ Research software, not a diagnostic.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ctcedge.runs import classify_folder as classify_folder
 
 __version__ = "0.1.0"
+
+# ONNX Runtime reports its use to its maker unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Imported on first use, so that `ctcedge --help` does not load ONNX Runtime.
 _HOMES = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,14 @@ def test_the_runtime_needs_nothing_of_training() -> None:
     loaded = loaded_by(f"from ctcedge import {modules}")
     assert "onnxruntime" in loaded
     assert not loaded & {"torch", "monai", "onnx", "train", "jsonschema", "sklearn"}
+
+
+def test_onnx_runtime_keeps_no_record_for_its_maker(tmp_path: Path, model_folder: Path) -> None:
+    code = f"import ctcedge; ctcedge.Classifier.load({str(model_folder)!r}, 'cpu')"
+    plain = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    env = {**plain, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=120)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
 
 
 @pytest.mark.parametrize("name", ctcedge.__all__)

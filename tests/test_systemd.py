@@ -84,7 +84,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
         shutil.copytree(model_folder, root / "opt" / "disks")
         write(
             root / "etc" / "systemd" / "system" / "ctcedge@.service.d" / "tests.conf",
-            "[Service]\nWatchdogSec=10\nTimeoutAbortSec=1\nTimeoutStartSec=60\nRestartSec=0.1\n",
+            "[Service]\nWatchdogSec=25\nTimeoutAbortSec=1\nTimeoutStartSec=60\nRestartSec=0.1\n",
         )
         yield made
 

@@ -298,8 +298,7 @@ def test_a_name_whose_sidecar_does_not_fit_is_listed(tmp_path: Path, model_folde
         service.put(name, image(number))
     service.put_many(3)
     with service.watching("--json") as running:
-        running.until(lambda: len(sidecars(service.out)) == 3)
-        running.until(lambda: "not-written" in running.stderr, "a word about it")
+        service.sees_what_stays_still(running)
         output = service.ends(running)
     assert all(name in output for name in names)
     assert "File name too long" in output

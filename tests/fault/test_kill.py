@@ -124,9 +124,8 @@ def more_than(count: int, out: Path) -> bool:
     return len(found(out)) > count
 
 
-@pytest.mark.parametrize("command", ["classify", "watch"])
-def test_what_was_written_before_a_kill_is_never_written_again(
-    tmp_path: Path, model_folder: Path, command: str
+def test_what_classify_wrote_before_a_kill_is_never_written_again(
+    tmp_path: Path, model_folder: Path
 ) -> None:
     folder, out = tmp_path / "S", tmp_path / "out"
     for number in range(COUNT):
@@ -134,7 +133,7 @@ def test_what_was_written_before_a_kill_is_never_written_again(
     words = (folder, "--out", out, "--model", model_folder, "--batch-size", 2)
     kept: dict[str, tuple[int, int]] = {}
     for _ in range(3):
-        with process(command, *words, log=tmp_path / "log", slowly=True) as running:
+        with process("classify", *words, log=tmp_path / "log", slowly=True) as running:
             running.until(functools.partial(more_than, len(kept), out))
             kill(running)
         whole = {f"{name}.ctc.json": record for name, record in sidecars(out).items()}
