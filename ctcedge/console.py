@@ -120,7 +120,7 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     table.add_row("newly written sidecars", str(done["written"]))
     table.add_row("already current", str(done["current"]))
     output.print(table)
-    if finished and not done["written"] and not result.unclassified:
+    if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop has a current sidecar.")
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 

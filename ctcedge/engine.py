@@ -155,7 +155,8 @@ def _session(model: Model, variant: str, provider: Provider) -> ort.InferenceSes
     severity = ort.set_default_logger_severity
     severity(_SILENT)
     try:
-        session = ort.InferenceSession(graph, options, providers=names)
+        # Without fallback, Python's wrapper neither prints nor moves to the CPU by itself.
+        session = ort.InferenceSession(graph, options, providers=names, enable_fallback=0)
     except Exception as error:  # as above
         raise _failed(provider, error) from None
     finally:
