@@ -32,6 +32,7 @@ log = logging.getLogger("ctcedge.watch")
 _RETRY = 1.0  # seconds between tries of an image that does not decode
 _RETRY_WRITING = 5.0  # seconds between tries when no sidecar can be written
 _LOG_EVERY = 10.0  # least seconds between two log lines of counts
+_LOG_AFTER = 1.0  # seconds in which what comes together is counted together
 _TELL_EVERY = 1.0  # least seconds between two tellings of the state while busy
 _TELL_IDLE = 10.0  # most seconds between two tellings
 _SCAN_SHARE = 100  # a rescan may take one part in so many of the time
@@ -258,6 +259,8 @@ class Watcher:
                 state.calls[record["call"]] += 1
                 state.last_success = time.time()
             kind = record["call"] or record["status"]
+        if not self._unlogged:
+            self._log_at = max(self._log_at, self._clock() + _LOG_AFTER)
         self._unlogged[kind or outcome.done] += 1
 
     def _look(self, path: str) -> Signature | None:

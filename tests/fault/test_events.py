@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -22,16 +23,22 @@ def test_a_fuse_mount_gives_no_events(tmp_path: Path, model_folder: Path) -> Non
     server.mkdir()
     service = Service(tmp_path, model_folder)
     with fuse_mount(server, service.folder):
-        (server / "1_BF.png").write_bytes(image(1))
+        path = server / "1_BF.tif"
+        path.write_bytes(image(1, suffix=".tif"))
         with service.watching(*RARELY) as running:
             running.until(lambda: re.search("fuse.* events", running.stderr), "a word about it")
             service.settles(running)
             (server / "deep").mkdir()
             (server / "deep" / "2_BF.png").write_bytes(image(2))
             service.settles(running, "deep")
+            before = path.stat()
+            path.write_bytes(image(4, suffix=".tif"))
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert path.stat().st_size == before.st_size
+            service.settles(running)
             service.ends(running)
-        assert set(service.rule.folder.rglob("*_BF.png")) == {
-            service.folder / "1_BF.png",
+        assert set(service.folder.rglob("*_BF.*")) == {
+            service.folder / "1_BF.tif",
             service.folder / "deep" / "2_BF.png",
         }
         service.keeps_the_rule_after_a_restart()
