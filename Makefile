@@ -23,7 +23,7 @@ typecheck: install
 test: install
 	$(VENV)/bin/pytest
 
-soak: install  ## the whole fault suite: 300 kills, 5,000 crops, long streams; about half an hour
+soak: install  ## the whole fault suite: 300 kills, 5,000 crops, long streams; about twenty minutes
 	$(VENV)/bin/pytest tests/fault -m 'soak or not soak' -s
 
 golden: install  ## hashes and golden outputs of the shipped model

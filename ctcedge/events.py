@@ -83,8 +83,8 @@ class FolderEvents:
             return
         handler = FileSystemEventHandler()
         handler.on_any_event = self._wakes.put  # type: ignore[method-assign, assignment]
-        observer = Observer()
         try:
+            observer = Observer()
             observer.schedule(handler, str(self._folder), recursive=True, event_filter=_EVENTS)
             observer.start()
         except OSError as error:

@@ -13,7 +13,6 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
@@ -36,14 +35,6 @@ _LOG_AFTER = 1.0  # seconds in which what comes together is counted together
 _TELL_EVERY = 1.0  # least seconds between two tellings of the state while busy
 _TELL_IDLE = 10.0  # most seconds between two tellings
 _SCAN_SHARE = 100  # a rescan may take one part in so many of the time
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A crop that was dealt with: nothing to do while image and sidecar stay as they are."""
-
-    image: Signature
-    sidecar: Signature | None
 
 
 class Watcher:
@@ -79,10 +70,11 @@ class Watcher:
         self._events = FolderEvents(run.folder, self._wakes, run.settings.watch.rescan)
         self._stopping = False
         self._settling = Settling(run.settings.watch.settle, self._look)
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, int] = {}
         self._failing: dict[str, tuple[Signature, float]] = {}
         self._force_next_scan = force
         self._forced: set[str] = set()
+        self._troubles: dict[str, str] = {}
         self._in_hand = 0
         self._told = -_TELL_IDLE
         self._unlogged: Counter[str] = Counter()
@@ -162,21 +154,25 @@ class Watcher:
 
     def _rescan(self) -> float:
         """Bring what is pending up to date with the disk; return when to do so again."""
-        folder, started = self._run.folder, self._clock()
+        folder, started, there = self._run.folder, self._clock(), set()
         try:
             self._events.start()
             for found in find(folder, self._run.naming):
                 if self._stopping:
                     return started
                 if isinstance(found, Crop) and found.channel == BRIGHT_FIELD:
+                    there.add(found.path)
                     self._consider(found)
                 self._breathe(_TELL_EVERY)
         except OSError as error:
             self._events.stop()
-            self._report(f"the folder cannot be read ({error.strerror}); trying again")
+            self._report("reading", f"the folder cannot be read ({error.strerror}); trying again")
         else:
-            self._report(None)
+            self._report("reading", None)
             self._force_next_scan = False
+            for memory in (self._seen, self._failing):
+                for path in memory.keys() - there:
+                    del memory[path]
         now = self._clock()
         return now + max(self._events.interval, _SCAN_SHARE * (now - started))
 
@@ -184,8 +180,7 @@ class Watcher:
         image = self._look(crop.path)
         if image is None:
             return
-        seen = self._seen.get(crop.path)
-        if seen is not None and seen == _Seen(image, self._look_at_sidecar(crop)):
+        if self._seen.get(crop.path) == self._mark(crop, image):
             return
         if self._force_next_scan:
             self._forced.add(crop.path)
@@ -200,6 +195,7 @@ class Watcher:
         crops = [crop for path in settled if (crop := self._bright_field(path))]
         forced = [crop for crop in crops if crop.path in self._forced]
         normal = [crop for crop in crops if crop.path not in self._forced]
+        left = {crop.path for crop in crops}
         self._in_hand = len(crops)
         self.state.batches.observe(len(crops))
         try:
@@ -210,16 +206,16 @@ class Watcher:
                     stop=lambda: self._stopping,
                     defer=lambda crop: self._defers(crop.path, settled[crop.path].signature),
                 ):
+                    left.discard(outcome.crop.path)
                     self._remember(outcome, settled[outcome.crop.path])
                     yield outcome
                     self._breathe(_TELL_EVERY)
         except OutputError as error:
-            self._report(f"{error}; trying again")
-            for crop in crops:
-                if crop.path not in self._seen:
-                    self._settling.retry(crop.path, self._clock() + _RETRY_WRITING)
+            self._report("writing", f"{error}; trying again")
+            for path in left:
+                self._settling.retry(path, self._clock() + _RETRY_WRITING)
         else:
-            self._report(None)
+            self._report("writing", None)
         finally:
             self._in_hand = 0
 
@@ -246,7 +242,7 @@ class Watcher:
         if outcome.done == "vanished":
             self._seen.pop(path, None)
         elif outcome.done != "not-written":
-            self._seen[path] = _Seen(settled.signature, self._look_at_sidecar(outcome.crop))
+            self._seen[path] = self._mark(outcome.crop, settled.signature)
 
     def _count(self, outcome: Outcome, settled: Settled) -> None:
         state, record = self.state, outcome.record
@@ -266,8 +262,9 @@ class Watcher:
     def _look(self, path: str) -> Signature | None:
         return _signature(self._run.folder / path)
 
-    def _look_at_sidecar(self, crop: Crop) -> Signature | None:
-        return _signature(self._run.sidecars.path(crop))
+    def _mark(self, crop: Crop, image: Signature) -> int:
+        """Stands for image and sidecar: while it is the same, there is nothing to do."""
+        return hash((image, _signature(self._run.sidecars.path(crop))))
 
     def _breathe(self, every: float) -> None:
         """Tell the state and log counts, when it is time to."""
@@ -289,14 +286,16 @@ class Watcher:
             self._unlogged.clear()
             self._log_at = self._clock() + _LOG_EVERY
 
-    def _report(self, trouble: str | None) -> None:
+    def _report(self, work: str, trouble: str | None) -> None:
         """Log a trouble once when it begins and once when it is over."""
-        before = self.state.trouble
+        before = self._troubles.pop(work, None)
         if trouble is not None and trouble != before:
             log.error("%s", trouble, extra=event("trouble"))
         elif trouble is None and before is not None:
             log.info("working again after: %s", before, extra=event("recovered"))
-        self.state.trouble = trouble
+        if trouble is not None:
+            self._troubles[work] = trouble
+        self.state.trouble = "; ".join(self._troubles.values()) or None
 
 
 def _signature(path: Path) -> Signature | None:

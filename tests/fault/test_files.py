@@ -313,7 +313,7 @@ def test_very_long_paths(tmp_path: Path, model_folder: Path) -> None:
     service = Service(tmp_path, model_folder)
     longer = max(len(str(service.folder)), len(str(service.out)) + SUFFIX)
     room = PATH_MAX - 1 - longer - len("/1_BF.png")
-    parts = ["d" * 200] * (room // 201)
+    parts = ["d" * 200] * ((room - 2) // 201)
     parts.append("e" * (room - 201 * len(parts) - 1))
     crop = "/".join([*parts, "1_BF.png"])
     make_deep(service.folder, parts, image(1))
