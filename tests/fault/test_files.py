@@ -363,8 +363,12 @@ def a_fifo(path: Path) -> None:
 
 
 def a_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(os.path.relpath(path))
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(f"/proc/self/fd/{parent}/{path.name}")  # an address has 107 bytes at most
+    finally:
+        os.close(parent)
 
 
 def a_device(path: Path) -> None:
