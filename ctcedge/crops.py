@@ -183,8 +183,13 @@ def find_one(folder: Path, path: str, naming: Naming) -> Found | None:
         return None
     if name.startswith(".") or name.endswith(SIDECAR_SUFFIX):
         return None
+    place = os.fspath(folder)
     try:
-        mode = os.lstat(folder / path).st_mode
+        for part in parents:
+            place = os.path.join(place, part)
+            if not stat.S_ISDIR(os.lstat(place).st_mode):
+                return None
+        mode = os.lstat(os.path.join(place, name)).st_mode
     except OSError:
         return None
     return naming.read(path, folder_name(folder)) if stat.S_ISREG(mode) else None

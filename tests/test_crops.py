@@ -206,3 +206,11 @@ def test_the_sample_of_the_current_folder_is_its_name(
     (found,) = find(Path("."), Naming())
     assert isinstance(found, Crop)
     assert found.sample == tmp_path.name
+
+
+def test_find_one_follows_no_linked_folder(tmp_path: Path) -> None:
+    (tmp_path / "S").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "1_BF.png").touch()
+    (tmp_path / "S" / "linked").symlink_to(tmp_path / "outside")
+    assert find_one(tmp_path / "S", "linked/1_BF.png", Naming()) is None
