@@ -50,6 +50,7 @@ class Classifier:
     @classmethod
     def open(cls, model: Model, provider: ProviderChoice = "auto") -> Classifier:
         """Open a session for a model that is loaded; as `load` otherwise."""
+        model.check_files()
         return cls(model, RecoveringEngine(model, provider))
 
     @property

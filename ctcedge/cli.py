@@ -68,12 +68,22 @@ class LogFormatName(enum.StrEnum):
     json = "json"
 
 
+def _path(text: str) -> Path:
+    """A path; an empty text, such as an unset variable in a script, would mean this folder."""
+    if not text:
+        raise typer.BadParameter("must not be empty")
+    return Path(text)
+
+
 Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Folder of crops, searched recursively.")
+    Path,
+    typer.Argument(metavar="FOLDER", parser=_path, help="Folder of crops, searched recursively."),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Write sidecars below DIR, not beside the images."),
+    typer.Option(
+        metavar="DIR", parser=_path, help="Write sidecars below DIR, not beside the images."
+    ),
 ]
 ModelOption = Annotated[
     str | None,
@@ -85,7 +95,9 @@ Provider = Annotated[
 ]
 Config = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Settings in TOML, instead of FOLDER/ctcedge.toml."),
+    typer.Option(
+        metavar="FILE", parser=_path, help="Settings in TOML, instead of FOLDER/ctcedge.toml."
+    ),
 ]
 Pattern = Annotated[
     str | None,
@@ -170,6 +182,9 @@ def classify(
         listing = list_folder(folder, settings.images.naming())
         need_crops(folder, listing)
         result = Summary()
+        for each in listing.skipped:
+            if each.kind == "unreadable":
+                result.unclassified[each.path] = each.reason
         with open_run(folder, settings) as run:
             run.sidecars.check(listing.crops)
             console.opening(run)

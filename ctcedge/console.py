@@ -191,6 +191,7 @@ def inspection(found: Inspection) -> None:
     _listed("cells without bright field", map(" / ".join, found.without_bright_field))
     _listed("cells with several bright-field images", map(" / ".join, found.repeated))
     _listed("matched nothing", _reasons(found.skipped, "unmatched"))
+    _listed("folders cannot be read", _reasons(found.skipped, "unreadable"))
     _listed("ignored, never opened", _reasons(found.skipped, "ignored"))
 
 

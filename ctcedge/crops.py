@@ -65,12 +65,13 @@ class Skipped:
 
     Attributes:
         path: relative to the folder searched.
-        kind: `unmatched` files could be meant; `ignored` entries are never opened.
+        kind: `unmatched` files could be meant; `ignored` entries are never opened; what an
+            `unreadable` folder holds is not known.
         reason: why, in a few words.
     """
 
     path: str
-    kind: Literal["unmatched", "ignored"]
+    kind: Literal["unmatched", "ignored", "unreadable"]
     reason: str
 
 
@@ -137,7 +138,8 @@ def find(folder: Path, naming: Naming) -> Iterator[Found]:
         except OSError as error:
             if not prefix:
                 raise
-            yield Skipped(prefix.rstrip("/"), "ignored", f"folder cannot be read: {error.strerror}")
+            text = f"folder cannot be read: {error.strerror}"
+            yield Skipped(prefix.rstrip("/"), "unreadable", text)
             continue
         subfolders = []
         for entry in listed:

@@ -36,8 +36,8 @@ _VARIANTS: dict[Provider, tuple[str, ...]] = {
 }
 _SILENT = 4
 CUDA_HELP = (
-    "install the NVIDIA driver, and the CUDA libraries with: pip install 'ctcedge[cuda]';"
-    " 'ctcedge doctor' shows what is missing"
+    "install the NVIDIA driver, and the CUDA libraries with:"
+    " pip install 'onnxruntime-gpu[cuda,cudnn]'"
 )
 
 

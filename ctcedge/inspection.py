@@ -69,6 +69,7 @@ class Inspection:
             "repeated": cells(self.repeated),
             "unmatched": entries("unmatched"),
             "ignored": entries("ignored"),
+            "unreadable_folders": entries("unreadable"),
         }
 
 

@@ -189,6 +189,15 @@ class Model:
             )
         return data
 
+    def check_files(self) -> None:
+        """See that every file is the one that the spec pins, also those that will not be used.
+
+        Raises:
+            ModelError: naming the first that is not.
+        """
+        for pinned in (*self.spec.graphs.values(), self.spec.golden.file, self.spec.card):
+            self.read(pinned)
+
     def read_graph(self, variant: str) -> bytes:
         """Return a graph's bytes.
 

@@ -173,7 +173,8 @@ def _override(settings: T, flags: dict[str, object]) -> T:
 
 def _read(kind: type[T], path: Path) -> T:
     try:
-        text = _read_text(path)
+        # The folder's own file comes from outside, and could lead anywhere.
+        text = _read_text(path, follow=kind is not _FolderSettings)
         return strict.build(kind, tomllib.loads(text))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
@@ -188,8 +189,8 @@ def _read(kind: type[T], path: Path) -> T:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
 
 
-def _read_text(path: Path) -> str:
-    file = open_plain(path, follow=True)
+def _read_text(path: Path, *, follow: bool) -> str:
+    file = open_plain(path, follow=follow)
     data = None
     if file is not None:
         with file:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
-from ctcedge.crops import BRIGHT_FIELD, Crop, find, find_one
+from ctcedge.crops import BRIGHT_FIELD, Crop, Skipped, find, find_one
 from ctcedge.errors import OutputError
 from ctcedge.events import FolderEvents
 from ctcedge.logs import event
@@ -154,7 +154,7 @@ class Watcher:
 
     def _rescan(self) -> float:
         """Bring what is pending up to date with the disk; return when to do so again."""
-        folder, started, there = self._run.folder, self._clock(), set()
+        folder, started, there, closed = self._run.folder, self._clock(), set(), 0
         try:
             self._events.start()
             for found in find(folder, self._run.naming):
@@ -163,12 +163,14 @@ class Watcher:
                 if isinstance(found, Crop) and found.channel == BRIGHT_FIELD:
                     there.add(found.path)
                     self._consider(found)
+                elif isinstance(found, Skipped) and found.kind == "unreadable":
+                    closed += 1
                 self._breathe(_TELL_EVERY)
         except OSError as error:
             self._events.stop()
-            self._report("reading", f"the folder cannot be read ({error.strerror}); trying again")
+            self._report("reading", f"the folder cannot be read ({error.strerror})")
         else:
-            self._report("reading", None)
+            self._report("reading", f"{closed} folders cannot be read" if closed else None)
             self._force_next_scan = False
             for memory in (self._seen, self._failing):
                 for path in memory.keys() - there:
@@ -211,7 +213,7 @@ class Watcher:
                     yield outcome
                     self._breathe(_TELL_EVERY)
         except OutputError as error:
-            self._report("writing", f"{error}; trying again")
+            self._report("writing", str(error))
             for path in left:
                 self._settling.retry(path, self._clock() + _RETRY_WRITING)
         else:
@@ -290,7 +292,7 @@ class Watcher:
         """Log a trouble once when it begins and once when it is over."""
         before = self._troubles.pop(work, None)
         if trouble is not None and trouble != before:
-            log.error("%s", trouble, extra=event("trouble"))
+            log.error("%s; trying again", trouble, extra=event("trouble"))
         elif trouble is None and before is not None:
             log.info("working again after: %s", before, extra=event("recovered"))
         if trouble is not None:

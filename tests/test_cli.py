@@ -428,3 +428,39 @@ def test_a_progress_bar_on_a_terminal_only(crops: Path, model_folder: Path, tmp_
     )
     assert done.returncode == 0
     assert "Classifying" in done.stdout
+
+
+def test_an_empty_path_is_refused_rather_than_taken_for_this_folder(tmp_path: Path) -> None:
+    for words in (("classify", ""), ("classify", tmp_path, "--out", ""), ("inspect", "")):
+        assert "must not be empty" in run(*words, code=2).stderr
+
+
+def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (crops / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    done = call("classify", crops, "--model", model_folder, "--json", code=3)
+    assert json.loads(done.stdout)["unclassified"] == [
+        {"path": "closed", "error": "folder cannot be read: Permission denied"}
+    ]
+    found = json.loads(call("inspect", crops, "--json", code=0).stdout)
+    assert [each["path"] for each in found["unreadable_folders"]] == ["closed"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "golden.npz"])
+def test_a_model_file_that_is_not_used_is_checked_all_the_same(
+    crops: Path, model_folder: Path, tmp_path: Path, name: str
+) -> None:
+    changed = shutil.copytree(model_folder, tmp_path / "changed")
+    with open(changed / name, "ab") as file:
+        file.write(b"x")
+    assert name in run("classify", crops, "--model", changed, code=2).stderr
+    assert sidecars(crops) == {}
