@@ -193,9 +193,11 @@ class Model:
         """See that every file is the one that the spec pins, also those that will not be used.
 
         Raises:
-            ModelError: naming the first that is not.
+            ModelError: naming the first that is not, or that refers to data outside itself.
         """
-        for pinned in (*self.spec.graphs.values(), self.spec.golden.file, self.spec.card):
+        for variant in self.spec.graphs:
+            self.read_graph(variant)
+        for pinned in (self.spec.golden.file, self.spec.card):
             self.read(pinned)
 
     def read_graph(self, variant: str) -> bytes:

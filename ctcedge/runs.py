@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -212,8 +211,9 @@ def classify_folder(
     """
     folder = Path(folder)
     check_folder(folder)
-    settings = dataclasses.replace(
-        load_settings(folder, images={"um_per_px": um_per_px, "pattern": pattern}),
+    settings = load_settings(
+        folder,
+        images={"um_per_px": um_per_px, "pattern": pattern},
         out=None if out is None else str(out),
         model=None if model is None else str(model),
         provider=provider,

@@ -88,10 +88,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> Model:
     text = json.dumps(dataclasses.asdict(spec), indent=2, ensure_ascii=False)
     (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
     model = load_model(folder)
-    for variant in model.spec.graphs:
-        model.read_graph(variant)
-    for pinned in (model.spec.golden.file, model.spec.card):
-        model.read(pinned)
+    model.check_files()
     return model
 
 
