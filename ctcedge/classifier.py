@@ -70,7 +70,8 @@ class Classifier:
 
         Args:
             images: each (height, width), uint8 or uint16, at least 8 pixels a side.
-            um_per_px: edge length of their pixels, um; None assumes the model's own.
+            um_per_px: edge length of their pixels, um; None assumes the model's own. A model that
+                knows no um/px ignores it: crops must then be as those that it was trained on.
 
         Raises:
             ValueError: an image is not such an array, or um/px not between 0.01 and 20.
@@ -86,9 +87,8 @@ class Classifier:
             raise ValueError("um/px must lie between 0.01 and 20")
         if not images:
             return []
-        scale = um_per_px or spec.um_per_px
         verdicts = []
-        for result in self.judge(np.stack([network_input(i, scale, spec) for i in images])):
+        for result in self.judge(np.stack([network_input(i, um_per_px, spec) for i in images])):
             if isinstance(result, BadImage):
                 raise result
             verdicts.append(result)

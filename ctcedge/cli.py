@@ -293,7 +293,7 @@ def watch(
             notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():
                 result.add(outcome)
-        counts = {**result.calls, "unclassified": len(result.unclassified)}
+        counts = {**+result.calls, "unclassified": len(result.unclassified)}
         log.info(
             "stopped; in all: %s",
             ", ".join(f"{count} {name}" for name, count in counts.items()),

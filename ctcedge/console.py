@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -27,12 +28,17 @@ from ctcedge.logs import harmless
 if TYPE_CHECKING:  # what is shown; loading it all here would make light commands slow
     from ctcedge.doctor import Check
     from ctcedge.inspection import Inspection
-    from ctcedge.model import Model
+    from ctcedge.model import Model, OperatingPoint, Parity
     from ctcedge.runs import Listing, Run, Summary
     from ctcedge.status import Status
 
 output = Console(highlight=False, soft_wrap=True, emoji=False)
 messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+UM_PER_PX_UNKNOWN = (
+    "model knows no um/px: crops must come from the same instrument and magnification as those that"
+    " it was trained on"
+)
 
 _SHOWN = 20
 
@@ -83,7 +89,11 @@ def notices(run: Run) -> Iterator[tuple[int, str]]:
             "Demonstration model, trained on simulated images: its calls say nothing about"
             " patients' cells. Research software, not a diagnostic.",
         )
-    if run.settings.images.um_per_px is None:
+    given = run.settings.images.um_per_px
+    if spec.input.um_per_px is None:
+        ignored = "" if given is None else f"; the given um/px, {given:g}, is ignored"
+        yield logging.WARNING, f"The {UM_PER_PX_UNKNOWN}{ignored}"
+    elif given is None:
         yield (
             logging.INFO,
             f"um/px not given: the model's own, {spec.input.um_per_px:g}, is assumed;"
@@ -217,7 +227,16 @@ def models(found: Iterable[Model]) -> None:
 def model(shown: Model) -> None:
     """Print a model's facts and its card."""
     for name, value in model_facts(shown).items():
-        output.print(f"{name}: {printable(str(value))}")
+        if name not in ("parity", "operating_points"):
+            output.print(f"{name}: {printable('unknown' if value is None else str(value))}")
+    if shown.spec.input.um_per_px is None:
+        output.print(f"The {UM_PER_PX_UNKNOWN}.")
+    for variant, parity in shown.spec.parity.items():
+        output.print(f"{variant} against the trained network: {_parity(parity)}")
+    for name, point in shown.spec.operating_points.items():
+        output.print(f"operating point {name}: {_operating_point(point)}")
+    if not shown.spec.operating_points:
+        output.print("operating points: unknown")
     output.print()
     for line in shown.read(shown.spec.card).decode("utf-8", "replace").splitlines():
         output.print(printable(line))
@@ -239,7 +258,30 @@ def model_facts(shown: Model) -> dict[str, object]:
         "prior": spec.prior,
         "threshold": spec.decision.threshold,
         "review": list(spec.decision.review),
+        "parity": {name: asdict(parity) for name, parity in spec.parity.items()},
+        "operating_points": {
+            name: point and asdict(point) for name, point in spec.operating_points.items()
+        },
     }
+
+
+def _parity(parity: Parity) -> str:
+    return (
+        f"AUC {parity.auc:.4f} ({-parity.auc_loss:+z.4f}), {parity.changed_calls:.2%} of calls"
+        f" changed, {parity.flips:.2%} between CTC and leukocyte, on {parity.cells:,} cells"
+    )
+
+
+def _operating_point(point: OperatingPoint | None) -> str:
+    if point is None:
+        return "unknown"
+    found, false = point.sensitivity, point.false_calls_per_10000
+    return (
+        f"threshold {point.threshold:g} ({point.aim}); sensitivity {found.value:.1%}"
+        f" ({found.low:.1%} to {found.high:.1%}), false CTC calls per 10,000 others"
+        f" {false.value:.0f} ({false.low:.0f} to {false.high:.0f}), measured on {point.ctcs:,} CTCs"
+        f" and {point.others:,} others of {point.samples:,} samples"
+    )
 
 
 def verified(shown: Model, difference: float) -> None:

@@ -96,6 +96,12 @@ def _model(name: str | None) -> Iterator[Check]:
         return
     spec = model.spec
     yield Check("model", "ok", f"{spec.name} {spec.version} in {model.folder}")
+    if spec.input.um_per_px is None:
+        mend = (
+            "classify only crops of the instrument and magnification that it was trained on, or"
+            " name a --model that knows its um/px"
+        )
+        yield Check("um/px", "note", "unknown to the model", mend)
     providers: tuple[Provider, ...] = ("cpu", "cuda", "tensorrt")
     for provider in providers:
         try:

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ctcedge.errors import ModelError, ProviderError
-from ctcedge.model import INPUT_NAME, OUTPUT_NAME, Model
+from ctcedge.model import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME, Model
 from ctcedge.settings import ProviderChoice
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
@@ -181,7 +181,9 @@ def _check_shapes(model: Model, variant: str, session: ort.InferenceSession) -> 
             (n.name, n.type, [d if isinstance(d, int) else "n" for d in n.shape]) for n in nodes
         ]
 
-    found = described(session.get_inputs()), described(session.get_outputs())
+    explaining = (FEATURES_NAME, ACTIVATION_NAME)
+    outputs = [node for node in session.get_outputs() if node.name not in explaining]
+    found = described(session.get_inputs()), described(outputs)
     wanted = (
         [(INPUT_NAME, "tensor(uint8)", ["n", 1, size, size])],
         [(OUTPUT_NAME, "tensor(float)", ["n"])],

@@ -23,12 +23,12 @@ class GoldenSet:
 
     Attributes:
         crops: (n, height, width) uint8, bright field as an instrument exports it.
-        um_per_px: (n,) float64, um.
+        um_per_px: (n,) float64, um; None where the model knows no um/px.
         probabilities: by graph variant, (n,) float64.
     """
 
     crops: NDArray[np.uint8]
-    um_per_px: NDArray[np.float64]
+    um_per_px: NDArray[np.float64] | None
     probabilities: dict[str, NDArray[np.float64]]
 
 
@@ -41,12 +41,12 @@ def read_golden(model: Model) -> GoldenSet:
     path = model.folder / model.spec.golden.file.file
     data = model.read(model.spec.golden.file)
     try:
-        return _parse(data)
+        return _parse(data, with_um_per_px=model.spec.input.um_per_px is not None)
     except Exception as error:  # what NumPy and zipfile raise for damaged files is not one family
         raise ModelError(f"{path}: {error}") from None
 
 
-def _parse(data: bytes) -> GoldenSet:
+def _parse(data: bytes, *, with_um_per_px: bool) -> GoldenSet:
     prefix = "probability_"
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(member.file_size for member in archive.infolist()) > _MAX_UNPACKED_BYTES:
@@ -57,16 +57,21 @@ def _parse(data: bytes) -> GoldenSet:
             for name in stored.files
             if name.startswith(prefix)
         }
-        um_per_px = stored["um_per_px"].astype(np.float64, casting="safe")
+        um_per_px = None
+        if with_um_per_px:
+            um_per_px = stored["um_per_px"].astype(np.float64, casting="safe")
         crops = stored["crops"]
     if crops.ndim != 3 or crops.dtype != np.uint8 or not len(crops):
         raise ValueError("'crops' must be (n, height, width) of uint8")
     if min(crops.shape[1:]) < MIN_SIDE:
         raise ValueError(f"'crops' must have at least {MIN_SIDE} pixels a side")
-    if any(each.shape != (len(crops),) for each in (um_per_px, *probabilities.values())):
-        raise ValueError("each crop needs one um/px and one probability of each graph")
-    if not ((um_per_px >= 0.01) & (um_per_px <= 20)).all():
-        raise ValueError("um/px must lie between 0.01 and 20")
+    if any(each.shape != (len(crops),) for each in probabilities.values()):
+        raise ValueError("each crop needs one probability of each graph")
+    if um_per_px is not None:
+        if um_per_px.shape != (len(crops),):
+            raise ValueError("each crop needs one um/px")
+        if not ((um_per_px >= 0.01) & (um_per_px <= 20)).all():
+            raise ValueError("um/px must lie between 0.01 and 20")
     return GoldenSet(crops, um_per_px, probabilities)
 
 
@@ -80,9 +85,10 @@ def largest_difference(classifier: Classifier) -> float:
     variant = classifier.engine.variant
     if variant not in golden.probabilities:
         raise ModelError(f"model {classifier.model.spec.name} has no golden outputs for {variant}")
+    scales = [None] * len(golden.crops) if golden.um_per_px is None else golden.um_per_px.tolist()
     found = [
-        classifier.classify([crop], float(um_per_px))[0].probability
-        for crop, um_per_px in zip(golden.crops, golden.um_per_px, strict=True)
+        classifier.classify([crop], um_per_px)[0].probability
+        for crop, um_per_px in zip(golden.crops, scales, strict=True)
     ]
     return float(np.abs(np.array(found) - golden.probabilities[variant]).max())
 

@@ -1,7 +1,8 @@
 """The one way from image files to sidecars; `classify` is `watch` run once.
 
 Files are read, hashed and decoded by a few threads ahead of the network; the network runs on
-batches; outcomes leave in the order in which the crops came in.
+batches; outcomes leave in the order in which the crops came in. What the decoder may have died of
+is decoded in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge import __version__
+from ctcedge.apart import CRASHED, decode_apart
 from ctcedge.classifier import Classifier
 from ctcedge.crops import Crop
 from ctcedge.decide import Verdict
-from ctcedge.decode import decode
+from ctcedge.decode import Decoded, decode
 from ctcedge.errors import BadImage
 from ctcedge.files import open_plain
 from ctcedge.headers import MAX_BYTES, ImageHeader
+from ctcedge.in_hand import InHand
 from ctcedge.preprocess import network_input
 from ctcedge.settings import ImageSettings, settings_sha256
 from ctcedge.sidecar import SCHEMA, NotWritten, Record, SidecarFolder, history, now
@@ -34,6 +37,8 @@ _READERS = 2
 _AHEAD = 2  # batches that may wait, read, for the network
 
 Done: TypeAlias = Literal["written", "current", "vanished", "deferred", "not-written"]
+Counted: TypeAlias = tuple[Done, str | None]
+"""What was done, and the call, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +51,19 @@ class Outcome:
             gone, `deferred` to be tried again later, `not-written` the sidecar's path refused it.
         record: the sidecar's content, or None where there is none.
         error: why the crop stands unclassified, or None.
+        instead_of: what became of the same crop earlier in the run, where `watch` did it again.
     """
 
     crop: Crop
     done: Done
     record: Record | None = None
     error: str | None = None
+    instead_of: Counted | None = None
+
+    @property
+    def counted(self) -> Counted:
+        """What a summary counts of it."""
+        return self.done, self.record["call"] if self.record else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,7 @@ class Pipeline:
         images: how images are read.
         classifier: model and session.
         sidecars: where the results lie.
+        in_hand: notes what is decoded, and knows what to suspect.
         batch_size: crops a call of the network.
     """
 
@@ -91,13 +104,17 @@ class Pipeline:
         images: ImageSettings,
         classifier: Classifier,
         sidecars: SidecarFolder,
+        in_hand: InHand,
         batch_size: int = 64,
     ) -> None:
         self._folder = folder
         self._classifier = classifier
         self._sidecars = sidecars
+        self._in_hand = in_hand
         self._batch_size = batch_size
-        self._um_per_px = images.um_per_px
+        own = classifier.model.spec.input.um_per_px
+        self._um_per_px = None if own is None else images.um_per_px or own
+        self._um_per_px_assumed = own is not None and images.um_per_px is None
         self._settings_sha256 = settings_sha256(images, classifier.model.spec)
 
     def run(
@@ -162,7 +179,8 @@ class Pipeline:
             problem = BadImage("unreadable", f"cannot be read: {error.strerror}")
             image = _Image(None, None)
         else:
-            image = _Image(hashlib.sha256(data).hexdigest(), len(data))
+            sha256 = hashlib.sha256(data).hexdigest()
+            image = _Image(sha256, len(data))
         try:
             previous = self._sidecars.read(crop)
         except NotWritten as error:
@@ -171,18 +189,27 @@ class Pipeline:
             return Outcome(crop, "current", previous, _unclassified(previous))
         if problem is None:
             try:
-                decoded = decode(data)
-                image = _Image(image.sha256, image.bytes, decoded.header)
+                decoded = self._decode(data, sha256, previous)
+                image = _Image(sha256, len(data), decoded.header)
                 network = network_input(
-                    decoded.pixels, self._resolved_um_per_px, self._classifier.model.spec.input
+                    decoded.pixels, self._um_per_px, self._classifier.model.spec.input
                 )
             except BadImage as error:
                 problem = error
         return _Ready(crop, image, previous, network, problem)
 
-    @property
-    def _resolved_um_per_px(self) -> float:
-        return self._um_per_px or self._classifier.model.spec.input.um_per_px
+    def _decode(self, data: bytes, sha256: str, previous: Record | None) -> Decoded:
+        crashed_before = (
+            previous is not None
+            and previous["error"] == CRASHED
+            and previous["image"]["sha256"] == sha256
+        )
+        if not crashed_before and sha256 not in self._in_hand.suspects:
+            with self._in_hand.noted(sha256):
+                return decode(data)
+        decoded = decode_apart(data)
+        self._in_hand.acquit(sha256)
+        return decoded
 
     def _is_current(self, record: Record, image: _Image, problem: BadImage | None) -> bool:
         found = record["image"]["sha256"], record["model"]["sha256"], record["settings_sha256"]
@@ -242,8 +269,8 @@ class Pipeline:
                 "width": header and header.width,
                 "height": header and header.height,
                 "bit_depth": header and header.bits,
-                "um_per_px": self._resolved_um_per_px,
-                "um_per_px_assumed": self._um_per_px is None,
+                "um_per_px": self._um_per_px,
+                "um_per_px_assumed": self._um_per_px_assumed,
             },
             "model": {
                 "name": spec.name,

@@ -33,7 +33,8 @@ class InputSpec:
 
     Attributes:
         size: side of the square input, pixels.
-        um_per_px: edge length of an input pixel, um.
+        um_per_px: edge length of an input pixel, um; None where nobody knew it of the training
+            images, which binds the model to their instrument and magnification.
         border: width of the ring whose mid-half mean is the background, as a share of the crop's
             shorter side.
         disk: diameter of the central disk in which contrast is measured, as a share of `size`.
@@ -43,40 +44,55 @@ class InputSpec:
         floor: least contrast unit, as a share of the background level, so that the noise of an
             empty crop is not blown up.
         gain: input levels for a deviation of one contrast unit.
+        crop_px: edge length of an input pixel in pixels of the crop, where `um_per_px` is None.
     """
 
     size: int
-    um_per_px: float
+    um_per_px: float | None
     border: float
     disk: float
     contrast: tuple[float, ...]
     floor: float
     gain: float
+    crop_px: float | None = None
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 4096:
             raise ValueError("'size' must lie between 8 and 4096")
-        if min(self.um_per_px, self.disk, self.gain) <= 0:
-            raise ValueError("'um_per_px', 'disk' and 'gain' must be above 0")
+        if (self.um_per_px is None) == (self.crop_px is None):
+            raise ValueError("either 'um_per_px' or 'crop_px' must be given")
+        if min(self.um_per_px or self.crop_px or 0, self.disk, self.gain) <= 0:
+            raise ValueError("'um_per_px', 'crop_px', 'disk' and 'gain' must be above 0")
         if not 0 <= self.border <= 0.5 or self.floor < 0:
             raise ValueError("'border' must lie between 0 and 0.5, and 'floor' not below 0")
         if len(self.contrast) != 2 or not 0 <= self.contrast[0] <= self.contrast[1] <= 100:
             raise ValueError("'contrast' must be two rising percentiles, [low, high]")
 
+    def zoom(self, um_per_px: float | None) -> float:
+        """Return how many input pixels one pixel of a crop becomes, along an edge.
 
-def network_input(pixels: GreyImage, um_per_px: float, spec: InputSpec) -> NDArray[np.uint8]:
+        Args:
+            um_per_px: edge length of a pixel of the crop, um; None is taken to be the model's own.
+                A model that knows no um/px takes every crop alike.
+        """
+        if self.um_per_px is None:
+            return 1 / (self.crop_px or 1)
+        return (um_per_px or self.um_per_px) / self.um_per_px
+
+
+def network_input(pixels: GreyImage, um_per_px: float | None, spec: InputSpec) -> NDArray[np.uint8]:
     """Normalise one crop.
 
     Args:
         pixels: (height, width), uint8 or uint16.
-        um_per_px: edge length of one of its pixels, um.
+        um_per_px: edge length of one of its pixels, um; see `InputSpec.zoom`.
         spec: the network's expectations.
 
     Returns:
         (size, size) uint8; 128 is the background.
     """
     background = _background(pixels, spec.border)
-    zoom = um_per_px / spec.um_per_px
+    zoom = spec.zoom(um_per_px)
     field = _centre_crop(pixels, math.ceil(spec.size / zoom) + 2).astype(np.float32)
     field -= background
     window = _centre_place(_resample(field, zoom), spec.size)

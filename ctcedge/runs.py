@@ -13,8 +13,9 @@ from ctcedge import __version__
 from ctcedge.classifier import Classifier
 from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, Skipped, check_folder, search
 from ctcedge.errors import NoCropsError
+from ctcedge.in_hand import InHand
 from ctcedge.model import load_model
-from ctcedge.pipeline import Outcome, Pipeline
+from ctcedge.pipeline import Counted, Outcome, Pipeline
 from ctcedge.settings import ProviderChoice, Settings, load_settings
 from ctcedge.sidecar import SidecarFolder
 
@@ -70,7 +71,7 @@ class Run:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of a run.
+    """Counts of a run, each crop once, however often `watch` did it.
 
     Attributes:
         done: outcomes by what was done (`written`, `current`, ...).
@@ -87,10 +88,17 @@ class Summary:
         self.unclassified.pop(outcome.crop.path, None)
         if outcome.error is not None:
             self.unclassified[outcome.crop.path] = outcome.error
-        if outcome.done != "deferred":
-            self.done[outcome.done] += 1
-        if outcome.record is not None and outcome.error is None:
-            self.calls[outcome.record["call"]] += 1
+        if outcome.done == "deferred":
+            return
+        self._count(outcome.counted, 1)
+        if outcome.instead_of is not None:
+            self._count(outcome.instead_of, -1)
+
+    def _count(self, counted: Counted, times: int) -> None:
+        done, call = counted
+        self.done[done] += times
+        if call is not None:
+            self.calls[call] += times
 
     def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
         """The machine-readable summary."""
@@ -116,7 +124,9 @@ class Summary:
             },
             "provider": engine.provider,
             "provider_reason": engine.why,
-            "um_per_px_assumed": run.settings.images.um_per_px is None,
+            "um_per_px_assumed": (
+                run.settings.images.um_per_px is None and spec.input.um_per_px is not None
+            ),
             "software": {
                 "ctcedge": __version__,
                 "onnxruntime": run.classifier.onnxruntime_version,
@@ -181,8 +191,11 @@ def open_run(folder: Path, settings: Settings) -> Iterator[Run]:
     sidecars = SidecarFolder(folder, None if settings.out is None else Path(settings.out))
     with sidecars.open():
         classifier = Classifier.open(model, settings.provider)
-        pipeline = Pipeline(folder, settings.images, classifier, sidecars, settings.batch_size)
-        yield Run(folder, settings, naming, classifier, sidecars, pipeline)
+        with InHand(sidecars.root) as in_hand:
+            pipeline = Pipeline(
+                folder, settings.images, classifier, sidecars, in_hand, settings.batch_size
+            )
+            yield Run(folder, settings, naming, classifier, sidecars, pipeline)
 
 
 def classify_folder(

@@ -151,13 +151,14 @@ def load_settings(
 def settings_sha256(images: ImageSettings, spec: ModelSpec) -> str:
     """Hash of all settings that can change a call or the cell that it is given to.
 
-    Provider, batch size and output folder are not among them.
+    Provider, batch size and output folder are not among them, nor is um/px where the model knows
+    none.
     """
     content = {
         "decoding": DECODING,
         "pattern": images.pattern,
         "bright_field": list(images.channels.get(BRIGHT_FIELD, DEFAULT_CHANNELS[BRIGHT_FIELD])),
-        "um_per_px": images.um_per_px,
+        "um_per_px": None if spec.input.um_per_px is None else images.um_per_px,
         "prior": spec.prior,
         "threshold": spec.decision.threshold,
         "review": list(spec.decision.review),

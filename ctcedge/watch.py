@@ -13,6 +13,7 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
@@ -21,7 +22,7 @@ from ctcedge.crops import BRIGHT_FIELD, Crop, Skipped, find, find_one
 from ctcedge.errors import OutputError
 from ctcedge.events import FolderEvents
 from ctcedge.logs import event
-from ctcedge.pipeline import Outcome
+from ctcedge.pipeline import Counted, Outcome
 from ctcedge.runs import Run
 from ctcedge.settle import Settled, Settling, Signature
 from ctcedge.state import WatchState
@@ -71,6 +72,7 @@ class Watcher:
         self._stopping = False
         self._settling = Settling(run.settings.watch.settle, self._look)
         self._seen: dict[str, int] = {}
+        self._counted: dict[str, Counted] = {}
         self._failing: dict[str, tuple[Signature, float]] = {}
         self._force_next_scan = force
         self._forced: set[str] = set()
@@ -172,7 +174,7 @@ class Watcher:
         else:
             self._report("reading", f"{closed} folders cannot be read" if closed else None)
             self._force_next_scan = False
-            for memory in (self._seen, self._failing):
+            for memory in (self._seen, self._counted, self._failing):
                 for path in memory.keys() - there:
                     del memory[path]
         now = self._clock()
@@ -210,7 +212,7 @@ class Watcher:
                 ):
                     left.discard(outcome.crop.path)
                     self._remember(outcome, settled[outcome.crop.path])
-                    yield outcome
+                    yield self._again(outcome)
                     self._breathe(_TELL_EVERY)
         except OutputError as error:
             self._report("writing", str(error))
@@ -245,6 +247,14 @@ class Watcher:
             self._seen.pop(path, None)
         elif outcome.done != "not-written":
             self._seen[path] = self._mark(outcome.crop, settled.signature)
+
+    def _again(self, outcome: Outcome) -> Outcome:
+        """The outcome, with what it takes the place of."""
+        if outcome.done == "deferred":
+            return outcome
+        before = self._counted.get(outcome.crop.path)
+        self._counted[outcome.crop.path] = outcome.counted
+        return replace(outcome, instead_of=before)
 
     def _count(self, outcome: Outcome, settled: Settled) -> None:
         state, record = self.state, outcome.record

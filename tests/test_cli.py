@@ -381,6 +381,34 @@ def test_models_verify(model_folder: Path) -> None:
     assert result["largest_difference"] <= 0.001
 
 
+def test_models_show_tells_operating_points(model_copy: EditableModel) -> None:
+    assert "operating points: unknown" in call("models", "show", model_copy.folder).stdout
+    screening = {
+        "aim": "sensitivity of at least 95%",
+        "threshold": 0.31,
+        "sensitivity": {"value": 0.962, "low": 0.93, "high": 0.98},
+        "false_calls_per_10000": {"value": 812, "low": 700, "high": 950},
+        "false_calls_upper": 921,
+        "ctcs": 300,
+        "others": 2000,
+        "samples": 19,
+    }
+    points = {"screening": screening, "balanced": None, "confirm": None}
+    model_copy.edit(lambda spec: spec.update(operating_points=points))
+    text = call("models", "show", model_copy.folder).stdout
+    for words in (
+        "operating point screening: threshold 0.31 (sensitivity of at least 95%)",
+        "sensitivity 96.2% (93.0% to 98.0%)",
+        "per 10,000 others 812 (700 to 950)",
+        "300 CTCs and 2,000 others of 19 samples",
+        "operating point confirm: unknown",
+    ):
+        assert words in text
+    facts = json.loads(call("models", "show", model_copy.folder, "--json").stdout)
+    assert facts["operating_points"]["screening"]["threshold"] == 0.31
+    assert facts["operating_points"]["confirm"] is None
+
+
 @pytest.mark.parametrize("words", [["models", "verify"], ["models", "show"], ["classify"]])
 def test_a_bad_model_folder_is_exit_2(
     model_copy: EditableModel, crops: Path, words: list[str]

@@ -13,6 +13,25 @@ from disks import EditableModel, graph
 from ctcedge.errors import ModelError
 from ctcedge.model import load_model, models_folder, shipped_models
 
+PARITY = dict.fromkeys(
+    ("auc", "auc_loss", "largest_difference", "mean_difference", "changed_calls", "flips"), 0.0
+) | {"cells": 100}
+RATE = {"value": 0.9, "low": 0.8, "high": 0.95}
+POINT = {
+    "aim": "to find them",
+    "threshold": 0.3,
+    "sensitivity": RATE,
+    "false_calls_per_10000": {"value": 90, "low": 80, "high": 100},
+    "false_calls_upper": 99,
+    "ctcs": 100,
+    "others": 2000,
+    "samples": 12,
+}
+
+
+def edit_point(spec: dict[str, Any], **changes: object) -> None:
+    spec["operating_points"]["screening"] = POINT | changes
+
 
 def test_the_identity_is_the_hash_of_the_spec(model_folder: Path) -> None:
     model = load_model(model_folder)
@@ -32,7 +51,7 @@ def test_the_identity_is_the_hash_of_the_spec(model_folder: Path) -> None:
         (lambda s: s["decision"].update(review=[0.4]), "two numbers"),
         (lambda s: s["labels"].update(negative="normal"), r"'labels\.negative' must be one of"),
         (lambda s: s["graphs"].pop("int8"), "must hold 'int8'"),
-        (lambda s: s["graphs"].update(int4=s["graphs"]["int8"]), "unknown graph 'int4'"),
+        (lambda s: s["graphs"].update(int4=s["graphs"]["int8"]), "unknown name 'int4' in 'graphs'"),
         (lambda s: s["graphs"]["int8"].update(file="../x.onnx"), "plain file name"),
         (lambda s: s["graphs"]["int8"].update(file="/etc/passwd"), "plain file name"),
         (lambda s: s["graphs"]["int8"].update(file=""), "plain file name"),
@@ -50,11 +69,33 @@ def test_the_identity_is_the_hash_of_the_spec(model_folder: Path) -> None:
         (lambda s: s.update(schema="ctcedge/model/2"), "'schema' must be one of"),
         (lambda s: s.update(version=1), "'version' must be text"),
         (lambda s: s.update(opset="20"), "'opset' must be a whole number"),
+        (lambda s: s["input"].update(um_per_px=None), "either 'um_per_px' or 'crop_px'"),
+        (lambda s: s["input"].update(crop_px=1.0), "either 'um_per_px' or 'crop_px'"),
+        (lambda s: s["input"].update(um_per_px=None, crop_px=1e-9), r"'input\.crop_px' must lie"),
+        (lambda s: s.update(parity={"int4": PARITY}), "unknown name 'int4' in 'parity'"),
+        (lambda s: s.update(parity={"int8": PARITY | {"f1": 1}}), r"key 'parity\.int8\.f1'"),
+        (lambda s: s["operating_points"].pop("balanced"), "must hold screening, balanced, confirm"),
+        (lambda s: s["operating_points"].update(best=None), "unknown name 'best'"),
+        (lambda s: edit_point(s, threshold=1.1), "'threshold' must lie between"),
+        (lambda s: edit_point(s, aim="\x1b[31m"), "'aim' must be printable"),
+        (lambda s: edit_point(s, false_calls_upper=10_001), "more than 10,000 false calls"),
+        (
+            lambda s: edit_point(s, sensitivity={"value": 0.9, "low": 0.95, "high": 1}),
+            "0 <= low <= value <= high",
+        ),
+        (
+            lambda s: edit_point(s, sensitivity={"value": 0.9, "low": 0.8, "high": 1.5}),
+            "'sensitivity' must lie between",
+        ),
+        (lambda s: s.update(features={"file": "../x"}), r"missing key 'features\.sha256'"),
     ],
 )
 def test_a_wrong_spec_is_explained(
     model_copy: EditableModel, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
+    points = {"screening": POINT, "balanced": None, "confirm": None}
+    model_copy.edit(lambda spec: spec.update(operating_points=points))
+    load_model(model_copy.folder)
     model_copy.edit(change)
     with pytest.raises(ModelError, match=message) as error:
         load_model(model_copy.folder)
@@ -162,3 +203,28 @@ def test_shipped_models_load() -> None:
         assert model.spec.name == name
         for variant in model.spec.graphs:
             model.read_graph(variant)
+
+
+def test_a_spec_from_before_operating_points_loads(model_copy: EditableModel) -> None:
+    def age(spec: dict[str, Any]) -> None:
+        for key in ("parity", "operating_points", "features", "training_table"):
+            del spec[key]
+        del spec["input"]["crop_px"]
+
+    model_copy.edit(age)
+    spec = load_model(model_copy.folder).spec
+    assert spec.operating_points == spec.parity == {}
+    assert spec.features is spec.training_table is None
+
+
+@pytest.mark.parametrize("name", ["features", "training_table"])
+def test_the_other_files_are_checked_too(model_copy: EditableModel, name: str) -> None:
+    path = model_copy.folder / f"{name}.npz"
+    path.write_bytes(b"whole")
+    pin = {"file": path.name, "sha256": hashlib.sha256(b"whole").hexdigest(), "bytes": 5}
+    model_copy.edit(lambda spec: spec.update({name: pin}))
+    model = load_model(model_copy.folder)
+    model.check_files()
+    path.write_bytes(b"other")
+    with pytest.raises(ModelError, match="SHA-256 differs"):
+        model.check_files()

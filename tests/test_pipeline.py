@@ -29,6 +29,7 @@ from support import (
 from ctcedge.classifier import Classifier
 from ctcedge.crops import Crop, Naming, find
 from ctcedge.errors import BadImage
+from ctcedge.in_hand import InHand
 from ctcedge.pipeline import Outcome, Pipeline, read_file
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecar import SidecarFolder
@@ -59,6 +60,7 @@ class Bench:
             ImageSettings(um_per_px=um_per_px),
             classifier or self.classifier,
             SidecarFolder(self.folder),
+            InHand(self.folder),
             batch_size,
         )
         return list(pipeline.run(self.crops() if crops is None else crops, **options))
@@ -398,8 +400,14 @@ def test_stop_finishes_the_batch_in_hand(bench: Bench) -> None:
     for number in range(40):
         save(bench.folder / f"{number:02}_BF.png", cell())
     seen: list[Outcome] = []
-    images = ImageSettings(um_per_px=UM_PER_PX)
-    pipeline = Pipeline(bench.folder, images, bench.classifier, SidecarFolder(bench.folder), 4)
+    pipeline = Pipeline(
+        bench.folder,
+        ImageSettings(um_per_px=UM_PER_PX),
+        bench.classifier,
+        SidecarFolder(bench.folder),
+        InHand(bench.folder),
+        batch_size=4,
+    )
     for outcome in pipeline.run(bench.crops(), stop=lambda: bool(seen)):
         seen.append(outcome)
     assert len(seen) == 4
@@ -441,7 +449,8 @@ def test_real_crops(classifier: Classifier, tmp_path: Path, sample: str) -> None
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing")
     crops = [c for c in find(folder, Naming()) if isinstance(c, Crop) and c.channel == "BF"][:20]
-    pipeline = Pipeline(folder, ImageSettings(), classifier, SidecarFolder(folder, tmp_path))
+    results = SidecarFolder(folder, tmp_path)
+    pipeline = Pipeline(folder, ImageSettings(), classifier, results, InHand(tmp_path))
     outcomes = list(pipeline.run(crops))
     assert set(done(outcomes)) == {"written"}
     written = sidecars(tmp_path)

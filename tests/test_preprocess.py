@@ -68,6 +68,13 @@ def test_a_narrow_crop_is_padded_and_never_stretched(side: tuple[int, int]) -> N
     assert diameter(window) == pytest.approx(20, abs=1)
 
 
+def test_a_model_that_knows_no_um_per_px_takes_every_crop_alike() -> None:
+    spec = dataclasses.replace(SPEC, um_per_px=None, crop_px=2.0)
+    window = network_input(cell(40, side=128), None, spec)
+    assert diameter(window) == pytest.approx(20, abs=1)
+    np.testing.assert_array_equal(window, network_input(cell(40, side=128), 0.3, spec))
+
+
 def test_padding_is_background() -> None:
     window = network_input(cell(10, side=20), UM_PER_PX, SPEC)
     outside = np.ones_like(window, bool)
@@ -112,6 +119,9 @@ def test_the_given_pixels_are_left_alone() -> None:
     [
         {"size": 0},
         {"um_per_px": 0.0},
+        {"um_per_px": None},
+        {"crop_px": 1.0},
+        {"um_per_px": None, "crop_px": 0.0},
         {"border": 0.7},
         {"disk": 0.0},
         {"contrast": (90.0, 101.0)},

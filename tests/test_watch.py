@@ -15,6 +15,7 @@ from support import (
     cell,
     encoded,
     load,
+    png,
     process,
     run,
     save,
@@ -26,7 +27,7 @@ from support import (
 from watchdog.events import DirCreatedEvent
 
 from ctcedge.pipeline import Outcome
-from ctcedge.runs import open_run
+from ctcedge.runs import Summary, open_run
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
 from ctcedge.watch import Watcher
 
@@ -349,6 +350,25 @@ def test_an_image_is_given_up_after_its_time(
     assert clock.now > 1030
     (record,) = sidecars(tmp_path / "S").values()
     assert record["status"] == "unreadable"
+
+
+def test_the_summary_counts_a_crop_once_however_often_it_is_done(
+    tmp_path: Path, watcher: Callable[..., Watcher]
+) -> None:
+    path, good = tmp_path / "S" / "1_BF.png", encoded(cell(CTC))
+    contents = [encoded(cell(LEUKOCYTE)), png(4, 4), good, good]
+    watching, summary = watcher(), Summary()
+    path.write_bytes(good)
+    for outcome in watching.outcomes():
+        summary.add(outcome)
+        assert summary.done.total() == 1
+        assert summary.calls.total() + len(summary.unclassified) == 1
+        if contents:
+            path.write_bytes(contents.pop(0))
+        else:
+            watching.stop()
+    assert +summary.calls == {"CTC": 1}
+    assert +summary.done == {"current": 1}
 
 
 def test_stop_before_the_start_ends_at_once(

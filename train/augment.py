@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FAMILIES = ("geometry", "illumination", "noise")
+
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
@@ -48,13 +50,14 @@ class Augmentation:
         """Transform a batch, each image by its own draw.
 
         Args:
-            deviation: (n, 1, side, side) float32, input levels above the background.
-            generator: on the CPU; the only source of chance.
+            deviation: (n, channels, side, side) float32, input levels above the background. A
+                cell's channels are moved alike; light and noise differ.
+            generator: on the same device; the only source of chance.
 
         Returns:
             The same shape, within the range of uint8 inputs.
         """
-        draw = _Draw(len(deviation), deviation.device, generator)
+        draw = _Draw(deviation.shape[:2], generator)
         if self.geometry:
             deviation = _move(deviation, draw, self.shift, self.scale)
         if self.noise:
@@ -69,28 +72,35 @@ class Augmentation:
 class _Draw:
     """Random numbers, one for each image, shaped to act on a batch."""
 
-    def __init__(self, count: int, device: torch.device, generator: torch.Generator) -> None:
-        self._count, self._device, self._generator = count, device, generator
+    def __init__(self, images: torch.Size, generator: torch.Generator) -> None:
+        self._images, self._generator = images, generator
 
     def uniform(self, low: float, high: float) -> Tensor:
-        values = torch.rand(self._count, 1, 1, 1, generator=self._generator).to(self._device)
-        return low + (high - low) * values
+        """(n, channels, 1, 1), evenly between low and high."""
+        return low + (high - low) * self._rand(*self._images, 1, 1)
 
     def factor(self, largest: float) -> Tensor:
-        """Between 1 / largest and largest, even in the logarithm."""
+        """(n, channels, 1, 1) between 1 / largest and largest, even in the logarithm."""
         return torch.exp(self.uniform(-math.log(largest), math.log(largest)))
 
+    def of_cell(self, low: float, high: float) -> Tensor:
+        """(n,), evenly between low and high."""
+        return low + (high - low) * self._rand(self._images[0])
+
     def normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self._generator).to(self._device)
+        return torch.randn(like.shape, generator=self._generator, device=self._generator.device)
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self._generator, device=self._generator.device)
 
 
 def _move(deviation: Tensor, draw: _Draw, shift: float, scale: float) -> Tensor:
-    angle = draw.uniform(0, 2 * math.pi).flatten()
-    zoom = draw.factor(1 + scale).flatten()
-    mirror = torch.where(draw.uniform(0, 1).flatten() < 0.5, -1.0, 1.0)
+    angle = draw.of_cell(0, 2 * math.pi)
+    zoom = torch.exp(draw.of_cell(-math.log(1 + scale), math.log(1 + scale)))
+    mirror = torch.where(draw.of_cell(0, 1) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     # affine_grid's unit is half a side, hence the 2.
-    across, down = (2 * draw.uniform(-shift, shift).flatten() for _ in range(2))
+    across, down = (2 * draw.of_cell(-shift, shift) for _ in range(2))
     rows = (torch.stack((mirror * cos, -sin, across), 1), torch.stack((mirror * sin, cos, down), 1))
     grid = F.affine_grid(torch.stack(rows, 1), list(deviation.shape), align_corners=False)
     return F.grid_sample(deviation, grid, padding_mode="zeros", align_corners=False)
@@ -105,10 +115,15 @@ def _relight(deviation: Tensor, draw: _Draw, contrast: float, gamma: float, tilt
 
 
 def _blur(deviation: Tensor, draw: _Draw, blur: float) -> Tensor:
-    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=deviation.device) / 16
-    smooth = F.conv2d(deviation, taps.view(1, 1, 1, 5), padding=(0, 2))
-    smooth = F.conv2d(smooth, taps.view(1, 1, 5, 1), padding=(2, 0))
+    smooth = _smooth(_smooth(deviation, 2), 3)
     return torch.lerp(deviation, smooth, draw.uniform(0, blur))
+
+
+def _smooth(images: Tensor, axis: int) -> Tensor:
+    """Convolve with the taps 1 4 6 4 1; on a CPU sums of slices are 10 times as fast as conv2d."""
+    padded = F.pad(images, (2, 2) if axis == 3 else (0, 0, 2, 2))
+    at = [padded.narrow(axis, start, images.shape[axis]) for start in range(5)]
+    return (at[0] + at[4] + 4 * (at[1] + at[3]) + 6 * at[2]) / 16
 
 
 def _degrade(deviation: Tensor, draw: _Draw, noise_levels: float, coarseness: float) -> Tensor:

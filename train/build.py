@@ -1,48 +1,28 @@
-"""The whole way, in order: simulate, preprocess, fit, export, calibrate, evaluate, write."""
+"""The shipped model, from nothing but settings: simulate, fit, export."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ctcedge.model import (
-    Golden,
-    Labels,
-    Model,
-    ModelSpec,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.crops import BRIGHT_FIELD
+from ctcedge.model import Model
 from ctcedge.preprocess import InputSpec
-from train import export
-from train.calibrate import PRIOR, calibrate, choose_decision
-from train.card import Facts, card
-from train.dataset import BRIGHT_FIELD, Images, draw_by_sample, prepare, split, thin
-from train.evaluate import evaluate
-from train.fit import FitSettings, fit
-from train.graphs import Logits, probabilities, run_graph
-from train.network import predict
-from train.package import (
-    CARD_NAME,
-    GOLDEN_NAME,
-    GOLDEN_TOLERANCE,
-    graph_name,
-    pin,
-    publish,
-    refuse_foreign,
-    write_golden,
-    write_spec,
-)
-from train.parity import REFERENCE, ParityLimits, agreement, check_parity
+from train.dataset import CHANNELS, Cells, simulated_cells
+from train.export import ExportSettings, export
+from train.fit import fit
+from train.package import refuse_foreign
+from train.parity import ParityLimits
+from train.presets import PRESETS
 from train.progress import progress
+from train.run import FitSettings
 from train.simulate import simulate_cells
 
-NUCLEUS = "DAPI"
-CHANNELS = (BRIGHT_FIELD, NUCLEUS)
-
-INPUT = InputSpec(
-    size=64, um_per_px=0.5, border=0.1, disk=0.5, contrast=(90.0, 99.0), floor=0.01, gain=48.0
-)
+INPUT = PRESETS["cpu"].input
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +31,13 @@ class BuildSettings:
 
     Attributes:
         training_hospitals: simulated hospitals to train on.
-        validation_hospitals: others, for the probability calibration and the review band.
+        validation_hospitals: others, for calibration, review band and operating points.
         test_hospitals: others again, for the figures on the card.
         samples: of each hospital.
         cells: of each sample.
-        dapi_share: share of the training cells whose DAPI image is a further training sample;
-            validation and test see bright field alone.
-        calibration_images: whose range sets the INT8 graph's activations.
+        fit: how the network learns; its seed is that of everything.
         input: what the network sees.
-        fit: how it learns.
-        parity: what differences the export may bring.
-        seed: of everything.
+        limits: how much the graphs may differ from the network.
     """
 
     training_hospitals: int = 64
@@ -69,30 +45,27 @@ class BuildSettings:
     test_hospitals: int = 12
     samples: int = 4
     cells: int = 40
-    dapi_share: float = 0.25
-    calibration_images: int = 512
+    fit: FitSettings = field(default_factory=lambda: PRESETS["cpu"].settings)
     input: InputSpec = INPUT
-    fit: FitSettings = field(default_factory=FitSettings)
-    parity: ParityLimits = field(default_factory=ParityLimits)
-    seed: int = 1
+    limits: ParityLimits = field(default_factory=ParityLimits)
 
     @property
     def hospitals(self) -> int:
-        """Their number in all."""
+        """All of them."""
         return self.training_hospitals + self.validation_hospitals + self.test_hospitals
 
 
 TINY = BuildSettings(
-    training_hospitals=4,
-    validation_hospitals=2,
-    test_hospitals=2,
+    training_hospitals=6,
+    validation_hospitals=3,
+    test_hospitals=3,
     samples=2,
-    cells=40,
-    calibration_images=64,
-    fit=FitSettings(network="resnet10", width=0.125, epochs=4, batch_size=32, bf16=False),
-    parity=ParityLimits(int8_auc=0.03),
+    cells=24,
+    fit=PRESETS["tiny"].settings,
+    # Hardly fitted, all its probabilities are near the threshold.
+    limits=ParityLimits(int8_auc=0.03, int8_calls=0.2),
 )
-"""Half a minute on two cores: proves the path, not the model."""
+"""A minute on two cores: proves the path, not the model."""
 
 
 def build(
@@ -106,105 +79,57 @@ def build(
         settings: what decides the weights.
         command: that makes this model, for its card.
         out: parent of the model folder.
-        runs: parent of the run folder `<name>-<version>`, which keeps what is not shipped: the
-            PyTorch weights, the log and the FP32 graph.
+        runs: parent of the run folder `<name>-<version>`, which keeps what is not shipped.
 
     Returns:
-        The model, in the run folder; a copy of it is at `out/name`.
+        The model, at `out/name`.
 
     Raises:
         ParityError: an exported graph differs too much from the network.
         FileExistsError: `out/name` is no model folder.
     """
-    run = runs / f"{name}-{version}"
-    folder = run / "model"
     refuse_foreign(out / name)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    spec = settings.input
-
-    images = simulate(settings)
-    training, validation, test = split(
-        images,
-        by="hospital",
-        validation=settings.validation_hospitals,
-        test=settings.test_hospitals,
-    )
-    training = thin(training, NUCLEUS, settings.dapi_share, settings.seed)
-    network = fit(training, validation, replace(settings.fit, seed=settings.seed), spec.gain, run)
-    bright = training.of(BRIGHT_FIELD)
-    validation, test = validation.of(BRIGHT_FIELD), test.of(BRIGHT_FIELD)
-
-    ranges = draw_by_sample(bright, settings.calibration_images, settings.seed)
-    body = export.float_graph(network, spec)
-    graphs = {
-        "int8": export.int8_graph(body, spec, ranges.inputs),
-        "fp16": export.fp16_graph(body, spec),
-        "fp32": export.fp32_graph(body, spec),
-    }
-
-    def logits(side: Images) -> dict[str, Logits]:
-        answers = {variant: run_graph(graph, side.inputs) for variant, graph in graphs.items()}
-        return answers | {REFERENCE: predict(network, side.inputs, spec.gain)}
-
-    held_out = logits(validation)
-    check_parity(held_out, validation.positive, settings.parity)
-    calibration = calibrate(held_out["int8"], validation.positive)
-    decision = choose_decision(probabilities(held_out["int8"], calibration))
-
-    answers = {key: probabilities(z, calibration) for key, z in logits(test).items()}
-    report = evaluate(
-        test, answers["int8"], decision, training=bright, spec=spec, seed=settings.seed
-    )
-    agreements = {
-        variant: agreement(p, answers[REFERENCE], test.positive, decision)
-        for variant, p in answers.items()
-    }
-
-    fp32 = graphs.pop("fp32")
-    (run / graph_name("fp32")).write_bytes(fp32)
-    for variant, graph in graphs.items():
-        (folder / graph_name(variant)).write_bytes(graph)
-    write_golden(folder / GOLDEN_NAME, graphs, spec, calibration, settings.seed)
-    facts = Facts(name, version, command, settings, training, validation, report, agreements)
-    (folder / CARD_NAME).write_text(card(facts, calibration, decision), encoding="utf-8")
-    model = write_spec(
-        folder,
-        ModelSpec(
-            schema="ctcedge/model/1",
+    run = runs / f"{name}-{version}"
+    cells = simulate(settings)
+    fit(cells, sides(cells, settings), settings.fit, settings.input, run)
+    (model,) = export(
+        run,
+        ExportSettings(
             name=name,
             version=version,
-            training=(
-                f"simulated images only: {len(bright):,} cells of"
-                f" {settings.training_hospitals} simulated hospitals, seed {settings.seed}"
-            ),
+            about=f"simulated images only, seed {settings.fit.seed}",
+            command=command,
             demonstration=True,
-            labels=Labels(positive="CTC", negative="leukocyte"),
-            input=spec,
-            calibration=calibration,
-            prior=PRIOR,
-            decision=decision,
-            opset=export.OPSET,
-            graphs={variant: pin(folder / graph_name(variant)) for variant in graphs},
-            golden=Golden(pin(folder / GOLDEN_NAME), GOLDEN_TOLERANCE),
-            card=pin(folder / CARD_NAME),
+            limits=settings.limits,
+            seed=settings.fit.seed,
         ),
+        out,
+        note=print,
     )
-    publish(model, out / name)
     return model
 
 
-def simulate(settings: BuildSettings) -> Images:
+def simulate(settings: BuildSettings) -> Cells:
     """Simulate all hospitals and bring their cells to the network's input."""
     total = settings.hospitals * settings.samples * settings.cells
     cells = simulate_cells(
         hospitals=settings.hospitals,
         samples=settings.samples,
         cells=settings.cells,
-        seed=settings.seed,
-        channels=CHANNELS,
+        seed=settings.fit.seed,
+        channels=(BRIGHT_FIELD,) if settings.fit.dapi == "none" else CHANNELS,
         workers=os.cpu_count() or 1,
     )
     with progress("Simulate", total) as advance:
-        return prepare(cells, settings.input, CHANNELS, each=advance)
+        return simulated_cells(cells, settings.input, each=advance)
+
+
+def sides(cells: Cells, settings: BuildSettings) -> NDArray[np.str_]:
+    """Give each cell the side of its hospital, in their order."""
+    last = np.cumsum(
+        [settings.training_hospitals, settings.validation_hospitals, settings.test_hospitals]
+    )
+    _, hospital = np.unique(cells.group, return_inverse=True)
+    names = np.array(["training", "validation", "test"])
+    side: NDArray[np.str_] = names[np.searchsorted(last, hospital, side="right")]
+    return side

@@ -1,4 +1,4 @@
-"""From logits to probabilities and calls, fitted on hospitals held out from training."""
+"""From logits to probabilities and calls, fitted on cells held out from training."""
 
 from __future__ import annotations
 
@@ -14,21 +14,32 @@ PRIOR = 0.5
 """Share of CTCs at which probabilities are stated: both classes count the same."""
 
 THRESHOLD = 0.5
-REVIEW_SHARE = 0.1
-
-REVIEW_RULE = (
-    f"the band about the threshold {THRESHOLD:g} that holds the {REVIEW_SHARE:.0%} of the"
-    " validation cells whose probability is nearest to it, its half width rounded up to 0.01"
-)
+LEAST_CELLS = 10
+"""Of each class, below which a line through them is mere chance."""
 
 
 def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calibration:
-    """Fit slope and intercept (Platt) at the prior one half.
+    """Fit slope and intercept at the prior one half (Platt, 1999).
+
+    As Platt has it, the line is fitted to probabilities a little inside 0 and 1, the less so the
+    more cells there are: few cells that happen to lie apart do not promise certainty.
+
+    Args:
+        logits: (n,) of validation cells.
+        positive: (n,).
 
     Raises:
-        ValueError: one class only, or the network ranks the classes the wrong way round.
+        ValueError: too few cells, or the network ranks the classes the wrong way round.
     """
-    slope, intercept = fit_logistic(logits[:, None], positive)
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if min(positives, negatives) < LEAST_CELLS:
+        raise ValueError(
+            f"the validation side holds {positives:,} CTCs and {negatives:,} others, and"
+            f" {LEAST_CELLS} of each are needed to calibrate; label more patients or samples, or"
+            " name a manifest of them to fit with --validation"
+        )
+    target = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    slope, intercept = fit_logistic(logits[:, None], positive, target)
     if slope <= 0:
         raise ValueError(
             "the network does not rank held-out CTCs above the others; train longer or on more data"
@@ -36,9 +47,22 @@ def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calib
     return Calibration(slope=round(float(slope), 6), intercept=round(float(intercept), 6))
 
 
-def choose_decision(probability: NDArray[np.float64]) -> Decision:
-    """Set the review band by `REVIEW_RULE` from validation probabilities, (n,)."""
-    nearness = np.quantile(np.abs(probability - THRESHOLD), REVIEW_SHARE)
+def choose_decision(probability: NDArray[np.float64], review_share: float) -> Decision:
+    """Set the review band: about the threshold, as `review_rule` says.
+
+    Args:
+        probability: (n,) of validation cells.
+        review_share: share of them that the band holds, 0 for none.
+    """
+    nearness = np.quantile(np.abs(probability - THRESHOLD), review_share) if review_share else 0.0
     half_width = math.ceil(float(nearness) * 100) / 100
     low, high = (round(THRESHOLD + sign * half_width, 2) for sign in (-1, 1))
     return Decision(threshold=THRESHOLD, review=(max(0.0, low), min(1.0, high)))
+
+
+def review_rule(review_share: float) -> str:
+    """Say how the review band is set."""
+    return (
+        f"the band about the threshold that holds the {review_share:.0%} of the validation cells\n"
+        "whose probability is nearest to it, its half width rounded up to 0.01"
+    )

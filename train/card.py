@@ -1,180 +1,257 @@
-"""The model card: every figure on it is computed by the build that writes it."""
+"""The model card: every figure on it is computed by the export that writes it."""
 
 from __future__ import annotations
 
-import math
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING
 
-from ctcedge.model import Calibration, Decision
-from train.calibrate import PRIOR, REVIEW_RULE
-from train.dataset import Images
-from train.evaluate import Ranking, Report
-from train.parity import REFERENCE, Agreement
+import numpy as np
 
-if TYPE_CHECKING:
-    from train.build import BuildSettings
+from ctcedge.model import Calibration, Decision, OperatingPoint, Parity, Rate
+from train.calibrate import PRIOR, review_rule
+from train.evaluate.figures import MEANING, SECTIONS, Figures
+from train.evaluate.report import shown
+from train.run import Run
 
 _LIBRARIES = ("torch", "monai", "onnx", "onnxruntime-gpu", "numpy", "opencv-python-headless")
+_GRAPHS = {
+    "fp32": "ONNX FP32",
+    "fp16": "ONNX FP16",
+    "int8": "ONNX INT8",
+    "int8-symmetric": "ONNX INT8, symmetric",
+}
+_BASELINES = {"size": "size alone", "texture": "gradient boosting on texture"}
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a build knows when it is done.
+    """What an export knows when it is done.
 
     Attributes:
         name: of the model.
         version: of the model.
-        command: that made it.
-        settings: of the build.
-        training: all images trained on.
-        validation: bright-field images that calibration and review band were chosen on.
-        report: of the INT8 graph on the test hospitals.
-        agreements: of each graph with PyTorch on the test hospitals.
+        about: one line on whose cells these are; may be empty.
+        command: that makes the model from nothing; may be empty.
+        demonstration: the cells are simulated.
+        run: what was fitted, and on what.
+        review_share: share of the validation cells in the review band.
+        calibration: from logit to probability.
+        decision: from probability to call.
+        points: operating points.
+        parity: by graph.
+        recipe: how the INT8 graphs were quantised.
+        calibration_images: that set their ranges.
+        tested: figures of the INT8 graph on the test side; None where there is none.
     """
 
     name: str
     version: str
+    about: str
     command: str
-    settings: BuildSettings
-    training: Images
-    validation: Images
-    report: Report
-    agreements: dict[str, Agreement]
+    demonstration: bool
+    run: Run
+    review_share: float
+    calibration: Calibration
+    decision: Decision
+    points: dict[str, OperatingPoint | None]
+    parity: dict[str, Parity]
+    recipe: str
+    calibration_images: int
+    tested: Figures | None
+
+    @property
+    def training_line(self) -> str:
+        """One line: on what data the weights were trained."""
+        cells = self.run.of("training")
+        about = f"{self.about}: " if self.about else ""
+        return (
+            f"{about}{len(cells):,} labelled cells of {len(np.unique(cells.group)):,} patients,"
+            f" samples or hospitals, {int(cells.positive.sum()):,} of them CTCs"
+        )
 
 
-def card(facts: Facts, calibration: Calibration, decision: Decision) -> str:
+def card(facts: Facts) -> str:
     """Write README.md of the model folder."""
     sections = (
         _head(facts),
         _results(facts),
         _graphs(facts),
-        _operating_point(facts, calibration, decision),
+        _decision(facts),
+        _points(facts),
         _making(facts),
-        _LIMITS,
+        _limits(facts),
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _head(facts: Facts) -> str:
+    warning = (
+        "**Trained on simulated images only. A demonstration until a lab trains on its own"
+        " exports.**\n"
+        if facts.demonstration
+        else ""
+    )
+    simulated = (
+        "\nThe figures below are of simulated hospitals. They say nothing yet about a patient's"
+        " cells, and must\nnot stand in one table with figures on real images."
+        if facts.demonstration
+        else ""
+    )
     return f"""\
 # {facts.name} {facts.version}
 
-**Trained on simulated images only. A demonstration until a lab trains on its own exports.**
-Research software, not a diagnostic.
+{warning}Research software, not a diagnostic.
 
-Tells circulating tumour cells (CTCs) from all else in bright-field crops of single cells. The
-figures below are of simulated hospitals never seen in training. They say nothing yet about a
-patient's cells, and must not stand in one table with figures on real images."""
+Tells circulating tumour cells (CTCs) from all else in bright-field crops of single cells.
+Trained on {facts.training_line}.{simulated}"""
 
 
 def _results(facts: Facts) -> str:
-    report, fit = facts.report, facts.settings.fit
-    sensitivity = "\n".join(
-        f"| Sensitivity at {rate:.0%} false calls | {value:.3f} |"
-        for rate, value in report.sensitivity.items()
+    found = facts.tested
+    if found is None:
+        return ""
+    baselines = {
+        f"{MEANING['auc']}, {_BASELINES[kind]}": shown("auc", values["auc"])
+        for kind, values in found.baselines.items()
+    }
+    sections = {
+        heading: {text: shown(name, found[name]) for name, text in rows.items()}
+        for heading, rows in SECTIONS.items()
+    }
+    sections["Baselines, fitted on the same training cells"] = baselines
+    tables = "\n\n".join(
+        _table([heading, ""], list(rows.items())) for heading, rows in sections.items()
     )
     return f"""\
 ## Results of the INT8 graph, bright field alone
 
-| Test on simulated hospitals never seen in training | |
-|---|---|
-| Cells (of them CTCs) | {report.cells:,} ({report.ctcs:,}) |
-| Samples, hospitals | {report.samples}, {report.hospitals} |
-| **AUC** | **{_auc(report.ranking)}** |
-| AUC of size alone, true diameter | {_auc(report.by_size["true"])} |
-| AUC of size alone, diameter measured in the image | {_auc(report.by_size["measured"])} |
-| Average precision (CTC share {report.ctcs / report.cells:.2f}) | \
-{report.ranking.average_precision:.3f} |
-| **F1** at the threshold | **{report.f1:.3f}** |
-| Macro F1 at the threshold | {report.macro_f1:.3f} |
-{sensitivity}
-| Brier score (constant predictor {PRIOR * (1 - PRIOR):.3f}) | {report.brier:.3f} |
-| Log loss (constant predictor {-math.log(PRIOR):.3f}) | {report.log_loss:.3f} |
-| Expected calibration error | {report.calibration_error:.3f} |
-| Cells sent to review | {report.review:.1%} |
-| Macro F1 of the others | {report.macro_f1_decided:.3f} |
+On {found.cells:,} test cells, {found.ctcs:,} of them CTCs, of {found.groups:,} patients, samples or
+hospitals none of which was trained on or used to choose anything. Intervals are 95 % bootstrap
+intervals over these.
 
-Intervals are 95 % bootstrap intervals over samples. Brier score, log loss and calibration error
-weight both classes the same. The size baseline is a logistic regression on diameter and its
-square, fitted on the training hospitals. Network: {fit.network}, {facts.settings.input.size} x \
-{facts.settings.input.size} pixels of {facts.settings.input.um_per_px:g} um."""
-
-
-def _auc(ranking: Ranking) -> str:
-    low, high = ranking.interval
-    return f"{ranking.auc:.3f} ({low:.3f} to {high:.3f})"
+{tables}"""
 
 
 def _graphs(facts: Facts) -> str:
-    names = {REFERENCE: "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8"}
-    rows = []
-    for variant, name in names.items():
-        one = facts.agreements[variant]
-        rows.append(
-            f"| {name} | {one.auc:.4f} | {one.largest:.4f} | {one.mean:.5f} |"
-            f" {one.same_calls:.2%} | {one.flips:.2%} |"
-        )
-    table = "\n".join(rows)
+    rows = [
+        [
+            _GRAPHS[variant],
+            f"{one.auc:.4f}",
+            f"{-one.auc_loss:+z.4f}",
+            f"{one.largest_difference:.4f}",
+            f"{one.mean_difference:.5f}",
+            f"{one.changed_calls:.2%}",
+            f"{one.flips:.2%}",
+        ]
+        for variant, one in facts.parity.items()
+    ]
+    head = [
+        "Graph",
+        "AUC",
+        "Change",
+        "Largest probability difference",
+        "Mean",
+        "Other call",
+        "Flips",
+    ]
     return f"""\
-## The graphs against PyTorch, same test cells
+## The graphs against the trained network
 
-| Graph | AUC | Largest probability difference | Mean | Same call | CTC/leukocyte flips |
-|---|---|---|---|---|---|
-{table}
+{_table(head, rows)}
 
-All run by ONNX Runtime's CPU provider. A flip is a CTC of one that is a leukocyte of the other;
-a change to or from `review` is none."""
+On the {len(facts.run.of("validation")):,} validation cells, by ONNX Runtime's CPU provider, against
+PyTorch. A flip is a CTC of one that is a leukocyte of the other; a change to or from `review` is
+none. INT8: QDQ, weights per channel, {facts.recipe}, set by {facts.calibration_images:,} training
+crops drawn evenly from all samples."""
 
 
-def _operating_point(facts: Facts, calibration: Calibration, decision: Decision) -> str:
-    low, high = decision.review
+def _decision(facts: Facts) -> str:
+    calibration, (low, high) = facts.calibration, facts.decision.review
+    validation = facts.run.of("validation")
     return f"""\
-## Operating point
+## Probability and call
 
 Probability of CTC = sigmoid({calibration.slope:g} x logit {calibration.intercept:+g}), fitted on \
-{len(facts.validation):,} cells of {facts.settings.validation_hospitals} validation hospitals so \
-that it holds where CTCs are {PRIOR:.0%} of the cells.
-At or above {decision.threshold:g} the call is `CTC`, below it `leukocyte`, which means 'not a CTC';
-from {low:g} to below {high:g} it is `review`.
-The review band is {REVIEW_RULE}."""
+{len(validation):,} validation cells of
+{len(np.unique(validation.group)):,} other patients, samples or hospitals so that it holds where \
+CTCs are {PRIOR:.0%} of the cells.
+At or above {facts.decision.threshold:g} the call is `CTC`, below it `leukocyte`, which means \
+'not a CTC'; from {low:g} to
+below {high:g} it is `review`: {review_rule(facts.review_share)}."""
+
+
+def _points(facts: Facts) -> str:
+    rows = []
+    for name, point in facts.points.items():
+        if point is None:
+            rows.append([name, "not supported by the validation cells", *["unknown"] * 3])
+            continue
+        false = f"{_rate(point.false_calls_per_10000, 0)}, at most {point.false_calls_upper:.0f}"
+        rows.append([name, point.aim, f"{point.threshold:g}", _rate(point.sensitivity, 3), false])
+    head = [
+        "Operating point",
+        "Aim",
+        "Threshold",
+        "Sensitivity",
+        "False CTC calls per 10,000 others",
+    ]
+    return f"""\
+## Operating points
+
+{_table(head, rows)}
+
+Each half of the validation groups is called at the threshold that the other half chose; the stored
+threshold is chosen on both. Intervals are exact binomial 95 % intervals of the effective number of
+cells (Korn and Graubard, 1998); 'at most' is the one-sided upper 95 % bound."""
 
 
 def _making(facts: Facts) -> str:
-    settings = facts.settings
+    fit, spec = facts.run.settings, facts.run.input
     libraries = ", ".join(f"{name} {installed(name)}" for name in _LIBRARIES if _has(name))
+    pixel = f"{spec.crop_px:g} crop pixels" if spec.um_per_px is None else f"{spec.um_per_px:g} um"
+    command = f"    {facts.command}\n\n" if facts.command else ""
+    start = "weights of an earlier model" if facts.run.init else "random weights"
     return f"""\
 ## How it was made
 
-    {facts.command}
-
-Python {platform.python_version()}, {libraries}.
-
-- {settings.hospitals} simulated hospitals x {settings.samples} samples x {settings.cells} cells:
-  {settings.training_hospitals} hospitals to train on, {settings.validation_hospitals} for
-  calibration and review band, {settings.test_hospitals} to test on. Split by hospital.
-- Trained on {len(facts.training):,} images: bright field of every cell, and DAPI of
-  {settings.dapi_share:.0%} of them as further images of their own; {settings.fit.epochs} epochs,
-  AdamW, classes weighted equally, augmented by geometry, illumination, and noise and blur.
-- INT8: QDQ, U8 activations, S8 weights per channel, reduced range, calibrated on
-  {settings.calibration_images} training crops drawn evenly from all samples."""
+{command}- Network: {fit.network} of width {fit.width:g}, {spec.size} x {spec.size} px of {pixel},
+  mean of {fit.views} mirrored and turned views; {fit.epochs} epochs from {start}, AdamW,
+  classes weighted equally; use of DAPI images: {fit.dapi}; seed {fit.seed}.
+- Python {platform.python_version()}, {libraries}."""
 
 
-_LIMITS = """\
+def _limits(facts: Facts) -> str:
+    scale = (
+        "The um/px of the training images is unknown: crops must come from the same instrument\n"
+        "  and magnification."
+        if facts.run.input.um_per_px is None
+        else "Crops need a known um/px: size is a feature."
+    )
+    simulated = (
+        "\n- The simulator is a guess at what DEPArray crops look like; no real one was seen."
+        if facts.demonstration
+        else ""
+    )
+    return f"""\
 ## Limits
 
-- The simulator is a guess at what DEPArray crops look like; no real DEPArray crop was seen. Its
-  ranges were set while looking at public images of Jurkat cells from an imaging flow cytometer
-  (github minh-doan/MLCP, BSD-3), none of which was trained on.
-- Crops need a known um/px: size is a feature.
+- {scale}
 - The probability holds at the stated CTC share; where CTCs are rare, most `CTC` calls are wrong
   unless the threshold is raised.
-- Clusters, doublets and cells cut by the edge are among the simulated cells, but the call is about
-  the central cell alone.
-- The FP16 graph's figures come from the CPU provider, not from a GPU."""
+- The call is about the central cell alone.
+- The FP16 graph's figures come from the CPU provider, not from a GPU.{simulated}"""
+
+
+def _rate(rate: Rate, digits: int) -> str:
+    return f"{rate.value:.{digits}f} ({rate.low:.{digits}f} to {rate.high:.{digits}f})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _has(name: str) -> bool:

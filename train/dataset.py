@@ -1,145 +1,171 @@
-"""Labelled images as the network sees them, and their split into sides that share no group."""
+"""Labelled cells as the network sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.preprocess import InputSpec, network_input
+from ctcedge.crops import BRIGHT_FIELD
+from ctcedge.decode import decode
+from ctcedge.errors import BadImage
+from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
+from train.manifest import POSITIVE, ManifestError, Row
 from train.simulate import Cell
 
-BRIGHT_FIELD = "BF"
-POSITIVE_LABEL = "CTC"
+NUCLEUS = "DAPI"
+CHANNELS = (BRIGHT_FIELD, NUCLEUS)
 
-Group: TypeAlias = Literal["hospital", "sample"]
-
-
-class LeakError(ValueError):
-    """One hospital or sample stands on both sides of a split."""
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """Images of cells, one a row; a cell with two channels has two rows.
+class Cells:
+    """Labelled cells, one a row.
 
     Attributes:
-        inputs: (n, size, size) uint8, made by `ctcedge.preprocess.network_input`.
+        bright: (n, size, size) uint8, bright field made by `ctcedge.preprocess.network_input`.
+        nucleus: (n, size, size) uint8, DAPI made alike; background where there is none.
+        has_nucleus: (n,) bool, whether there is a DAPI image.
         positive: (n,) bool, true for a CTC.
-        hospital: (n,) text.
-        sample: (n,) text, `hospital/sample`.
-        channel: (n,) text.
+        group: (n,) text, what must never stand on both sides of a split.
+        sample: (n,) text.
+        cell: (n,) text.
+        stratum: (n,) text.
+        digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the bright-field pixels.
         diameter_um: (n,) the true diameter, um; NaN where nobody knows it.
     """
 
-    inputs: NDArray[np.uint8]
+    bright: NDArray[np.uint8]
+    nucleus: NDArray[np.uint8]
+    has_nucleus: NDArray[np.bool_]
     positive: NDArray[np.bool_]
-    hospital: NDArray[np.str_]
+    group: NDArray[np.str_]
     sample: NDArray[np.str_]
-    channel: NDArray[np.str_]
+    cell: NDArray[np.str_]
+    stratum: NDArray[np.str_]
+    digest: NDArray[np.str_]
     diameter_um: NDArray[np.float64]
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.bright)
 
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Images:
-        """Return the rows of a mask or of indices."""
-        return Images(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def of(self, channel: str) -> Images:
-        """Return the rows of one channel."""
-        return self.select(self.channel == channel)
-
-    def groups(self, by: Group) -> NDArray[np.str_]:
-        """Return each row's hospital or sample."""
-        return self.hospital if by == "hospital" else self.sample
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Cells:
+        """Return the cells of a mask or of indices."""
+        return Cells(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def prepare(
-    cells: Iterable[Cell],
-    spec: InputSpec,
-    channels: Collection[str],
-    each: Callable[[], object] = lambda: None,
-) -> Images:
-    """Bring cells to the network's input through the runtime's own preprocessing.
+def read_cells(rows: Sequence[Row], spec: InputSpec, each: Callable[[], object]) -> Cells:
+    """Read the images of labelled rows, through the runtime's own decoding and preprocessing.
 
     Args:
-        cells: simulated cells, or those of an export folder.
+        rows: of manifests, each with a label.
         spec: the network's expectations.
-        channels: which of a cell's images to take.
         each: called after each cell.
 
     Raises:
-        ValueError: there is no image of these channels.
+        ManifestError: naming every image that cannot be read.
     """
-    rows = []
-    for cell in cells:
-        for channel in channels:
-            if channel in cell.images:
-                pixels = network_input(cell.images[channel], cell.um_per_px, spec)
-                rows.append((pixels, cell, channel))
+    made, bad = [], []
+    for row in rows:
+        try:
+            images = {
+                channel: decode(path.read_bytes()).pixels
+                for channel, path in row.images.items()
+                if channel in CHANNELS
+            }
+            made.append(_Seen.of(images, row.um_per_px, spec))
+        except (OSError, BadImage) as error:
+            bad.append(f"cell {row.cell} of sample {row.place}: {error}")
         each()
-    if not rows:
-        raise ValueError(f"no image of channel {' or '.join(channels)}")
-    inputs, owners, names = zip(*rows, strict=True)
-    return Images(
-        inputs=np.stack(inputs),
-        positive=np.array([cell.label == POSITIVE_LABEL for cell in owners]),
-        hospital=np.array([cell.hospital for cell in owners]),
-        sample=np.array([f"{cell.hospital}/{cell.sample}" for cell in owners]),
-        channel=np.array(names),
-        diameter_um=np.array([cell.diameter_um for cell in owners], dtype=np.float64),
+    if bad:
+        more = [f"and {len(bad) - _MOST_NAMED:,} more"] if len(bad) > _MOST_NAMED else []
+        raise ManifestError(
+            f"{len(bad):,} cells have an image that cannot be read; remove their rows:\n  "
+            + "\n  ".join(bad[:_MOST_NAMED] + more)
+        )
+    return _stack(
+        made,
+        positive=[row.label == POSITIVE for row in rows],
+        group=[row.group for row in rows],
+        sample=[row.place for row in rows],
+        cell=[row.cell for row in rows],
+        stratum=[row.stratum for row in rows],
+        diameter_um=[np.nan] * len(rows),
     )
 
 
-def split(
-    images: Images, *, by: Group, validation: int, test: int
-) -> tuple[Images, Images, Images]:
-    """Split into training, validation and test by whole groups, never by cell.
-
-    The groups are taken in the order of their names: the last `test` of them are the test, the
-    `validation` before them the validation.
-
-    Raises:
-        ValueError: too few groups.
-    """
-    names = np.unique(images.groups(by))
-    training = len(names) - validation - test
-    if training < 1:
-        raise ValueError(f"{len(names)} {by}s are too few for {validation} + {test} held out")
-    parts = np.split(names, [training, training + validation])
-    sides = [images.select(np.isin(images.groups(by), part)) for part in parts]
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        refuse_leak(sides[one], sides[other], by=by)
-    return sides[0], sides[1], sides[2]
-
-
-def refuse_leak(one: Images, other: Images, *, by: Group) -> None:
-    """Check that two sides share no group.
-
-    Raises:
-        LeakError: naming a group that stands on both.
-    """
-    shared = np.intersect1d(one.groups(by), other.groups(by))
-    if shared.size:
-        raise LeakError(f"{by} '{shared[0]}' stands on both sides; split by {by}, never by cell")
+def simulated_cells(
+    cells: Iterable[Cell], spec: InputSpec, each: Callable[[], object] = lambda: None
+) -> Cells:
+    """Bring simulated cells to the network's input; their group is the hospital."""
+    made, told = [], []
+    for cell in cells:
+        made.append(_Seen.of(cell.images, cell.um_per_px, spec))
+        told.append((cell.label, cell.hospital, cell.sample, cell.cell, cell.diameter_um))
+        each()
+    label, hospital, sample, number, diameter_um = zip(*told, strict=True)
+    return _stack(
+        made,
+        positive=[name == POSITIVE for name in label],
+        group=hospital,
+        sample=sample,
+        cell=number,
+        stratum=label,
+        diameter_um=diameter_um,
+    )
 
 
-def thin(images: Images, channel: str, share: float, seed: int) -> Images:
-    """Keep all rows but those of one channel, and of these a random share."""
-    kept = np.random.default_rng(seed).random(len(images)) < share
-    return images.select((images.channel != channel) | kept)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One cell's images at the network's input."""
+
+    bright: NDArray[np.uint8]
+    nucleus: NDArray[np.uint8] | None
+    digest: str
+
+    @classmethod
+    def of(
+        cls, images: dict[str, NDArray[np.generic]], um_per_px: float | None, spec: InputSpec
+    ) -> _Seen:
+        pixels = images[BRIGHT_FIELD]
+        inputs = [
+            network_input(images[channel], um_per_px, spec) if channel in images else None  # type: ignore[arg-type]
+            for channel in CHANNELS
+        ]
+        digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes())
+        assert inputs[0] is not None
+        return cls(inputs[0], inputs[1], digest.hexdigest()[:16])
 
 
-def draw_by_sample(images: Images, count: int, seed: int) -> Images:
-    """Draw up to `count` rows, as evenly as possible from every sample."""
-    order = np.random.default_rng(seed).permutation(len(images))
-    sample = images.sample[order]
+def _stack(seen: Sequence[_Seen], **columns: Sequence[object]) -> Cells:
+    absent = np.full_like(seen[0].bright, BACKGROUND_LEVEL)
+    return Cells(
+        bright=np.stack([one.bright for one in seen]),
+        nucleus=np.stack([absent if one.nucleus is None else one.nucleus for one in seen]),
+        has_nucleus=np.array([one.nucleus is not None for one in seen]),
+        digest=np.array([one.digest for one in seen]),
+        **{name: np.array(values) for name, values in columns.items()},
+    )
+
+
+def without_nucleus(cells: Cells, share: float, seed: int) -> Cells:
+    """Take the DAPI image from all but a random share of the cells."""
+    kept = cells.has_nucleus & (np.random.default_rng(seed).random(len(cells)) < share)
+    nucleus = np.where(kept[:, None, None], cells.nucleus, np.uint8(BACKGROUND_LEVEL))
+    values = {field.name: getattr(cells, field.name) for field in fields(cells)}
+    return Cells(**values | {"nucleus": nucleus, "has_nucleus": kept})
+
+
+def draw_by_sample(cells: Cells, count: int, seed: int) -> Cells:
+    """Draw up to `count` cells, as evenly as possible from every sample."""
+    order = np.random.default_rng(seed).permutation(len(cells))
+    sample = cells.sample[order]
     turn = np.empty(len(order), dtype=np.intp)
     for name in np.unique(sample):
         mine = sample == name
         turn[mine] = np.arange(mine.sum())
-    return images.select(np.sort(order[np.argsort(turn, kind="stable")[:count]]))
+    return cells.select(np.sort(order[np.argsort(turn, kind="stable")[:count]]))

@@ -1,226 +1,331 @@
-"""From a PyTorch network to the ONNX graphs that are shipped, and the proof that they agree.
+"""From a fitted run to the model folder that `ctcedge` loads: graphs, proofs, thresholds, card.
 
-All graphs take uint8 inputs, so that the runtime copies a quarter of the bytes, and scale them
-inside. In the INT8 graph the input is already quantised: it is dequantised about the background
-level, which ONNX Runtime fuses into the first convolution.
+The training side gives the INT8 graphs' ranges and the statistics of features. The validation side,
+of other patients or samples, gives the probability calibration, the review band, the operating
+points and the proof that the graphs say what the network says. The test side, where there is one,
+gives nothing but the figures on the card.
 """
 
 from __future__ import annotations
 
-import logging
+import re
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_static,
+
+from ctcedge.model import (
+    FEATURES_NAME,
+    Calibration,
+    Decision,
+    Golden,
+    Labels,
+    Model,
+    ModelSpec,
+    Parity,
+    Variant,
 )
+from train.baselines import TABLE_NAME, Table, baseline_scores, describe
+from train.calibrate import PRIOR, calibrate, choose_decision
+from train.card import Facts, card
+from train.convert import OPSET, float_graph, fp16_graph, fp32_graph
+from train.dataset import Cells, draw_by_sample
+from train.evaluate.figures import Figures, figures
+from train.evaluate.scores import Scores
+from train.graphs import probabilities, run_graph
+from train.guard import FEATURES_FILE, GUARD_CELLS, feature_statistics
+from train.network import predict
+from train.operating import operating_points
+from train.package import (
+    CARD_NAME,
+    GOLDEN_NAME,
+    GOLDEN_TOLERANCE,
+    graph_name,
+    pin,
+    publish,
+    refuse_foreign,
+    write_golden,
+    write_spec,
+)
+from train.parity import ParityError, ParityLimits, compare
+from train.progress import progress
+from train.quantise import RECIPES, Recipe, int8_graph, symmetric_graph
+from train.run import Run, open_runs
 
-from ctcedge.model import INPUT_NAME, OUTPUT_NAME
-from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec
-from train.network import Classifier, batches, deviation
+CALIBRATION_IMAGES = 512
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-OPSET = 20
-_SCALED = "scaled"
-_FLOAT_TAIL = ("ReduceMean", "Reshape", "Gemm", "Squeeze")
-"""Pooling and the last layer cost next to nothing; in float the logit is not rounded."""
+Note = Callable[[str], object]
 
 
-def float_graph(network: Classifier, spec: InputSpec) -> onnx.ModelProto:
-    """Export the network alone: `scaled`, float32 contrast units, to `logit`.
+class ExportError(ValueError):
+    """A run cannot be exported so."""
 
-    Batch norms are folded into the convolutions; names are the network's own.
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """All that decides a model folder, besides the run.
+
+    Attributes:
+        name: of the model and its folder.
+        version: of the model.
+        about: one line on whose cells these are, for spec and card.
+        command: that makes the model from nothing, for its card; empty where none does.
+        demonstration: the cells are simulated; every use of the model says so.
+        review_share: share of the validation cells in the review band.
+        false_calls_per_10000: upper 95 % bound at the operating point `confirm`.
+        limits: how much the graphs may differ from the network.
+        force: export also what exceeds them.
+        seed: of what is drawn.
     """
-    example = torch.zeros(2, 1, spec.size, spec.size)
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            network.eval(),
-            (example,),
-            dynamo=True,
-            input_names=[_SCALED],
-            output_names=[OUTPUT_NAME],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=OPSET,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("the ONNX exporter returned nothing")
-    return _tidy(program.model_proto)
+
+    name: str
+    version: str = "0.1.0"
+    about: str = ""
+    command: str = ""
+    demonstration: bool = False
+    review_share: float = 0.1
+    false_calls_per_10000: float = 10.0
+    limits: ParityLimits = field(default_factory=ParityLimits)
+    force: bool = False
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ExportError(f"'{self.name}' is no name; use letters, digits, '.', '_' and '-'")
+        if not (self.version + self.about).isprintable():
+            raise ExportError("--version and --about must be printable text, one line")
+        if not 0 <= self.review_share < 1:
+            raise ExportError("the review band's share must lie between 0 and 1")
 
 
-def fp32_graph(body: onnx.ModelProto, spec: InputSpec) -> bytes:
-    """Give the float graph its uint8 input."""
-    return _finish(_with_scaled_input(_copy(body), spec, TensorProto.FLOAT))
-
-
-def fp16_graph(body: onnx.ModelProto, spec: InputSpec) -> bytes:
-    """Turn all weights and arithmetic to float16; the logit is float32 again."""
-    model = _copy(body)
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            half = numpy_helper.to_array(tensor).astype(np.float16)
-            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
-    last = model.graph.node[-1]
-    last.output[0] = f"{OUTPUT_NAME}_half"
-    model.graph.node.append(
-        helper.make_node(
-            "Cast", [last.output[0]], [OUTPUT_NAME], name=OUTPUT_NAME, to=TensorProto.FLOAT
-        )
-    )
-    return _finish(_with_scaled_input(model, spec, TensorProto.FLOAT16))
-
-
-def int8_graph(
-    body: onnx.ModelProto, spec: InputSpec, calibration_inputs: NDArray[np.uint8]
-) -> bytes:
-    """Quantise statically: U8 activations, S8 weights per channel, QDQ.
-
-    `reduce_range` makes CPUs with and without VNNI agree.
+def export(folder: Path, settings: ExportSettings, out: Path, note: Note) -> list[Model]:
+    """Export a run to `out/<name>`, or every fold of it to `out/<name>/fold-1` and so on.
 
     Args:
-        body: from `float_graph`.
-        spec: of the input.
-        calibration_inputs: (n, size, size) training inputs, made by the runtime's preprocessing;
-            their range is the range of the activations.
+        folder: of the run, or of the runs of its folds.
+        settings: what decides the model folder.
+        out: parent of the model folder.
+        note: is told what a person should know.
+
+    Returns:
+        The models, as published.
+
+    Raises:
+        RunError: there is no finished run.
+        ParityError: a graph differs too much from the network, whatever was tried.
+        ValueError: a side's cells do not suffice.
+        FileExistsError: something that is no model folder is in the way.
     """
-    kept_float = [node.name for node in body.graph.node if node.op_type in _FLOAT_TAIL]
-    scale, zero = np.float32(1 / spec.gain), np.uint8(BACKGROUND_LEVEL)
-    model = _copy(body)
-    # ONNX Runtime otherwise advises pre-processing, which `float_graph` has done.
-    helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "int8.onnx")
-        quantize_static(
-            model,
-            path,
-            _Calibration(calibration_inputs, spec.gain),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-            nodes_to_exclude=kept_float,
-            extra_options={
-                "TensorQuantOverrides": {
-                    _SCALED: [{"scale": np.array(scale), "zero_point": np.array(zero)}]
-                }
-            },
+    runs = open_runs(folder)
+    place = out / settings.name
+    if runs[0].folder == folder:
+        places = {place: settings.name}
+    else:
+        _refuse_all_but_folds(place)
+        places = {place / run.folder.name: f"{settings.name}-{run.folder.name}" for run in runs}
+    for each in places:
+        refuse_foreign(each)
+    return [
+        export_run(run, name, settings, destination, note)
+        for run, (destination, name) in zip(runs, places.items(), strict=True)
+    ]
+
+
+def export_run(
+    run: Run, name: str, settings: ExportSettings, destination: Path, note: Note
+) -> Model:
+    """Export one run; as `export` otherwise. The FP32 graph stays in the run's folder."""
+    with tempfile.TemporaryDirectory() as scratch, progress(f"Export {name}", 7) as advance:
+        folder = Path(scratch, "model")  # the scratch folder itself is closed to all others
+        folder.mkdir()
+        network, spec = run.network(), run.input
+        training, validation, test = (run.of(s) for s in ("training", "validation", "test"))
+
+        advance(note="the network's own answers")
+        reference = predict(network, validation.bright, spec.gain)
+        calibration = calibrate(reference, validation.positive)
+        expected = probabilities(reference, calibration)
+        decision = choose_decision(expected, settings.review_share)
+        proof = _Proof(validation, expected, calibration, decision, settings.limits)
+
+        advance(note="graphs")
+        graphs, recipe = _graphs(run, float_graph(network, spec), proof, settings, note)
+        (run.folder / graph_name("fp32")).write_bytes(graphs.pop("fp32"))
+        for variant, graph in graphs.items():
+            (folder / graph_name(variant)).write_bytes(graph)
+        said = proof.said["int8"]
+
+        advance(note="operating points")
+        points = operating_points(validation, said, settings.false_calls_per_10000, settings.seed)
+        for point, found in points.items():
+            if found is None:
+                note(f"{name}: the validation cells cannot support the operating point '{point}'")
+
+        advance(note="features")
+        drawn = draw_by_sample(training, GUARD_CELLS, settings.seed)
+        feature_statistics(
+            run_graph(graphs["int8"], drawn.bright, FEATURES_NAME),
+            drawn.positive,
+            run_graph(graphs["int8"], validation.bright, FEATURES_NAME),
+            validation.positive,
+            validation.group,
+        ).save(folder / FEATURES_FILE)
+
+        advance(note="what the baselines see")
+        table = describe(run.cells, run.side, spec)
+        table.save(folder / TABLE_NAME)
+
+        advance(note="test")
+        thresholds = {key: point.threshold for key, point in points.items() if point is not None}
+        tested = None
+        if len(test):
+            answers = probabilities(run_graph(graphs["int8"], test.bright), calibration)
+            tested = _figures(test, Scores.of(answers, decision, thresholds), table, settings.seed)
+
+        advance(note="model folder")
+        write_golden(folder / GOLDEN_NAME, graphs, spec, calibration, settings.seed)
+        facts = Facts(
+            name=name,
+            version=settings.version,
+            about=settings.about,
+            command=settings.command,
+            demonstration=settings.demonstration,
+            run=run,
+            review_share=settings.review_share,
+            calibration=calibration,
+            decision=decision,
+            points=points,
+            parity=proof.parity,
+            recipe=str(recipe),
+            calibration_images=min(CALIBRATION_IMAGES, len(training)),
+            tested=tested,
         )
-        quantised = onnx.load(path)
-    return _finish(_without_input_quantisation(quantised, spec))
+        (folder / CARD_NAME).write_text(card(facts), encoding="utf-8")
+        model = write_spec(
+            folder,
+            ModelSpec(
+                schema="ctcedge/model/1",
+                name=name,
+                version=settings.version,
+                training=facts.training_line,
+                demonstration=settings.demonstration,
+                labels=Labels(positive="CTC", negative="leukocyte"),
+                input=spec,
+                calibration=calibration,
+                prior=PRIOR,
+                decision=decision,
+                opset=OPSET,
+                graphs={variant: pin(folder / graph_name(variant)) for variant in graphs},
+                golden=Golden(pin(folder / GOLDEN_NAME), GOLDEN_TOLERANCE),
+                card=pin(folder / CARD_NAME),
+                parity=proof.parity,
+                operating_points=points,
+                features=pin(folder / FEATURES_FILE),
+                training_table=pin(folder / TABLE_NAME),
+            ),
+        )
+        return publish(model, destination)
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds inputs to ONNX Runtime's calibrator."""
+@dataclass(slots=True)
+class _Proof:
+    """What graphs say of the validation cells beside what the network says.
 
-    def __init__(self, inputs: NDArray[np.uint8], gain: float) -> None:
-        self._parts = ({_SCALED: (deviation(x) / gain).numpy()} for x in batches(inputs, 64))
+    Attributes:
+        cells: of the validation side.
+        expected: (n,) probability by the network.
+        calibration: of all probabilities.
+        decision: of all calls.
+        limits: how much a graph may differ.
+        said: (n,) probability by graph.
+        parity: by graph.
+    """
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return next(self._parts, None)
+    cells: Cells
+    expected: NDArray[np.float64]
+    calibration: Calibration
+    decision: Decision
+    limits: ParityLimits
+    said: dict[Variant, NDArray[np.float64]] = field(default_factory=dict)
+    parity: dict[str, Parity] = field(default_factory=dict)
 
-
-def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes about its own making, and name nodes after their layer."""
-    graph = model.graph
-    renamed: dict[str, str] = {}
-    for index, node in enumerate(graph.node):
-        weight = node.input[1] if len(node.input) > 1 else ""
-        if weight.endswith(".weight"):
-            node.name = weight.removeprefix("body.").removesuffix(".weight")
-        else:
-            node.name = f"{node.op_type.lower()}{index}"
-        if node.output[0] != OUTPUT_NAME:
-            renamed[node.output[0]] = node.name
-    for tensor in graph.initializer:
-        renamed[tensor.name] = tensor.name.removeprefix("body.").replace("weight_bias", "bias")
-        tensor.name = renamed[tensor.name]
-        del tensor.metadata_props[:]
-    for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in (*graph.input, *graph.output):
-        del value.metadata_props[:]
-    for held in (graph.value_info, graph.metadata_props, model.metadata_props):
-        del held[:]
-    graph.name, graph.doc_string, model.doc_string = "ctc", "", ""
-    return model
+    def problems(self, variant: Variant, graph: bytes) -> list[str]:
+        """Run a graph, note what it says, and return what it exceeds."""
+        said = probabilities(run_graph(graph, self.cells.bright), self.calibration)
+        parity = compare(said, self.expected, self.cells.positive, self.decision)
+        self.said[variant], self.parity[variant] = said, parity
+        return self.limits.exceeded(variant, parity)
 
 
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
+def _graphs(
+    run: Run, body: onnx.ModelProto, proof: _Proof, settings: ExportSettings, note: Note
+) -> tuple[dict[Variant, bytes], Recipe]:
+    """Make every graph, and see that each says what the network says.
+
+    The symmetric graph is left out where it does not: the FP16 graph serves TensorRT too.
+    """
+    spec, views = run.input, run.settings.views
+    ranges = draw_by_sample(run.of("training"), CALIBRATION_IMAGES, settings.seed).bright
+
+    def quantised(recipe: Recipe) -> bytes:
+        return int8_graph(body, spec, views, ranges, recipe)
+
+    recipe = _choose_recipe(quantised, proof, settings, note)
+    graphs: dict[Variant, bytes] = {
+        "int8": quantised(recipe),
+        "int8-symmetric": symmetric_graph(body, spec, views, ranges, recipe),
+        "fp16": fp16_graph(body, spec, views),
+        "fp32": fp32_graph(body, spec, views),
+    }
+    for variant, graph in list(graphs.items()):
+        problems = [] if variant == "int8" else proof.problems(variant, graph)
+        if problems and variant == "int8-symmetric":
+            note(f"left out; {'; '.join(problems)}")
+            del graphs[variant], proof.parity[variant]
+        elif problems and not settings.force:
+            raise ParityError(f"not exported; {'; '.join(problems)}")
+        elif problems:
+            note(f"exported all the same; {'; '.join(problems)}")
+    return graphs, recipe
 
 
-def _image_input(model: onnx.ModelProto, spec: InputSpec) -> None:
-    """Make `image`, uint8, the graph's input."""
-    shape: list[str | int | None] = ["batch", 1, spec.size, spec.size]
-    image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, shape)
-    model.graph.input[0].CopyFrom(image)
+def _choose_recipe(
+    quantised: Callable[[Recipe], bytes], proof: _Proof, settings: ExportSettings, note: Note
+) -> Recipe:
+    """Return the first recipe whose graph says what the network says; with `force`, the closest."""
+    tried: list[tuple[float, Recipe]] = []
+    for recipe in RECIPES:
+        problems = proof.problems("int8", quantised(recipe))
+        if not problems:
+            if tried:
+                note(f"int8: quantised with {recipe}")
+            return recipe
+        note(f"int8 with {recipe} is not good enough; {'; '.join(problems)}")
+        tried.append((proof.parity["int8"].mean_difference, recipe))
+    if not settings.force:
+        raise ParityError(
+            f"not exported; {'; '.join(problems)}; nothing that was tried is better: fit longer, or"
+            " another network, or give --force"
+        )
+    _, closest = min(tried, key=lambda attempt: attempt[0])
+    note(f"int8: exported all the same, quantised with {closest}")
+    proof.problems("int8", quantised(closest))
+    return closest
 
 
-def _with_scaled_input(
-    model: onnx.ModelProto, spec: InputSpec, element: TensorProto.DataType
-) -> onnx.ModelProto:
-    """Compute `scaled` = (image - background) / gain in front."""
-    kind = helper.tensor_dtype_to_np_dtype(element)
-    constants = {"background": BACKGROUND_LEVEL, "unit": 1 / spec.gain}
-    for name, value in constants.items():
-        model.graph.initializer.append(numpy_helper.from_array(np.array(value, kind), name))
-    front = (
-        helper.make_node("Cast", [INPUT_NAME], ["levels"], name="levels", to=element),
-        helper.make_node("Sub", ["levels", "background"], ["deviation"], name="deviation"),
-        helper.make_node("Mul", ["deviation", "unit"], [_SCALED], name=_SCALED),
-    )
-    for node in reversed(front):
-        model.graph.node.insert(0, node)
-    _image_input(model, spec)
-    return model
+def _figures(test: Cells, scores: Scores, table: Table, seed: int) -> Figures:
+    training, tested = (table.select(table.side == side) for side in ("training", "test"))
+    baselines = baseline_scores(training, tested, seed)
+    return figures(test, scores, prior=PRIOR, baselines=baselines, seed=seed)
 
 
-def _without_input_quantisation(model: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
-    """Feed `image` where the quantiser put the quantised form of `scaled`."""
-    nodes = model.graph.node
-    (quantise,) = (n for n in nodes if n.op_type == "QuantizeLinear" and n.input[0] == _SCALED)
-    (dequantise,) = (n for n in nodes if quantise.output[0] in n.input)
-    dequantise.input[0] = INPUT_NAME
-    nodes.remove(quantise)
-    _image_input(model, spec)
-    return model
-
-
-def _finish(model: onnx.ModelProto) -> bytes:
-    """Check a graph and return its bytes, the same for the same graph."""
-    del model.metadata_props[:]
-    del model.graph.value_info[:]
-    model.producer_name, model.producer_version = "ctcedge", ""
-    onnx.checker.check_model(model, full_check=True)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Hide what PyTorch's exporter says of itself: no torchvision here, and its own old calls."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+def _refuse_all_but_folds(place: Path) -> None:
+    """Check that a folder of folds may be written here: nothing else is."""
+    others = [path.name for path in place.glob("*") if not path.name.startswith("fold-")]
+    if others:
+        raise FileExistsError(f"{place} exists and holds {others[0]}; move it away")

@@ -1,164 +1,278 @@
-"""Fit a network: settings on top, then one loop."""
+"""Fit networks in run folders: hold whole groups out, check all, then one after the other."""
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
+from numpy.typing import NDArray
 
-from train.augment import Augmentation
-from train.dataset import BRIGHT_FIELD, Images, refuse_leak
-from train.metrics import roc_auc
-from train.network import Classifier, deviation, predict
+from ctcedge.preprocess import InputSpec
+from train import split
+from train.dataset import Cells, read_cells
+from train.initial import Initial
+from train.manifest import choose, read_manifests
+from train.network import Classifier
+from train.nucleus import STRATEGIES, BrightField, Student, Teacher
+from train.optimise import FitError, Interrupted, load_weights, optimise
+from train.presets import Preset, input_for
 from train.progress import progress
+from train.run import RUN_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
+from train.team import Team, team
 
-WEIGHTS_NAME = "weights.pt"
-LOG_NAME = "log.json"
+TEACHER_NAME = "teacher"
+FOLD_NAME = "fold-{}"
+
+VALIDATION_SHARE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class FitSettings:
-    """All that decides the weights, besides the data.
+def fit_manifests(
+    manifests: Sequence[Path],
+    folder: Path,
+    preset: Preset,
+    settings: FitSettings,
+    *,
+    validation: Sequence[Path] = (),
+    positive: Sequence[str] = (),
+    negative: Sequence[str] = (),
+    folds: int | None = None,
+    size: int | None = None,
+    um_per_px: float | None = None,
+    crop_px: float | None = None,
+    init: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Run]:
+    """Fit on the cells of manifests.
 
-    Attributes:
-        network: one of `train.network.NETWORKS`.
-        width: factor on the network's channels.
-        epochs: passes over the training images.
-        batch_size: images a step.
-        learning_rate: at its peak, after the warm-up.
-        warm_up: share of the steps in which it rises from zero; then it falls as a cosine to zero.
-        weight_decay: of matrices and kernels; biases and norms have none.
-        bf16: compute in bfloat16 where PyTorch deems it safe.
-        augmentation: the families and their strength.
-        seed: of the first weights, the order and the augmentation.
+    Args:
+        manifests: of cells to train on, a tenth of which is held out for validation.
+        folder: of the run, or of the runs of its folds.
+        preset: what the network sees, where the next arguments do not say.
+        settings: what decides the weights.
+        validation: manifests of cells to hold out instead of that tenth.
+        positive: as of `train.manifest.choose`.
+        negative: as of `train.manifest.choose`.
+        folds: number of folds; None for a single run.
+        size: as of `train.presets.input_for`.
+        um_per_px: as of `train.presets.input_for`.
+        crop_px: as of `train.presets.input_for`.
+        init: folder of a run or a model to start from.
+        stop: asked between images and between steps.
+
+    Returns:
+        The finished runs.
+
+    Raises:
+        ManifestError: a manifest or an image cannot be used.
+        ValueError: as of `fit` and `fit_folds`.
+        ModelError: the model folder to start from is damaged.
+        Interrupted: it was asked to stop.
     """
+    if folds and validation:
+        raise ValueError("--folds holds out by itself; leave --folds or --validation away")
+    initial = Initial.of(init) if init else None
+    rows = choose(read_manifests(manifests), positive, negative)
+    held = choose(read_manifests(validation), positive, negative) if validation else []
+    input = input_for([*rows, *held], preset, size, um_per_px, crop_px)
+    with (
+        team() as processes,
+        progress("Read", len(rows) + len(held), quiet=not processes.leads) as advance,
+    ):
 
-    network: str = "resnet18"
-    width: float = 1.0
-    epochs: int = 16
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    warm_up: float = 0.1
-    weight_decay: float = 0.05
-    bf16: bool = True
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    seed: int = 1
+        def each() -> None:
+            advance()
+            if stop():
+                raise Interrupted
+
+        cells = read_cells([*rows, *held], input, each)
+    if folds:
+        fit_folds(cells, folds, settings, input, folder, initial=initial, stop=stop)
+        return open_runs(folder)
+    if held:
+        side = np.where(np.arange(len(cells)) < len(rows), "training", "validation")
+    else:
+        side = sides_of(cells, settings.seed)
+    fit(cells, side, settings, input, folder, initial=initial, stop=stop)
+    return open_runs(folder)
+
+
+def sides_of(cells: Cells, seed: int, test: NDArray[np.bool_] | None = None) -> NDArray[np.str_]:
+    """Hold out about a tenth of the training cells for validation, by whole groups.
+
+    Args:
+        cells: all.
+        seed: of the choice.
+        test: (n,) bool, cells of groups that are held out for the test.
+
+    Returns:
+        (n,) the `train.run.Side` of each cell.
+
+    Raises:
+        ValueError: too few groups.
+    """
+    side = np.full(len(cells), "training", dtype="<U10")
+    if test is not None:
+        side[test] = "test"
+    rest = np.flatnonzero(side == "training")
+    side[rest[split.hold_out(cells.select(rest), VALIDATION_SHARE, seed)]] = "validation"
+    return side
 
 
 def fit(
-    training: Images, validation: Images, settings: FitSettings, gain: float, folder: Path
+    cells: Cells,
+    side: NDArray[np.str_],
+    settings: FitSettings,
+    input: InputSpec,
+    folder: Path,
+    *,
+    initial: Initial | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Classifier:
-    """Fit on the training images and watch the bright-field AUC on the validation images.
+    """Fit a network in a run folder, or go on where an earlier call was cut off.
 
-    The weights kept are those of the last epoch, when the learning rate has come to rest: choosing
-    the best epoch would tilt the validation figures. The same seed and data give the same weights
-    on the same machine. Classes are weighted to count the same.
+    Trains on the training side and watches the AUC of the validation side, one view. The weights
+    are the moving average at the end, when the learning rate has come to rest: choosing the best
+    epoch would tilt the validation figures. The same seed, cells and number of processes give the
+    same weights on the same CPU. Both classes count the same in the loss.
 
     Args:
-        training: all channels to train on.
-        validation: of other samples; only its bright-field images are used.
+        cells: of all sides.
+        side: (n,) the `train.run.Side` of each cell.
         settings: what decides the weights.
-        gain: input levels of one contrast unit, as in the input's spec.
-        folder: receives `weights.pt` and `log.json`.
+        input: what the cells were brought to.
+        folder: the run, new, unfinished or finished.
+        initial: the first weights; drawn at random where None.
+        stop: asked between steps; once it says so, a checkpoint is written.
+
+    Returns:
+        The fitted network, in evaluation mode.
 
     Raises:
-        LeakError: a sample stands on both sides.
-        ValueError: the training images are of one class only, or the loss is not finite.
+        LeakError: a group or an image stands on two sides.
+        FitError: a side lacks a class, there is no DAPI image to use, or the loss is not finite.
+        RunError: the folder holds another run.
+        InitialError: the first weights are of another network.
+        OSError: the folder cannot be written.
+        Interrupted: it was asked to stop.
     """
-    refuse_leak(training, validation, by="sample")
-    positives = int(training.positive.sum())
-    if positives in (0, len(training)):
-        raise ValueError("the training images are of one class only; CTCs and others are needed")
-    validation = validation.of(BRIGHT_FIELD)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    positive = torch.from_numpy(training.positive).float()
-    positive_weight = torch.tensor((len(training) - positives) / positives, device=device)
-    steps_an_epoch = math.ceil(len(training) / settings.batch_size)
-    steps = settings.epochs * steps_an_epoch
-
-    with _deterministic(settings.seed), progress("Fit", steps) as advance:
-        network = Classifier(settings.network, settings.width).to(device)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(_parameter_groups(network, settings.weight_decay))
-        chance = torch.Generator().manual_seed(settings.seed)
-        step, log = 0, []
-        for epoch in range(1, settings.epochs + 1):
-            network.train()
-            started, total_loss = time.perf_counter(), 0.0
-            order = torch.randperm(len(training), generator=chance)
-            for rows in torch.split(order, settings.batch_size):
-                for group in optimizer.param_groups:
-                    group["lr"] = _learning_rate(step, steps, settings)
-                levels = deviation(training.inputs[rows.numpy()], device)
-                scaled = settings.augmentation(levels, chance) / gain
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
-                    logits = network(scaled.contiguous(memory_format=torch.channels_last))
-                loss = F.binary_cross_entropy_with_logits(
-                    logits.float(), positive[rows].to(device), pos_weight=positive_weight
-                )
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                optimizer.step()
-                total_loss += loss.item() * len(rows)
-                step += 1
-                advance()
-            seconds = time.perf_counter() - started
-            mean_loss = total_loss / len(training)
-            if not math.isfinite(mean_loss):
-                raise ValueError(
-                    f"the loss of epoch {epoch} is not finite; lower the learning rate"
-                )
-            auc = roc_auc(validation.positive, predict(network, validation.inputs, gain))
-            advance(0, f"epoch {epoch}/{settings.epochs}, loss {mean_loss:.3f}, AUC {auc:.3f}")
-            log.append(
-                {
-                    "epoch": epoch,
-                    "loss": mean_loss,
-                    "validation_auc": auc,
-                    "images_per_second": len(training) / seconds,
-                }
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    network.eval()
-    torch.save(network.state_dict(), folder / WEIGHTS_NAME)
-    record = {"settings": asdict(settings), "images": len(training), "epochs": log}
-    (folder / LOG_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return network
+    run = Run(folder, settings, input, cells, side, initial.sha256 if initial else "")
+    _fit([run], initial, stop)
+    return run.network()
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+def fit_folds(
+    cells: Cells,
+    count: int,
+    settings: FitSettings,
+    input: InputSpec,
+    folder: Path,
+    *,
+    initial: Initial | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Classifier]:
+    """Fit one network for each of `count` folds, so that each cell is a test cell once.
+
+    Args:
+        cells: all.
+        count: number of folds.
+        settings: as of `fit`.
+        input: as of `fit`.
+        folder: parent of the runs `fold-1` and so on.
+        initial: as of `fit`.
+        stop: as of `fit`.
+
+    Returns:
+        The fitted networks.
+
+    Raises:
+        ValueError: too few groups; otherwise as `fit`.
+    """
+    if (folder / RUN_NAME).exists():
+        raise RunError(f"{folder} holds a run without folds; choose another --out, or remove it")
+    fold = split.folds(cells, count, settings.seed)
+    first = initial.sha256 if initial else ""
+    runs = [
+        Run(
+            folder / FOLD_NAME.format(number + 1),
+            settings,
+            input,
+            cells,
+            sides_of(cells, settings.seed, fold == number),
+            first,
+        )
+        for number in range(count)
     ]
+    _fit(runs, initial, stop)
+    return [run.network() for run in runs]
 
 
-def _learning_rate(step: int, steps: int, settings: FitSettings) -> float:
-    warm_up = max(1, round(settings.warm_up * steps))
-    if step < warm_up:
-        return settings.learning_rate * (step + 1) / warm_up
-    done = (step - warm_up) / max(1, steps - warm_up)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+def _fit(runs: list[Run], initial: Initial | None, stop: Callable[[], bool]) -> None:
+    for run in runs:
+        _check(run)
+    with team() as processes, _reproducible(processes.device):
+        if processes.leads:
+            # All of them first: a fold that is missing must not pass for a run with fewer.
+            for run in runs:
+                run.save()
+        processes.wait()
+        for run in runs:
+            if not run.finished:
+                optimise(_strategy(run, initial, processes, stop), run, run.folder, processes, stop)
+
+
+def _strategy(
+    run: Run, initial: Initial | None, processes: Team, stop: Callable[[], bool]
+) -> BrightField:
+    """Make what is to be fitted; for a student that is to fit its teacher first."""
+    settings = run.settings
+    torch.manual_seed(settings.seed)
+    if settings.dapi != "teacher":
+        strategy = STRATEGIES[settings.dapi](settings)
+    else:
+        teacher = Teacher(settings)
+        folder = run.folder / TEACHER_NAME
+        if not (folder / WEIGHTS_NAME).is_file():
+            optimise(teacher, run, folder, processes, stop)
+        teacher.network.load_state_dict(load_weights(folder / WEIGHTS_NAME, processes.device))
+        torch.manual_seed(settings.seed)
+        strategy = Student(settings, teacher.network)
+    if initial is not None:
+        strategy.start_from(initial.network(run))
+    return strategy
+
+
+def _check(run: Run) -> None:
+    """Refuse cells that cannot be fitted on."""
+    sides = {name: run.of(name) for name in ("training", "validation", "test")}
+    for one, other in (("training", "validation"), ("training", "test"), ("validation", "test")):
+        split.refuse_leak(sides[one], sides[other])
+    for name in ("training", "validation"):
+        positives = int(sides[name].positive.sum())
+        if positives in (0, len(sides[name])):
+            raise FitError(
+                f"the {name} cells are of one class only ({positives:,} CTCs of"
+                f" {len(sides[name]):,} cells); CTCs and others are needed"
+            )
+    if run.settings.dapi != "none" and not sides["training"].has_nucleus.any():
+        raise FitError(
+            f"no training cell has a DAPI image, which '--dapi {run.settings.dapi}' needs"
+        )
 
 
 @contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Seed PyTorch and ask it for reproducible kernels; leave its state as it was."""
-    before = torch.are_deterministic_algorithms_enabled()
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Ask for reproducible kernels on a CPU, for TF32 on a GPU; leave PyTorch as it was."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    precision = torch.get_float32_matmul_precision()
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(device.type == "cpu")
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(deterministic)
+            torch.set_float32_matmul_precision(precision)

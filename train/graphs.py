@@ -15,14 +15,16 @@ from train.network import batches
 Logits: TypeAlias = NDArray[np.float32]
 
 
-def run_graph(graph: bytes, inputs: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
-    """Return the logits, (n,), of (n, size, size) inputs."""
+def run_graph(
+    graph: bytes, inputs: NDArray[np.uint8], output: str = OUTPUT_NAME, batch_size: int = 64
+) -> NDArray[np.float32]:
+    """Return one output, (n, ...), such as the logits, (n,), of (n, size, size) inputs."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    logits = [
-        session.run([OUTPUT_NAME], {INPUT_NAME: part[:, None]})[0]
+    answers = [
+        session.run([output], {INPUT_NAME: part[:, None]})[0]
         for part in batches(inputs, batch_size)
     ]
-    return np.concatenate(logits)
+    return np.concatenate(answers)
 
 
 def probabilities(logits: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float64]:

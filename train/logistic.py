@@ -26,13 +26,17 @@ def class_weights(positive: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def fit_logistic(
-    features: NDArray[np.floating], positive: NDArray[np.bool_], steps: int = 50
+    features: NDArray[np.floating],
+    positive: NDArray[np.bool_],
+    target: NDArray[np.float64] | None = None,
+    steps: int = 50,
 ) -> NDArray[np.float64]:
     """Fit P(positive) = sigmoid(features @ c[:-1] + c[-1]) at equal class shares.
 
     Args:
         features: (n, k), of similar scale.
         positive: (n,).
+        target: (n,) probabilities to fit; None for those that `positive` says, 1 and 0.
         steps: of Newton's method.
 
     Returns:
@@ -43,10 +47,11 @@ def fit_logistic(
     """
     design = np.column_stack((features, np.ones(len(features)))).astype(np.float64)
     weights = class_weights(positive)
+    target = positive.astype(np.float64) if target is None else target
     coefficients = np.zeros(design.shape[1])
     for _ in range(steps):
         expected = sigmoid(design @ coefficients)
-        gradient = design.T @ (weights * (positive - expected)) - _RIDGE * coefficients
+        gradient = design.T @ (weights * (target - expected)) - _RIDGE * coefficients
         curvature = design.T @ (design * (weights * expected * (1 - expected))[:, None])
         change = np.linalg.solve(curvature + _RIDGE * np.eye(len(coefficients)), gradient)
         coefficients += change

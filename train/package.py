@@ -67,7 +67,10 @@ def golden_crops(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
 def write_golden(
     path: Path, graphs: dict[str, bytes], spec: InputSpec, calibration: Calibration, seed: int
 ) -> None:
-    """Write crops and the probabilities that each graph gives for them on this machine."""
+    """Write crops and the probabilities that each graph gives for them on this machine.
+
+    A model that knows no um/px takes every crop alike, whatever its true scale.
+    """
     crops, um_per_px = golden_crops(seed)
     inputs = np.stack(
         [network_input(crop, pitch, spec) for crop, pitch in zip(crops, um_per_px, strict=True)]
@@ -76,7 +79,9 @@ def write_golden(
         f"probability_{variant}": probabilities(run_graph(graph, inputs), calibration)
         for variant, graph in graphs.items()
     }
-    np.savez(path, allow_pickle=False, crops=crops, um_per_px=um_per_px, **answers)
+    if spec.um_per_px is not None:
+        answers["um_per_px"] = um_per_px
+    np.savez(path, allow_pickle=False, crops=crops, **answers)
 
 
 def write_spec(folder: Path, spec: ModelSpec) -> Model:
@@ -102,13 +107,20 @@ def refuse_foreign(destination: Path) -> None:
         raise FileExistsError(f"{destination} exists and is no model folder; move it away")
 
 
-def publish(model: Model, destination: Path) -> None:
+def publish(model: Model, destination: Path) -> Model:
     """Copy a finished model folder to its place, replacing an earlier build.
+
+    Returns:
+        The model at its place.
 
     Raises:
         FileExistsError: something other than a model folder is there.
     """
     refuse_foreign(destination)
+    unfinished = destination.with_name(f".{destination.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(model.folder, unfinished)
     if destination.exists():
         shutil.rmtree(destination)
-    shutil.copytree(model.folder, destination)
+    unfinished.rename(destination)
+    return dataclasses.replace(model, folder=destination)

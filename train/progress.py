@@ -25,12 +25,13 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
+def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
     """Show a bar while the block runs.
 
     Args:
         title: what is done.
         total: steps in all.
+        quiet: show nothing, as one of several processes that do the same.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -41,7 +42,7 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task(title, total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec
 from train.logistic import fit_logistic
 
-Diameters = NDArray[np.float64]
+Diameters = NDArray[np.floating]
 
 _RINGS_A_PIXEL = 2
 _ANGLES = 72
@@ -25,7 +25,7 @@ def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
     down.
 
     Returns:
-        The circle's diameter, um.
+        The circle's diameter, input pixels.
     """
     half = spec.size / 2
     rings = round(half * _RINGS_A_PIXEL)
@@ -36,27 +36,35 @@ def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
     step = np.abs(np.gradient(brightness)) * np.sqrt(np.arange(rings))
     margin = round(_MARGIN * rings)
     edge = margin + int(np.argmax(step[margin : rings - margin]))
-    return 2 * edge / _RINGS_A_PIXEL * spec.um_per_px
+    return 2 * edge / _RINGS_A_PIXEL
 
 
-def measured_diameters(inputs: NDArray[np.uint8], spec: InputSpec) -> Diameters:
-    """Measure (n, size, size) inputs; (n,) um."""
+def measured_diameters(inputs: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
+    """Measure (n, size, size) inputs; (n,) input pixels."""
     return np.array([measured_diameter(one, spec) for one in inputs])
 
 
 def size_score(
-    training_um: Diameters, training_positive: NDArray[np.bool_], test_um: Diameters
-) -> Diameters:
+    training: Diameters, training_positive: NDArray[np.bool_], test: Diameters
+) -> NDArray[np.float64]:
     """Score test cells by a logistic regression on diameter and its square.
 
     The square lets a band of sizes, and not only the largest, be typical of CTCs.
+
+    Args:
+        training: (n,) diameters, of any unit.
+        training_positive: (n,).
+        test: (m,) diameters, of the same unit.
+
+    Returns:
+        (m,) log odds at equal class shares.
     """
-    mean, spread = training_um.mean(), max(float(training_um.std()), 1e-9)
+    mean, spread = training.mean(), max(float(training.std()), 1e-9)
 
-    def features(diameter_um: Diameters) -> Diameters:
-        z = (diameter_um - mean) / spread
-        return np.column_stack((z, z**2))
+    def features(diameter: Diameters) -> NDArray[np.float64]:
+        z = (diameter - mean) / spread
+        return np.column_stack((z, z**2)).astype(np.float64)
 
-    coefficients = fit_logistic(features(training_um), training_positive)
-    score: Diameters = features(test_um) @ coefficients[:-1] + coefficients[-1]
+    coefficients = fit_logistic(features(training), training_positive)
+    score: NDArray[np.float64] = features(test) @ coefficients[:-1] + coefficients[-1]
     return score

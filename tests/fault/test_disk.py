@@ -63,7 +63,7 @@ def test_a_crash_on_a_full_disk_loses_nothing(service: Service) -> None:
             kill(running)
         assert all(service.record(name) for name in names)
         with service.watching() as running:
-            running.until(lambda: "No space left" in running.stderr, "the message")
+            running.until(lambda: "trying again" in running.stderr, "the message")
             make_room(service.out)
             service.settles(running)
             service.ends(running)

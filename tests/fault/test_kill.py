@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support import Process, cell, process, run, save, sidecars, state, stray, until
 
+from ctcedge.in_hand import RECORD
 from fault.kernel import as_the_first_process
 from fault.service import Service, image, kill
 
@@ -162,7 +163,8 @@ def test_the_lock_ends_with_the_process_and_leaves_no_file(service: Service) -> 
     with service.watching() as running:
         service.settles(running)
         kill(running)
-    assert len([path for path in service.out.rglob("*") if path.is_file()]) == 1
+    left = {path.name for path in service.out.rglob("*") if path.is_file()}
+    assert left == {"00000_BF.png.ctc.json", RECORD}
     service.keeps_the_rule_after_a_restart()
 
 
@@ -187,3 +189,34 @@ def test_sigterm_with_a_full_queue(service: Service) -> None:
     assert service.rule.lacking(), "the queue was not full"
     assert service.rule.strays() == []
     service.keeps_the_rule_after_a_restart()
+
+
+_SIGTERM_AT_THE_FIRST_SIDECAR = """
+import os
+import signal
+
+from ctcedge.sidecar import SidecarFolder
+
+write = SidecarFolder.write
+
+
+def first(self, crop, record):
+    SidecarFolder.write = write
+    os.kill(os.getpid(), signal.SIGTERM)
+    write(self, crop, record)
+
+
+SidecarFolder.write = first
+"""
+
+
+def test_sigterm_finishes_the_batch_in_hand_and_begins_no_other(service: Service) -> None:
+    service.put_many(200)
+    (service.root / "sitecustomize.py").write_text(_SIGTERM_AT_THE_FIRST_SIDECAR, "utf-8")
+    under = ("env", f"PYTHONPATH={service.root}")
+    words = ("watch", *service.words, "--batch-size", 4)
+    with process(*words, log=service.root / "log", under=under) as running:
+        until(lambda: not running.alive(), "the end")
+        assert running.popen.returncode == 0, running.stderr
+    assert len(found(service.out)) == 4
+    assert service.rule.strays() == []

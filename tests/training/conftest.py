@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of scikit-learn, which reads it when it is loaded
+
+import pytest
 import torch
 
+from train.dataset import CHANNELS, Cells, simulated_cells
+from train.presets import PRESETS
+from train.simulate import simulate_cells
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def hospitals() -> Cells:
+    """Sixty-four simulated cells of four hospitals, bright field and DAPI."""
+    cells = simulate_cells(hospitals=4, samples=1, cells=16, seed=2, channels=CHANNELS)
+    return simulated_cells(cells, PRESETS["tiny"].input)

@@ -85,3 +85,25 @@ def test_contrast_and_gamma_leave_the_background(cells):
 def test_noise_keeps_the_mean(cells):
     out = only("noise")(cells, chance())
     assert torch.allclose(out.mean(), cells.mean(), atol=0.5)
+
+
+def test_channels_are_moved_alike(cells):
+    both_channels = torch.cat((cells, 0.5 * cells), 1)
+    out = only("geometry")(both_channels, chance())
+    assert torch.allclose(out[:, 1], 0.5 * out[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["illumination", "noise"])
+def test_channels_differ_in_light_and_noise(cells, family):
+    out = only(family)(torch.cat((cells, cells), 1), chance())
+    assert not torch.allclose(out[:, 0], out[:, 1])
+
+
+def test_blur_spreads_a_point_evenly():
+    point = torch.zeros(1, 1, 9, 9)
+    point[..., 4, 4] = 256.0
+    out = only("noise", blur=1.0, noise_levels=0.0, coarseness=1.0)(point, chance())[0, 0]
+    assert out.sum() == pytest.approx(256, abs=8)
+    assert torch.equal(out, out.T)
+    assert torch.equal(out, out.flip(0))
+    assert out[4, 4] < 256

@@ -1,69 +1,91 @@
-"""Splits by group, never by cell."""
+"""Cells as the network sees them, read from manifests or simulated."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from train.build import INPUT
-from train.dataset import LeakError, draw_by_sample, prepare, refuse_leak, split
+from ctcedge.preprocess import BACKGROUND_LEVEL
+from train.dataset import CHANNELS, draw_by_sample, read_cells, simulated_cells, without_nucleus
+from train.manifest import ManifestError, Row
+from train.presets import PRESETS
 from train.simulate import simulate_cells
 
-
-@pytest.fixture(scope="module")
-def images():
-    cells = simulate_cells(hospitals=4, samples=2, cells=4, seed=3, channels=("BF", "DAPI"))
-    return prepare(cells, INPUT, ("BF", "DAPI"))
+INPUT = PRESETS["tiny"].input
 
 
-def test_each_channel_of_a_cell_is_a_row(images):
-    assert len(images) == 4 * 2 * 4 * 2
-    assert images.inputs.shape == (64, INPUT.size, INPUT.size)
-    assert images.inputs.dtype == np.uint8
-    bright, dapi = images.of("BF"), images.of("DAPI")
-    assert len(bright) == len(dapi) == 32
-    assert (bright.positive == dapi.positive).all()
+@pytest.fixture
+def rows(tmp_path):
+    """Two cells, the second without DAPI, with the pixels of simulated ones."""
+    made = []
+    for cell in simulate_cells(hospitals=1, samples=1, cells=2, seed=3, channels=CHANNELS):
+        images = {}
+        for channel in CHANNELS[: 2 - len(made)]:
+            images[channel] = tmp_path / f"{cell.cell}_{channel}.png"
+            cv2.imwrite(str(images[channel]), cell.images[channel])
+        made.append(
+            Row("S1", cell.cell, "CTC", "cluster", "gated", cell.um_per_px, images, patient="P1")
+        )
+    return made
 
 
-def test_no_image_of_the_channel_is_an_error():
-    cells = simulate_cells(hospitals=1, samples=1, cells=1, seed=3, channels=("BF",))
-    with pytest.raises(ValueError, match="no image of channel PE"):
-        prepare(cells, INPUT, ("PE",))
+def test_read_cells_are_the_simulated_ones(rows):
+    read = read_cells(rows, INPUT, lambda: None)
+    cells = simulate_cells(hospitals=1, samples=1, cells=2, seed=3, channels=CHANNELS)
+    simulated = simulated_cells(cells, INPUT)
+    assert np.array_equal(read.bright, simulated.bright)
+    assert np.array_equal(read.digest, simulated.digest)
+    assert np.array_equal(read.nucleus[0], simulated.nucleus[0])
+    assert read.positive.tolist() == [True, True]
+    assert read.group.tolist() == ["P1", "P1"]
+    assert read.sample.tolist() == ["S1", "S1"]
+    assert read.stratum.tolist() == ["cluster", "cluster"]
 
 
-@pytest.mark.parametrize("by", ["hospital", "sample"])
-def test_sides_share_no_group_and_lose_no_row(images, by):
-    sides = split(images, by=by, validation=1, test=2)
-    assert sum(map(len, sides)) == len(images)
-    assert [len(np.unique(side.groups(by))) for side in sides[1:]] == [1, 2]
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert not set(sides[one].groups(by)) & set(sides[other].groups(by))
+def test_a_missing_dapi_image_is_background(rows):
+    read = read_cells(rows, INPUT, lambda: None)
+    assert read.has_nucleus.tolist() == [True, False]
+    assert (read.nucleus[1] == BACKGROUND_LEVEL).all()
 
 
-def test_too_few_groups_are_refused(images):
-    with pytest.raises(ValueError, match="4 hospitals are too few"):
-        split(images, by="hospital", validation=2, test=2)
+def test_every_image_that_cannot_be_read_is_named(rows):
+    for row in rows:
+        row.images["BF"].write_bytes(b"no image")
+    with pytest.raises(ManifestError, match="2 cells have an image that cannot be read") as error:
+        read_cells(rows, INPUT, lambda: None)
+    assert all(f"cell {row.cell} of sample S1" in str(error.value) for row in rows)
 
 
-def test_a_split_by_cell_is_refused(images):
-    even = np.arange(len(images)) % 2 == 0
-    with pytest.raises(LeakError, match="sample 'h00/h00s00' stands on both sides"):
-        refuse_leak(images.select(even), images.select(~even), by="sample")
+def test_cells_have_both_channels(hospitals):
+    assert len(hospitals) == 64
+    assert hospitals.bright.shape == hospitals.nucleus.shape == (64, INPUT.size, INPUT.size)
+    assert hospitals.bright.dtype == hospitals.nucleus.dtype == np.uint8
+    assert hospitals.has_nucleus.all()
+    assert len(np.unique(hospitals.group)) == 4
+    assert len(np.unique(hospitals.digest)) == 64
 
 
-def test_a_split_by_sample_leaks_hospitals(images):
-    first = np.char.endswith(images.sample, "s00")
-    one, other = images.select(first), images.select(~first)
-    refuse_leak(one, other, by="sample")
-    with pytest.raises(LeakError, match="hospital 'h00'"):
-        refuse_leak(one, other, by="hospital")
+def test_selected_cells_keep_their_columns(hospitals):
+    chosen = hospitals.select(hospitals.positive)
+    assert chosen.positive.all()
+    assert len(chosen.digest) == len(chosen) == hospitals.positive.sum()
 
 
-def test_every_sample_is_drawn_from_alike(images):
-    drawn = draw_by_sample(images, 20, seed=1)
+def test_nuclei_are_taken_away(hospitals):
+    none = without_nucleus(hospitals, 0.0, seed=1)
+    assert not none.has_nucleus.any()
+    assert (none.nucleus == BACKGROUND_LEVEL).all()
+    half = without_nucleus(hospitals, 0.5, seed=1)
+    kept = half.has_nucleus
+    assert 16 < kept.sum() < 48
+    assert np.array_equal(half.nucleus[kept], hospitals.nucleus[kept])
+    assert np.array_equal(half.bright, hospitals.bright)
+
+
+def test_every_sample_is_drawn_from_alike(hospitals):
+    drawn = draw_by_sample(hospitals, 10, seed=1)
     _, counts = np.unique(drawn.sample, return_counts=True)
-    assert len(drawn) == 20
-    assert len(counts) == 8
-    assert set(counts) == {2, 3}
-    assert (draw_by_sample(images, 20, seed=1).inputs == drawn.inputs).all()
-    assert len(draw_by_sample(images, 10**6, seed=1)) == len(images)
+    assert sorted(counts) == [2, 2, 3, 3]
+    assert np.array_equal(draw_by_sample(hospitals, 10, seed=1).digest, drawn.digest)
+    assert len(draw_by_sample(hospitals, 10**6, seed=1)) == 64

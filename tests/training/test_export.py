@@ -1,144 +1,195 @@
-"""The exported graphs: the runtime's contract, full fusion, and parity that can fail."""
+"""The documented command: a run becomes a model folder, or a refusal that says why."""
 
 from __future__ import annotations
 
-from collections import Counter
+import dataclasses
+import shutil
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-import torch
-from onnx import numpy_helper
+from typer.testing import CliRunner
 
-from ctcedge.model import Decision
-from train import export
-from train.build import INPUT
+from ctcedge.classifier import Classifier
+from ctcedge.golden import verify
+from ctcedge.model import OPERATING_POINTS, load_model
+from train import export as exporting
+from train.__main__ import app
+from train.baselines import name_digest, read_table
+from train.convert import fp32_graph
+from train.export import ExportSettings, export
 from train.graphs import run_graph
-from train.network import Classifier, predict
-from train.parity import ParityError, ParityLimits, agreement, check_parity
+from train.parity import ParityError, ParityLimits
+from train.presets import PRESETS
+from train.quantise import RECIPES, int8_graph
+from train.run import open_runs
+from training.drawn import fitted
 
-VARIANTS = ("fp32", "fp16", "int8")
-
-
-@pytest.fixture(scope="module")
-def inputs():
-    """Noise on plain background, with a bright square in every other one."""
-    inputs = np.random.default_rng(1).normal(128, 12, (64, INPUT.size, INPUT.size))
-    inputs[::2, 24:40, 24:40] += 60
-    return np.clip(inputs, 0, 255).astype(np.uint8)
+INPUT = dataclasses.replace(PRESETS["tiny"].input, um_per_px=None, crop_px=1.5)
+"""Of unknown um/px, the rarer case."""
 
 
 @pytest.fixture(scope="module")
-def network(inputs):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        network = Classifier("resnet10", 0.125)
-        torch.nn.init.constant_(network.body.fc.bias, 0.1)  # a bias of zero is not exported
-        network.train()
-        with torch.no_grad():
-            for _ in range(20):  # so that the norms' statistics are not those of a new network
-                network((torch.from_numpy(inputs[:, None]).float() - 128) / INPUT.gain)
-    return network.eval()
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "drawn"
+    fitted(folder, INPUT)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def graphs(network, inputs):
-    body = export.float_graph(network, INPUT)
-    return {
-        "fp32": export.fp32_graph(body, INPUT),
-        "fp16": export.fp16_graph(body, INPUT),
-        "int8": export.int8_graph(body, INPUT, inputs),
-    }
+def made(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models")
+    arguments = ["export", str(run), "--name", "drawn", "--out", str(out), "--review-share", "0.2"]
+    result = CliRunner().invoke(app, [*arguments, "--about", "drawn disks"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return load_model(out / "drawn")
 
 
-@pytest.fixture(scope="module")
-def logits(network, graphs, inputs):
-    answers = {variant: run_graph(graph, inputs) for variant, graph in graphs.items()}
-    return answers | {"pytorch": predict(network, inputs, INPUT.gain)}
+def test_the_folder_holds_what_the_spec_pins_and_no_more(made):
+    spec = made.spec
+    made.check_files()
+    pinned = [
+        *spec.graphs.values(),
+        spec.golden.file,
+        spec.card,
+        spec.features,
+        spec.training_table,
+    ]
+    names = {file.file for file in pinned} | {"model.json"}
+    assert {path.name for path in made.folder.iterdir()} == names
+    assert set(spec.graphs) == {"int8", "int8-symmetric", "fp16"}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_runtimes_contract(graphs, variant):
-    session = onnxruntime.InferenceSession(graphs[variant], providers=["CPUExecutionProvider"])
-    (image,), (logit,) = session.get_inputs(), session.get_outputs()
-    assert (image.name, image.type, image.shape) == (
-        "image",
-        "tensor(uint8)",
-        ["batch", 1, INPUT.size, INPUT.size],
+def test_the_folder_is_open_to_whom_any_new_folder_is(made, tmp_path):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert made.folder.stat().st_mode == plain.stat().st_mode
+
+
+def test_the_runtime_takes_it(made):
+    assert verify(made) <= made.spec.golden.tolerance
+    crops = list(np.random.default_rng(1).integers(100, 150, (3, 80, 70), dtype=np.uint8))
+    classifier = Classifier.open(made, "cpu")
+    assert classifier.classify(crops) == classifier.classify(crops, um_per_px=0.3)
+
+
+def test_the_spec_tells_parity_and_operating_points(made):
+    spec = made.spec
+    assert set(spec.parity) == {"int8", "int8-symmetric", "fp16", "fp32"}
+    assert all(one.cells == 90 and one.auc_loss <= 0.005 for one in spec.parity.values())
+    assert spec.parity["fp32"].largest_difference < 1e-4
+    assert set(spec.operating_points) == set(OPERATING_POINTS)
+    assert spec.operating_points["confirm"] is None  # 60 others cannot bound 10 per 10,000
+    assert spec.operating_points["balanced"].samples == 3
+    assert not spec.demonstration
+    assert spec.training.startswith("drawn disks: 180 labelled cells of 6 patients")
+
+
+def test_features_and_training_table(made, run):
+    (opened,) = open_runs(run)
+    with np.load(made.folder / "features.npz", allow_pickle=False) as held:
+        width = held["means"].shape[1]
+        assert held["whitening"].shape == (width, width)
+        assert len(held["distance"]) == len(opened.of("validation"))
+    table = read_table(made.read(made.spec.training_table))
+    assert table.digest.tolist() == opened.cells.digest.tolist()
+    assert table.side.tolist() == opened.side.tolist()
+    assert name_digest("group 0") in table.sample_digest
+    assert b"group" not in made.read(made.spec.training_table)
+
+
+def test_the_card_shows_the_figures(made):
+    text = made.read(made.spec.card).decode()
+    for words in (
+        "drawn disks",
+        "not a diagnostic",
+        "Area under the ROC curve (AUC), size alone",
+        "ONNX INT8, symmetric",
+        "| confirm | not supported by the validation cells |",
+        "um/px of the training images is unknown",
+    ):
+        assert words in text
+    assert "imulated" not in text
+    assert "nan" not in text
+
+
+def test_what_is_not_shipped_stays_in_the_run_folder(made, run):
+    (opened,) = open_runs(run)
+    inputs = opened.of("test").bright[:4]
+    graph = (run / "model.fp32.onnx").read_bytes()
+    shipped = run_graph(made.read_graph("int8"), inputs)
+    np.testing.assert_allclose(run_graph(graph, inputs), shipped, atol=0.2)
+
+
+def test_the_folds_of_a_run_become_model_folders(run, tmp_path):
+    for fold in ("fold-1", "fold-2"):
+        shutil.copytree(run, tmp_path / "folds" / fold)
+    models = export(tmp_path / "folds", ExportSettings("both"), tmp_path / "models", print)
+    assert [model.spec.name for model in models] == ["both-fold-1", "both-fold-2"]
+    assert [model.folder for model in models] == [
+        tmp_path / "models" / "both" / fold for fold in ("fold-1", "fold-2")
+    ]
+    with pytest.raises(FileExistsError, match="no model folder"):
+        export(run, ExportSettings("both"), tmp_path / "models", print)
+
+
+def test_a_graph_that_loses_too_much_is_refused_after_every_remedy(run, tmp_path):
+    notes = []
+    limits = ParityLimits(int8_probability=-1)
+    with pytest.raises(ParityError, match=r"^not exported; int8: mean probability .*--force"):
+        export(run, ExportSettings("no", limits=limits), tmp_path, notes.append)
+    assert [str(recipe) in note for recipe, note in zip(RECIPES, notes, strict=True)] == [True] * 5
+    assert not any(tmp_path.iterdir())
+
+
+def test_force_exports_what_is_closest_and_says_so(run, tmp_path):
+    notes = []
+    limits = ParityLimits(int8_probability=-1)
+    settings = ExportSettings("forced", limits=limits, force=True)
+    (model,) = export(run, settings, tmp_path, notes.append)
+    assert any("exported all the same, quantised with" in note for note in notes)
+    assert set(model.spec.graphs) == {"int8", "fp16"}  # the symmetric one is no one's only graph
+
+
+def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch):
+    def spoilt_at_first(body, spec, views, inputs, recipe):
+        if recipe == RECIPES[0]:
+            wrong = dataclasses.replace(spec, gain=spec.gain * 3)
+            return fp32_graph(body, wrong, views)
+        return int8_graph(body, spec, views, inputs, recipe)
+
+    monkeypatch.setattr(exporting, "int8_graph", spoilt_at_first)
+    notes = []
+    (model,) = export(run, ExportSettings("mended"), tmp_path, notes.append)
+    assert f"int8: quantised with {RECIPES[1]}" in notes
+    assert str(RECIPES[1]) in model.read(model.spec.card).decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "--name", "x"], "holds no run"),
+        (["RUN", "--name", "../x"], "'../x' is no name"),
+        (["RUN", "--name", "x", "--about", "a\nb"], "printable text"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(run, tmp_path, arguments, message):
+    places = [str(run) if word == "RUN" else word for word in arguments]
+    result = CliRunner().invoke(app, ["export", *places, "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.output.startswith("train: ")
+    assert message in result.output
+
+
+def test_an_unfinished_run_is_refused(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "weights.pt").unlink()
+    result = CliRunner().invoke(
+        app, ["export", str(tmp_path / "run"), "--name", "x", "--out", str(tmp_path)]
     )
-    assert (logit.name, logit.type, logit.shape) == ("logit", "tensor(float)", ["batch"])
-    assert b"location" not in graphs[variant]
-    assert [(o.domain, o.version) for o in onnx.load_from_string(graphs[variant]).opset_import] == [
-        ("", export.OPSET)
-    ]
+    assert result.exit_code == 2
+    assert "is not finished" in result.output
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_batch_changes_nothing(graphs, inputs, variant):
-    together = run_graph(graphs[variant], inputs[:5])
-    alone = run_graph(graphs[variant], inputs[:5], batch_size=1)
-    assert together.shape == (5,)
-    np.testing.assert_allclose(together, alone, atol=1e-4)
-
-
-def test_every_convolution_runs_in_int8(graphs, tmp_path):
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(graphs["int8"], options, providers=["CPUExecutionProvider"])
-    nodes = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
-    convolutions = onnx.load_from_string(graphs["fp32"]).graph.node
-    assert nodes["QLinearConv"] == sum(node.op_type == "Conv" for node in convolutions)
-    assert nodes["Conv"] == nodes["FusedConv"] == nodes["QuantizeLinear"] == 0
-
-
-def test_weights_are_int8_in_reduced_range(graphs):
-    model = onnx.load_from_string(graphs["int8"])
-    kernels = [
-        numpy_helper.to_array(tensor)
-        for tensor in model.graph.initializer
-        if tensor.name.endswith("weight_quantized")
-    ]
-    assert kernels
-    assert all(kernel.dtype == np.int8 and np.abs(kernel).max() <= 64 for kernel in kernels)
-
-
-def test_the_same_network_gives_the_same_bytes(network, graphs, inputs):
-    body = export.float_graph(network, INPUT)
-    assert export.fp32_graph(body, INPUT) == graphs["fp32"]
-    assert export.int8_graph(body, INPUT, inputs) == graphs["int8"]
-
-
-def test_graphs_agree_with_pytorch(logits, inputs):
-    positive = np.arange(len(inputs)) % 2 == 0
-    check_parity(logits, positive, ParityLimits())
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_perturbed_graph_is_refused(network, graphs, logits, inputs, variant):
-    model = onnx.load_from_string(graphs[variant])
-    (last,) = (t for t in model.graph.initializer if t.name == "fc.bias")
-    moved = numpy_helper.to_array(last) + np.array(0.5, numpy_helper.to_array(last).dtype)
-    last.CopyFrom(numpy_helper.from_array(moved, last.name))
-    wrong = logits | {variant: run_graph(model.SerializeToString(), inputs)}
-    with pytest.raises(ParityError, match=rf"^not exported; {variant}: "):
-        check_parity(wrong, np.arange(len(inputs)) % 2 == 0, ParityLimits())
-
-
-def test_a_graph_that_answers_nan_is_refused(logits, inputs):
-    wrong = logits | {"fp32": np.full(len(inputs), np.nan, np.float32)}
-    with pytest.raises(ParityError, match="fp32: largest logit difference nan"):
-        check_parity(wrong, np.arange(len(inputs)) % 2 == 0, ParityLimits())
-
-
-def test_agreement_by_hand():
-    decision = Decision(threshold=0.5, review=(0.4, 0.6))
-    one = np.array([0.9, 0.1, 0.61, 0.3])
-    other = np.array([0.9, 0.7, 0.59, 0.3])
-    result = agreement(one, other, np.array([True, False, True, False]), decision)
-    assert result.auc == 1
-    assert result.largest == pytest.approx(0.6)
-    assert result.mean == pytest.approx(0.155)
-    assert result.same_calls == 0.5
-    assert result.flips == 0.25
+def test_help_shows_an_example():
+    result = CliRunner().invoke(app, ["export", "--help"])
+    assert "python -m train export" in result.output

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import pytest
 
-from train.build import INPUT
-from train.dataset import prepare, split
-from train.fit import FitSettings, fit
+from train.build import INPUT, BuildSettings, sides
+from train.dataset import simulated_cells
+from train.fit import fit
 from train.metrics import roc_auc
 from train.network import predict
+from train.run import FitSettings
 from train.simulate import simulate_cells
 from train.size import measured_diameters, size_score
 
 TRAINING_HOSPITALS, VALIDATION_HOSPITALS = 16, 2
-SETTINGS = FitSettings(network="resnet10", width=0.25, epochs=8, batch_size=64, bf16=False)
+SETTINGS = FitSettings(
+    network="resnet10", width=0.25, views=1, epochs=8, batch_size=64, ema=0.9, bf16=False
+)
 
 
 def trained_and_tested(folder, *, signal, test_hospitals):
@@ -31,16 +34,14 @@ def trained_and_tested(folder, *, signal, test_hospitals):
         channels=("BF",),
         workers=2,
     )
-    training, validation, test = split(
-        prepare(cells, INPUT, ("BF",)),
-        by="hospital",
-        validation=VALIDATION_HOSPITALS,
-        test=test_hospitals,
-    )
-    network = fit(training, validation, SETTINGS, INPUT.gain, folder)
-    measured = (measured_diameters(side.inputs, INPUT) for side in (training, test))
+    seen = simulated_cells(cells, INPUT)
+    hospitals = BuildSettings(TRAINING_HOSPITALS, VALIDATION_HOSPITALS, test_hospitals)
+    side = sides(seen, hospitals)
+    network = fit(seen, side, SETTINGS, INPUT, folder / "run")
+    training, test = (seen.select(side == name) for name in ("training", "test"))
+    measured = (measured_diameters(part.bright, INPUT) for part in (training, test))
     scores = (
-        predict(network, test.inputs, INPUT.gain),
+        predict(network, test.bright, INPUT.gain),
         size_score(training.diameter_um, training.positive, test.diameter_um),
         size_score(next(measured), training.positive, next(measured)),
     )

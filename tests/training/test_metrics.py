@@ -11,15 +11,18 @@ from sklearn.linear_model import LogisticRegression
 
 from train.logistic import class_weights, fit_logistic, sigmoid
 from train.metrics import (
+    Calls,
+    Curve,
     average_precision,
-    bootstrap_interval,
     brier,
     calibration_error,
+    calibration_line,
     f1,
     log_loss,
+    log_odds,
     macro_f1,
+    restate,
     roc_auc,
-    sensitivity_at,
 )
 
 
@@ -31,40 +34,90 @@ def scored(request):
     return positive, np.round(score, 1) if request.param else score
 
 
-def test_ranking_agrees_with_scikit_learn(scored):
+@pytest.fixture
+def weight():
+    """As they are, and two draws, in which some cells count several times and some not at all."""
+    chance = np.random.default_rng(5)
+    return np.vstack((np.ones(500), chance.multinomial(500, np.full(500, 1 / 500), size=2)))
+
+
+def test_ranking_agrees_with_scikit_learn(scored, weight):
     positive, score = scored
-    assert roc_auc(positive, score) == pytest.approx(sk.roc_auc_score(positive, score))
-    assert average_precision(positive, score) == pytest.approx(
-        sk.average_precision_score(positive, score)
+    curve = Curve.of(positive, score, weight)
+    assert curve.auc() == pytest.approx(
+        [sk.roc_auc_score(positive, score, sample_weight=w) for w in weight]
     )
+    assert curve.average_precision() == pytest.approx(
+        [sk.average_precision_score(positive, score, sample_weight=w) for w in weight]
+    )
+    assert roc_auc(positive, score) == pytest.approx(curve.auc()[0])
+    assert average_precision(positive, score) == pytest.approx(curve.average_precision()[0])
 
 
-def test_f1_agrees_with_scikit_learn(scored):
+def test_f1_agrees_with_scikit_learn(scored, weight):
     positive, score = scored
     called = score >= 0.6
-    assert f1(positive, called) == pytest.approx(sk.f1_score(positive, called))
-    expected = sk.f1_score(positive, called, average="macro")
-    assert macro_f1(positive, called) == pytest.approx(expected)
+    calls = Calls.of(positive, called, weight)
+    for average, ours in (("binary", calls.f1()), ("macro", calls.macro_f1())):
+        expected = [sk.f1_score(positive, called, average=average, sample_weight=w) for w in weight]
+        assert ours == pytest.approx(expected)
+    assert f1(positive, called) == pytest.approx(calls.f1()[0])
+    assert macro_f1(positive, called) == pytest.approx(calls.macro_f1()[0])
 
 
-def test_scores_of_the_probability_agree_with_scikit_learn(scored):
+@pytest.mark.parametrize("prior", [0.5, 0.1])
+def test_scores_of_the_probability_agree_with_scikit_learn(scored, weight, prior):
     positive, score = scored
-    weight = class_weights(positive)
-    assert brier(positive, score) == pytest.approx(
-        sk.brier_score_loss(positive, score, sample_weight=weight)
-    )
     inner = np.clip(score, 1e-6, 1 - 1e-6)
-    assert log_loss(positive, score) == pytest.approx(
-        sk.log_loss(positive, inner, sample_weight=weight)
+    class_shares = [
+        w * np.where(positive, prior / w[positive].sum(), (1 - prior) / w[~positive].sum())
+        for w in weight
+    ]
+    assert brier(positive, score, weight, prior) == pytest.approx(
+        [sk.brier_score_loss(positive, score, sample_weight=w) for w in class_shares]
+    )
+    assert log_loss(positive, score, weight, prior) == pytest.approx(
+        [sk.log_loss(positive, inner, sample_weight=w) for w in class_shares]
     )
 
 
-def test_the_constant_predictor_scores_as_the_card_says(scored):
+@pytest.mark.parametrize("prior", [0.5, 0.1])
+def test_the_constant_predictor_scores_as_the_report_says(scored, weight, prior):
     positive, _ = scored
-    half = np.full(len(positive), 0.5)
-    assert brier(positive, half) == pytest.approx(0.25)
-    assert log_loss(positive, half) == pytest.approx(math.log(2))
-    assert calibration_error(positive, half) == pytest.approx(0)
+    constant = np.full(len(positive), prior)
+    entropy = -prior * math.log(prior) - (1 - prior) * math.log(1 - prior)
+    assert brier(positive, constant, weight, prior) == pytest.approx(prior * (1 - prior))
+    assert log_loss(positive, constant, weight, prior) == pytest.approx(entropy)
+    assert calibration_error(positive, constant, weight, prior) == pytest.approx(0)
+
+
+def test_the_calibration_line_agrees_with_scikit_learn(scored, weight):
+    positive, score = scored
+    slope, intercept = calibration_line(positive, score, weight, 0.5)
+    for row, w in enumerate(weight):
+        balanced = w * np.where(positive, 0.5 / w[positive].sum(), 0.5 / w[~positive].sum())
+        theirs = LogisticRegression(C=1e12, tol=1e-10).fit(
+            log_odds(score)[:, None], positive, sample_weight=balanced * 500
+        )
+        assert slope[row] == pytest.approx(theirs.coef_[0, 0], abs=1e-3)
+        assert intercept[row] == pytest.approx(theirs.intercept_[0], abs=1e-3)
+
+
+def test_an_overconfident_model_has_a_slope_below_one():
+    chance = np.random.default_rng(8)
+    odds = chance.normal(size=20_000)
+    positive = chance.random(20_000) < sigmoid(odds)
+    ones = np.ones((1, 20_000))
+    right, _ = calibration_line(positive, sigmoid(odds), ones, float(positive.mean()))
+    overconfident, _ = calibration_line(positive, sigmoid(2 * odds), ones, float(positive.mean()))
+    assert right == pytest.approx(1, abs=0.06)
+    assert overconfident == pytest.approx(0.5, abs=0.03)
+
+
+def test_separate_classes_have_no_calibration_line():
+    positive = np.array([True, True, False, False])
+    line = calibration_line(positive, np.array([0.9, 0.8, 0.2, 0.1]), np.ones((1, 4)), 0.5)
+    assert np.isnan(line).all()
 
 
 def test_one_class_has_no_ranking():
@@ -78,29 +131,40 @@ def test_one_class_has_no_ranking():
 def test_sensitivity_counts_the_false_calls():
     positive = np.array([True, True, True, False, False, False, False])
     score = np.array([0.9, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1])
-    assert sensitivity_at(positive, score, 0.0) == pytest.approx(1 / 3)
-    assert sensitivity_at(positive, score, 0.25) == pytest.approx(2 / 3)
-    assert sensitivity_at(positive, score, 0.75) == 1
-    assert sensitivity_at(positive, score, 1.0) == 1
+    curve = Curve.of(positive, score)
+    found = {rate: float(curve.sensitivity_at(rate)) for rate in (0, 0.2, 0.25, 0.75, 1)}
+    assert found == pytest.approx({0: 1 / 3, 0.2: 1 / 3, 0.25: 2 / 3, 0.75: 1, 1: 1})
+
+
+def test_cells_looked_at_are_counted_at_the_prevalence():
+    positive = np.array([True, True, False, False, False, False])
+    score = np.array([0.9, 0.4, 0.8, 0.3, 0.2, 0.1])
+    curve = Curve.of(positive, score)
+    assert float(curve.looked_at(0.5, 0.01)) == pytest.approx(0.01 * 0.5)
+    assert float(curve.looked_at(0.9, 0.01)) == pytest.approx(0.01 + 0.99 * 0.25)
+
+
+def test_no_false_call_still_allows_some():
+    negatives = np.zeros(1667, dtype=bool)
+    assert 10_000 * Calls.of(negatives, negatives).false_call_rate_bound() == pytest.approx(
+        18, abs=0.1
+    )
+    one = np.arange(100) == 0
+    bound = float(Calls.of(np.zeros(100, dtype=bool), one).false_call_rate_bound())
+    at_most_one = (1 - bound) ** 100 + 100 * bound * (1 - bound) ** 99
+    assert at_most_one == pytest.approx(0.05)
 
 
 def test_calibration_error_by_hand():
     positive = np.array([True, False, True, False])
     probability = np.array([0.9, 0.9, 0.1, 0.1])
-    assert calibration_error(positive, probability) == pytest.approx(0.4)
+    assert calibration_error(positive, probability, np.ones((1, 4)), 0.5) == pytest.approx(0.4)
 
 
-def test_interval_holds_the_value_and_depends_on_samples():
-    chance = np.random.default_rng(5)
-    positive = chance.random(400) < 0.5
-    sample = np.repeat(np.arange(20).astype(str), 20)
-    score = chance.normal(size=400) + positive + np.repeat(chance.normal(size=20), 20)
-    low, high = bootstrap_interval(roc_auc, positive, score, sample, seed=1, draws=200)
-    assert low < roc_auc(positive, score) < high
-    assert (low, high) == bootstrap_interval(roc_auc, positive, score, sample, seed=1, draws=200)
-    alone = np.full(400, "s")
-    same = bootstrap_interval(roc_auc, positive, score, alone, seed=1, draws=20)
-    assert same == pytest.approx((roc_auc(positive, score),) * 2)
+def test_probabilities_are_restated_by_bayes_rule():
+    stated = restate(np.array([0.5, 0.9]), 0.5, 0.001)
+    assert stated == pytest.approx([0.001, 0.9 * 0.001 / (0.9 * 0.001 + 0.1 * 0.999)])
+    assert restate(stated, 0.001, 0.5) == pytest.approx([0.5, 0.9])
 
 
 def test_logistic_agrees_with_scikit_learn():

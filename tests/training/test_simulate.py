@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,15 @@ from scipy.stats import ks_2samp
 from sklearn.metrics import roc_auc_score
 
 from train.simulate import CHANNELS, Cell, simulate_cells, write_export
-from train.simulate.anatomy import LEUKOCYTES, TUMOURS, draw_anatomy
+from train.simulate.anatomy import (
+    CARCINOMA,
+    LEUKOCYTES,
+    TUMOURS,
+    Anatomy,
+    draw_anatomy,
+    draw_dead,
+    draw_fragment,
+)
 from train.simulate.camera import expose
 from train.simulate.optics import Microscope
 from train.simulate.paint import Maps
@@ -143,6 +152,48 @@ def test_size_alone_says_little() -> None:
     assert 0.55 < size < 0.70
 
 
+def test_no_trait_alone_tells_carcinoma_cells_from_leukocytes() -> None:
+    """Round, smooth carcinoma cells and irregular, granular leukocytes are there to be learnt."""
+    rng = np.random.default_rng(0)
+    populations, shares = zip(*LEUKOCYTES, strict=True)
+    drawn = [draw_anatomy(rng, populations[rng.choice(len(shares), p=shares)]) for _ in range(500)]
+    drawn += [draw_anatomy(rng, CARCINOMA) for _ in range(500)]
+    is_carcinoma = np.arange(len(drawn)) >= 500
+    traits: dict[str, tuple[Callable[[Anatomy], float], float, float]] = {
+        "outline": (lambda cell: float(np.abs(cell.body.outline).sum()), 0.6, 0.9),
+        "elongation": (lambda cell: cell.body.elongation, 0.6, 0.9),
+        "blebs": (lambda cell: len(cell.blebs), 0.6, 0.9),
+        "index": (lambda cell: cell.index, 0.6, 0.9),
+        "granules": (lambda cell: len(cell.granules), 0.3, 0.7),
+        "granule": (lambda cell: cell.granule, 0.6, 0.9),
+        "chromatin": (lambda cell: cell.chromatin, 0.6, 0.95),
+        "nucleoli": (lambda cell: len(cell.nucleoli), 0.6, 0.95),
+    }
+    for name, (of, least, most) in traits.items():
+        area = roc_auc_score(is_carcinoma, [of(cell) for cell in drawn])
+        assert least < area < most, f"{name}: {area:.3f}"
+
+
+def test_the_dead_shrink_or_leak() -> None:
+    rng = np.random.default_rng(0)
+    alive = draw_anatomy(rng, CARCINOMA)
+    dead = [draw_dead(rng, alive) for _ in range(100)]
+    shrunken = [cell for cell in dead if cell.diameter < alive.diameter]
+    leaky = [cell for cell in dead if cell.diameter == alive.diameter]
+    assert 50 < len(shrunken) < 90
+    assert min(cell.index for cell in shrunken) >= alive.index > max(cell.index for cell in leaky)
+    for cell in dead:
+        assert all(np.hypot(*cell.granules[:, :2].T) <= cell.body.radius)
+
+
+def test_debris_is_small_and_without_a_nucleus() -> None:
+    rng = np.random.default_rng(0)
+    pieces = [draw_fragment(rng) for _ in range(300)]
+    assert not any(piece.nucleus for piece in pieces)
+    assert np.quantile([piece.diameter for piece in pieces], 0.9) < 10
+    assert {piece.absorption > 0.1 for piece in pieces} == {True, False}
+
+
 def test_hospitals_span_what_instruments_write() -> None:
     hospitals = [draw_hospital(SEED, index) for index in range(60)]
     assert {hospital.bits for hospital in hospitals} == {8, 12, 16}
@@ -151,8 +202,8 @@ def test_hospitals_span_what_instruments_write() -> None:
     assert {hospital.electrodes is None for hospital in hospitals} == {True, False}
     pitches = [hospital.um_per_px for hospital in hospitals]
     assert 0.25 <= min(pitches) < 0.35
-    assert 0.6 < max(pitches) <= 0.7
-    assert all(40 <= hospital.crop_px <= 110 for hospital in hospitals)
+    assert 0.7 < max(pitches) <= 0.8
+    assert all(32 <= hospital.crop_px <= 110 for hospital in hospitals)
 
 
 def test_pixels_fit_the_bit_depth(cells: list[Cell]) -> None:

@@ -2,6 +2,12 @@
 
 This is the only module that knows how carcinoma cells differ from leukocytes. All lengths are
 in micrometres, refractive indices relative to their surroundings.
+
+The classes differ in many traits and in none of them fully, so that a network cannot lean on one.
+Leukocytes may be granular, vacuolated, large, polarised or shrunken, and carcinoma cells round and
+smooth, as patients' CTCs vary much within one patient (PMC2810476). Diameters are published
+(PMC7782084), and so is that a nucleus may refract less than the cytoplasm (PMC5647217). The other
+ranges are the authors' judgement, and wide.
 """
 
 from __future__ import annotations
@@ -19,6 +25,8 @@ Range = tuple[float, float]
 
 HARMONICS = 5
 """An outline's Fourier terms: the orders 2 to 6."""
+DEFORMED = {"elongation": (1.15, 1.9), "roughness": (0.03, 0.10)}
+"""How cells look that crawl, are polarised, or were squeezed."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Population:
         elongation: long axis over short axis.
         flatness: height over diameter; 1 is a ball.
         roughness: relative amplitude of the outline's Fourier terms.
+        deformed: share of cells that crawl or were squeezed: see `DEFORMED`.
         blebs: mean number of blebs.
         index: refractive index of the cytoplasm, above the medium's.
         nucleus_ratio: diameter of a disc of the nucleus's area, over the cell's diameter.
@@ -45,6 +54,7 @@ class Population:
         granules: mean number of granules in a cell of 10 um.
         granule: diameter of a granule.
         granule_path: optical path through a granule, above the cytoplasm's.
+        droplets: mean number of lipid droplets, which are large and refract strongly.
         vacuoles: mean number of vacuoles.
     """
 
@@ -53,6 +63,7 @@ class Population:
     elongation: Range
     flatness: Range
     roughness: Range
+    deformed: float
     blebs: float
     index: Range
     nucleus_ratio: Range
@@ -67,100 +78,129 @@ class Population:
     granules: float
     granule: Range
     granule_path: Range
+    droplets: float
     vacuoles: float
 
 
 LYMPHOCYTE = Population(
     diameter=8.3,
-    spread=0.11,
-    elongation=(1.0, 1.12),
-    flatness=(0.75, 1.0),
-    roughness=(0.004, 0.026),
-    blebs=0.2,
-    index=(0.022, 0.040),
-    nucleus_ratio=(0.74, 0.92),
-    eccentricity=(0.0, 0.7),
+    spread=0.12,
+    elongation=(1.0, 1.14),
+    flatness=(0.7, 1.0),
+    roughness=(0.003, 0.030),
+    deformed=0.08,
+    blebs=0.4,
+    index=(0.020, 0.046),
+    nucleus_ratio=(0.70, 0.94),
+    eccentricity=(0.0, 0.8),
     lobes=(1, 1),
     lobe_gap=(0.0, 0.0),
-    nucleus_roughness=(0.01, 0.045),
-    nucleus_index=(-0.004, 0.011),
-    chromatin=(0.35, 0.65),
-    chromatin_contrast=(0.06, 0.22),
+    nucleus_roughness=(0.01, 0.05),
+    nucleus_index=(-0.010, 0.009),
+    chromatin=(0.35, 0.85),
+    chromatin_contrast=(0.05, 0.30),
     nucleoli=0.3,
-    granules=8.0,
-    granule=(0.25, 0.55),
-    granule_path=(0.008, 0.040),
-    vacuoles=0.2,
+    granules=18.0,
+    granule=(0.2, 0.65),
+    granule_path=(0.005, 0.060),
+    droplets=0.2,
+    vacuoles=0.5,
 )
 GRANULOCYTE = replace(
     LYMPHOCYTE,
     diameter=9.9,
-    nucleus_ratio=(0.50, 0.68),
+    nucleus_ratio=(0.48, 0.70),
     lobes=(2, 5),
-    lobe_gap=(1.1, 1.9),
+    lobe_gap=(1.0, 1.9),
     nucleoli=0.0,
-    granules=80.0,
-    granule=(0.2, 0.45),
-    granule_path=(0.012, 0.050),
+    granules=90.0,
+    granule=(0.2, 0.85),
+    granule_path=(0.010, 0.075),
+    droplets=0.5,
 )
 MONOCYTE = replace(
     LYMPHOCYTE,
     diameter=11.2,
     spread=0.13,
-    roughness=(0.008, 0.045),
-    blebs=0.5,
-    nucleus_ratio=(0.58, 0.76),
+    roughness=(0.006, 0.045),
+    deformed=0.15,
+    blebs=0.7,
+    nucleus_ratio=(0.56, 0.78),
     lobes=(2, 3),
     lobe_gap=(0.5, 0.9),
-    granules=35.0,
-    granule=(0.25, 0.55),
-    vacuoles=1.2,
+    granules=45.0,
+    droplets=0.8,
+    vacuoles=2.0,
+    granule=(0.25, 0.85),
+    granule_path=(0.008, 0.070),
 )
 BLAST = replace(
     LYMPHOCYTE,
-    diameter=13.2,
-    spread=0.11,
-    elongation=(1.0, 1.15),
-    roughness=(0.006, 0.036),
-    blebs=0.6,
-    nucleus_ratio=(0.66, 0.88),
-    nucleus_roughness=(0.015, 0.06),
-    chromatin=(0.35, 0.7),
-    nucleoli=1.2,
-    granules=22.0,
-    granule=(0.3, 0.75),
-    granule_path=(0.012, 0.065),
-    vacuoles=0.6,
+    diameter=12.4,
+    spread=0.14,
+    roughness=(0.003, 0.036),
+    blebs=0.7,
+    nucleus_ratio=(0.62, 0.90),
+    nucleoli=2.0,
+    granules=60.0,
+    granule=(0.30, 1.00),
+    granule_path=(0.010, 0.080),
+    droplets=1.5,
+    vacuoles=2.0,
+    nucleus_index=(-0.008, 0.018),
+    chromatin=(0.40, 1.1),
+    chromatin_contrast=(0.08, 0.42),
 )
+AGED = replace(
+    GRANULOCYTE,
+    diameter=7.0,
+    spread=0.20,
+    elongation=(1.0, 1.5),
+    roughness=(0.01, 0.11),
+    deformed=0.4,
+    blebs=2.0,
+    index=(0.030, 0.085),
+    nucleus_ratio=(0.35, 0.65),
+    lobes=(1, 3),
+    lobe_gap=(0.8, 1.9),
+    nucleus_index=(0.0, 0.035),
+    chromatin_contrast=(0.02, 0.10),
+    granules=40.0,
+    vacuoles=2.0,
+)
+"""A neutrophil hours or days after the blood was drawn: shrunken, dense and irregular."""
 LEUKOCYTES: tuple[tuple[Population, float], ...] = (
-    (LYMPHOCYTE, 0.35),
-    (GRANULOCYTE, 0.45),
-    (MONOCYTE, 0.10),
-    (BLAST, 0.10),
+    (LYMPHOCYTE, 0.32),
+    (GRANULOCYTE, 0.30),
+    (AGED, 0.08),
+    (MONOCYTE, 0.11),
+    (BLAST, 0.19),
 )
 """Leukocytes and their shares: a median diameter of 9.4 um (PMC7782084), a few of them large."""
 
 CARCINOMA = Population(
     diameter=10.0,
     spread=0.18,
-    elongation=(1.03, 1.35),
+    elongation=(1.02, 1.35),
     flatness=(0.65, 1.0),
-    roughness=(0.026, 0.095),
+    roughness=(0.020, 0.095),
+    deformed=0.20,
     blebs=2.2,
-    index=(0.034, 0.058),
-    nucleus_ratio=(0.56, 0.86),
-    eccentricity=(0.2, 1.0),
+    index=(0.034, 0.062),
+    nucleus_ratio=(0.50, 0.82),
+    eccentricity=(0.1, 1.0),
     lobes=(1, 1),
     lobe_gap=(0.0, 0.0),
     nucleus_roughness=(0.04, 0.14),
-    nucleus_index=(0.006, 0.034),
-    chromatin=(0.6, 1.3),
-    chromatin_contrast=(0.15, 0.45),
-    nucleoli=2.4,
+    nucleus_index=(-0.012, 0.030),
+    chromatin=(0.6, 1.4),
+    chromatin_contrast=(0.17, 0.50),
+    nucleoli=2.6,
     granules=40.0,
-    granule=(0.45, 1.10),
-    granule_path=(0.020, 0.065),
-    vacuoles=0.9,
+    granule=(0.45, 1.20),
+    granule_path=(0.018, 0.065),
+    droplets=1.5,
+    vacuoles=1.2,
 )
 TUMOURS: dict[str, Population] = {
     "breast": replace(CARCINOMA, diameter=12.4),
@@ -173,19 +213,30 @@ TUMOURS: dict[str, Population] = {
 
 FRAGMENT = replace(
     CARCINOMA,
-    diameter=2.6,
-    spread=0.40,
+    diameter=3.4,
+    spread=0.50,
     elongation=(1.0, 2.2),
     flatness=(0.4, 1.0),
-    roughness=(0.03, 0.14),
-    blebs=0.3,
-    index=(0.015, 0.09),
+    roughness=(0.02, 0.14),
+    blebs=0.8,
+    index=(0.015, 0.10),
     nucleus_ratio=(0.0, 0.0),
     nucleoli=0.0,
-    granules=6.0,
+    granules=20.0,
     vacuoles=0.0,
 )
-"""A piece of debris: a body without a nucleus."""
+"""A piece of debris: a body without a nucleus, from a platelet upwards."""
+
+REMAINS = replace(
+    FRAGMENT,
+    diameter=5.5,
+    spread=0.35,
+    elongation=(1.0, 1.6),
+    blebs=2.5,
+    index=(0.03, 0.11),
+    granules=40.0,
+)
+"""What a dead cell leaves: a dense body, often in several pieces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +296,8 @@ class Anatomy:
 def draw_anatomy(rng: np.random.Generator, population: Population) -> Anatomy:
     """Draw one cell of a population."""
     radius = population.diameter / 2 * float(np.exp(rng.normal(0, population.spread)))
+    if rng.random() < population.deformed:
+        population = replace(population, **DEFORMED)
     body = _disc(rng, 0.0, 0.0, radius, population.elongation, between(rng, population.roughness))
     height = 2 * radius * min(between(rng, population.flatness), 1.0)
     nucleus = _nucleus(rng, population, radius)
@@ -267,32 +320,45 @@ def draw_anatomy(rng: np.random.Generator, population: Population) -> Anatomy:
 
 
 def draw_fragment(rng: np.random.Generator) -> Anatomy:
-    """Draw one piece of debris, some of it dark."""
-    fragment = draw_anatomy(rng, FRAGMENT)
-    return replace(fragment, absorption=float(rng.choice((0.0, 0.2, 0.8))))
+    """Draw one piece of debris: transparent remains of a cell, or a fragment, some of it dark."""
+    if rng.random() < 0.35:
+        return draw_anatomy(rng, REMAINS)
+    return replace(draw_anatomy(rng, FRAGMENT), absorption=float(rng.choice((0.0, 0.2, 0.8))))
 
 
 def draw_dead(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
-    """Return a cell as it looks dead: a condensed, blebbing one or a pale, leaky one."""
-    radius = alive.body.radius
-    if rng.random() < 0.5:
-        shrunken = tuple(
-            replace(lobe, radius=lobe.radius * rng.uniform(0.45, 0.75)) for lobe in alive.nucleus
-        )
+    """Return a cell as it looks dead: shrunken, dense and blebbing, or pale and leaky."""
+    if rng.random() < 0.3:
         return replace(
             alive,
-            nucleus=shrunken,
-            nucleus_index=float(rng.uniform(0.01, 0.035)),
-            chromatin_contrast=0.05,
-            nucleoli=np.zeros((0, 3), np.float32),
-            blebs=_blebs(rng, 5.0, radius),
-            index=alive.index * rng.uniform(1.0, 1.4),
+            index=alive.index * rng.uniform(0.25, 0.6),
+            nucleus_index=float(rng.uniform(0.005, 0.02)),
+            granules=np.concatenate([alive.granules, _specks(rng, 30, alive.body.radius, 0.02)]),
         )
+    shrinkage = float(rng.uniform(0.5, 1.0))
+    radius = alive.body.radius * shrinkage
+    body = replace(
+        alive.body,
+        radius=radius,
+        elongation=alive.body.elongation * rng.uniform(1.0, 1.5),
+        outline=_outline(rng, float(rng.uniform(0.01, 0.12))),
+    )
+    condensed = shrinkage * rng.uniform(0.5, 1.0)
+    nucleus = tuple(
+        replace(lobe, x=lobe.x * condensed, y=lobe.y * condensed, radius=lobe.radius * condensed)
+        for lobe in alive.nucleus
+    )
     return replace(
         alive,
-        index=alive.index * rng.uniform(0.25, 0.55),
-        nucleus_index=float(rng.uniform(0.005, 0.02)),
-        granules=np.concatenate([alive.granules, _specks(rng, 30, radius, 0.02)]),
+        body=body,
+        height=alive.height * shrinkage,
+        nucleus=nucleus,
+        nucleus_index=float(rng.uniform(0.0, 0.035)),
+        chromatin_contrast=0.05,
+        nucleoli=np.zeros((0, 3), np.float32),
+        blebs=_blebs(rng, 3.0, radius),
+        index=alive.index * rng.uniform(1.0, 1.9),
+        granules=alive.granules * np.float32([shrinkage, shrinkage, 1.0]),
     )
 
 
@@ -374,7 +440,10 @@ def _specks(rng: np.random.Generator, number: int, radius: float, path: float) -
 
 
 def _granules(rng: np.random.Generator, population: Population, radius: float) -> Floats:
-    mean = population.granules * (radius / 5.0) ** 2 * rng.gamma(4.0, 0.25)
+    mean = population.granules * (radius / 5.0) ** 2 * rng.gamma(1.5, 1 / 1.5)
     path = max(between(rng, population.granule_path), 0.004)
-    vacuoles = _specks(rng, int(rng.poisson(population.vacuoles)), radius * 0.8, -3.0 * path)
-    return np.concatenate([_specks(rng, int(rng.poisson(mean)), radius, path), vacuoles])
+    droplets, vacuoles = (
+        _specks(rng, int(rng.poisson(rng.gamma(1.0, number))), radius * 0.85, share * 0.07)
+        for number, share in ((population.droplets, 1.0), (population.vacuoles, -1.0))
+    )
+    return np.concatenate([_specks(rng, int(rng.poisson(mean)), radius, path), droplets, vacuoles])

@@ -18,16 +18,16 @@ from train.simulate.anatomy import (
 from train.simulate.site import Hospital, Sample
 
 CELL_KINDS = {
-    "single": 0.64,
+    "single": 0.68,
     "neighbour": 0.11,
     "doublet": 0.06,
     "cluster": 0.04,
-    "dead": 0.07,
-    "cut": 0.08,
+    "dead": 0.05,
+    "cut": 0.06,
 }
 """Kinds of crop with a cell, and their shares, the same for CTCs and leukocytes."""
 
-NEGATIVE_SHARE = {"debris": 0.06, "empty": 0.04}
+NEGATIVE_SHARE = {"debris": 0.08, "empty": 0.04}
 """Kinds of crop without a cell, and their shares of all crops."""
 
 NEIGHBOUR_CTC_SHARE = 0.2

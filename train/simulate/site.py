@@ -134,12 +134,12 @@ class Sample:
 def draw_hospital(seed: int, index: int) -> Hospital:
     """Draw the instrument of one hospital, wide enough to span other makers' microscopes."""
     rng = generator(seed, Stream.HOSPITAL, index)
-    um_per_px = log_uniform(rng, 0.25, 0.7)
-    crop_px = int(np.clip(round(rng.uniform(20, 46) / um_per_px), 40, 110))
+    um_per_px = log_uniform(rng, 0.25, 0.8)
+    crop_px = int(np.clip(round(rng.uniform(20, 46) / um_per_px), 32, 110))
     bits, suffix = ((8, ".png"), (8, ".tif"), (12, ".tif"), (12, ".png"), (16, ".tif"))[
         rng.integers(5)
     ]
-    reflected = bool(rng.random() < 0.4)
+    reflected = bool(rng.random() < 0.35)
     coherence = float(rng.uniform(0.15, 0.9))
     slant = float(rng.uniform(0.15, 0.5)) if rng.random() < 0.3 else 0.0
     towards = rng.uniform(0, 2 * np.pi)
@@ -159,14 +159,14 @@ def draw_hospital(seed: int, index: int) -> Hospital:
         aberration=_triple(rng.normal(0, 0.08, 3)),
         electrodes=electrodes,
         chip_depth_um=chip_depth_um,
-        focus_um=float(rng.normal(0, 1.6)),
-        focus_spread_um=log_uniform(rng, 0.5, 2.5),
+        focus_um=float(rng.normal(0, 1.7)),
+        focus_spread_um=log_uniform(rng, 0.5, 2.2),
         centring_um=log_uniform(rng, 0.2, 1.5),
         stray=float(rng.uniform(0, 0.6)),
         blur_um=float(rng.uniform(0.05, 0.35)),
         level=float(rng.uniform(0.12, 0.75)),
         black=float(rng.uniform(0, 0.06)),
-        electrons=log_uniform(rng, 500, 40_000),
+        electrons=log_uniform(rng, 1_500, 40_000),
         read_noise=log_uniform(rng, 2, 12),
         noise_blur_px=float(rng.uniform(0.4, 0.8)) if rng.random() < 0.3 else 0.0,
         unevenness=log_uniform(rng, 0.002, 0.06),
@@ -202,7 +202,7 @@ def _electrodes(
         phase=float(rng.normal(0, 0.6 if reflected else 0.25)),
         depth_um=chip_depth_um,
     )
-    return drawn if rng.random() < (0.7 if reflected else 0.2) else None
+    return drawn if rng.random() < (0.7 if reflected else 0.15) else None
 
 
 def _triple(values: np.ndarray) -> tuple[float, float, float]:

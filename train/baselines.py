@@ -1,0 +1,148 @@
+"""What a network must beat: size alone, and gradient boosting on simple texture features."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from ctcedge.preprocess import InputSpec
+from train.dataset import Cells
+from train.size import measured_diameters, size_score
+from train.texture import COUNT, texture_features
+
+TRAINING = "training"
+TABLE_NAME = "training.npz"
+
+
+class TableError(ValueError):
+    """A training table cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What the baselines see of cells, one a row, and nothing that names a patient.
+
+    A model folder holds that of the cells that the model was made from, as `training.npz`.
+
+    Attributes:
+        digest: (n,) text, as `train.dataset.Cells.digest`.
+        side: (n,) text, `training`, `validation` or `test`.
+        positive: (n,) bool.
+        sample_digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the group's name.
+        features: (n, k) float32, see `train.texture`.
+        diameter: (n,) float32, measured, input pixels.
+    """
+
+    digest: NDArray[np.str_]
+    side: NDArray[np.str_]
+    positive: NDArray[np.bool_]
+    sample_digest: NDArray[np.str_]
+    features: NDArray[np.float32]
+    diameter: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.digest)
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Table:
+        """Return the cells of a mask or of indices."""
+        return Table(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def save(self, path: Path) -> None:
+        """Write an npz, texts as ASCII bytes."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("digest", "side", "sample_digest"):
+            columns[name] = columns[name].astype(np.bytes_)
+        np.savez_compressed(path, allow_pickle=False, **columns)
+
+
+def read_table(data: bytes) -> Table:
+    """Read what `Table.save` wrote.
+
+    Raises:
+        TableError: it is no such file.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            columns = {field.name: file[field.name] for field in fields(Table)}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise TableError(f"no training table: {error}; export the model anew") from None
+    if columns["features"].shape[1:] != (COUNT,):
+        raise TableError("the training table holds other features; export the model anew")
+    for name in ("digest", "side", "sample_digest"):
+        columns[name] = np.char.decode(columns[name].astype(np.bytes_), "ascii")
+    return Table(**columns)
+
+
+def describe(
+    cells: Cells,
+    side: NDArray[np.str_] | str,
+    spec: InputSpec,
+    each: Callable[[], object] = lambda: None,
+) -> Table:
+    """Compute what the baselines see.
+
+    Args:
+        cells: of any side.
+        side: (n,) of each cell, or one for all.
+        spec: the input that the cells were made for.
+        each: called after each cell.
+    """
+    return Table(
+        digest=cells.digest,
+        side=np.broadcast_to(np.array(side), (len(cells),)),
+        positive=cells.positive,
+        sample_digest=np.array([name_digest(name) for name in cells.group]),
+        features=np.stack([_told(texture_features(one, spec), each) for one in cells.bright]),
+        diameter=measured_diameters(cells.bright, spec).astype(np.float32),
+    )
+
+
+def name_digest(name: str) -> str:
+    """Return what stands for a group's name where the name itself must not."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Fit both baselines on training cells and score others, higher for CTC.
+
+    Args:
+        training: holds both classes.
+        test: cells never trained on.
+        seed: of the boosting.
+
+    Returns:
+        By name, `size` and `texture`, each (n,).
+
+    Raises:
+        ValueError: the training cells are of one class only.
+    """
+    return {
+        "size": size_score(training.diameter, training.positive, test.diameter),
+        "texture": _boosted(training, seed).decision_function(test.features),
+    }
+
+
+def _boosted(training: Table, seed: int) -> HistGradientBoostingClassifier:
+    boosting = HistGradientBoostingClassifier(
+        learning_rate=0.05,
+        max_iter=200,
+        max_leaf_nodes=15,
+        min_samples_leaf=20,
+        l2_regularization=1.0,
+        class_weight="balanced",
+        early_stopping=False,
+        random_state=seed,
+    )
+    return boosting.fit(training.features, training.positive)
+
+
+def _told(made: NDArray[np.float32], each: Callable[[], object]) -> NDArray[np.float32]:
+    each()
+    return made

@@ -1,0 +1,144 @@
+"""One evaluation: from a model folder and manifests to everything that the report tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ctcedge.model import Model
+from train.evaluate.bootstrap import DRAWS
+from train.evaluate.figures import Figures, figures
+from train.evaluate.scoring import Candidate, Scored, labelled, open_candidates, score
+from train.manifest import ManifestError, read_manifests
+
+_FEW_GROUPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the report tells.
+
+    Attributes:
+        models: one, or one a fold.
+        manifests: whose cells were scored.
+        scored: the cells and what is said of them.
+        figures: on those of known label.
+        leak_checked: whether it is certain that no cell's group was trained on.
+        warnings: what a reader must know before the figures, a sentence each.
+        seed: of the bootstrap and the boosting.
+        draws: of the bootstrap.
+    """
+
+    models: list[Model]
+    manifests: list[Path]
+    scored: Scored
+    figures: Figures
+    leak_checked: bool
+    warnings: list[str]
+    seed: int
+    draws: int = DRAWS
+
+
+def evaluate(
+    model: Path,
+    manifests: Sequence[Path],
+    *,
+    positive: Sequence[str] = (),
+    negative: Sequence[str] = (),
+    trust_gates: bool = False,
+    seed: int,
+) -> Evaluation:
+    """Score the cells of manifests and measure.
+
+    Args:
+        model: a model folder, or a folder of the model folders of a run with folds, where each
+            cell is scored by the one that never saw its sample.
+        manifests: whose cells to score.
+        positive: strata to count as CTC instead of the labels, see `train.manifest.choose`.
+        negative: strata to count as no CTC.
+        trust_gates: count CTCs that are labelled by their stains alone.
+        seed: of the bootstrap and the boosting.
+
+    Raises:
+        ManifestError: rows cannot be used, or their labels not as truth.
+        LeakError: a sample holds images that the model was made from.
+        SetupError: the model cannot be used.
+        TableError: its training table cannot be read.
+    """
+    candidates = open_candidates(model)
+    rows = labelled(read_manifests(manifests), positive, negative, trust_gates=trust_gates)
+    if len({row.label for row in rows} - {""}) < 2:
+        raise ManifestError(
+            "the manifests hold labelled cells of one class only; CTCs and others are needed"
+        )
+    scored = score(candidates, rows, seed)
+    measured = figures(
+        scored.cells,
+        scored.scores,
+        prior=candidates[0].model.spec.prior,
+        baselines=scored.baselines or {},
+        seed=seed,
+        known=scored.known,
+    )
+    return Evaluation(
+        models=[candidate.model for candidate in candidates],
+        manifests=list(manifests),
+        scored=scored,
+        figures=measured,
+        leak_checked=all(candidate.table is not None for candidate in candidates),
+        warnings=_warnings(candidates, scored, measured, trust_gates),
+        seed=seed,
+    )
+
+
+def _warnings(
+    candidates: Sequence[Candidate], scored: Scored, measured: Figures, trust_gates: bool
+) -> list[str]:
+    spec = candidates[0].model.spec
+    rows = [row for row in scored.rows if row.label]
+    gated = sum(row.label == "CTC" and row.source == "gated" for row in rows)
+    warnings = []
+    if trust_gates and gated:
+        warnings.append(
+            f"{gated:,} of {measured.ctcs:,} CTCs are labelled by their stains alone; no person"
+            " confirmed them, and a wrong gate counts as truth here."
+        )
+    if spec.demonstration:
+        warnings.append(
+            "The model is a demonstration, trained on simulated images: these figures say nothing"
+            " about a patient's cells."
+        )
+    if candidates[0].table is None:
+        warnings.append(
+            "The model does not tell what it was trained on: it cannot be checked that these"
+            " cells are new to it, and there are no baselines."
+        )
+    else:
+        warnings.extend(_same_names(candidates, scored))
+    if spec.input.um_per_px is not None and scored.rows[0].um_per_px is None:
+        warnings.append(
+            "um/px of the images is unknown and was taken to be the model's own,"
+            f" {spec.input.um_per_px:g}; if it is not, sizes and figures are wrong."
+        )
+    if measured.groups < _FEW_GROUPS:
+        warnings.append(
+            f"Only {measured.groups} patients or samples: the intervals are too narrow."
+        )
+    return warnings
+
+
+def _same_names(candidates: Sequence[Candidate], scored: Scored) -> list[str]:
+    known = [
+        name
+        for index, candidate in enumerate(candidates)
+        for name in candidate.knows(np.unique(scored.cells.group[scored.by == index]).tolist())
+    ]
+    if not known:
+        return []
+    return [
+        f"{len(known):,} patients or samples, such as '{known[0]}', have the name of one that the"
+        " model was made from, but other images; if they are the same, the figures are too good."
+    ]

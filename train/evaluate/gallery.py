@@ -1,0 +1,90 @@
+"""Cells to look at: where the model is surely right, surely wrong, and most in doubt."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.crops import BRIGHT_FIELD
+from ctcedge.decode import decode
+from train.evaluate.scoring import Scored
+from train.manifest import Row
+
+_EACH = 6
+_LONGEST = 256
+_STRETCH = (0.5, 99.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One cell.
+
+    Attributes:
+        sample: of the cell.
+        cell: of the cell.
+        label: `CTC` or `other`.
+        probability: of CTC.
+        call: of the model.
+        width: of the crop, in words.
+        png: bright field, its contrast stretched, base64.
+    """
+
+    sample: str
+    cell: str
+    label: str
+    probability: float
+    call: str
+    width: str
+    png: str
+
+
+def galleries(scored: Scored) -> dict[str, list[Picture]]:
+    """Choose labelled cells, and read their images once more; by heading."""
+    said, positive = scored.scores, scored.cells.positive
+    surest = np.argsort(-said.certainty, kind="stable")
+    surest = surest[scored.known[surest]]
+    right, ctc = (said.called == positive)[surest], positive[surest]
+    chosen = {
+        "Best: CTCs found with the greatest certainty": surest[right & ctc],
+        "Best: others passed over with the greatest certainty": surest[right & ~ctc],
+        "Worst: CTCs missed with the greatest certainty": surest[~right & ctc],
+        "Worst: others called CTC with the greatest certainty": surest[~right & ~ctc],
+        "Most uncertain: CTCs nearest to the threshold": surest[ctc][::-1],
+        "Most uncertain: others nearest to the threshold": surest[~ctc][::-1],
+    }
+    return {
+        heading: [_picture(scored, int(index)) for index in rows[:_EACH]]
+        for heading, rows in chosen.items()
+        if rows.size
+    }
+
+
+def _picture(scored: Scored, index: int) -> Picture:
+    row = scored.rows[index]
+    pixels = decode(row.images[BRIGHT_FIELD].read_bytes()).pixels
+    return Picture(
+        sample=row.place,
+        cell=row.cell,
+        label=row.label,
+        probability=float(scored.scores.probability[index]),
+        call=scored.scores.call(index),
+        width=_width(row, pixels.shape[1]),
+        png=base64.b64encode(_png(pixels)).decode(),
+    )
+
+
+def _width(row: Row, pixels: int) -> str:
+    return f"{pixels} px" if row.um_per_px is None else f"{pixels * row.um_per_px:.0f} um"
+
+
+def _png(pixels: NDArray[np.generic]) -> bytes:
+    low, high = np.percentile(pixels, _STRETCH)
+    grey = np.clip((pixels - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
+    shrink = _LONGEST / max(grey.shape)
+    if shrink < 1:
+        grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".png", grey)[1].tobytes()

@@ -1,0 +1,50 @@
+"""report.html: one file that loads nothing, with curves and galleries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from train.evaluate.charts import charts
+from train.evaluate.evaluation import Evaluation
+from train.evaluate.gallery import galleries
+from train.evaluate.report import EXPLANATIONS, NOTICES, shown, summary, tables, title
+
+_HEADLINE = {
+    "auc": "AUC",
+    "sample_auc": "AUC over samples",
+    "macro_f1_70": "Macro F1 of the 70 % most certain",
+    "calibration_slope": "Calibration slope",
+    "ece": "Calibration error (ECE)",
+    "false_calls_per_10000": "False CTC calls per 10,000",
+}
+
+
+def write_page(evaluation: Evaluation, path: Path) -> None:
+    """Write the page; every name on it is escaped."""
+    found = evaluation.figures
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    path.write_text(
+        environment.get_template("page.html").render(
+            title=title(evaluation),
+            notices=NOTICES,
+            warnings=evaluation.warnings,
+            summary=summary(evaluation),
+            headline=[(text, shown(name, found[name])) for name, text in _HEADLINE.items()],
+            charts=charts(evaluation),
+            tables=tables(evaluation),
+            baselines=bool(found.baselines),
+            galleries=galleries(evaluation.scored),
+            explanations=EXPLANATIONS,
+            models=evaluation.models,
+            manifests=evaluation.manifests,
+        ),
+        encoding="utf-8",
+    )

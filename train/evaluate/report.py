@@ -1,0 +1,273 @@
+"""The report for programs and for reading: report.json, report.md and scores.csv.
+
+report.json holds, at its top level, each figure of `train.evaluate.figures.MEANING` by its name,
+and its 95 % interval as `<name>_interval`, [low, high]; null where the cells cannot tell. Beside
+them:
+
+    schema              ctcedge/evaluation/1
+    models              name, version, sha256 (of model.json), training, demonstration; one a fold
+    manifests           their paths
+    warnings            sentences to read first
+    leak_checked        whether it is certain that no cell's patient or sample was trained on
+    cells, ctcs         of known label
+    unlabelled          cells of unknown label, which stand in strata and per_sample alone
+    samples, groups     groups are what the intervals draw: patients, or samples
+    prior               share of CTCs at which the probabilities are stated
+    seed, draws         of the bootstrap
+    baselines           by name (size, texture) the ranking figures and auc_gain, the model's AUC
+                        less the baseline's; null where they are not available
+    operating_points    by name, the figures of its calls
+    strata, per_sample  cells, ctcs, others, mean_probability, called (CTC), review; a stratum's
+                        called_share and auc against all of the other class
+
+scores.csv has a row a cell: sample, cell, label, stratum, probability, call, fold.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from train.evaluate.bootstrap import Estimate
+from train.evaluate.evaluation import Evaluation
+from train.evaluate.figures import MEANING, SECTIONS, Counted, Figures
+
+SCHEMA = "ctcedge/evaluation/1"
+UNKNOWN = "cannot be told"
+
+NOTICES = (
+    "Research software, not a diagnostic.",
+    "Figures on one data set do not carry to another: not to another instrument, stain, cell line"
+    " or patient group.",
+)
+
+EXPLANATIONS = (
+    "In brackets: 95 % percentile bootstrap intervals, whole patients or samples drawn anew.",
+    "The model states probabilities at its prior, so log loss, Brier score and ECE weight the"
+    " classes to it, and the constant predictor says the prior; restated at these cells' own share"
+    " of CTCs (Bayes' rule), no weights are needed, and the constant predictor says that share.",
+    "'Cannot be told': too few cells or samples, such as fewer than 3,000 others for 1 in 1,000.",
+    "'Others' are cells that are no CTCs.",
+)
+
+BASELINES = {
+    "size": "Size only",
+    "texture": "Gradient boosting on texture",
+}
+"""What a baseline is called in text."""
+
+
+def as_dict(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the contents of report.json."""
+    found = evaluation.figures
+    return {
+        "schema": SCHEMA,
+        "models": [
+            {
+                "name": model.spec.name,
+                "version": model.spec.version,
+                "sha256": model.sha256,
+                "training": model.spec.training,
+                "demonstration": model.spec.demonstration,
+            }
+            for model in evaluation.models
+        ],
+        "manifests": [str(path) for path in evaluation.manifests],
+        "warnings": evaluation.warnings,
+        "leak_checked": evaluation.leak_checked,
+        "cells": found.cells,
+        "ctcs": found.ctcs,
+        "unlabelled": found.unlabelled,
+        "samples": found.samples,
+        "groups": found.groups,
+        "prior": found.prior,
+        "seed": evaluation.seed,
+        "draws": evaluation.draws,
+        **_plain(found.values),
+        "baselines": (
+            None
+            if evaluation.scored.baselines is None
+            else {name: _plain(values) for name, values in found.baselines.items()}
+        ),
+        "operating_points": {n: _plain(values) for n, values in found.operating_points.items()},
+        "strata": [
+            {**asdict(one.counted), **_plain({"called_share": one.called, "auc": one.auc})}
+            for one in found.strata
+        ],
+        "per_sample": [asdict(one) for one in found.per_sample],
+    }
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> None:
+    """Write report.json, report.md and scores.csv."""
+    text = json.dumps(as_dict(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(markdown(evaluation), encoding="utf-8")
+    _write_scores(evaluation, folder / "scores.csv")
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """Return the contents of report.md."""
+    found = evaluation.figures
+    parts = [f"# {title(evaluation)}", *(f"**{notice}**" for notice in NOTICES)]
+    if evaluation.warnings:
+        parts.append("\n".join(f"- {warning}" for warning in evaluation.warnings))
+    parts.append(summary(evaluation))
+    for name, rows in tables(evaluation).items():
+        head, *body = rows
+        lines = [head, ["---"] * len(head), *body]
+        table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+        parts.append(f"## {name}\n\n{table}")
+    if not found.baselines:
+        parts.append("Baselines: not available.")
+    parts.append("## How to read this\n\n" + "\n".join(f"- {line}" for line in EXPLANATIONS))
+    return "\n\n".join(parts) + "\n"
+
+
+def title(evaluation: Evaluation) -> str:
+    """Return the report's headline."""
+    spec = evaluation.models[0].spec
+    folds = f", {len(evaluation.models)} folds" if len(evaluation.models) > 1 else ""
+    return f"Evaluation of {spec.name} {spec.version}{folds}"
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Return what was tested on, in a sentence or two."""
+    found = evaluation.figures
+    unlabelled = f" {found.unlabelled:,} more cells have no label." if found.unlabelled else ""
+    who = (
+        "Each cell was scored by the one model that never saw its patient or sample."
+        if len(evaluation.models) > 1
+        else "No cell's image, nor another of its patient or sample, was trained on."
+        if evaluation.leak_checked
+        else ""
+    )
+    return (
+        f"{found.cells:,} labelled cells, {found.ctcs:,} of them CTCs, of {found.samples:,} samples"
+        f" ({found.groups:,} patients or samples).{unlabelled} {who}".rstrip()
+    )
+
+
+def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
+    """Return the report's tables by heading, each with its head first."""
+    found = evaluation.figures
+    made = {
+        heading: [["", "Model"], *([text, shown(name, found[name])] for name, text in rows.items())]
+        for heading, rows in SECTIONS.items()
+    }
+    if found.baselines:
+        made["Beside the baselines, fitted on the model's own training cells"] = _compared(found)
+    if found.operating_points:
+        made["Operating points"] = _points(found)
+    made["Strata"] = _strata(found)
+    made["Samples"] = _samples(found)
+    return made
+
+
+def shown(name: str, estimate: Estimate) -> str:
+    """Write a figure with its interval."""
+    if math.isnan(estimate.value):
+        return UNKNOWN
+    digits = 0 if "per_10000" in name else 3
+    value, low, high = (
+        f"{number:z,.{digits}f}" for number in (estimate.value, estimate.low, estimate.high)
+    )
+    return value if math.isnan(estimate.low) else f"{value} ({low} to {high})"
+
+
+def _compared(found: Figures) -> list[list[str]]:
+    first = next(iter(found.baselines.values()))
+    names = [name for name in MEANING if name in first]
+    return [
+        ["", "Model", *(BASELINES.get(name, name) for name in found.baselines)],
+        *(
+            [
+                MEANING[name],
+                shown(name, found[name]),
+                *(shown(name, values[name]) for values in found.baselines.values()),
+            ]
+            for name in names
+        ),
+        [
+            "AUC of the model less that of the baseline",
+            "",
+            *(shown("auc_gain", values["auc_gain"]) for values in found.baselines.values()),
+        ],
+    ]
+
+
+def _points(found: Figures) -> list[list[str]]:
+    points = found.operating_points
+    return [
+        ["", *points],
+        *(
+            [MEANING[name], *(shown(name, values[name]) for values in points.values())]
+            for name in next(iter(points.values()))
+        ),
+    ]
+
+
+def _strata(found: Figures) -> list[list[str]]:
+    return [
+        ["Stratum", *_COUNTED, "Share called CTC", "AUC against all of the other class"],
+        *(
+            [*_counted(one.counted), shown("called", one.called), shown("auc", one.auc)]
+            for one in found.strata
+        ),
+    ]
+
+
+def _samples(found: Figures) -> list[list[str]]:
+    return [["Sample", *_COUNTED], *(_counted(one) for one in found.per_sample)]
+
+
+_COUNTED = ("Cells", "CTCs", "Others", "Mean probability", "Called CTC", "In review band")
+
+
+def _counted(one: Counted) -> list[str]:
+    return [
+        one.name or "(none)",
+        *(f"{count:,}" for count in (one.cells, one.ctcs, one.others)),
+        f"{one.mean_probability:.3f}",
+        *(f"{count:,}" for count in (one.called, one.review)),
+    ]
+
+
+def _plain(values: dict[str, Estimate]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, estimate in values.items():
+        told = not math.isnan(estimate.value)
+        plain[name] = estimate.value if told else None
+        plain[f"{name}_interval"] = (
+            [estimate.low, estimate.high] if told and not math.isnan(estimate.low) else None
+        )
+    return plain
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _write_scores(evaluation: Evaluation, path: Path) -> None:
+    scored = evaluation.scored
+    folds = len(evaluation.models) > 1
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("sample", "cell", "label", "stratum", "probability", "call", "fold"))
+        for index, row in enumerate(scored.rows):
+            by = scored.by[index]
+            table.writerow(
+                (
+                    row.place,
+                    row.cell,
+                    row.label,
+                    row.stratum,
+                    f"{scored.scores.probability[index]:.6f}",
+                    scored.scores.call(index),
+                    evaluation.models[by].folder.name if folds else "",
+                )
+            )

@@ -1,0 +1,232 @@
+"""Score cells through the runtime's own code, each by a model that never saw its sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.classifier import Classifier
+from ctcedge.crops import BRIGHT_FIELD
+from ctcedge.errors import BadImage, ModelError
+from ctcedge.model import SPEC_NAME, Model
+from train.baselines import TRAINING, Table, baseline_scores, describe, name_digest, read_table
+from train.dataset import Cells, read_cells
+from train.evaluate.scores import Scores
+from train.manifest import POSITIVE, ManifestError, Row, choose
+from train.metrics import Floats, Labels
+from train.progress import progress
+from train.split import LeakError
+
+HELD_OUT = "test"
+"""The side of a training table whose cells its model never saw."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may score cells.
+
+    Attributes:
+        classifier: on the CPU, whose INT8 graph every machine can run.
+        table: what it was made from; None where its folder does not tell.
+    """
+
+    classifier: Classifier
+    table: Table | None
+
+    @property
+    def model(self) -> Model:
+        """Its folder and spec."""
+        return self.classifier.model
+
+    def saw(self, digests: NDArray[np.str_]) -> Labels:
+        """Tell which images it was trained or calibrated on, (n,)."""
+        return np.isin(digests, self._seen().digest)
+
+    def knows(self, groups: Iterable[str]) -> list[str]:
+        """Return the groups whose name it was trained or calibrated with."""
+        names = set(self._seen().sample_digest.tolist())
+        return [name for name in groups if name_digest(name) in names]
+
+    def _seen(self) -> Table:
+        assert self.table is not None
+        return self.table.select(self.table.side != HELD_OUT)
+
+
+def open_candidates(folder: Path) -> list[Candidate]:
+    """Open a model folder, or each of a folder of model folders.
+
+    Raises:
+        ModelError: there is none, one cannot be used, or several do not belong together.
+        TableError: a training table cannot be read.
+    """
+    inside = [] if (folder / SPEC_NAME).exists() else sorted(folder.glob(f"*/{SPEC_NAME}"))
+    opened = [_open(path.parent) for path in inside] or [_open(folder)]
+    first = opened[0].model.spec
+    for other in opened[1:]:
+        spec = other.model.spec
+        if (spec.input, spec.prior) != (first.input, first.prior):
+            raise ModelError(
+                f"{other.model.folder} takes other inputs than {opened[0].model.folder};"
+                " give one model, or the folds of one run"
+            )
+    if len(opened) > 1 and any(one.table is None for one in opened):
+        raise ModelError(
+            f"{folder} holds {len(opened)} models that do not tell which samples they saw;"
+            f" give one of them, such as {opened[0].model.folder}"
+        )
+    return opened
+
+
+def _open(folder: Path) -> Candidate:
+    classifier = Classifier.load(folder, provider="cpu")
+    model = classifier.model
+    pinned = model.spec.training_table
+    return Candidate(classifier, read_table(model.read(pinned)) if pinned else None)
+
+
+def labelled(
+    rows: Sequence[Row], positive: Sequence[str], negative: Sequence[str], *, trust_gates: bool
+) -> list[Row]:
+    """Return all rows, with a label only where it may count as truth.
+
+    Args:
+        rows: of manifests.
+        positive: strata to count as CTC, see `train.manifest.choose`.
+        negative: strata to count as no CTC.
+        trust_gates: take CTCs that nobody but the stains called so.
+
+    Raises:
+        ManifestError: the strata cannot be chosen so, or a CTC is labelled by its stains alone.
+    """
+    chosen = {(row.place, row.cell): row for row in choose(rows, positive, negative)}
+    gated = [r for r in chosen.values() if r.label == POSITIVE and r.source == "gated"]
+    if gated and not trust_gates:
+        raise ManifestError(
+            f"{len(gated):,} CTCs, such as cell {gated[0].cell} of sample {gated[0].place}, are"
+            " labelled by their stains alone; have a person confirm them (source 'reviewed'), or"
+            " take them as they are with --trust-gates"
+        )
+    return [chosen.get((row.place, row.cell), replace(row, label="")) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Cells, and what models say of them.
+
+    Attributes:
+        rows: of the manifests, n.
+        cells: n.
+        known: (n,) whether the label counts.
+        by: (n,) which candidate scored each.
+        scores: n.
+        baselines: by name, (n,) scores; None where a model does not tell what it was trained on.
+    """
+
+    rows: list[Row]
+    cells: Cells
+    known: Labels
+    by: NDArray[np.intp]
+    scores: Scores
+    baselines: dict[str, Floats] | None
+
+
+def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Scored:
+    """Read and score every row, and fit the baselines on the scoring models' training cells.
+
+    Raises:
+        ManifestError: an image cannot be read or scored.
+        LeakError: a sample was seen by every candidate, or more than one never saw it.
+    """
+    spec = candidates[0].model.spec.input
+    seen = [replace(row, images={BRIGHT_FIELD: row.images[BRIGHT_FIELD]}) for row in rows]
+    with progress("Read", len(seen)) as advance:
+        cells = read_cells(seen, spec, advance)
+    by = assign(candidates, cells)
+    scores = _say(candidates, cells, by)
+    known = np.array([bool(row.label) for row in rows])
+    return Scored(list(rows), cells, known, by, scores, _baselines(candidates, cells, by, seed))
+
+
+def assign(candidates: Sequence[Candidate], cells: Cells) -> NDArray[np.intp]:
+    """Choose for each cell the one candidate that saw no image of its group.
+
+    Returns:
+        (n,) index of the candidate.
+
+    Raises:
+        LeakError: naming a group that every candidate saw, or that several did not.
+    """
+    if candidates[0].table is None:
+        return np.zeros(len(cells), dtype=np.intp)
+    names, member = np.unique(cells.group, return_inverse=True)
+    saw = np.stack(
+        [np.bincount(member, one.saw(cells.digest), len(names)) > 0 for one in candidates]
+    )
+    free = (~saw).sum(axis=0)
+    if (free == 0).any():
+        first, count = names[free == 0][0], int((free == 0).sum())
+        raise LeakError(
+            f"{count:,} of {len(names):,} patients or samples, such as '{first}', hold images that"
+            f" {'the model' if len(candidates) == 1 else 'every model'} was made from; test on"
+            " others, or fit with --folds"
+        )
+    if (free > 1).any():
+        first = names[free > 1][0]
+        raise LeakError(
+            f"{int(free.max())} of the models never saw '{first}', and each may score it; give"
+            f" one of them, such as {candidates[0].model.folder}"
+        )
+    return np.argmin(saw, axis=0)[member]
+
+
+def _say(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.intp]) -> Scores:
+    parts, order = [], []
+    with progress("Score", len(cells)) as advance:
+        for index, candidate in enumerate(candidates):
+            mine = np.flatnonzero(by == index)
+            if not mine.size:
+                continue
+            probability: list[float] = []
+            for start in range(0, len(mine), _BATCH):
+                batch = mine[start : start + _BATCH]
+                verdicts = candidate.classifier.judge(cells.bright[batch])
+                for row, verdict in zip(batch, verdicts, strict=True):
+                    if isinstance(verdict, BadImage):
+                        raise ManifestError(
+                            f"cell {cells.cell[row]} of sample {cells.sample[row]}: {verdict};"
+                            " remove its row"
+                        )
+                    probability.append(verdict.probability)
+                advance(len(batch))
+            spec = candidate.model.spec
+            parts.append(Scores.of(np.array(probability), spec.decision, _thresholds(candidate)))
+            order.append(mine)
+    return Scores.joined(parts).select(np.argsort(np.concatenate(order)))
+
+
+def _thresholds(candidate: Candidate) -> dict[str, float]:
+    points = candidate.model.spec.operating_points or {}
+    return {name: point.threshold for name, point in points.items() if point is not None}
+
+
+def _baselines(
+    candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.intp], seed: int
+) -> dict[str, Floats] | None:
+    if candidates[0].table is None:
+        return None
+    with progress("Describe", len(cells)) as advance:
+        test = describe(cells, HELD_OUT, candidates[0].model.spec.input, advance)
+    scores: dict[str, Floats] = {}
+    for index, candidate in enumerate(candidates):
+        mine = by == index
+        if mine.any():
+            training = candidate.table.select(candidate.table.side == TRAINING)  # type: ignore[union-attr]
+            for name, answer in baseline_scores(training, test.select(mine), seed).items():
+                scores.setdefault(name, np.zeros(len(cells)))[mine] = answer
+    return scores

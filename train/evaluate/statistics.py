@@ -1,0 +1,150 @@
+"""Figures as functions of how often each cell counts.
+
+`weight` is (m, n), one row a draw; every figure is (m,) by its name in report.json.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.evaluate.scores import Scores
+from train.metrics import (
+    Calls,
+    Curve,
+    Floats,
+    Labels,
+    brier,
+    calibration_error,
+    calibration_line,
+    log_loss,
+    restate,
+)
+
+PREVALENCE = 1 / 1000
+"""Share of CTCs for which the cells to look at are counted."""
+
+_PER = 10_000
+
+_FOUND = 0.9
+_CERTAIN = 0.7
+_FALSE_CALLS_ONE_IN = (10, 100, 1000)
+_NEGATIVES_A_FALSE_CALL = 3
+"""With fewer, not even none called would show that a rate is kept (rule of three)."""
+
+
+def of_model(positive: Labels, said: Scores, weight: Floats, prior: float) -> dict[str, Floats]:
+    """Return every figure that the cells of known label give."""
+    probability = said.probability
+    share = float(positive.mean())
+    slope, intercept = calibration_line(positive, probability, weight, prior)
+    sure = _most_certain(said.certainty, weight)
+    return {
+        **of_ranking(positive, probability, weight),
+        **of_calls(positive, said.called, weight),
+        **_losses(positive, probability, weight, prior, ""),
+        **_losses(positive, restate(probability, prior, share), weight, share, "_as_is"),
+        "calibration_slope": slope,
+        "calibration_intercept": intercept,
+        "ece": calibration_error(positive, probability, weight, prior),
+        "macro_f1_70": Calls.of(positive, said.called, weight * sure).macro_f1(),
+        **_shares(positive, weight * ~sure, weight, "deferred_70"),
+        **_shares(positive, weight * said.review, weight, "review"),
+        "macro_f1_decided": Calls.of(positive, said.called, weight * ~said.review).macro_f1(),
+    }
+
+
+def of_ranking(positive: Labels, score: Floats, weight: Floats) -> dict[str, Floats]:
+    """Return the figures that need no more than an order of the cells."""
+    curve = Curve.of(positive, score, weight)
+    negatives = int((~positive).sum())
+    figures = {
+        "auc": curve.auc(),
+        "average_precision": curve.average_precision(),
+        "looked_at_for_90_percent": curve.looked_at(_FOUND, PREVALENCE),
+    }
+    for one_in in _FALSE_CALLS_ONE_IN:
+        told = negatives >= _NEGATIVES_A_FALSE_CALL * one_in
+        figures[f"sensitivity_at_1_in_{one_in}"] = (
+            curve.sensitivity_at(1 / one_in) if told else np.full(len(weight), np.nan)
+        )
+    return figures
+
+
+def of_calls(positive: Labels, called: Labels, weight: Floats) -> dict[str, Floats]:
+    """Return the figures of calls at one threshold."""
+    calls = Calls.of(positive, called, weight)
+    return {
+        "f1": calls.f1(),
+        "macro_f1": calls.macro_f1(),
+        "sensitivity": calls.sensitivity(),
+        "false_calls_per_10000": _PER * calls.false_call_rate(),
+        "false_calls_per_10000_upper": _PER * calls.false_call_rate_bound(),
+    }
+
+
+def of_samples(
+    positive: Labels, probability: Floats, sample: NDArray[np.str_], weight: Floats
+) -> dict[str, Floats]:
+    """Return the AUC over samples by mean probability; NaN where a sample is of both classes."""
+    _, first, member, size = np.unique(
+        sample, return_index=True, return_inverse=True, return_counts=True
+    )
+    share = np.bincount(member, positive) / size
+    if not np.isin(share, (0, 1)).all():
+        return {"sample_auc": np.full(len(weight), np.nan)}
+    mean = np.bincount(member, probability) / size
+    return {"sample_auc": Curve.of(share == 1, mean, weight[:, first]).auc()}
+
+
+def of_stratum(
+    positive: Labels, said: Scores, inside: Labels, known: Labels, weight: Floats
+) -> dict[str, Floats]:
+    """Return the share of a stratum that is called, and its AUC against the other class.
+
+    Args:
+        positive: (n,), false where unknown.
+        said: of the same cells.
+        inside: (n,) the stratum's cells.
+        known: (n,) the cells of known label.
+        weight: (m, n).
+    """
+    of_stratum = weight @ inside.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a draw may hold none of the stratum
+        called = (weight @ (inside & said.called).astype(np.float64)) / of_stratum
+    label = positive[inside & known]
+    if len(np.unique(label)) != 1:
+        return {"called": called, "auc": np.full(len(weight), np.nan)}
+    rows = known & (inside | (positive != label[0]))
+    auc = Curve.of(positive[rows], said.probability[rows], weight[:, rows]).auc()
+    return {"called": called, "auc": auc}
+
+
+def _losses(
+    positive: Labels, probability: Floats, weight: Floats, prior: float, suffix: str
+) -> dict[str, Floats]:
+    constant = np.full(len(positive), prior)
+    return {
+        f"{name}{kind}{suffix}": loss(positive, p, weight, prior)
+        for name, loss in (("log_loss", log_loss), ("brier", brier))
+        for kind, p in (("", probability), ("_constant", constant))
+    }
+
+
+def _most_certain(certainty: Floats, weight: Floats) -> Labels:
+    """Mark, in each draw, the most certain cells, up to `_CERTAIN` of the weight."""
+    order = np.argsort(-certainty, kind="stable")
+    enough = _CERTAIN * weight.sum(axis=-1, keepdims=True) + 1e-9
+    sure = np.empty(weight.shape, dtype=bool)
+    sure[:, order] = np.cumsum(weight[:, order], axis=-1) <= enough
+    return sure
+
+
+def _shares(positive: Labels, part: Floats, weight: Floats, name: str) -> dict[str, Floats]:
+    """Return the share of all cells, of the CTCs and of the others that is in a part."""
+    with np.errstate(invalid="ignore"):  # a draw may hold one class only
+        return {
+            name: part.sum(axis=-1) / weight.sum(axis=-1),
+            f"{name}_ctc": (part @ positive) / (weight @ positive),
+            f"{name}_other": (part @ ~positive) / (weight @ ~positive),
+        }

@@ -1,0 +1,152 @@
+"""What others say of cells: a table that came with the images, and persons who reviewed them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctcedge.crops import BRIGHT_FIELD
+from ctcedge.files import open_plain
+from ctcedge.sidecar import SidecarFolder
+from train.labelling.export import CellId, Doubts, Export, LabelError, listed, name, repeated_keys
+from train.manifest import NEGATIVE, POSITIVE, Label, Source
+
+LABELS = "labels.csv"
+
+_POSITIVE = ("ctc", "tumour", "tumor")
+_REVIEWED: dict[object, Label] = {"CTC": POSITIVE, "leukocyte": NEGATIVE, "review": ""}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a cell.
+
+    Attributes:
+        label: whether it is a CTC; empty where nobody knows.
+        stratum: finer than the label.
+        source: who says so.
+    """
+
+    label: Label
+    stratum: str
+    source: Source
+
+
+def read_table(export: Export) -> dict[CellId, Truth]:
+    """Read `labels.csv` of the export: sample, cell, label; other columns are not looked at.
+
+    `CTC` and `tumour`, in any case, are CTCs; all else is not. The label's own text is the
+    stratum. Without the file, nothing is known.
+
+    Raises:
+        LabelError: it cannot be read, or says two things of one cell.
+    """
+    path = export.folder / LABELS
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LabelError(f"{path} cannot be read: {error}") from None
+    missing = {"sample", "cell", "label"} - set(table[0] if table else ())
+    if missing:
+        raise LabelError(f"{path} needs the columns sample, cell, label; and rows")
+    told = [(row["sample"] or "", row["cell"] or "", row["label"] or "") for row in table]
+    contrary = repeated_keys((sample, cell) for sample, cell, _ in set(told))
+    if contrary:
+        raise LabelError(f"{path} says two things of {listed([name(key) for key in contrary])}")
+    for key in repeated_keys((sample, cell) for sample, cell, _ in told):
+        export.doubts.add(f"cells that {LABELS} names twice, alike", name(key))
+    truths = {}
+    for sample, cell, label in told:
+        key = (sample, cell)
+        if key not in export.cells:
+            export.doubts.add(f"rows of {LABELS} without a cell, left out", name(key))
+        elif not label:
+            export.doubts.add(f"rows of {LABELS} without a label", name(key))
+        else:
+            known = POSITIVE if label.strip().casefold() in _POSITIVE else NEGATIVE
+            truths[key] = Truth(known, label, LABELS)
+    if not truths:
+        raise LabelError(
+            f"no row of {path} names a cell of the export, such as"
+            f" {name(next(iter(export.cells)))}; mend its sample and cell, or give --pattern"
+        )
+    return truths
+
+
+def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Truth]:
+    """Read the persons' reviews that sidecars hold.
+
+    A sidecar's `review` is a list of entries, the last of which counts; its `to` is `CTC`,
+    `leukocyte` or `review` (nobody can tell). The stratum is that word. A review of an image that
+    changed since does not count.
+
+    Args:
+        export: the cells.
+        sidecars: root of the sidecars; None for beside the images.
+    """
+    place = SidecarFolder(export.folder, sidecars)
+    truths = {}
+    for key, images in export.cells.items():
+        crop = images[BRIGHT_FIELD]
+        record = _read_sidecar(place.path(crop), export.doubts)
+        if not isinstance(record, dict) or not record.get("review"):
+            continue
+        entries = record["review"]
+        last = entries[-1] if isinstance(entries, list) else None
+        said = last.get("to") if isinstance(last, dict) else None
+        if not isinstance(said, str) or said not in _REVIEWED:
+            export.doubts.add("reviews that cannot be understood, not used", name(key))
+        elif _changed(export.folder / crop.path, record):
+            export.doubts.add("reviews of an image that changed since, not used", name(key))
+        else:
+            truths[key] = Truth(_REVIEWED[said], said, "reviewed")
+    return truths
+
+
+def read_patients(path: Path, samples: set[str]) -> dict[str, str]:
+    """Read a table of samples and their patients.
+
+    Raises:
+        LabelError: it cannot be read, or lacks a sample of the export.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            patients = {row["sample"]: row["patient"] for row in csv.DictReader(file, strict=True)}
+    except KeyError:
+        raise LabelError(f"{path} needs the columns sample, patient") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LabelError(f"{path} cannot be read: {error}") from None
+    lacking = sorted(sample for sample in samples if not patients.get(sample))
+    if lacking:
+        raise LabelError(f"{path} names no patient of sample {listed(lacking)}")
+    return patients
+
+
+def _read_sidecar(path: Path, doubts: Doubts) -> Any:
+    try:
+        file = open_plain(path)
+        if file is None:
+            return None
+        with file:
+            return json.loads(file.read())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        doubts.add("sidecars that cannot be read, not used", path.name)
+        return None
+
+
+def _changed(image: Path, record: dict[str, Any]) -> bool:
+    known = record.get("image")
+    digest = known.get("sha256") if isinstance(known, dict) else None
+    try:
+        return digest is not None and digest != hashlib.sha256(image.read_bytes()).hexdigest()
+    except OSError:
+        return False

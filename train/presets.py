@@ -1,0 +1,116 @@
+"""Recipes by name, for what a command line does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ctcedge.preprocess import InputSpec
+from train.augment import FAMILIES
+from train.manifest import ManifestError, Row
+from train.run import FitSettings
+
+_COVERED_PX = 96
+"""Pixels of a crop that the input covers along an edge where um/px is unknown."""
+
+_INPUT = InputSpec(
+    size=64, um_per_px=0.5, border=0.1, disk=0.5, contrast=(90.0, 99.0), floor=0.2, gain=32.0
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A recipe.
+
+    Attributes:
+        purpose: what it is for, in a few words.
+        settings: how a network is fitted.
+        input: what it sees.
+    """
+
+    purpose: str
+    settings: FitSettings
+    input: InputSpec = _INPUT
+
+    def adapted(self, *, without: Collection[str] = (), **given: Any) -> FitSettings:
+        """Return its settings with some replaced.
+
+        Args:
+            without: families of augmentation to leave out.
+            given: settings by name; None keeps the preset's. Another network has width 1.
+
+        Raises:
+            ValueError: an unknown family, network or use of DAPI, or a number out of range.
+        """
+        for family in without:
+            if family not in FAMILIES:
+                raise ValueError(f"no augmentation '{family}' (known: {', '.join(FAMILIES)})")
+        kept = {name: value for name, value in given.items() if value is not None}
+        if kept.get("network", self.settings.network) != self.settings.network:
+            kept.setdefault("width", 1.0)
+        kept["augmentation"] = replace(self.settings.augmentation, **dict.fromkeys(without, False))
+        return replace(self.settings, **kept)
+
+
+PRESETS = {
+    "cpu": Preset("5,000 cells within 90 minutes on two cores", FitSettings()),
+    "gpu": Preset(
+        "the study's best network, for one GPU or more",
+        FitSettings(network="resnet50", width=1.0, epochs=60, batch_size=128),
+        replace(_INPUT, size=96, um_per_px=1 / 3),
+    ),
+    "tiny": Preset(
+        "seconds; proves the path, not the model",
+        FitSettings(network="resnet10", width=0.125, views=2, epochs=4, batch_size=32, ema=0.8),
+    ),
+}
+
+
+def preset_named(name: str) -> Preset:
+    """Return a preset.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in PRESETS:
+        told = ", ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
+        raise ValueError(f"no preset '{name}' ({told})")
+    return PRESETS[name]
+
+
+def input_for(
+    rows: Sequence[Row],
+    preset: Preset,
+    size: int | None = None,
+    um_per_px: float | None = None,
+    crop_px: float | None = None,
+) -> InputSpec:
+    """Choose what the network is to see.
+
+    Args:
+        rows: of manifests.
+        preset: for what is not given.
+        size: side of the input, pixels.
+        um_per_px: edge length of an input pixel, um, where the rows know theirs.
+        crop_px: edge length of an input pixel in pixels of the crop, where they do not.
+
+    Raises:
+        ManifestError: only some rows know their um/px, or the edge length is given in a unit that
+            they do not know.
+        ValueError: a number out of range.
+    """
+    known = {row.um_per_px is not None for row in rows}
+    if len(known) > 1:
+        raise ManifestError("some manifests know their um/px and some do not; give it for all")
+    size = size or preset.input.size
+    if known == {False}:
+        if um_per_px is not None:
+            raise ManifestError(
+                "--um-per-px needs manifests with um/px; where it is unknown, give --crop-px"
+            )
+        crop_px = crop_px or _COVERED_PX / size
+        return replace(preset.input, size=size, um_per_px=None, crop_px=crop_px)
+    if crop_px is not None:
+        raise ManifestError("--crop-px is for manifests without um/px; give --um-per-px")
+    return replace(preset.input, size=size, um_per_px=um_per_px or preset.input.um_per_px)

@@ -1,0 +1,268 @@
+"""A run: a folder that holds the cells a network is fitted on, how, and its weights.
+
+A run with folds is a folder of runs, `fold-1` and so on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ctcedge.preprocess import InputSpec
+from train.augment import Augmentation
+from train.dataset import Cells
+from train.metrics import roc_auc
+from train.network import NETWORKS, Classifier, predict
+
+RUN_NAME = "run.json"
+CELLS_NAME = "cells.npz"
+WEIGHTS_NAME = "weights.pt"
+LOG_NAME = "log.json"
+
+Side: TypeAlias = Literal["training", "validation", "test"]
+"""Validation cells serve calibration and operating points only; test cells serve nothing."""
+
+Dapi: TypeAlias = Literal["none", "samples", "auxiliary", "teacher", "dropout"]
+
+
+class RunError(ValueError):
+    """A run folder cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """All that decides the weights, besides the data and the first weights.
+
+    Attributes:
+        network: one of `train.network.NETWORKS`.
+        width: factor on the network's channels.
+        views: mirrored and turned copies of an image that the fitted network averages.
+        epochs: passes over the training cells.
+        batch_size: cells a step, over all processes.
+        learning_rate: at its peak, after the warm-up.
+        warm_up: share of the steps in which it rises from zero; then it falls as a cosine to zero.
+        weight_decay: of matrices and kernels; biases and norms have none.
+        ema: decay a step of the moving average of the weights, which is the result.
+        dapi: what the DAPI images are used for in training; see `train.nucleus`.
+        dapi_weight: of the auxiliary loss, or the soft labels' share.
+        bf16: compute in bfloat16 where PyTorch deems it safe.
+        augmentation: the families and their strength.
+        seed: of the first weights, the order and the augmentation.
+    """
+
+    network: str = "resnet18"
+    width: float = 0.5
+    views: int = 8
+    epochs: int = 110
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warm_up: float = 0.1
+    weight_decay: float = 0.05
+    ema: float = 0.99
+    dapi: Dapi = "none"
+    dapi_weight: float = 0.5
+    bf16: bool = True
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise ValueError(f"unknown network '{self.network}' (known: {', '.join(NETWORKS)})")
+        if self.dapi not in get_args(Dapi):
+            raise ValueError(f"unknown use of DAPI '{self.dapi}' ({', '.join(get_args(Dapi))})")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError("at least 1 epoch and batches of at least 2 cells are needed")
+
+    def classifier(self) -> Classifier:
+        """Draw the first weights of the network that is to be fitted."""
+        return Classifier(self.network, self.width, self.views)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One network's cells, settings and, once it is fitted, weights.
+
+    Attributes:
+        folder: where all of it lies.
+        settings: how the network is fitted.
+        input: what the network sees.
+        cells: all of them.
+        side: (n,) text, the `Side` of each cell; there is a test side under folds only.
+        init: SHA-256 of the weights it starts from; empty where they are drawn at random.
+    """
+
+    folder: Path
+    settings: FitSettings
+    input: InputSpec
+    cells: Cells
+    side: NDArray[np.str_]
+    init: str = ""
+
+    def of(self, side: Side) -> Cells:
+        """Return the cells of one side."""
+        return self.cells.select(self.side == side)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the weights are final."""
+        return (self.folder / WEIGHTS_NAME).is_file()
+
+    def summary(self) -> str:
+        """Say in a line what was fitted, and what the validation cells say of it."""
+        validation = self.of("validation")
+        auc = roc_auc(
+            validation.positive, predict(self.network(), validation.bright, self.input.gain)
+        )
+        sides = ", ".join(
+            f"{count:,} {side}"
+            for side in get_args(Side)
+            if (count := np.count_nonzero(self.side == side))
+        )
+        return f"finished; {self.settings.network}; cells: {sides}; validation AUC {auc:.3f}"
+
+    def network(self) -> Classifier:
+        """Return the fitted network, in evaluation mode.
+
+        Raises:
+            RunError: it is not fitted to the end.
+        """
+        if not self.finished:
+            raise RunError(f"{self.folder} is not finished; run its 'python -m train fit' again")
+        with torch.random.fork_rng():
+            network = self.settings.classifier()
+        weights = torch.load(self.folder / WEIGHTS_NAME, map_location="cpu", weights_only=True)
+        network.load_state_dict(weights)
+        return network.eval()
+
+    def save(self) -> None:
+        """Write cells and settings; a folder that holds the same run is left as it is.
+
+        Raises:
+            RunError: the folder holds another run, or something else.
+        """
+        held = self.folder / RUN_NAME
+        if held.is_file():
+            self._refuse_other(_read_json(held))
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise RunError(f"{self.folder} holds something that is no run; choose another --out")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        columns = {item.name: getattr(self.cells, item.name) for item in fields(Cells)}
+        write_whole(self.folder / CELLS_NAME, _packed(columns | {"side": self.side}))
+        # Last, so that a folder with run.json is whole.
+        write_json(held, self._record())
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "settings": asdict(self.settings),
+            "input": asdict(self.input),
+            "init": self.init,
+            "cells": _digest(self.cells, self.side),
+        }
+
+    def _refuse_other(self, held: dict[str, Any]) -> None:
+        mine = json.loads(json.dumps(self._record()))
+        differ = [
+            f"{name} {held.get(part, {}).get(name)} instead of {value}"
+            for part in ("settings", "input")
+            for name, value in mine[part].items()
+            if held.get(part, {}).get(name) != value
+        ]
+        told = {"cells": "other cells, labels or sides", "init": "other first weights"}
+        differ += [text for part, text in told.items() if held.get(part) != mine[part]]
+        if differ:
+            raise RunError(
+                f"{self.folder} holds a run with {'; '.join(differ)}; choose another --out, or"
+                " remove it"
+            )
+
+
+def open_runs(folder: Path) -> list[Run]:
+    """Open the run of a folder, or those of all its folds.
+
+    Raises:
+        RunError: it holds none, or a damaged one.
+    """
+    if (folder / RUN_NAME).is_file():
+        return [_open(folder)]
+    runs = fold_folders(folder)
+    if not runs:
+        raise RunError(f"{folder} holds no run; make one with 'python -m train fit'")
+    return [_open(run) for run in runs]
+
+
+def fold_folders(folder: Path) -> list[Path]:
+    """Return the folders of a run's folds, in order; none where it has no folds."""
+    return sorted(
+        (path.parent for path in folder.glob(f"fold-*/{RUN_NAME}")),
+        key=lambda path: (len(path.name), path.name),
+    )
+
+
+def _open(folder: Path) -> Run:
+    record = _read_json(folder / RUN_NAME)
+    try:
+        with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in arrays.files}
+        side = columns.pop("side")
+        settings = dict(record["settings"])
+        augmentation = Augmentation(**settings.pop("augmentation"))
+        held = dict(record["input"])
+        return Run(
+            folder=folder,
+            settings=FitSettings(**settings, augmentation=augmentation),
+            input=InputSpec(**held | {"contrast": tuple(held["contrast"])}),
+            cells=Cells(**columns),
+            side=side,
+            init=record["init"],
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder} is damaged or of another version: {error}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+    return record
+
+
+def write_json(path: Path, record: object) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all, whenever the process is killed."""
+    unfinished = path.with_name(f".{path.name}.part")
+    with unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _packed(arrays: dict[str, NDArray[Any]]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def _digest(cells: Cells, side: NDArray[np.str_]) -> str:
+    """SHA-256 of all that a fit depends on."""
+    total = hashlib.sha256()
+    for column in (cells.bright, cells.nucleus, cells.has_nucleus, cells.positive):
+        total.update(np.ascontiguousarray(column).data)
+    for text in (cells.group, cells.sample, cells.cell, side):
+        total.update("\n".join(text.tolist()).encode())
+    return total.hexdigest()
