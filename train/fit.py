@@ -232,10 +232,11 @@ def _strategy(
     if settings.dapi != "teacher":
         strategy = STRATEGIES[settings.dapi](settings)
     else:
-        teacher = Teacher(settings)
         folder = run.folder / TEACHER_NAME
         if not (folder / WEIGHTS_NAME).is_file():
-            optimise(teacher, run, folder, processes, stop)
+            optimise(Teacher(settings), run, folder, processes, stop)
+        # Made anew: one fitted in this process lies otherwise in memory, and rounds otherwise.
+        teacher = Teacher(settings)
         teacher.network.load_state_dict(load_weights(folder / WEIGHTS_NAME, processes.device))
         torch.manual_seed(settings.seed)
         strategy = Student(settings, teacher.network)

@@ -214,7 +214,7 @@ def test_stains_label_an_export_and_are_drawn(stained, tmp_path):
     assert made.keys() == truth.keys()
     pairs = Counter((truth[key] == "CTC", row.label) for key, row in made.items())
     assert pairs[False, "CTC"] <= 1
-    assert pairs[True, "CTC"] >= 0.4 * sum(known == "CTC" for known in truth.values())
+    assert pairs[True, "CTC"] >= 0.25 * sum(known == "CTC" for known in truth.values())
     assert pairs[False, "other"] >= 0.8 * sum(known != "CTC" for known in truth.values())
     assert {row.source for row in made.values()} == {"gated"}
     assert set(made["h00s00", "00000"].images) == {"BF", *STAINS}

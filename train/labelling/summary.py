@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ctcedge.console import messages, output, printable
 from train.labelling.export import Export
-from train.labelling.gates import FALSE_CTCS, STRATA
+from train.labelling.gates import STRATA
 from train.labelling.label import Labelled
 from train.manifest import NEGATIVE, POSITIVE
 
@@ -56,8 +56,5 @@ def print_summary(export: Export, labelled: Labelled, manifest: Path, picture: P
         )
     if picture is not None:
         output.print(f"Gates: {printable(str(picture))}; look at it before you use the labels")
-        output.print(
-            f"Leukocytes called CTC by chance: about {FALSE_CTCS * len(labelled.gated):.1f};"
-            " gated CTCs are test truth only once a person confirmed them"
-        )
+        output.print("Gated CTCs are test truth only once a person confirmed them")
     output.print(f"Next: python -m train fit {printable(str(manifest))} --out runs/NAME")

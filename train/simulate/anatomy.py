@@ -170,9 +170,9 @@ AGED = replace(
 )
 """A neutrophil hours or days after the blood was drawn: shrunken, dense and irregular."""
 LEUKOCYTES: tuple[tuple[Population, float], ...] = (
-    (LYMPHOCYTE, 0.32),
-    (GRANULOCYTE, 0.30),
-    (AGED, 0.08),
+    (LYMPHOCYTE, 0.31),
+    (GRANULOCYTE, 0.28),
+    (AGED, 0.11),
     (MONOCYTE, 0.11),
     (BLAST, 0.19),
 )
@@ -321,7 +321,7 @@ def draw_anatomy(rng: np.random.Generator, population: Population) -> Anatomy:
 
 def draw_fragment(rng: np.random.Generator) -> Anatomy:
     """Draw one piece of debris: transparent remains of a cell, or a fragment, some of it dark."""
-    if rng.random() < 0.35:
+    if rng.random() < 0.5:
         return draw_anatomy(rng, REMAINS)
     return replace(draw_anatomy(rng, FRAGMENT), absorption=float(rng.choice((0.0, 0.2, 0.8))))
 
