@@ -154,7 +154,7 @@ def document(cells: Cells, out: Path, report: dict[str, Any] | None) -> str:
         for trial in trials:
             mine = scores(trial, out)
             if mine is None:
-                missing.append(trial.title if table != "Networks" else f"{trial.title} (network)")
+                missing.append(f"{table}: {trial.title}")
                 continue
             against = None if trial.name == REFERENCE else reference
             found, folds, count = compare(cells, mine, against)
@@ -166,8 +166,7 @@ def document(cells: Cells, out: Path, report: dict[str, Any] | None) -> str:
             sections.append(f"### {table}\n\n{_COLUMNS}\n" + "\n".join(rows))
     if missing:
         sections.append(
-            "### Not run here\n\nNo GPU was at hand; the same command runs these:\n\n- "
-            + "\n- ".join(missing)
+            "### Not run yet\n\nThe same command runs these:\n\n- " + "\n- ".join(missing)
         )
     return "\n\n".join(sections) + "\n"
 
@@ -224,8 +223,11 @@ def _recipe(report: dict[str, Any]) -> str:
         constant = report.get(f"{key}_constant")
         beside = f" (constant predictor {constant:.3f})" if constant is not None else ""
         rows.append(f"| {title}{beside} | {report[key]:.3f} ({low:.3f} to {high:.3f}) |")
-    return """\
-## The recipe: preset `cpu`, five folds, the INT8 graphs that the runtime loads
+    return f"""\
+## The recipe: preset `cpu`, the INT8 graphs that the runtime loads
+
+{len(report["models"])} of {FOLDS} folds, {report["cells"]:,} cells of {report["samples"]}
+acquisitions, each scored by the network that never saw its acquisition.
 
 | Figure, pooled out of fold | |
 |---|---|
