@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,22 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 Seed = Annotated[int, typer.Option(help="Of all randomness; the same seed gives the same result.")]
+Positive = Annotated[list[str] | None, typer.Option(help="Stratum to count as CTC; repeatable.")]
+Negative = Annotated[list[str] | None, typer.Option(help="Stratum to count as no CTC; repeatable.")]
+
+
+@contextmanager
+def _refusing(*kinds: type[Exception]) -> Iterator[None]:
+    """End with one line and exit code 2 where one of these is raised."""
+    try:
+        yield
+    except kinds as error:
+        raise _refusal(str(error)) from None
+
+
+def _refusal(text: str) -> typer.Exit:
+    typer.echo(f"train: {text}", err=True)
+    return typer.Exit(2)
 
 
 @app.callback()
@@ -42,11 +59,8 @@ def build(
     settings = replace(settings, fit=replace(settings.fit, seed=seed))
     preset = " --tiny" if tiny else ""
     command = f"python -m train build --name {name} --version {version} --seed {seed}{preset}"
-    try:
+    with _refusing(ValueError, ParityError, OSError):
         model = build_model(name, version, settings, command=command, out=out, runs=runs)
-    except (ValueError, ParityError, OSError) as error:
-        typer.echo(f"train: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"{out / name}: {model.sha256}")
 
 
@@ -89,7 +103,7 @@ def export(
     def note(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
 
-    try:
+    with _refusing(ValueError, ParityError, CtcEdgeError, OSError):
         settings = ExportSettings(
             name=name,
             version=version,
@@ -101,9 +115,6 @@ def export(
             seed=seed,
         )
         models = export_models(run, settings, out, note)
-    except (ValueError, ParityError, CtcEdgeError, OSError) as error:
-        typer.echo(f"train: {error}", err=True)
-        raise typer.Exit(2) from None
     for model in models:
         typer.echo(f"{model.folder}: {model.sha256}")
 
@@ -138,12 +149,8 @@ def fit(
         list[Path] | None,
         typer.Option(help="Manifest of cells to hold out, instead of a tenth; repeatable."),
     ] = None,
-    positive: Annotated[
-        list[str] | None, typer.Option(help="Stratum to count as CTC; repeatable.")
-    ] = None,
-    negative: Annotated[
-        list[str] | None, typer.Option(help="Stratum to count as no CTC; repeatable.")
-    ] = None,
+    positive: Positive = None,
+    negative: Negative = None,
     size: Annotated[
         int | None, typer.Option(help="Input side, pixels.", show_default="preset's")
     ] = None,
@@ -180,34 +187,32 @@ def fit(
     # What torchrun starts, torchrun ends.
     with team() as processes, interruption if processes.size == 1 else nullcontext():
         try:
-            recipe = preset_named(preset)
-            runs = fit_manifests(
-                manifests,
-                out,
-                recipe,
-                recipe.adapted(
-                    network=network,
-                    width=width,
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    learning_rate=learning_rate,
-                    without=without or (),
-                    dapi=dapi,
-                    seed=seed,
-                ),
-                validation=validation or (),
-                positive=positive or (),
-                negative=negative or (),
-                folds=folds,
-                size=size,
-                um_per_px=um_per_px,
-                crop_px=crop_px,
-                init=init,
-                stop=interruption.requested,
-            )
-        except (ValueError, CtcEdgeError, OSError) as error:
-            typer.echo(f"train: {error}", err=True)
-            raise typer.Exit(2) from None
+            with _refusing(ValueError, CtcEdgeError, OSError):
+                recipe = preset_named(preset)
+                runs = fit_manifests(
+                    manifests,
+                    out,
+                    recipe,
+                    recipe.adapted(
+                        network=network,
+                        width=width,
+                        epochs=epochs,
+                        batch_size=batch_size,
+                        learning_rate=learning_rate,
+                        without=without or (),
+                        dapi=dapi,
+                        seed=seed,
+                    ),
+                    validation=validation or (),
+                    positive=positive or (),
+                    negative=negative or (),
+                    folds=folds,
+                    size=size,
+                    um_per_px=um_per_px,
+                    crop_px=crop_px,
+                    init=init,
+                    stop=interruption.requested,
+                )
         except Interrupted:
             typer.echo("train: interrupted; the same command goes on", err=True)
             raise typer.Exit(128 + interruption.number) from None
@@ -225,12 +230,8 @@ def evaluate(
     ],
     manifests: Annotated[list[Path], typer.Argument(help="Of labelled cells.")],
     out: Annotated[Path, typer.Option(help="Folder of the report.")],
-    positive: Annotated[
-        list[str] | None, typer.Option(help="Stratum to count as CTC; repeatable.")
-    ] = None,
-    negative: Annotated[
-        list[str] | None, typer.Option(help="Stratum to count as no CTC; repeatable.")
-    ] = None,
+    positive: Positive = None,
+    negative: Negative = None,
     trust_gates: Annotated[
         bool,
         typer.Option("--trust-gates", help="Count CTCs that are labelled by stains alone."),
@@ -251,21 +252,18 @@ def evaluate(
     from train.split import LeakError
 
     try:
-        evaluation = measure(
-            model,
-            manifests,
-            positive=positive or (),
-            negative=negative or (),
-            trust_gates=trust_gates,
-            seed=seed,
-        )
-        write(evaluation, out)
-    except (ManifestError, LeakError, TableError, SetupError) as error:
-        typer.echo(f"train: {error}", err=True)
-        raise typer.Exit(2) from None
+        with _refusing(ManifestError, LeakError, TableError, SetupError):
+            evaluation = measure(
+                model,
+                manifests,
+                positive=positive or (),
+                negative=negative or (),
+                trust_gates=trust_gates,
+                seed=seed,
+            )
+            write(evaluation, out)
     except OSError as error:
-        typer.echo(f"train: {out} cannot be written ({error.strerror})", err=True)
-        raise typer.Exit(2) from None
+        raise _refusal(f"{out} cannot be written ({error.strerror})") from None
     typer.echo(out / "report.html")
 
 
@@ -306,23 +304,20 @@ def label(
     from train.labelling import LabelError, label_folder
 
     try:
-        label_folder(
-            export,
-            out,
-            sidecars=sidecars,
-            gate=gate,
-            patients=patients,
-            run=run,
-            config=config,
-            pattern=pattern,
-            um_per_px=um_per_px,
-        )
-    except (LabelError, SetupError) as error:
-        typer.echo(f"train: {error}", err=True)
-        raise typer.Exit(2) from None
+        with _refusing(LabelError, SetupError):
+            label_folder(
+                export,
+                out,
+                sidecars=sidecars,
+                gate=gate,
+                patients=patients,
+                run=run,
+                config=config,
+                pattern=pattern,
+                um_per_px=um_per_px,
+            )
     except OSError as error:
-        typer.echo(f"train: {error.filename}: {error.strerror}", err=True)
-        raise typer.Exit(2) from None
+        raise _refusal(f"{error.filename}: {error.strerror}") from None
 
 
 @app.command()
@@ -348,8 +343,7 @@ def simulate(
         with progress("Simulate", hospitals * samples * cells) as advance:
             written = write_export(out, made, progress=lambda _: advance())
     except FileExistsError as error:
-        typer.echo(f"train: {error.filename} exists; move it away", err=True)
-        raise typer.Exit(2) from None
+        raise _refusal(f"{error.filename} exists; move it away") from None
     typer.echo(f"{out}: {written:,} cells")
 
 

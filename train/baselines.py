@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ctcedge.preprocess import InputSpec
+from train.columns import Columns
 from train.dataset import Cells
 from train.size import measured_diameters, size_score
 from train.texture import COUNT, texture_features
@@ -26,7 +27,7 @@ class TableError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Table(Columns):
     """What the baselines see of cells, one a row, and nothing that names a patient.
 
     A model folder holds that of the cells that the model was made from, as `training.npz`.
@@ -50,13 +51,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.digest)
 
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Table:
-        """Return the cells of a mask or of indices."""
-        return Table(*(getattr(self, field.name)[rows] for field in fields(self)))
-
     def save(self, path: Path) -> None:
         """Write an npz, texts as ASCII bytes."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = self.columns()
         for name in ("digest", "side", "sample_digest"):
             columns[name] = columns[name].astype(np.bytes_)
         np.savez_compressed(path, allow_pickle=False, **columns)

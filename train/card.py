@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -12,8 +11,9 @@ import numpy as np
 
 from ctcedge.model import Calibration, Decision, OperatingPoint, Parity, Rate
 from train.calibrate import PRIOR, review_rule
+from train.dataset import Cells
 from train.evaluate.figures import MEANING, SECTIONS, Figures
-from train.evaluate.report import shown
+from train.evaluate.report import markdown_table, shown
 from train.run import Run
 
 _LIBRARIES = ("torch", "monai", "onnx", "onnxruntime-gpu", "numpy", "opencv-python-headless")
@@ -36,7 +36,9 @@ class Facts:
         about: one line on whose cells these are; may be empty.
         command: that makes the model from nothing; may be empty.
         demonstration: the cells are simulated.
-        run: what was fitted, and on what.
+        run: what was fitted, and how.
+        training: cells that it was fitted on.
+        validation: cells that calibration, thresholds and parity come from.
         review_share: share of the validation cells in the review band.
         calibration: from logit to probability.
         decision: from probability to call.
@@ -53,6 +55,8 @@ class Facts:
     command: str
     demonstration: bool
     run: Run
+    training: Cells
+    validation: Cells
     review_share: float
     calibration: Calibration
     decision: Decision
@@ -65,7 +69,7 @@ class Facts:
     @property
     def training_line(self) -> str:
         """One line: on what data the weights were trained."""
-        cells = self.run.of("training")
+        cells = self.training
         about = f"{self.about}: " if self.about else ""
         return (
             f"{about}{len(cells):,} labelled cells of {len(np.unique(cells.group)):,} patients,"
@@ -123,7 +127,7 @@ def _results(facts: Facts) -> str:
     }
     sections["Baselines, fitted on the same training cells"] = baselines
     tables = "\n\n".join(
-        _table([heading, ""], list(rows.items())) for heading, rows in sections.items()
+        markdown_table([heading, ""], rows.items()) for heading, rows in sections.items()
     )
     return f"""\
 ## Results of the INT8 graph, bright field alone
@@ -160,9 +164,9 @@ def _graphs(facts: Facts) -> str:
     return f"""\
 ## The graphs against the trained network
 
-{_table(head, rows)}
+{markdown_table(head, rows)}
 
-On the {len(facts.run.of("validation")):,} validation cells, by ONNX Runtime's CPU provider, against
+On the {len(facts.validation):,} validation cells, by ONNX Runtime's CPU provider, against
 PyTorch. A flip is a CTC of one that is a leukocyte of the other; a change to or from `review` is
 none. INT8: QDQ, weights per channel, {facts.recipe}, set by {facts.calibration_images:,} training
 crops drawn evenly from all samples."""
@@ -170,7 +174,7 @@ crops drawn evenly from all samples."""
 
 def _decision(facts: Facts) -> str:
     calibration, (low, high) = facts.calibration, facts.decision.review
-    validation = facts.run.of("validation")
+    validation = facts.validation
     return f"""\
 ## Probability and call
 
@@ -201,7 +205,7 @@ def _points(facts: Facts) -> str:
     return f"""\
 ## Operating points
 
-{_table(head, rows)}
+{markdown_table(head, rows)}
 
 Each half of the validation groups is called at the threshold that the other half chose; the stored
 threshold is chosen on both. Intervals are exact binomial 95 % intervals of the effective number of
@@ -247,11 +251,6 @@ def _limits(facts: Facts) -> str:
 
 def _rate(rate: Rate, digits: int) -> str:
     return f"{rate.value:.{digits}f} ({rate.low:.{digits}f} to {rate.high:.{digits}f})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = (head, ["---"] * len(head), *rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _has(name: str) -> bool:

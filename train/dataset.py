@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,16 @@ from ctcedge.crops import BRIGHT_FIELD
 from ctcedge.decode import decode
 from ctcedge.errors import BadImage
 from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
-from train.manifest import POSITIVE, ManifestError, Row
+from train.columns import Columns
+from train.manifest import POSITIVE, ManifestError, Row, listed
 from train.simulate import Cell
 
 NUCLEUS = "DAPI"
 CHANNELS = (BRIGHT_FIELD, NUCLEUS)
 
-_MOST_NAMED = 20
-
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class Cells(Columns):
     """Labelled cells, one a row.
 
     Attributes:
@@ -53,10 +52,6 @@ class Cells:
     def __len__(self) -> int:
         return len(self.bright)
 
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Cells:
-        """Return the cells of a mask or of indices."""
-        return Cells(*(getattr(self, field.name)[rows] for field in fields(self)))
-
 
 def read_cells(rows: Sequence[Row], spec: InputSpec, each: Callable[[], object]) -> Cells:
     """Read the images of labelled rows, through the runtime's own decoding and preprocessing.
@@ -82,10 +77,9 @@ def read_cells(rows: Sequence[Row], spec: InputSpec, each: Callable[[], object])
             bad.append(f"cell {row.cell} of sample {row.place}: {error}")
         each()
     if bad:
-        more = [f"and {len(bad) - _MOST_NAMED:,} more"] if len(bad) > _MOST_NAMED else []
         raise ManifestError(
             f"{len(bad):,} cells have an image that cannot be read; remove their rows:\n  "
-            + "\n  ".join(bad[:_MOST_NAMED] + more)
+            + listed(bad, "\n  ")
         )
     return _stack(
         made,
@@ -156,8 +150,7 @@ def without_nucleus(cells: Cells, share: float, seed: int) -> Cells:
     """Take the DAPI image from all but a random share of the cells."""
     kept = cells.has_nucleus & (np.random.default_rng(seed).random(len(cells)) < share)
     nucleus = np.where(kept[:, None, None], cells.nucleus, np.uint8(BACKGROUND_LEVEL))
-    values = {field.name: getattr(cells, field.name) for field in fields(cells)}
-    return Cells(**values | {"nucleus": nucleus, "has_nucleus": kept})
+    return replace(cells, nucleus=nucleus, has_nucleus=kept)
 
 
 def draw_by_sample(cells: Cells, count: int, seed: int) -> Cells:

@@ -154,7 +154,8 @@ def export_run(
         proof = _Proof(validation, expected, calibration, decision, settings.limits)
 
         advance(note="graphs")
-        graphs, recipe = _graphs(run, float_graph(network, spec), proof, settings, note)
+        ranges = draw_by_sample(training, CALIBRATION_IMAGES, settings.seed).bright
+        graphs, recipe = _graphs(run, float_graph(network, spec), ranges, proof, settings, note)
         (run.folder / graph_name("fp32")).write_bytes(graphs.pop("fp32"))
         for variant, graph in graphs.items():
             (folder / graph_name(variant)).write_bytes(graph)
@@ -196,13 +197,15 @@ def export_run(
             command=settings.command,
             demonstration=settings.demonstration,
             run=run,
+            training=training,
+            validation=validation,
             review_share=settings.review_share,
             calibration=calibration,
             decision=decision,
             points=points,
             parity=proof.parity,
             recipe=str(recipe),
-            calibration_images=min(CALIBRATION_IMAGES, len(training)),
+            calibration_images=len(ranges),
             tested=tested,
         )
         (folder / CARD_NAME).write_text(card(facts), encoding="utf-8")
@@ -263,21 +266,25 @@ class _Proof:
 
 
 def _graphs(
-    run: Run, body: onnx.ModelProto, proof: _Proof, settings: ExportSettings, note: Note
+    run: Run,
+    body: onnx.ModelProto,
+    ranges: NDArray[np.uint8],
+    proof: _Proof,
+    settings: ExportSettings,
+    note: Note,
 ) -> tuple[dict[Variant, bytes], Recipe]:
     """Make every graph, and see that each says what the network says.
 
     The symmetric graph is left out where it does not: the FP16 graph serves TensorRT too.
     """
     spec, views = run.input, run.settings.views
-    ranges = draw_by_sample(run.of("training"), CALIBRATION_IMAGES, settings.seed).bright
 
     def quantised(recipe: Recipe) -> bytes:
         return int8_graph(body, spec, views, ranges, recipe)
 
-    recipe = _choose_recipe(quantised, proof, settings, note)
+    recipe, int8 = _choose_recipe(quantised, proof, settings, note)
     graphs: dict[Variant, bytes] = {
-        "int8": quantised(recipe),
+        "int8": int8,
         "int8-symmetric": symmetric_graph(body, spec, views, ranges, recipe),
         "fp16": fp16_graph(body, spec, views),
         "fp32": fp32_graph(body, spec, views),
@@ -296,26 +303,27 @@ def _graphs(
 
 def _choose_recipe(
     quantised: Callable[[Recipe], bytes], proof: _Proof, settings: ExportSettings, note: Note
-) -> Recipe:
+) -> tuple[Recipe, bytes]:
     """Return the first recipe whose graph says what the network says; with `force`, the closest."""
-    tried: list[tuple[float, Recipe]] = []
+    tried: list[tuple[float, Recipe, bytes]] = []
     for recipe in RECIPES:
-        problems = proof.problems("int8", quantised(recipe))
+        graph = quantised(recipe)
+        problems = proof.problems("int8", graph)
         if not problems:
             if tried:
                 note(f"int8: quantised with {recipe}")
-            return recipe
+            return recipe, graph
         note(f"int8 with {recipe} is not good enough; {'; '.join(problems)}")
-        tried.append((proof.parity["int8"].mean_difference, recipe))
+        tried.append((proof.parity["int8"].mean_difference, recipe, graph))
     if not settings.force:
         raise ParityError(
             f"not exported; {'; '.join(problems)}; nothing that was tried is better: fit longer, or"
             " another network, or give --force"
         )
-    _, closest = min(tried, key=lambda attempt: attempt[0])
+    _, closest, graph = min(tried, key=lambda attempt: attempt[0])
     note(f"int8: exported all the same, quantised with {closest}")
-    proof.problems("int8", quantised(closest))
-    return closest
+    proof.problems("int8", graph)
+    return closest, graph
 
 
 def _figures(test: Cells, scores: Scores, table: Table, seed: int) -> Figures:

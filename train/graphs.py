@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -11,8 +9,6 @@ from numpy.typing import NDArray
 from ctcedge.decide import probability
 from ctcedge.model import INPUT_NAME, OUTPUT_NAME, Calibration
 from train.network import batches
-
-Logits: TypeAlias = NDArray[np.float32]
 
 
 def run_graph(

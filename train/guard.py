@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
+
+from train.columns import Columns
 
 FEATURES_FILE = "features.npz"
 GUARD_CELLS = 2048
@@ -15,7 +17,7 @@ GUARD_CELLS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class Features(Columns):
     """Statistics of the network's features.
 
     The distance of a cell is the lesser of its Mahalanobis distances from the two classes, which
@@ -37,8 +39,7 @@ class Features:
 
     def save(self, path: Path) -> None:
         """Write an npz."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        np.savez_compressed(path, allow_pickle=False, **columns)
+        np.savez_compressed(path, allow_pickle=False, **self.columns())
 
 
 def feature_statistics(

@@ -145,12 +145,31 @@ def choose(
     return [replace(row, label=label[row.stratum]) for row in rows if row.stratum in label]
 
 
-def _read(path: Path) -> Iterable[Row]:
+def listed(names: Sequence[str], between: str = "; ") -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return between.join([*names[:_MOST_NAMED], *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def read_csv(path: Path, error: type[ValueError] = ManifestError) -> list[dict[str, str]]:
+    """Read a table with a head.
+
+    Args:
+        path: of a CSV file, UTF-8.
+        error: what to raise.
+
+    Raises:
+        ValueError: it cannot be read; of the kind asked for.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path} cannot be read: {error}") from None
+            return list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as wrong:
+        raise error(f"{path} cannot be read: {wrong}") from None
+
+
+def _read(path: Path) -> Iterable[Row]:
+    table = read_csv(path)
     if not table:
         raise ManifestError(f"{path} holds no cells")
     missing = [name for name in _NEEDED if name not in table[0]]
@@ -165,10 +184,8 @@ def _read(path: Path) -> Iterable[Row]:
         except ValueError as error:
             bad.append(f"line {line}: {error}")
     if bad:
-        more = [f"and {len(bad) - _MOST_NAMED:,} more"] if len(bad) > _MOST_NAMED else []
         raise ManifestError(
-            f"{path} has {len(bad):,} bad rows; mend or remove them:\n  "
-            + "\n  ".join(bad[:_MOST_NAMED] + more)
+            f"{path} has {len(bad):,} bad rows; mend or remove them:\n  " + listed(bad, "\n  ")
         )
     return rows
 

@@ -109,8 +109,13 @@ def input_for(
             raise ManifestError(
                 "--um-per-px needs manifests with um/px; where it is unknown, give --crop-px"
             )
-        crop_px = crop_px or _COVERED_PX / size
-        return replace(preset.input, size=size, um_per_px=None, crop_px=crop_px)
+        return without_um_per_px(preset, size, crop_px)
     if crop_px is not None:
         raise ManifestError("--crop-px is for manifests without um/px; give --um-per-px")
     return replace(preset.input, size=size, um_per_px=um_per_px or preset.input.um_per_px)
+
+
+def without_um_per_px(preset: Preset, size: int, crop_px: float | None = None) -> InputSpec:
+    """Return what the network is to see of crops whose um/px is unknown; see `input_for`."""
+    crop_px = crop_px or _COVERED_PX / size
+    return replace(preset.input, size=size, um_per_px=None, crop_px=crop_px)

@@ -28,12 +28,15 @@ from train import split
 from train.calibrate import calibrate
 from train.dataset import Cells, read_cells
 from train.evaluate.bootstrap import Estimate, Resampling
+from train.evaluate.report import markdown_table, shown
+from train.evaluate.statistics import of_samples
 from train.fit import fit, sides_of
 from train.graphs import probabilities
 from train.manifest import choose, read_manifests
 from train.metrics import Curve, Floats
 from train.network import predict
 from train.progress import progress
+from train.run import packed, write_whole
 from train.trials import FOLDS, REFERENCE, SPLIT_SEED, TRIALS, Trial
 
 SCORES_NAME = "scores.npz"
@@ -69,14 +72,11 @@ def run(trial: Trial, manifest: Path, number: int, out: Path) -> None:
         for name in ("validation", "test")
     }
     calibration = calibrate(logits["validation"], cells.positive[side == "validation"])
-    unfinished = folder / f".{SCORES_NAME}.part"
-    with unfinished.open("wb") as file:
-        np.savez(
-            file,
-            row=np.flatnonzero(side == "test"),
-            probability=probabilities(logits["test"], calibration),
-        )
-    unfinished.replace(folder / SCORES_NAME)
+    said = {
+        "row": np.flatnonzero(side == "test"),
+        "probability": probabilities(logits["test"], calibration),
+    }
+    write_whole(folder / SCORES_NAME, packed(said))
 
 
 def _read(manifest: Path, trial: Trial) -> Cells:
@@ -116,15 +116,12 @@ def compare(
     said = {"mine": _at(mine, common)}
     if reference is not None:
         said["reference"] = _at(reference, common)
-    names, member = np.unique(sample, return_inverse=True)
-    first = np.array([np.flatnonzero(member == index)[0] for index in range(len(names))])
-    mean = np.bincount(member, said["mine"]) / np.bincount(member)
 
     def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
         auc = {name: Curve.of(positive, p, weight).auc() for name, p in said.items()}
         figures = {
             "auc": auc["mine"],
-            "sample_auc": Curve.of(positive[first], mean, weight[:, first]).auc(),
+            **of_samples(positive, said["mine"], sample, weight),
         }
         if "reference" in auc:
             figures["gain"] = auc["mine"] - auc["reference"]
@@ -159,11 +156,17 @@ def document(cells: Cells, out: Path, report: dict[str, Any] | None) -> str:
             against = None if trial.name == REFERENCE else reference
             found, folds, count = compare(cells, mine, against)
             rows.append(
-                f"| {trial.title} | {folds} | {count:,} | {_shown(found['auc'])} |"
-                f" {_shown(found.get('gain'), signed=True)} | {_shown(found['sample_auc'])} |"
+                [
+                    trial.title,
+                    f"{folds}",
+                    f"{count:,}",
+                    shown("auc", found["auc"]),
+                    _gain(found.get("gain")),
+                    shown("sample_auc", found["sample_auc"]),
+                ]
             )
         if rows:
-            sections.append(f"### {table}\n\n{_COLUMNS}\n" + "\n".join(rows))
+            sections.append(f"### {table}\n\n{markdown_table(_COLUMNS, rows)}")
     if missing:
         sections.append(
             "### Not run yet\n\nThe same command runs these:\n\n- " + "\n- ".join(missing)
@@ -171,9 +174,14 @@ def document(cells: Cells, out: Path, report: dict[str, Any] | None) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-_COLUMNS = """\
-| Trial | Folds of 5 | Cells | AUC | Gain over the reference | AUC by acquisition |
-|---|---|---|---|---|---|"""
+_COLUMNS = (
+    "Trial",
+    f"Folds of {FOLDS}",
+    "Cells",
+    "AUC",
+    "Gain over the reference",
+    "AUC by acquisition",
+)
 
 _COMPARISONS = """\
 ## One change at a time
@@ -219,27 +227,23 @@ _FIGURES = (
 def _recipe(report: dict[str, Any]) -> str:
     rows = []
     for key, title in _FIGURES:
-        low, high = report[f"{key}_interval"]
+        estimate = Estimate(report[key], *report[f"{key}_interval"])
         constant = report.get(f"{key}_constant")
         beside = f" (constant predictor {constant:.3f})" if constant is not None else ""
-        rows.append(f"| {title}{beside} | {report[key]:.3f} ({low:.3f} to {high:.3f}) |")
+        rows.append([title + beside, shown(key, estimate)])
     return f"""\
 ## The recipe: preset `cpu`, the INT8 graphs that the runtime loads
 
 {len(report["models"])} of {FOLDS} folds, {report["cells"]:,} cells of {report["samples"]}
 acquisitions, each scored by the network that never saw its acquisition.
 
-| Figure, pooled out of fold | |
-|---|---|
-""" + "\n".join(rows)
+""" + markdown_table(["Figure, pooled out of fold", ""], rows)
 
 
-def _shown(estimate: Estimate | None, *, signed: bool = False) -> str:
+def _gain(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    form = "{:+.3f}" if signed else "{:.3f}"
-    value, low, high = (form.format(x) for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low} to {high})"
+    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
 
 
 def main(

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -156,8 +156,8 @@ class Run:
         if self.folder.exists() and any(self.folder.iterdir()):
             raise RunError(f"{self.folder} holds something that is no run; choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
-        columns = {item.name: getattr(self.cells, item.name) for item in fields(Cells)}
-        write_whole(self.folder / CELLS_NAME, _packed(columns | {"side": self.side}))
+        columns = self.cells.columns() | {"side": self.side}
+        write_whole(self.folder / CELLS_NAME, packed(columns))
         # Last, so that a folder with run.json is whole.
         write_json(held, self._record())
 
@@ -252,7 +252,8 @@ def write_whole(path: Path, data: bytes) -> None:
     unfinished.replace(path)
 
 
-def _packed(arrays: dict[str, NDArray[Any]]) -> bytes:
+def packed(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Return arrays by name as the contents of an npz file."""
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()

@@ -44,13 +44,11 @@ def folds(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
     Raises:
         ValueError: there are fewer groups than folds, or a fold would be of one class only.
     """
-    names, member = np.unique(cells.group, return_inverse=True)
+    names, member, tally = _groups(cells)
     if len(names) < count:
         raise ValueError(
             f"{len(names)} patients or samples cannot fill {count} parts; label more of them"
         )
-    tally = np.zeros((len(names), 2))
-    np.add.at(tally, (member, cells.positive.astype(np.intp)), 1)
     share = tally / np.maximum(1, tally.sum(axis=0))
     shuffled = np.random.default_rng(seed).permutation(len(names))
     order = shuffled[np.argsort(-share[shuffled].max(axis=1), kind="stable")]
@@ -84,9 +82,7 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
     Raises:
         ValueError: the chosen or the remaining groups would be of one class only.
     """
-    names, member = np.unique(cells.group, return_inverse=True)
-    tally = np.zeros((len(names), 2))
-    np.add.at(tally, (member, cells.positive.astype(np.intp)), 1)
+    names, member, tally = _groups(cells)
     part = tally / np.maximum(1, tally.sum(axis=0))
 
     def distance(chosen: NDArray[np.bool_]) -> float:
@@ -110,3 +106,13 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
             " have CTCs and others each; label more of them, or give --validation"
         )
     return chosen[member]
+
+
+def _groups(
+    cells: Cells,
+) -> tuple[NDArray[np.str_], NDArray[np.intp], NDArray[np.float64]]:
+    """Return the groups' names, the group of each cell, and each group's others and CTCs."""
+    names, member = np.unique(cells.group, return_inverse=True)
+    tally = np.zeros((len(names), 2))
+    np.add.at(tally, (member, cells.positive.astype(np.intp)), 1)
+    return names, member, tally

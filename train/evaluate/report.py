@@ -28,6 +28,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -119,13 +120,17 @@ def markdown(evaluation: Evaluation) -> str:
     parts.append(summary(evaluation))
     for name, rows in tables(evaluation).items():
         head, *body = rows
-        lines = [head, ["---"] * len(head), *body]
-        table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-        parts.append(f"## {name}\n\n{table}")
+        parts.append(f"## {name}\n\n{markdown_table(head, body)}")
     if not found.baselines:
         parts.append("Baselines: not available.")
     parts.append("## How to read this\n\n" + "\n".join(f"- {line}" for line in EXPLANATIONS))
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
 
 def title(evaluation: Evaluation) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from ctcedge.crops import BRIGHT_FIELD, Crop
 from ctcedge.runs import list_folder, need_crops
 from ctcedge.settings import FOLDER_CONFIG, load_settings
+from train.manifest import listed
 
-_MOST_NAMED = 20
 _TABLES = (FOLDER_CONFIG, "labels.csv")
 
 CellId = tuple[str, str]
@@ -108,12 +108,6 @@ def by_sample(cells: Iterable[CellId]) -> dict[str, list[CellId]]:
 def name(key: CellId) -> str:
     """A cell's name for people."""
     return f"cell {key[1]} of sample {key[0]}"
-
-
-def listed(names: list[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = len(names) - _MOST_NAMED
-    return "; ".join(names[:_MOST_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def repeated_keys(keys: Iterable[CellId]) -> list[CellId]:

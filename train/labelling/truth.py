@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 from ctcedge.crops import BRIGHT_FIELD
 from ctcedge.files import open_plain
 from ctcedge.sidecar import SidecarFolder
-from train.labelling.export import CellId, Doubts, Export, LabelError, listed, name, repeated_keys
-from train.manifest import NEGATIVE, POSITIVE, Label, Source
+from train.labelling.export import CellId, Doubts, Export, LabelError, name, repeated_keys
+from train.manifest import NEGATIVE, POSITIVE, Label, Source, listed, read_csv
 
 LABELS = "labels.csv"
 
@@ -48,11 +47,7 @@ def read_table(export: Export) -> dict[CellId, Truth]:
     path = export.folder / LABELS
     if not path.is_file():
         return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"{path} cannot be read: {error}") from None
+    table = read_csv(path, LabelError)
     missing = {"sample", "cell", "label"} - set(table[0] if table else ())
     if missing:
         raise LabelError(f"{path} needs the columns sample, cell, label; and rows")
@@ -117,12 +112,9 @@ def read_patients(path: Path, samples: set[str]) -> dict[str, str]:
         LabelError: it cannot be read, or lacks a sample of the export.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            patients = {row["sample"]: row["patient"] for row in csv.DictReader(file, strict=True)}
+        patients = {row["sample"]: row["patient"] for row in read_csv(path, LabelError)}
     except KeyError:
         raise LabelError(f"{path} needs the columns sample, patient") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"{path} cannot be read: {error}") from None
     lacking = sorted(sample for sample in samples if not patients.get(sample))
     if lacking:
         raise LabelError(f"{path} names no patient of sample {listed(lacking)}")
