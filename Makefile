@@ -30,6 +30,6 @@ golden: install  ## hashes and golden outputs of the shipped model
 	$(VENV)/bin/ctcedge models verify
 
 model: install  ## train the shipped model anew, about half an hour on two cores
-	$(VENV)/bin/python -m train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models
+	$(VENV)/bin/python -m train build --name sim-resnet18 --version 0.2.0 --seed 1 --out models
 
 .PHONY: install format lint typecheck test soak golden model

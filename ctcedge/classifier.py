@@ -11,14 +11,43 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ctcedge.decide import Verdict, decide, probability
+from ctcedge.decide import Policy, Verdict, rounded_score
 from ctcedge.decode import GreyImage
 from ctcedge.engine import Engine
 from ctcedge.errors import BadImage
+from ctcedge.finding import Finding, Ran
+from ctcedge.guard import Guard, Unlike
 from ctcedge.model import Model, load_model
 from ctcedge.preprocess import network_input
+from ctcedge.quality import Quality, assess
 from ctcedge.recovery import RecoveringEngine
-from ctcedge.settings import ProviderChoice
+from ctcedge.settings import DecisionSettings, OperatingPointName, ProviderChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image made ready.
+
+    Attributes:
+        input: (size, size) uint8, what the network sees.
+        quality: what the gate says of the image.
+    """
+
+    input: NDArray[np.uint8]
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What network and guard say of one crop.
+
+    Attributes:
+        score: its logit, from `decide.rounded_score`.
+        unlike: how unlike the training data it is; None where the model does not tell.
+    """
+
+    score: float
+    unlike: Unlike | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +56,53 @@ class Classifier:
 
     Attributes:
         model: the model folder.
+        policy: how scores become calls.
         inference: its session, opened anew where it fails.
+        guard: what the network's features are on cells like those of training; None where the
+            model does not hold that.
     """
 
     model: Model
+    policy: Policy
     inference: RecoveringEngine
+    guard: Guard | None
 
     @classmethod
-    def load(cls, model: str | Path | None = None, provider: ProviderChoice = "auto") -> Classifier:
+    def load(
+        cls,
+        model: str | Path | None = None,
+        provider: ProviderChoice = "auto",
+        operating_point: OperatingPointName | None = None,
+        prevalence: float | None = None,
+    ) -> Classifier:
         """Load a model and open its session.
 
         Args:
             model: a folder, the name of a shipped model, or None for the default model.
             provider: where to run; `auto` takes CUDA where it really runs, else the CPU.
+            operating_point: of the model; None for the model's own decision.
+            prevalence: share of CTCs that probabilities assume; None for the model's own prior.
 
         Raises:
             ModelError: the model cannot be used.
+            SettingsError: the model has no such operating point.
             ProviderError: the chosen provider does not run here.
+            ValueError: the prevalence does not lie between 0 and 1.
         """
-        return cls.open(load_model(model), provider)
+        decision = DecisionSettings(operating_point, prevalence)
+        return cls.open(load_model(model), provider, decision)
 
     @classmethod
-    def open(cls, model: Model, provider: ProviderChoice = "auto") -> Classifier:
+    def open(
+        cls,
+        model: Model,
+        provider: ProviderChoice = "auto",
+        decision: DecisionSettings | None = None,
+    ) -> Classifier:
         """Open a session for a model that is loaded; as `load` otherwise."""
+        policy = Policy.of(model.spec, decision or DecisionSettings())
         model.check_files()
-        return cls(model, RecoveringEngine(model, provider))
+        return cls(model, policy, RecoveringEngine(model, provider), Guard.of(model))
 
     @property
     def engine(self) -> Engine:
@@ -63,10 +114,15 @@ class Classifier:
         """Version of the installed ONNX Runtime."""
         return str(ort.__version__)
 
+    @property
+    def ran(self) -> Ran:
+        """What a score that is computed now is computed by."""
+        return Ran(self.engine.variant, self.engine.provider, self.onnxruntime_version)
+
     def classify(
         self, images: Sequence[GreyImage], um_per_px: float | None = None
     ) -> list[Verdict]:
-        """Classify bright-field crops.
+        """Classify bright-field crops, by the same rules as the command line.
 
         Args:
             images: each (height, width), uint8 or uint16, at least 8 pixels a side.
@@ -77,7 +133,6 @@ class Classifier:
             ValueError: an image is not such an array, or um/px not between 0.01 and 20.
             BadImage: the network gave no number for an image.
         """
-        spec = self.model.spec.input
         for image in images:
             if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or min(image.shape) < 8:
                 raise ValueError(
@@ -87,23 +142,47 @@ class Classifier:
             raise ValueError("um/px must lie between 0.01 and 20")
         if not images:
             return []
+        own = self.model.spec.input.um_per_px
+        seen = [self.look(each, own and (um_per_px or own), None) for each in images]
+        judged = self.judge(np.stack([each.input for each in seen]))
         verdicts = []
-        for result in self.judge(np.stack([network_input(i, um_per_px, spec) for i in images])):
+        for each, result in zip(seen, judged, strict=True):
             if isinstance(result, BadImage):
                 raise result
-            verdicts.append(result)
+            found = Finding.of(result.score, each.quality, result.unlike, self.ran)
+            verdicts.append(self.policy.verdict(found.score, found.doubts))
         return verdicts
 
-    def judge(self, inputs: NDArray[np.uint8]) -> list[Verdict | BadImage]:
-        """Run the network and decide; a crop for which it gives no number is a bad image.
+    def look(self, pixels: GreyImage, um_per_px: float | None, bits: int | None) -> Seen:
+        """Make an image ready and judge its quality; many threads may.
+
+        Args:
+            pixels: (height, width), uint8 or uint16.
+            um_per_px: edge length of a pixel, um; None where the model knows none.
+            bits: of a sample as stored; None where that is not known.
+
+        Raises:
+            BadImage: it cannot be resampled.
+        """
+        spec = self.model.spec.input
+        window = network_input(pixels, um_per_px, spec)
+        return Seen(window, assess(pixels, window, um_per_px, spec, bits))
+
+    def judge(self, inputs: NDArray[np.uint8]) -> list[Judged | BadImage]:
+        """Run the network; a crop for which it gives no number is a bad image.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
         """
-        return [self._decide(float(logit)) for logit in self.inference.logits(inputs)]
+        answers = self.inference.answer(inputs)
+        logits = answers.logits.astype(np.float64).tolist()
+        unlike: list[Unlike] | list[None] = [None] * len(logits)
+        if self.guard is not None and answers.features is not None:
+            unlike = self.guard.measure(inputs, answers.features)
+        return list(map(_judged, logits, unlike))
 
-    def _decide(self, logit: float) -> Verdict | BadImage:
-        if not math.isfinite(logit):
-            return BadImage("unsupported", "the network gave no number for this image")
-        spec = self.model.spec
-        return decide(probability(logit, spec.calibration), spec.decision)
+
+def _judged(logit: float, unlike: Unlike | None) -> Judged | BadImage:
+    if not math.isfinite(logit) or (unlike and not math.isfinite(unlike.distance)):
+        return BadImage("unsupported", "the network gave no number for this image")
+    return Judged(rounded_score(logit), unlike)

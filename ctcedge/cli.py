@@ -50,6 +50,24 @@ service_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(service_app, name="service")
+review_app = typer.Typer(
+    help=(
+        "Bring what a person said on the report page into the sidecars.\n\n"
+        "Example: ctcedge review import corrections.json /deparray/out"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(review_app, name="review")
+controls_app = typer.Typer(
+    help=(
+        "Keep the laboratory's own false CTC calls, from runs of healthy donors.\n\n"
+        "Example: ctcedge controls add /deparray/donor7"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(controls_app, name="controls")
 
 
 class ProviderName(enum.StrEnum):
@@ -59,6 +77,22 @@ class ProviderName(enum.StrEnum):
     cuda = "cuda"
     tensorrt = "tensorrt"
     cpu = "cpu"
+
+
+class OperatingPointName(enum.StrEnum):
+    """Choices of --operating-point."""
+
+    screening = "screening"
+    balanced = "balanced"
+    confirm = "confirm"
+
+
+class TableFormat(enum.StrEnum):
+    """Choices of --format."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
 
 
 class LogFormatName(enum.StrEnum):
@@ -83,6 +117,12 @@ Out = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR", parser=_path, help="Write sidecars below DIR, not beside the images."
+    ),
+]
+Sidecars = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", parser=_path, help="Where the sidecars lie, if not beside the images."
     ),
 ]
 ModelOption = Annotated[
@@ -112,6 +152,17 @@ Pattern = Annotated[
 UmPerPx = Annotated[
     float | None,
     typer.Option("--um-per-px", metavar="X", help="Edge length of an image pixel in um."),
+]
+OperatingPoint = Annotated[
+    OperatingPointName | None,
+    typer.Option(help="Threshold for a purpose, as 'ctcedge models show' has measured it."),
+]
+Prevalence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of CTCs among your cells, such as 0.0002: moves probabilities, and no call.",
+    ),
 ]
 BatchSize = Annotated[
     int | None, typer.Option(metavar="N", help="Crops a call of the network.  [default: 64]")
@@ -163,8 +214,13 @@ def classify(
     config: Config = None,
     pattern: Pattern = None,
     um_per_px: UmPerPx = None,
+    operating_point: OperatingPoint = None,
+    prevalence: Prevalence = None,
     batch_size: BatchSize = None,
     force: Force = False,
+    with_report: Annotated[
+        bool, typer.Option("--report", help="Then write the page of 'ctcedge report'.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Classify the crops of a folder, once; what is already classified is left alone.
@@ -178,14 +234,24 @@ def classify(
 
     with Interruption() as interruption:
         check_folder(folder)
-        settings = _settings(folder, config, out, model, provider, pattern, um_per_px, batch_size)
+        settings = _settings(
+            folder,
+            config,
+            out,
+            model,
+            provider,
+            pattern,
+            um_per_px,
+            batch_size,
+            decision=_decision(operating_point, prevalence),
+        )
         listing = list_folder(folder, settings.images.naming())
         need_crops(folder, listing)
-        result = Summary()
-        for each in listing.skipped:
-            if each.kind == "unreadable":
-                result.unclassified[each.path] = each.reason
         with open_run(folder, settings) as run:
+            result = Summary(guard=run.classifier.guard)
+            for each in listing.skipped:
+                if each.kind == "unreadable":
+                    result.unclassified[each.path] = each.reason
             run.sidecars.check(listing.crops)
             console.opening(run)
             console.doubts(listing)
@@ -196,11 +262,15 @@ def classify(
                     result.add(outcome)
                     bar.advance(bar.task_ids[0])
         finished = sum(result.done.values()) == len(listing.crops)
+        reporting = with_report and finished
         if as_json:
-            _print_json(result.as_json(run, finished=finished))
+            report = str(run.write_report()) if reporting else None
+            _print_json({**result.as_json(run, finished=finished), "report": report})
         else:
             console.summary(run, result, finished=finished)
         console.unclassified(result)
+        if reporting and not as_json:
+            console.report(run.write_report())
     if not finished:
         raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
     if result.unclassified:
@@ -216,6 +286,8 @@ def watch(
     config: Config = None,
     pattern: Pattern = None,
     um_per_px: UmPerPx = None,
+    operating_point: OperatingPoint = None,
+    prevalence: Prevalence = None,
     batch_size: BatchSize = None,
     settle: Annotated[
         float | None,
@@ -231,6 +303,13 @@ def watch(
         float | None,
         typer.Option(
             metavar="S", help="Try an image that does not decode for S seconds.  [default: 30]"
+        ),
+    ] = None,
+    report_after: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Write a report on each sample of which nothing new came for S seconds.",
         ),
     ] = None,
     force: Force = False,
@@ -249,6 +328,7 @@ def watch(
     Example: ctcedge watch /deparray/out --out /data/calls --um-per-px 0.5
     """
     from ctcedge import console, logs
+    from ctcedge.controls import describe
     from ctcedge.crops import check_folder
     from ctcedge.metrics import MetricsFile
     from ctcedge.notify import Notifier
@@ -281,10 +361,16 @@ def watch(
             pattern,
             um_per_px,
             batch_size,
-            watch={"settle": settle, "rescan": rescan, "give_up": give_up},
+            decision=_decision(operating_point, prevalence),
+            watch={
+                "settle": settle,
+                "rescan": rescan,
+                "give_up": give_up,
+                "report_after": report_after,
+            },
         )
-        result = Summary()
         with open_run(folder, settings) as run:
+            result = Summary(guard=run.classifier.guard)
             run.sidecars.check(list_folder(folder, run.naming).crops)
             for level, text in console.notices(run):
                 log.log(level, "%s", text, extra=logs.event("opening"))
@@ -293,6 +379,12 @@ def watch(
             notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():
                 result.add(outcome)
+        false_calls = result.false_calls(run)
+        log.info(
+            "%s",
+            describe(false_calls),
+            extra=logs.event("false-calls", expected=false_calls and false_calls.as_json()),
+        )
         counts = {**+result.calls, "unclassified": len(result.unclassified)}
         log.info(
             "stopped; in all: %s",
@@ -321,7 +413,8 @@ def status(
     Example: ctcedge status /deparray/out --out /data/calls
     """
     from ctcedge import console
-    from ctcedge.status import bright_field, take_stock
+    from ctcedge.status import take_stock
+    from ctcedge.stored import bright_field
 
     settings = _settings(folder, config, out, pattern=pattern)
     naming = settings.images.naming()
@@ -389,6 +482,278 @@ def doctor(
         _print_json({"checks": [dataclasses.asdict(check) for check in checks]})
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(EXIT_SETUP)
+
+
+@app.command()
+def report(
+    folder: Folder,
+    sidecars: Sidecars = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=_path, help="Page to write.  [default: a file in FOLDER]"
+        ),
+    ] = None,
+    pseudonymise: Annotated[
+        bool,
+        typer.Option("--pseudonymise", help="Pseudonyms in place of samples' and files' names."),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME_OR_DIR",
+            help="Model that made the calls, if it is not a shipped one.",
+        ),
+    ] = None,
+    config: Config = None,
+    pattern: Pattern = None,
+) -> None:
+    """Write a page, one file, on which a person looks at the cells and reviews them.
+
+    It needs no network and no server, and saves the reviews as a file for 'review import'.
+
+    Example: ctcedge report /deparray/out --sidecars /data/calls --out report.html
+    """
+    from ctcedge.model import load_model
+    from ctcedge.report import write_report
+
+    settings = _settings(folder, config, sidecars, pattern=pattern)
+    written = write_report(
+        folder,
+        None if settings.out is None else Path(settings.out),
+        out,
+        settings.images.naming(),
+        pseudonymise=pseudonymise,
+        model=None if model is None else load_model(model),
+    )
+    print(written)
+
+
+@review_app.command("import")
+def review_import(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", parser=_path, help="Saved by the report page."),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", parser=_path, help="Folder of the crops; that of FILE if left out."
+        ),
+    ] = None,
+    sidecars: Sidecars = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    changed_calls: Annotated[
+        bool,
+        typer.Option(
+            "--changed-calls",
+            help="Take also reviews of cells that the model calls something else by now.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Add a person's reviews to the sidecars; the model's own calls stay. Safe beside a watch.
+
+    Then tells how far model and persons agree, and how many CTCs were missed. Exit code 3: some
+    reviews were not taken, as their cells changed or were not found.
+
+    Example: ctcedge review import corrections.json /deparray/out --sidecars /data/calls
+    """
+    from ctcedge import answers
+    from ctcedge.agreement import assess
+    from ctcedge.crops import folder_name
+    from ctcedge.review import import_reviews, read_corrections
+    from ctcedge.sidecar import SidecarFolder
+    from ctcedge.stored import need_stored
+
+    corrections = read_corrections(file)
+    folder = Path(os.path.abspath(file)).parent if folder is None else folder
+    settings = _settings(folder, config, sidecars, pattern=pattern)
+    place = None if settings.out is None else Path(settings.out)
+    naming = settings.images.naming()
+    done = import_reviews(
+        corrections,
+        folder,
+        need_stored(folder, place, naming),
+        SidecarFolder(folder, place),
+        changed_calls=changed_calls,
+    )
+    found = assess(need_stored(folder, place, naming))
+    head = corrections.head
+    same_name = head.pseudonymised or head.folder_name == folder_name(folder)
+    if as_json:
+        _print_json(
+            {
+                "schema": "ctcedge/review-import/1",
+                "folder": str(folder),
+                **done.as_json(),
+                "reviews": found.as_json(),
+            }
+        )
+    else:
+        answers.imported(done, None if same_name else head.folder_name)
+        answers.assessment(found)
+    if not done.complete:
+        raise typer.Exit(EXIT_UNCLASSIFIED)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    sidecars: Sidecars = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=_path, help="Write FILE, not standard output."),
+    ] = None,
+    table_format: Annotated[
+        TableFormat | None,
+        typer.Option("--format", help="Of the table; what FILE ends in if left out, or else CSV."),
+    ] = None,
+    pick: Annotated[
+        bool,
+        typer.Option("--picklist", help="Only sample and cell of CTCs that a person confirmed."),
+    ] = False,
+    config: Config = None,
+    pattern: Pattern = None,
+) -> None:
+    """Write one row a cell, with its call and its review, for spreadsheets and scripts.
+
+    Example: ctcedge export /deparray/out --sidecars /data/calls --out calls.csv
+    """
+    from ctcedge import answers, table
+    from ctcedge.stored import need_stored
+
+    settings = _settings(folder, config, sidecars, pattern=pattern)
+    place = None if settings.out is None else Path(settings.out)
+    chosen = table.format_of(None if table_format is None else table_format.value, out)
+    table.check_place(out, chosen)
+    cells = need_stored(folder, place, settings.images.naming())
+    listed = table.picklist(cells) if pick else None
+    rows = table.rows(cells) if listed is None else listed.rows()
+    kinds = table.KINDS if listed is None else table.PICKLIST_KINDS
+    if out is None:
+        table.write(rows, kinds, chosen, sys.stdout.buffer, bom=False)
+        sys.stdout.buffer.flush()
+    else:
+        with table.replacing(out) as file:
+            table.write(rows, kinds, chosen, file, bom=True)
+    if listed is not None:
+        answers.picked(listed)
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    sidecars: Sidecars = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Make all calls again, not a sample.")
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Make N calls again.  [default: 200]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME_OR_DIR", help="A model beside those that come with ctcedge."
+        ),
+    ] = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    as_json: Json = False,
+) -> None:
+    """Check sidecars: is each of the image that lies there now, and are calls made so again?
+
+    Hashes every image and makes a sample of the calls again, the same ones each time. Exit code 3:
+    something differs or cannot be made again, for instance because its model is not at hand.
+
+    Example: ctcedge verify /deparray/out --sidecars /data/calls --all
+    """
+    from ctcedge import answers
+    from ctcedge.verify import SAMPLE
+    from ctcedge.verify import verify as verify_folder
+
+    if everything and sample is not None:
+        raise SetupError("give --all or --sample N, not both")
+    settings = _settings(folder, config, sidecars, model, pattern=pattern)
+    found = verify_folder(
+        folder,
+        None if settings.out is None else Path(settings.out),
+        settings.images.naming(),
+        model=settings.model,
+        sample=None if everything else SAMPLE if sample is None else sample,
+    )
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        answers.verified(found)
+    if not found.good:
+        raise typer.Exit(EXIT_UNCLASSIFIED)
+
+
+@controls_app.command("add")
+def controls_add(
+    folder: Folder,
+    sidecars: Sidecars = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the folder's only sample, not as its path says."),
+    ] = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    as_json: Json = False,
+) -> None:
+    """Count the false CTC calls in classified runs of healthy donors, and keep the counts.
+
+    From them follows how many to expect in other runs. Adding a sample again replaces it.
+
+    Example: ctcedge controls add /deparray/donor7 --sidecars /data/calls
+    """
+    from ctcedge import answers
+    from ctcedge.controls import add
+    from ctcedge.stored import need_stored
+
+    settings = _settings(folder, config, sidecars, pattern=pattern)
+    place = None if settings.out is None else Path(settings.out)
+    found = add(folder, need_stored(folder, place, settings.images.naming()), name)
+    if as_json:
+        _print_json({"schema": "ctcedge/controls-added/1", **found.as_json()})
+    else:
+        answers.added(found)
+
+
+@controls_app.command("list")
+def controls_list(as_json: Json = False) -> None:
+    """List the healthy-donor samples that count on this machine.
+
+    Example: ctcedge controls list
+    """
+    import dataclasses
+
+    from ctcedge import answers
+    from ctcedge.controls import FILE_NAME, known, state_folder
+
+    place = str(state_folder() / FILE_NAME)
+    if as_json:
+        found = [dataclasses.asdict(each) for each in known()]
+        _print_json({"schema": "ctcedge/controls-list/1", "file": place, "controls": found})
+    else:
+        answers.controls(known(), place)
+
+
+@controls_app.command("remove")
+def controls_remove(
+    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="As 'controls list' names it.")],
+) -> None:
+    """Forget a sample.
+
+    Example: ctcedge controls remove donor7
+    """
+    from ctcedge.controls import remove
+
+    print(f"Forgotten: {remove(sample)} counts")
 
 
 @models_app.command("list")
@@ -488,7 +853,8 @@ def service_install(
         given["pattern"],
         given["um_per_px"],
         given["batch_size"],
-        watch={name: given[name] for name in ("settle", "rescan", "give_up")},
+        decision=_decision(given["operating_point"], given["prevalence"]),
+        watch={name: given[name] for name in ("settle", "rescan", "give_up", "report_after")},
     )
     options: list[str] = []
     for option in watching.command.params:
@@ -567,6 +933,15 @@ def _logging(log_format: LogFormatName) -> Iterator[logging.Logger]:
             raise typer.Exit(EXIT_CRASH) from None
 
 
+def _decision(
+    operating_point: OperatingPointName | None, prevalence: float | None
+) -> dict[str, object]:
+    return {
+        "operating_point": None if operating_point is None else operating_point.value,
+        "prevalence": prevalence,
+    }
+
+
 def _settings(
     folder: Path,
     config: Path | None,
@@ -576,6 +951,7 @@ def _settings(
     pattern: str | None = None,
     um_per_px: float | None = None,
     batch_size: int | None = None,
+    decision: dict[str, object] | None = None,
     watch: dict[str, object] | None = None,
 ) -> Any:
     from ctcedge.settings import load_settings
@@ -584,6 +960,7 @@ def _settings(
         folder,
         config,
         images={"pattern": pattern, "um_per_px": um_per_px},
+        decision=decision,
         watch=watch,
         out=None if out is None else str(out),
         model=model,

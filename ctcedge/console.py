@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -26,9 +27,11 @@ from ctcedge.crops import BRIGHT_FIELD, Skipped
 from ctcedge.logs import harmless
 
 if TYPE_CHECKING:  # what is shown; loading it all here would make light commands slow
+    from ctcedge.decide import Policy
     from ctcedge.doctor import Check
+    from ctcedge.guard import Likeness
     from ctcedge.inspection import Inspection
-    from ctcedge.model import Model, OperatingPoint, Parity
+    from ctcedge.model import Model, ModelSpec, Parity
     from ctcedge.runs import Listing, Run, Summary
     from ctcedge.status import Status
 
@@ -41,6 +44,7 @@ UM_PER_PX_UNKNOWN = (
 )
 
 _SHOWN = 20
+_CALLS = ("CTC", "review", "leukocyte")
 
 
 def printable(text: str) -> str:
@@ -83,6 +87,8 @@ def notices(run: Run) -> Iterator[tuple[int, str]]:
         f"Model {spec.name} {spec.version} ({engine.variant}) on {engine.provider.upper()}:"
         f" {engine.why}",
     )
+    yield logging.INFO, _decision(run.classifier.policy, spec)
+    yield logging.INFO, _prior(run.classifier.policy)
     if spec.demonstration:
         yield (
             logging.WARNING,
@@ -101,6 +107,40 @@ def notices(run: Run) -> Iterator[tuple[int, str]]:
         )
 
 
+def _decision(policy: Policy, spec: ModelSpec) -> str:
+    """Which operating point is in force, and what was measured of it."""
+    low, high = policy.review
+    band = f"review from {low:g}" if low < high else "no review band"
+    if policy.operating_point is None:
+        least = max(policy.threshold, high)
+        return f"Decision: the model's own: CTC from {least:g}, {band}"
+    return (
+        f"Operating point {policy.operating_point}: CTC from {policy.threshold:g}, {band};"
+        f" {_measured(policy.operating_point, spec)}"
+    )
+
+
+def _prior(policy: Policy) -> str:
+    """What share of CTCs the probabilities assume, and what that does to one."""
+    from ctcedge.decide import rebased
+
+    if policy.prior == policy.own_prior:
+        return (
+            f"Probabilities assume {_share(policy.prior)}, as the model learnt them; --prevalence"
+            " tells them as they are among your cells: 0.9 learnt at one to one is 0.0018 at one in"
+            " 5,000"
+        )
+    told = rebased(0.9, policy.own_prior, policy.prior)
+    return (
+        f"Probabilities assume {_share(policy.prior)}, as given: 0.9 as the model learnt it, at"
+        f" {policy.own_prior:g}, is {told:.2g} here; calls are the same"
+    )
+
+
+def _share(prior: float) -> str:
+    return f"a share of CTCs of {prior:g}" + (f", one in {1 / prior:,.0f}" if prior < 0.5 else "")
+
+
 def doubts(listing: Listing) -> None:
     """Warn of cells whose images do not come as one bright-field image a cell."""
     if repeated := len(listing.repeated()):
@@ -117,6 +157,8 @@ def doubts(listing: Listing) -> None:
 
 def summary(run: Run, result: Summary, *, finished: bool) -> None:
     """Print the summary table."""
+    from ctcedge.controls import describe
+
     done = result.done
     table = Table(title=None if finished else "Interrupted: the rest is done by the next run")
     table.add_column("Crops")
@@ -125,6 +167,7 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     table.add_row("review", str(result.calls["review"]))
     table.add_row("leukocyte (not a CTC)", str(result.calls["leukocyte"]))
     table.add_row("unclassified", str(len(result.unclassified)), end_section=True)
+    _clusters(table, result.clusters)
     if done["vanished"]:
         table.add_row("vanished meanwhile", str(done["vanished"]))
     table.add_row("newly written sidecars", str(done["written"]))
@@ -132,7 +175,55 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     output.print(table)
     if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop has a current sidecar.")
+    _review_reasons(result.review_reasons)
+    _likeness(result)
+    output.print(printable(describe(result.false_calls(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
+
+
+def report(path: Path) -> None:
+    """Say where the report is."""
+    output.print(f"Report: {printable(str(path))}")
+
+
+def _likeness(result: Summary) -> None:
+    """Say whether the samples are like the training data, and warn of those that are not."""
+    found = result.likeness()
+    states = Counter(each.state for each in found.values())
+    if not found:
+        output.print("Like the training data: unknown, the model does not tell")
+        return
+    output.print(
+        f"Samples like the training data: {states['like']}, unlike: {states['unlike']},"
+        f" too few crops to tell: {states['insufficient']}"
+    )
+    unlike = {sample: each for sample, each in found.items() if each.state == "unlike"}
+    for sample, each in list(unlike.items())[:_SHOWN]:
+        messages.print(_unlike(f"Sample {printable(sample)} is", each))
+    if len(unlike) > _SHOWN:
+        messages.print(f"  and {len(unlike) - _SHOWN} more samples; --json lists all")
+    together = result.likeness_together()
+    if not unlike and together is not None and together.state == "unlike":
+        messages.print(_unlike("All crops together are", together))
+
+
+def _unlike(what: str, found: Likeness) -> str:
+    return (
+        f"[yellow]{what} unlike the images that the model was trained on[/] (distance"
+        f" {found.distance:g}, at most 1 is like): another instrument, magnification or stain? Its"
+        " calls of these cells may be wrong."
+    )
+
+
+def _clusters(table: Table, clusters: Counter[str]) -> None:
+    if clusters.total():
+        calls = ", ".join(f"{clusters[call]} {call}" for call in _CALLS)
+        table.add_row(f"of these, clusters ({calls})", str(clusters.total()), end_section=True)
+
+
+def _review_reasons(reasons: Counter[str]) -> None:
+    if +reasons:
+        output.print(f"Why review: {printable(_counts(+reasons))}")
 
 
 def unclassified(result: Summary) -> None:
@@ -153,11 +244,13 @@ def status(found: Status) -> None:
     table.add_row("CTC", str(found.calls["CTC"]), style="bold")
     table.add_row("review", str(found.calls["review"]))
     table.add_row("leukocyte (not a CTC)", str(found.calls["leukocyte"]), end_section=True)
+    _clusters(table, found.clusters)
     for name, count in sorted(found.unclassified.items()):
         table.add_row(printable(name), str(count))
     table.add_row("pending", str(found.pending.total()), end_section=True)
     table.add_row("all", str(found.crops), style="bold")
     output.print(table)
+    _review_reasons(found.review_reasons)
     for kind, reasons in (("Unclassified", found.reasons), ("Pending", found.pending)):
         for reason, count in reasons.most_common(_SHOWN):
             output.print(f"{kind}: {printable(reason)}: {count}")
@@ -226,6 +319,8 @@ def models(found: Iterable[Model]) -> None:
 
 def model(shown: Model) -> None:
     """Print a model's facts and its card."""
+    from ctcedge.model import OPERATING_POINTS
+
     for name, value in model_facts(shown).items():
         if name not in ("parity", "operating_points"):
             output.print(f"{name}: {printable('unknown' if value is None else str(value))}")
@@ -233,10 +328,8 @@ def model(shown: Model) -> None:
         output.print(f"The {UM_PER_PX_UNKNOWN}.")
     for variant, parity in shown.spec.parity.items():
         output.print(f"{variant} against the trained network: {_parity(parity)}")
-    for name, point in shown.spec.operating_points.items():
-        output.print(f"operating point {name}: {_operating_point(point)}")
-    if not shown.spec.operating_points:
-        output.print("operating points: unknown")
+    for name in OPERATING_POINTS:
+        output.print(f"operating point {name}: {_operating_point(name, shown.spec)}")
     output.print()
     for line in shown.read(shown.spec.card).decode("utf-8", "replace").splitlines():
         output.print(printable(line))
@@ -272,15 +365,24 @@ def _parity(parity: Parity) -> str:
     )
 
 
-def _operating_point(point: OperatingPoint | None) -> str:
+def _operating_point(name: str, spec: ModelSpec) -> str:
+    point = spec.operating_points.get(name)
     if point is None:
-        return "unknown"
+        tried = name in spec.operating_points
+        return "unknown: " + ("the cells at hand could not support it" if tried else "not measured")
+    return f"threshold {point.threshold:g} ({point.aim}); {_measured(name, spec)}"
+
+
+def _measured(name: str, spec: ModelSpec) -> str:
+    point = spec.operating_points[name]
+    assert point is not None  # it was chosen, or is shown, because it is there
+    simulated = "simulated " if spec.demonstration else ""
     found, false = point.sensitivity, point.false_calls_per_10000
     return (
-        f"threshold {point.threshold:g} ({point.aim}); sensitivity {found.value:.1%}"
+        f"sensitivity {found.value:.1%}"
         f" ({found.low:.1%} to {found.high:.1%}), false CTC calls per 10,000 others"
-        f" {false.value:.0f} ({false.low:.0f} to {false.high:.0f}), measured on {point.ctcs:,} CTCs"
-        f" and {point.others:,} others of {point.samples:,} samples"
+        f" {false.value:.0f} ({false.low:.0f} to {false.high:.0f}), measured on {point.ctcs:,}"
+        f" {simulated}CTCs and {point.others:,} others of {point.samples:,} samples"
     )
 
 

@@ -42,6 +42,28 @@ CUDA_HELP = (
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network says of crops.
+
+    Attributes:
+        logits: (n,) float32, positive for CTC.
+        features: (n, d) float32, the average over space of the network's last maps; None where the
+            graph does not give them.
+    """
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32] | None
+
+    @classmethod
+    def joined(cls, one: Answers, other: Answers) -> Answers:
+        """Put the answers for two batches of the same graph together."""
+        features = None
+        if one.features is not None and other.features is not None:
+            features = np.concatenate((one.features, other.features))
+        return cls(np.concatenate((one.logits, other.logits)), features)
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """A session that ran once where it says it runs.
 
@@ -57,17 +79,36 @@ class Engine:
     why: str
     session: ort.InferenceSession
 
-    def logits(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
         """Run the network.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
+        """
+        if not self._gives(FEATURES_NAME):
+            return Answers(self._run([OUTPUT_NAME], inputs)[0], None)
+        logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs)
+        return Answers(logits, features)
+
+    def activation(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Run the network for its class-activation maps, which cost little more than its logits.
+
+        Args:
+            inputs: as of `answer`.
 
         Returns:
-            (n,) float32, positive for CTC.
+            (n, h, w) float32, see `ctcedge.model`; None where the graph does not give them.
         """
-        (logits,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: inputs[:, None]})
-        return np.asarray(logits, np.float32)
+        if not self._gives(ACTIVATION_NAME):
+            return None
+        return self._run([ACTIVATION_NAME], inputs)[0]
+
+    def _gives(self, output: str) -> bool:
+        return any(node.name == output for node in self.session.get_outputs())
+
+    def _run(self, outputs: list[str], inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        found = self.session.run(outputs, {INPUT_NAME: inputs[:, None]})
+        return [np.asarray(each, np.float32) for each in found]
 
 
 def open_engine(model: Model, choice: ProviderChoice = "auto") -> Engine:
@@ -119,15 +160,26 @@ def _open(model: Model, provider: Provider, why: str) -> Engine:
     _check_shapes(model, variant, session)
     engine = Engine(provider, variant, why, session)
     size = model.spec.input.size
+    grey = np.full((2, size, size), 128, np.uint8)
     try:
-        logits = engine.logits(np.full((2, size, size), 128, np.uint8))
+        answers, activation = engine.answer(grey), engine.activation(grey)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise _failed(provider, error) from None
-    if logits.shape != (2,) or not np.isfinite(logits).all():
-        raise ModelError(
-            f"the {variant} graph of {model.spec.name} does not give one number a crop"
-        )
+    for name, dimensions, found in (
+        ("one number", 1, answers.logits),
+        ("a row of features", 2, answers.features),
+        ("an activation map", 3, activation),
+    ):
+        if found is not None and not _is_one_each(found, dimensions):
+            raise ModelError(
+                f"the {variant} graph of {model.spec.name} does not give {name} a crop"
+            )
     return engine
+
+
+def _is_one_each(found: NDArray[np.float32], dimensions: int) -> bool:
+    """Whether two crops gave two finite numbers, rows or maps."""
+    return found.ndim == dimensions and len(found) == 2 and bool(np.isfinite(found).all())
 
 
 def _need_gpu(provider: Provider) -> None:

@@ -5,15 +5,14 @@ No sample or cell is named: names could tell who a patient is.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ctcedge import __version__
+from ctcedge.files import replaced
 from ctcedge.logs import event
 from ctcedge.state import Histogram, WatchState
 
@@ -64,18 +63,8 @@ def write(path: Path, state: WatchState) -> None:
         OSError: it cannot be written.
     """
     text = render(state, watch=path.stem)
-    temporary = path.parent / f".{path.name}.tmp"  # what a crash leaves is replaced next time
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        with open(temporary, "xb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text.encode())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with replaced(path, f".{path.name}.tmp", everyone=True, last=False) as file:
+        file.write(text.encode())
 
 
 def render(state: WatchState, watch: str) -> str:
@@ -121,6 +110,18 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
         _crops(state),
     )
     yield metric(
+        "clusters_total",
+        "counter",
+        "Newly written sidecars of touching cells, which are among the crops too.",
+        (("", {"call": call}, state.clusters[call]) for call in _CALLS),
+    )
+    yield metric(
+        "review_reasons_total",
+        "counter",
+        "Newly written calls of review by reason; a call may have several.",
+        (("", {"reason": reason}, n) for reason, n in sorted(state.review_reasons.items())),
+    )
+    yield metric(
         "outcomes_total",
         "counter",
         "What was done with crops, also with those that needed nothing.",
@@ -141,6 +142,19 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
             "gauge",
             "When a crop was last newly classified, Unix time.",
             _one(state.last_success),
+        )
+    if state.likeness is not None and state.likeness.distance is not None:
+        yield metric(
+            "unlike_training",
+            "gauge",
+            "1 while the latest crops are unlike those that the model was trained on.",
+            _one(state.likeness.state == "unlike"),
+        )
+        yield metric(
+            "training_distance",
+            "gauge",
+            "Distance of the latest crops from the model's training crops; 1 is the limit.",
+            _one(state.likeness.distance),
         )
     yield metric("batch_crops", "histogram", "Crops taken in one pass.", _buckets(state.batches))
     yield metric(

@@ -2,7 +2,8 @@
 
 Files are read, hashed and decoded by a few threads ahead of the network; the network runs on
 batches; outcomes leave in the order in which the crops came in. What the decoder may have died of
-is decoded in a process of its own.
+is decoded in a process of its own. Where only the decision changed, the network does not run: the
+sidecar keeps what it said, and the new call follows from that.
 """
 
 from __future__ import annotations
@@ -10,35 +11,48 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctcedge import __version__
 from ctcedge.apart import CRASHED, decode_apart
-from ctcedge.classifier import Classifier
+from ctcedge.classifier import Classifier, Judged, Seen
 from ctcedge.crops import Crop
-from ctcedge.decide import Verdict
 from ctcedge.decode import Decoded, decode
 from ctcedge.errors import BadImage
 from ctcedge.files import open_plain
-from ctcedge.headers import MAX_BYTES, ImageHeader
+from ctcedge.finding import Finding
+from ctcedge.headers import MAX_BYTES
+from ctcedge.identity import inference_sha256, scale, settings_sha256
 from ctcedge.in_hand import InHand
-from ctcedge.preprocess import network_input
-from ctcedge.settings import ImageSettings, settings_sha256
+from ctcedge.settings import ImageSettings
 from ctcedge.sidecar import SCHEMA, NotWritten, Record, SidecarFolder, history, now
 
 _READERS = 2
 _AHEAD = 2  # batches that may wait, read, for the network
 
 Done: TypeAlias = Literal["written", "current", "vanished", "deferred", "not-written"]
-Counted: TypeAlias = tuple[Done, str | None]
-"""What was done, and the call, where there is one."""
+
+
+class Counted(NamedTuple):
+    """What a summary counts of a crop.
+
+    Attributes:
+        done: what was done.
+        call: where there is one.
+        reasons: for which a person is asked to look.
+        cluster: whether the crop shows touching cells.
+    """
+
+    done: Done
+    call: str | None = None
+    reasons: tuple[str, ...] = ()
+    cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +77,39 @@ class Outcome:
     @property
     def counted(self) -> Counted:
         """What a summary counts of it."""
-        return self.done, self.record["call"] if self.record else None
+        record = self.record
+        if record is None or record["call"] is None:
+            return Counted(self.done)
+        return Counted(
+            self.done, record["call"], tuple(record["reasons"]), record["cluster"] is True
+        )
+
+    @property
+    def traits(self) -> Sequence[float]:
+        """What the crop's run is judged by, see `guard`; empty where that is not known."""
+        unlike = self.record and self.record["unlike"]
+        return unlike["traits"] if unlike else ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """What is known of an image file once it was read."""
+    """What is known of an image file once it was read, and, of its pixels, once it was decoded."""
 
     sha256: str | None
     bytes: int | None
-    header: ImageHeader | None = None
+    width: int | None = None
+    height: int | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A crop on its way: either an outcome already, or an input for the network."""
+    """A crop on its way: the network waits for `seen`, or has spoken earlier, or cannot."""
 
     crop: Crop
     image: _Image
     previous: Record | None
-    input: NDArray[np.uint8] | None = None
-    problem: BadImage | None = None
+    told: Seen | Finding | BadImage
 
 
 class Pipeline:
@@ -112,10 +138,12 @@ class Pipeline:
         self._sidecars = sidecars
         self._in_hand = in_hand
         self._batch_size = batch_size
-        own = classifier.model.spec.input.um_per_px
-        self._um_per_px = None if own is None else images.um_per_px or own
-        self._um_per_px_assumed = own is not None and images.um_per_px is None
-        self._settings_sha256 = settings_sha256(images, classifier.model.spec)
+        spec, policy = classifier.model.spec, classifier.policy
+        self._um_per_px = scale(images, spec)
+        self._um_per_px_assumed = self._um_per_px is not None and images.um_per_px is None
+        self._inference_sha256 = inference_sha256(self._um_per_px)
+        self._settings_sha256 = settings_sha256(images, spec, policy)
+        self._threshold, self._review_band = policy.threshold, policy.review
 
     def run(
         self,
@@ -129,7 +157,8 @@ class Pipeline:
 
         Args:
             crops: bright-field crops.
-            force: classify also those whose sidecar is current.
+            force: classify also those whose sidecar is current, and those that need a new decision
+                alone.
             stop: asked before each batch is filled; when it says yes, the batch in hand is
                 finished and the run ends.
             defer: asked about a crop that cannot be decoded: whether to try again later instead
@@ -142,7 +171,7 @@ class Pipeline:
         to_infer = 0
         for ready in self._read_ahead(crops, force, stop):
             waiting.append(ready)
-            if isinstance(ready, _Ready) and ready.input is not None:
+            if isinstance(ready, _Ready) and isinstance(ready.told, Seen):
                 to_infer += 1
             if to_infer == self._batch_size or len(waiting) >= 16 * self._batch_size:
                 yield from self._finish(waiting, defer)
@@ -168,7 +197,6 @@ class Pipeline:
 
     def _read(self, crop: Crop, force: bool) -> _Ready | Outcome:
         problem: BadImage | None = None
-        network = None
         try:
             data = read_file(self._folder / crop.path)
         except FileNotFoundError:
@@ -187,16 +215,18 @@ class Pipeline:
             return Outcome(crop, "not-written", error=str(error))
         if previous and not force and self._is_current(previous, image, problem):
             return Outcome(crop, "current", previous, _unclassified(previous))
-        if problem is None:
-            try:
-                decoded = self._decode(data, sha256, previous)
-                image = _Image(sha256, len(data), decoded.header)
-                network = network_input(
-                    decoded.pixels, self._um_per_px, self._classifier.model.spec.input
-                )
-            except BadImage as error:
-                problem = error
-        return _Ready(crop, image, previous, network, problem)
+        if problem is not None:
+            return _Ready(crop, image, previous, problem)
+        if previous and not force and (finding := self._found_before(previous, sha256)):
+            return _Ready(crop, _decoded_before(previous, image), previous, finding)
+        try:
+            decoded = self._decode(data, sha256, previous)
+            header = decoded.header
+            image = _Image(sha256, len(data), header.width, header.height, header.bits)
+            seen = self._classifier.look(decoded.pixels, self._um_per_px, header.bits)
+        except BadImage as error:
+            return _Ready(crop, image, previous, error)
+        return _Ready(crop, image, previous, seen)
 
     def _decode(self, data: bytes, sha256: str, previous: Record | None) -> Decoded:
         crashed_before = (
@@ -218,57 +248,79 @@ class Pipeline:
         # An image that cannot be read has no hash; its sidecar is current if it says just that.
         return image.sha256 is not None or bool(record["error"] == str(problem))
 
+    def _found_before(self, record: Record, sha256: str) -> Finding | None:
+        """What an earlier run said of this image, where this one would say the same."""
+        found = record["image"]["sha256"], record["model"]["sha256"], record["inference_sha256"]
+        if found != (sha256, self._classifier.model.sha256, self._inference_sha256):
+            return None
+        return Finding.told(record)
+
     def _finish(
         self, waiting: list[_Ready | Outcome], defer: Callable[[Crop], bool]
     ) -> Iterator[Outcome]:
-        inputs = [r.input for r in waiting if isinstance(r, _Ready) and r.input is not None]
-        verdicts = iter(self._classifier.judge(np.stack(inputs)) if inputs else ())
+        inputs = [
+            each.told.input
+            for each in waiting
+            if isinstance(each, _Ready) and isinstance(each.told, Seen)
+        ]
+        judged = iter(self._classifier.judge(np.stack(inputs)) if inputs else ())
         for item in waiting:
             if isinstance(item, Outcome):
                 yield item
-            elif item.input is not None:
-                yield self._write(item, next(verdicts))
+            elif isinstance(item.told, Seen):
+                yield self._write(item, self._found(item.told, next(judged)))
             elif (
-                item.problem is not None
-                and item.problem.status == "unreadable"
+                isinstance(item.told, BadImage)
+                and item.told.status == "unreadable"
                 and defer(item.crop)
             ):
-                yield Outcome(item.crop, "deferred", error=str(item.problem))
-            elif item.problem is not None:
-                yield self._write(item, item.problem)
+                yield Outcome(item.crop, "deferred", error=str(item.told))
+            else:
+                yield self._write(item, item.told)
 
-    def _write(self, ready: _Ready, result: Verdict | BadImage) -> Outcome:
+    def _found(self, seen: Seen, judged: Judged | BadImage) -> Finding | BadImage:
+        if isinstance(judged, BadImage):
+            return judged
+        return Finding.of(judged.score, seen.quality, judged.unlike, self._classifier.ran)
+
+    def _write(self, ready: _Ready, result: Finding | BadImage) -> Outcome:
         record = self._record(ready, result)
         try:
-            self._sidecars.write(ready.crop, record)
+            written = self._sidecars.write(ready.crop, record)
         except NotWritten as error:
             return Outcome(ready.crop, "not-written", None, str(error))
-        return Outcome(ready.crop, "written", record, _unclassified(record))
+        return Outcome(ready.crop, "written", written, _unclassified(written))
 
-    def _record(self, ready: _Ready, result: Verdict | BadImage) -> Record:
-        verdict, problem = (result, None) if isinstance(result, Verdict) else (None, result)
-        spec = self._classifier.model.spec
-        engine = self._classifier.engine
-        header = ready.image.header
+    def _record(self, ready: _Ready, result: Finding | BadImage) -> Record:
+        finding, problem = (result, None) if isinstance(result, Finding) else (None, result)
+        policy, spec = self._classifier.policy, self._classifier.model.spec
+        verdict = finding and policy.verdict(finding.score, finding.doubts)
+        ran = finding.ran if finding else self._classifier.ran
+        image, previous = ready.image, ready.previous
         return {
             "schema": SCHEMA,
             "status": "classified" if problem is None else problem.status,
             "call": verdict and verdict.call,
             "probability": verdict and verdict.probability,
-            "prior": spec.prior,
-            "threshold": spec.decision.threshold,
-            "review_band": list(spec.decision.review),
+            "prior": policy.prior,
+            "threshold": self._threshold,
+            "review_band": list(self._review_band),
+            "operating_point": policy.operating_point,
+            "score": finding and finding.score,
             "reasons": list(verdict.reasons) if verdict else [],
+            "cluster": finding and finding.cluster,
+            "quality": finding and finding.quality,
+            "unlike": finding and finding.unlike_record,
             "error": None if problem is None else str(problem),
             "sample": ready.crop.sample,
             "cell": ready.crop.cell,
             "image": {
                 "name": os.path.basename(ready.crop.path),
-                "sha256": ready.image.sha256,
-                "bytes": ready.image.bytes,
-                "width": header and header.width,
-                "height": header and header.height,
-                "bit_depth": header and header.bits,
+                "sha256": image.sha256,
+                "bytes": image.bytes,
+                "width": image.width,
+                "height": image.height,
+                "bit_depth": image.bits,
                 "um_per_px": self._um_per_px,
                 "um_per_px_assumed": self._um_per_px_assumed,
             },
@@ -276,17 +328,29 @@ class Pipeline:
                 "name": spec.name,
                 "version": spec.version,
                 "sha256": self._classifier.model.sha256,
-                "variant": engine.variant,
+                "variant": ran.variant,
             },
+            "inference_sha256": self._inference_sha256,
             "settings_sha256": self._settings_sha256,
             "software": {
                 "ctcedge": __version__,
-                "onnxruntime": self._classifier.onnxruntime_version,
-                "provider": engine.provider,
+                "onnxruntime": ran.onnxruntime,
+                "provider": ran.provider,
             },
             "created": now(),
-            "history": history(ready.previous),
+            "review": previous and previous["review"],
+            "history": history(previous),
         }
+
+
+def _decoded_before(record: Record, image: _Image) -> _Image:
+    known = record["image"]
+    return replace(
+        image,
+        width=known.get("width"),
+        height=known.get("height"),
+        bits=known.get("bit_depth"),
+    )
 
 
 def _unclassified(record: Record) -> str | None:

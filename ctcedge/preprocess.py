@@ -115,6 +115,11 @@ def _background(pixels: GreyImage, border: float) -> float:
         )
     )
     quarter = ring.size // 4
+    if ring.dtype == np.uint8:  # counting is several times as fast as sorting bytes
+        counts = np.bincount(ring, minlength=256)
+        upto = counts.cumsum().clip(quarter, ring.size - quarter)
+        kept = np.diff(upto, prepend=quarter)
+        return float(kept @ np.arange(256)) / (ring.size - 2 * quarter)
     ring.partition((quarter, ring.size - quarter - 1))
     return float(ring[quarter : ring.size - quarter].mean())
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.engine import Engine, open_engine
+from ctcedge.engine import Answers, Engine, open_engine
 from ctcedge.errors import ModelError, ProviderError, SetupError
 from ctcedge.logs import event
 from ctcedge.model import Model
@@ -48,31 +48,31 @@ class RecoveringEngine:
         self._open = open_session
         self.current = open_session(model, choice)
 
-    def logits(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the network, as `Engine.logits` does, recovering where that is possible.
+    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+        """Run the network, as `Engine.answer` does, recovering where that is possible.
 
         Raises:
             ProviderError: the provider that was asked for has failed for good.
             ModelError: the CPU cannot run the graph.
         """
         try:
-            return self.current.logits(inputs)
+            return self.current.answer(inputs)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if self.current.provider == "cpu":
                 raise ModelError(f"ONNX Runtime cannot run the graph: {error}") from None
             return self._recover(inputs, error)
 
-    def _recover(self, inputs: NDArray[np.uint8], error: Exception) -> NDArray[np.float32]:
+    def _recover(self, inputs: NDArray[np.uint8], error: Exception) -> Answers:
         provider = self.current.provider
         if len(inputs) > 1 and _memory_is_short(error):
             log.warning("memory of %s is short: trying half a batch", provider, extra=_EVENT)
             half = len(inputs) // 2
-            return np.concatenate((self.logits(inputs[:half]), self.logits(inputs[half:])))
+            return Answers.joined(self.answer(inputs[:half]), self.answer(inputs[half:]))
         text = f"inference failed on {provider} ({_brief(error)}): opening a new session"
         log.error("%s", text, extra=_EVENT)
         try:
             self.current = self._open(self._model, provider)
-            return self.current.logits(inputs)
+            return self.current.answer(inputs)
         except Exception as again:  # as above
             if self._choice != "auto":
                 raise ProviderError(
@@ -82,7 +82,7 @@ class RecoveringEngine:
             text = f"{provider} does not come back ({_brief(again)}): going on with the CPU"
             log.error("%s", text, extra=_EVENT)
         self.current = self._open(self._model, "cpu")
-        return self.logits(inputs)
+        return self.answer(inputs)
 
 
 def _memory_is_short(error: Exception) -> bool:

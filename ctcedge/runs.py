@@ -5,21 +5,26 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ctcedge import __version__
 from ctcedge.classifier import Classifier
+from ctcedge.controls import FalseCalls, Rule, expected_false_calls
 from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, Skipped, check_folder, search
 from ctcedge.errors import NoCropsError
+from ctcedge.guard import Guard, Likeness, RunTraits
+from ctcedge.identity import inference_sha256, scale
 from ctcedge.in_hand import InHand
 from ctcedge.model import load_model
 from ctcedge.pipeline import Counted, Outcome, Pipeline
-from ctcedge.settings import ProviderChoice, Settings, load_settings
+from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings
 from ctcedge.sidecar import SidecarFolder
 
 SUMMARY_SCHEMA = "ctcedge/summary/1"
+
+_CALLS = ("CTC", "leukocyte", "review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,19 @@ class Run:
     sidecars: SidecarFolder
     pipeline: Pipeline
 
+    def write_report(self) -> Path:
+        """Write the report of what the sidecars say; return its file.
+
+        Raises:
+            SetupError: no crop has a sidecar, or the report cannot be written.
+        """
+        from ctcedge.report import write_report
+        from ctcedge.report.write import REPORT_NAME
+
+        root = self.sidecars.root
+        out = None if self.settings.out is None else root / REPORT_NAME
+        return write_report(self.folder, root, out, self.naming, model=self.classifier.model)
+
 
 @dataclass(slots=True)
 class Summary:
@@ -76,12 +94,21 @@ class Summary:
     Attributes:
         done: outcomes by what was done (`written`, `current`, ...).
         calls: classified crops by call, whether new or current.
+        clusters: those of touching cells, by call; they are among `calls` too.
+        review_reasons: calls of review by reason; a call may have several.
         unclassified: why, by path, of every crop that stands unclassified.
+        guard: of the model, which tells of each sample whether it is like the training data; None
+            where the model does not tell.
     """
 
     done: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
+    clusters: Counter[str] = field(default_factory=Counter)
+    review_reasons: Counter[str] = field(default_factory=Counter)
     unclassified: dict[str, str] = field(default_factory=dict)
+    guard: Guard | None = None
+    _traits: dict[str, RunTraits] = field(default_factory=dict)
+    _all_traits: RunTraits = field(default_factory=RunTraits)
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -93,17 +120,44 @@ class Summary:
         self._count(outcome.counted, 1)
         if outcome.instead_of is not None:
             self._count(outcome.instead_of, -1)
+        elif outcome.traits:
+            self._traits.setdefault(outcome.crop.sample, RunTraits()).add(outcome.traits)
+            self._all_traits.add(outcome.traits)
 
     def _count(self, counted: Counted, times: int) -> None:
-        done, call = counted
-        self.done[done] += times
-        if call is not None:
-            self.calls[call] += times
+        self.done[counted.done] += times
+        if counted.call is None:
+            return
+        self.calls[counted.call] += times
+        if counted.cluster:
+            self.clusters[counted.call] += times
+        for reason in counted.reasons:
+            self.review_reasons[reason] += times
+
+    def likeness(self) -> dict[str, Likeness]:
+        """Whether each sample is like the training data; empty where the model does not tell."""
+        if self.guard is None:
+            return {}
+        return {sample: self.guard.likeness(run) for sample, run in self._traits.items()}
+
+    def likeness_together(self) -> Likeness | None:
+        """The same of all samples together, which tells more where each is small."""
+        if self.guard is None or not self._all_traits.crops:
+            return None
+        return self.guard.likeness(self._all_traits)
+
+    def false_calls(self, run: Run) -> FalseCalls | None:
+        """False CTC calls to expect at this size; None where nobody measured them here."""
+        model, policy = run.classifier.model, run.classifier.policy
+        inference = inference_sha256(scale(run.settings.images, model.spec))
+        rule = Rule(model.sha256, policy.operating_point, inference)
+        return expected_false_calls(self.calls.total(), rule, model.spec)
 
     def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
         """The machine-readable summary."""
-        spec = run.classifier.model.spec
+        spec, policy = run.classifier.model.spec, run.classifier.policy
         engine = run.classifier.engine
+        false_calls, together = self.false_calls(run), self.likeness_together()
         return {
             "schema": SUMMARY_SCHEMA,
             "finished": finished,
@@ -113,7 +167,16 @@ class Summary:
             "written": self.done["written"],
             "current": self.done["current"],
             "vanished": self.done["vanished"],
-            "calls": {call: self.calls[call] for call in ("CTC", "leukocyte", "review")},
+            "calls": {call: self.calls[call] for call in _CALLS},
+            "clusters": {call: self.clusters[call] for call in _CALLS},
+            "review_reasons": dict(+self.review_reasons),
+            "likeness": {sample: asdict(each) for sample, each in self.likeness().items()},
+            "likeness_together": together and asdict(together),
+            "expected_false_calls": false_calls and false_calls.as_json(),
+            "operating_point": policy.operating_point,
+            "prior": policy.prior,
+            "threshold": policy.threshold,
+            "review_band": list(policy.review),
             "unclassified": [{"path": p, "error": error} for p, error in self.unclassified.items()],
             "model": {
                 "name": spec.name,
@@ -190,7 +253,7 @@ def open_run(folder: Path, settings: Settings) -> Iterator[Run]:
     model = load_model(settings.model)
     sidecars = SidecarFolder(folder, None if settings.out is None else Path(settings.out))
     with sidecars.open():
-        classifier = Classifier.open(model, settings.provider)
+        classifier = Classifier.open(model, settings.provider, settings.decision)
         with InHand(sidecars.root) as in_hand:
             pipeline = Pipeline(
                 folder, settings.images, classifier, sidecars, in_hand, settings.batch_size
@@ -206,6 +269,8 @@ def classify_folder(
     provider: ProviderChoice = "auto",
     um_per_px: float | None = None,
     pattern: str | None = None,
+    operating_point: OperatingPointName | None = None,
+    prevalence: float | None = None,
     force: bool = False,
 ) -> Iterator[Outcome]:
     """Classify a folder as `ctcedge classify` does, yielding each crop's outcome.
@@ -217,6 +282,8 @@ def classify_folder(
         provider: where to run.
         um_per_px: edge length of an image pixel, um; None when unknown.
         pattern: how file names are read, see `crops.Naming`.
+        operating_point: of the model; None for the model's own decision.
+        prevalence: share of CTCs that probabilities assume; None for the model's own prior.
         force: classify also crops whose sidecar is current.
 
     Raises:
@@ -227,6 +294,7 @@ def classify_folder(
     settings = load_settings(
         folder,
         images={"um_per_px": um_per_px, "pattern": pattern},
+        decision={"operating_point": operating_point, "prevalence": prevalence},
         out=None if out is None else str(out),
         model=None if model is None else str(model),
         provider=provider,

@@ -8,19 +8,15 @@ else: not which model decides, nor where sidecars are written.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 from ctcedge import strict
-from ctcedge.crops import BRIGHT_FIELD, DEFAULT_CHANNELS, Naming
-from ctcedge.decode import DECODING
+from ctcedge.crops import Naming
 from ctcedge.errors import SettingsError
 from ctcedge.files import open_plain
-from ctcedge.model import ModelSpec
 
 T = TypeVar("T")
 
@@ -29,6 +25,7 @@ _MAX_CONFIG_BYTES = 64 * 1024
 _DAY = 86_400
 
 ProviderChoice: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
+OperatingPointName: TypeAlias = Literal["screening", "balanced", "confirm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +52,26 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionSettings:
+    """How probabilities become calls.
+
+    Attributes:
+        operating_point: of the model; None for the model's own decision.
+        prevalence: share of CTCs that the probabilities told assume; None for the model's own
+            prior. It changes no call.
+    """
+
+    operating_point: OperatingPointName | None = None
+    prevalence: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.prevalence is not None and not 1e-9 <= self.prevalence <= 1 - 1e-9:
+            raise ValueError("prevalence must lie above 0 and below 1, such as 0.0002")
+
+
+@dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """When `watch` takes a file.
+    """When `watch` takes a file, and when it reports on a sample.
 
     Attributes:
         settle: seconds without a change after which a file counts as written, when its closing
@@ -64,17 +79,22 @@ class WatchSettings:
         rescan: seconds between full looks at the folder, which find what events missed.
         give_up: seconds after its last change during which an image that does not decode is tried
             again before it gets its `unreadable` sidecar.
+        report_after: seconds without anything new after which a sample is finished and gets its
+            report; None for no reports.
     """
 
     settle: float = 1.0
     rescan: float = 60.0
     give_up: float = 30.0
+    report_after: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.settle <= _DAY and 0 <= self.give_up <= _DAY):
             raise ValueError(f"settle and give_up must lie between 0 and {_DAY} s")
         if not 0 < self.rescan <= _DAY:
             raise ValueError(f"rescan must lie above 0 and be at most {_DAY} s")
+        if self.report_after is not None and not 0 <= self.report_after <= _DAY:
+            raise ValueError(f"report_after must lie between 0 and {_DAY} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +108,7 @@ class Settings:
         provider: where the network runs.
         out: folder of the sidecars; None to write them beside the images.
         batch_size: crops a call of the network.
+        decision: how probabilities become calls.
     """
 
     images: ImageSettings = field(default_factory=ImageSettings)
@@ -96,6 +117,7 @@ class Settings:
     provider: ProviderChoice = "auto"
     out: str | None = None
     batch_size: int = 64
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= 4096:
@@ -116,6 +138,7 @@ def load_settings(
     config: Path | None = None,
     *,
     images: dict[str, object] | None = None,
+    decision: dict[str, object] | None = None,
     watch: dict[str, object] | None = None,
     **flags: object,
 ) -> Settings:
@@ -125,6 +148,7 @@ def load_settings(
         folder: the searched folder, whose `ctcedge.toml` is read when `config` is None.
         config: a settings file.
         images: flags that belong to `ImageSettings`; None values are 'not given'.
+        decision: flags that belong to `DecisionSettings`.
         watch: flags that belong to `WatchSettings`.
         **flags: other fields of `Settings`.
 
@@ -142,29 +166,11 @@ def load_settings(
         return dataclasses.replace(
             settings,
             images=_override(settings.images, images or {}),
+            decision=_override(settings.decision, decision or {}),
             watch=_override(settings.watch, watch or {}),
         )
     except ValueError as error:
         raise SettingsError(str(error)) from None
-
-
-def settings_sha256(images: ImageSettings, spec: ModelSpec) -> str:
-    """Hash of all settings that can change a call or the cell that it is given to.
-
-    Provider, batch size and output folder are not among them, nor is um/px where the model knows
-    none.
-    """
-    content = {
-        "decoding": DECODING,
-        "pattern": images.pattern,
-        "bright_field": list(images.channels.get(BRIGHT_FIELD, DEFAULT_CHANNELS[BRIGHT_FIELD])),
-        "um_per_px": None if spec.input.um_per_px is None else images.um_per_px,
-        "prior": spec.prior,
-        "threshold": spec.decision.threshold,
-        "review": list(spec.decision.review),
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _override(settings: T, flags: dict[str, object]) -> T:

@@ -4,7 +4,10 @@ A sidecar is written to a temporary name in its own folder and then renamed, so 
 all of it or none. No symbolic link below the root is followed on the way there, so that nothing is
 written elsewhere. After a power cut one may still be torn: it then counts as missing, and the crop
 is done again. What a sidecar replaces is kept in `history`: a call that someone may have acted on
-is never erased.
+is never erased. Nor is a person's `review`, which others may add while a watch runs: whoever
+replaces a sidecar holds the kernel's lock on the file that he replaces.
+
+Sidecars of schema 1 are read as if they were of schema 2, with null for what they did not know.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ import errno
 import fcntl
 import itertools
 import json
+import math
 import os
 import re
+import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,12 +32,13 @@ from ctcedge.errors import CtcEdgeError, OutputError
 from ctcedge.files import open_plain
 
 SCHEMA_FAMILY = "ctcedge/sidecar/"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = f"{SCHEMA_FAMILY}{SCHEMA_VERSION}"
 
 Record = dict[str, Any]
 
 _CALLS = ("CTC", "leukocyte", "review")
+_REVIEWED = ("CTC", "leukocyte", "unsure")
 _MAX_BYTES = 4 * 1024 * 1024
 _VERSION = re.compile(re.escape(SCHEMA_FAMILY) + r"([0-9]{1,9})")
 _TEMPORARY = re.compile(r"\.ctcedge-(\d+)-\d+\.tmp")
@@ -43,6 +49,8 @@ _EARLIER_KEYS = (
     "probability",
     "prior",
     "threshold",
+    "operating_point",
+    "score",
     "reasons",
     "sample",
     "cell",
@@ -50,6 +58,16 @@ _EARLIER_KEYS = (
     "settings_sha256",
     "software",
 )
+_NEW_IN_2 = (
+    "operating_point",
+    "score",
+    "cluster",
+    "quality",
+    "unlike",
+    "inference_sha256",
+    "review",
+)
+_NEW_IN_HISTORY = {"operating_point": None, "score": None}
 # What stands at a sidecar's place is no file of ours: it may be replaced.
 _NO_SIDECAR = {
     errno.ENOENT,
@@ -57,6 +75,7 @@ _NO_SIDECAR = {
     errno.ELOOP,
     errno.ENXIO,
     errno.ENAMETOOLONG,
+    errno.EISDIR,
 }
 # Errors of one path alone; any other error of a write concerns them all and ends the run.
 _ONE_PATH_ERRORS = {
@@ -67,7 +86,12 @@ _ONE_PATH_ERRORS = {
     errno.ENOTDIR,
     errno.ELOOP,
 }
+_ONLY_TO_READ = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LONGEST_LOCK = 10.0  # seconds for which a sidecar that is being replaced is waited for
+
+# Each key begins a line; the encoder's own indentation is several times slower.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",\n ", ": ")).encode
 
 
 class NotWritten(CtcEdgeError):
@@ -78,9 +102,9 @@ class _NotRead(NotWritten):
     """There is a sidecar that cannot be read now; replacing it could erase a call."""
 
 
-def schema() -> Record:
+def schema(version: int = SCHEMA_VERSION) -> Record:
     """The JSON Schema (2020-12) of a sidecar."""
-    path = Path(__file__).parent / "schemas" / f"sidecar-{SCHEMA_VERSION}.json"
+    path = Path(__file__).parent / "schemas" / f"sidecar-{version}.json"
     loaded: Record = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
@@ -146,15 +170,13 @@ class SidecarFolder:
                 cannot be read now.
         """
         path = self.path(crop)
-        record = _parse(path)
-        if record is None:
-            return None
-        version = _VERSION.fullmatch(str(record.get("schema")))
-        if version and int(version[1]) > SCHEMA_VERSION:
+        found = _parse(path)
+        if _version(found) > SCHEMA_VERSION:
             raise NotWritten(
                 f"{path} was written by a newer ctcedge; update ctcedge or give another --out"
             )
-        if not _is_whole(record):
+        record = _ours(found)
+        if record is None:
             return None
         if record["sample"] != crop.sample and not self._beside:
             raise NotWritten(
@@ -176,26 +198,66 @@ class SidecarFolder:
         except NotWritten as error:
             raise OutputError(str(error)) from None
 
-    def write(self, crop: Crop, record: Record) -> None:
-        """Write the crop's sidecar, whole or not at all.
+    def write(self, crop: Crop, record: Record) -> Record:
+        """Write the crop's sidecar, whole or not at all; the review that it holds stays.
+
+        Returns:
+            What stands there now.
 
         Raises:
             NotWritten: this path cannot be written; others may.
             OutputError: no sidecar can be written now, for instance because the disk is full.
         """
+
+        def reviewed(old: Record | None) -> Record:
+            return record if old is None else {**record, "review": old["review"]}
+
+        return self._replace(crop, reviewed)
+
+    def amend(self, crop: Crop, change: Callable[[Record], Record]) -> Record:
+        """Replace what the crop's sidecar holds, also while another ctcedge writes there.
+
+        Args:
+            crop: the crop.
+            change: given the record as it stands now, returns what shall stand there.
+
+        Returns:
+            What stands there now.
+
+        Raises:
+            NotWritten: there is no sidecar of this crop, or its path cannot be written.
+            OutputError: no sidecar can be written now.
+        """
+
+        def changed(old: Record | None) -> Record:
+            if old is None:
+                raise NotWritten(f"{self.path(crop)} is not a whole sidecar")
+            return change(old)
+
+        if self.read(crop) is None:
+            changed(None)
+        return self._replace(crop, changed)
+
+    def _replace(self, crop: Crop, change: Callable[[Record | None], Record]) -> Record:
         path = self.path(crop)
         temporary = f".ctcedge-{os.getpid()}-{next(self._numbers)}.tmp"
-        text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
         try:
-            with self._folder_of(crop) as folder:
+            with self._folder_of(crop) as folder, _held(path.name, folder) as data:
+                record = change(None if data is None else _ours(_decoded(data)))
+                text = _encode(record) + "\n"
                 try:
                     # A name that is not UTF-8 leaves lone surrogates, written as JSON escapes.
-                    _write_new(temporary, text.encode("utf-8", "backslashreplace"), folder)
+                    whole = text.encode("utf-8", "backslashreplace")
+                    # A review is a person's work, which no run brings back after a power cut.
+                    _write_new(temporary, whole, folder, last=bool(record.get("review")))
+                    if data is not None:
+                        _take_over(path.name, temporary, folder)
                     os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
                 except BaseException:
                     with contextlib.suppress(OSError):
                         os.unlink(temporary, dir_fd=folder)
                     raise
+                return record
         except OSError as error:
             vanished = error.errno == errno.ENOENT and self.root.is_dir()
             if vanished or error.errno in _ONE_PATH_ERRORS:
@@ -286,13 +348,34 @@ class SidecarFolder:
                         os.unlink(os.path.join(parent, name))
 
 
-def _write_new(name: str, data: bytes, folder: int) -> None:
-    """Write a file that was not there; what lies in its place, such as a link, is removed."""
+def _write_new(name: str, data: bytes, folder: int, *, last: bool = False) -> None:
+    """Write a file that was not there; what lies in its place, such as a link, is removed.
+
+    Args:
+        name: of the file.
+        data: its contents.
+        folder: descriptor of its folder.
+        last: wait until it is on the disk, so that it outlasts a power cut.
+    """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with open(os.open(name, flags, 0o666, dir_fd=folder), "wb") as file:
         file.write(data)
+        if last:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _take_over(name: str, temporary: str, folder: int) -> None:
+    """Give a new file the rights of the one that it replaces, which another account may own."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    mine = os.stat(temporary, dir_fd=folder, follow_symlinks=False)
+    if (found.st_uid, found.st_gid) != (mine.st_uid, mine.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.chown(temporary, found.st_uid, found.st_gid, dir_fd=folder, follow_symlinks=False)
+    if found.st_mode != mine.st_mode:
+        os.chmod(temporary, stat.S_IMODE(found.st_mode), dir_fd=folder)
 
 
 def _in_use(path: str, pid: int) -> bool:
@@ -311,28 +394,120 @@ def _in_use(path: str, pid: int) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def _held(name: str, folder: int) -> Iterator[bytes | None]:
+    """Lock the sidecar of that name and yield its bytes; None where no plain file stands there.
+
+    Raises:
+        NotWritten: another program does not let go of it.
+    """
+    end = time.monotonic() + _LONGEST_LOCK
+    while True:
+        try:
+            descriptor = _open_to_lock(name, folder)
+        except OSError as error:
+            if error.errno not in _NO_SIDECAR:
+                raise
+            yield None
+            return
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                yield None
+                return
+            if _lock_now(descriptor) and _still_there(name, folder, found):
+                with open(descriptor, "rb", closefd=False) as file:
+                    data = file.read(_MAX_BYTES + 1)
+                yield data
+                return
+        finally:
+            os.close(descriptor)
+        if time.monotonic() > end:
+            raise NotWritten("sidecar cannot be written: another program holds it")
+        time.sleep(0.001)
+
+
+def _open_to_lock(name: str, folder: int) -> int:
+    """Open a sidecar, for writing where that is permitted: NFS locks no other files."""
+    flags = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(name, os.O_RDWR | flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in _ONLY_TO_READ:
+            raise
+        return os.open(name, os.O_RDONLY | flags, dir_fd=folder)
+
+
+def _lock_now(descriptor: int) -> bool:
+    """Take the lock; also 'yes' on a file system that has none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _still_there(name: str, folder: int, found: os.stat_result) -> bool:
+    """Whether nobody replaced the file before it was locked."""
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), found)
+    except OSError:
+        return False
+
+
 def _parse(path: Path) -> Record | None:
     try:
         file = open_plain(path)
         if file is None:
             return None
         with file:
-            data = file.read(_MAX_BYTES + 1)
-        record = json.loads(data) if len(data) <= _MAX_BYTES else None
+            return _decoded(file.read(_MAX_BYTES + 1))
     except OSError as error:
         if error.errno in _NO_SIDECAR:
             return None
         raise _NotRead(f"sidecar cannot be read: {error.strerror}") from None
+
+
+def _decoded(data: bytes) -> Record | None:
+    if len(data) > _MAX_BYTES:
+        return None
+    try:
+        record = json.loads(data)
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _version(record: Record | None) -> int:
+    """Version of the schema that the record names; 0 where it is none of ours."""
+    match = _VERSION.fullmatch(str((record or {}).get("schema")))
+    return int(match[1]) if match else 0
+
+
+def _ours(record: Record | None) -> Record | None:
+    """The record in the present schema; None where it is not a whole one of ours."""
+    if record is None:
+        return None
+    if _version(record) == 1:
+        record = _upgraded(record)
+    return record if _is_whole(record) else None
+
+
+def _upgraded(record: Record) -> Record:
+    """A record of schema 1 in the shape of schema 2."""
+    earlier = record.get("history")
+    if isinstance(earlier, list):
+        earlier = [_NEW_IN_HISTORY | each if isinstance(each, dict) else each for each in earlier]
+    return {**record, **dict.fromkeys(_NEW_IN_2), "schema": SCHEMA, "history": earlier}
 
 
 def _is_whole(record: Mapping[str, Any]) -> bool:
     """Whether this is a sidecar of ours with all that is needed to judge and to keep it."""
     return (
         record.get("schema") == SCHEMA
-        and all(key in record for key in (*_EARLIER_KEYS, "status", "error"))
+        and all(key in record for key in (*_EARLIER_KEYS, *_NEW_IN_2, "status", "error"))
         and (record["status"] == "classified") == (record["call"] in _CALLS)
         and (record["status"] == "classified" or record["call"] is None)
         and isinstance(record["sample"], str)
@@ -341,4 +516,53 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
         and "sha256" in record["image"]
         and isinstance(record["model"], dict)
         and "sha256" in record["model"]
+        and _is_list_of_text(record["reasons"])
+        and (record["score"] is None or _is_number(record["score"]))
+        and record["cluster"] in (True, False, None)
+        and (record["quality"] is None or _is_quality(record["quality"]))
+        and (record["unlike"] is None or _is_unlike(record["unlike"]))
+        and (record["review"] is None or _is_review(record["review"]))
+    )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_quality(value: object) -> bool:
+    return isinstance(value, dict) and _is_list_of_text(value.get("reasons"))
+
+
+def _is_unlike(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(_is_number(value.get(key)) for key in ("distance", "p"))
+        and isinstance(value.get("traits"), list)
+        and all(map(_is_number, value["traits"]))
+    )
+
+
+def _is_review(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("history"), list):
+        return False
+    return all(_is_one_review(each) for each in (value, *value["history"]))
+
+
+def _is_one_review(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), str) for key in ("reviewer", "time", "note"))
+        and value.get("call") in _REVIEWED
+        and value.get("from") in (*_CALLS, None)
+        and isinstance(value.get("blinded"), bool)
+        and _is_list_of_text(value.get("channels"))
+        and all(key in value for key in ("image_sha256", "weight"))
+        and (value["weight"] is None or _is_number(value["weight"]))
     )

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ctcedge.guard import Likeness
+
 BATCH_BOUNDS = (1.0, 4.0, 16.0, 64.0, 256.0)
 LATENCY_BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0)
 
@@ -46,10 +48,14 @@ class WatchState:
         done: outcomes by what was done (`written`, `current`, `vanished`, `deferred`,
             `not-written`).
         calls: newly written sidecars by call.
+        clusters: those of touching cells, by call; they are among `calls` too.
+        review_reasons: newly written calls of review, by reason; a call may have several.
         statuses: newly written sidecars by status.
         last_success: Unix time of the last newly classified crop, or None.
         batches: crops a pass.
         latencies: seconds from a settled file to its sidecar.
+        likeness: whether the latest crops are like the training data; None where the model does
+            not tell, or none has come yet.
         trouble: what keeps the watch from working just now, or None.
     """
 
@@ -60,10 +66,13 @@ class WatchState:
     pending: int = 0
     done: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
+    clusters: Counter[str] = field(default_factory=Counter)
+    review_reasons: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     last_success: float | None = None
     batches: Histogram = field(default_factory=lambda: Histogram(BATCH_BOUNDS))
     latencies: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
+    likeness: Likeness | None = None
     trouble: str | None = None
 
     def __str__(self) -> str:

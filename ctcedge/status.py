@@ -12,13 +12,13 @@ import fcntl
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, search
+from ctcedge.crops import Crop
 from ctcedge.files import open_plain
 from ctcedge.headers import MAX_BYTES
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
@@ -47,6 +47,8 @@ class Status:
         out: root of the sidecars.
         running: whether a ctcedge on this machine is writing there; None where that cannot be told.
         calls: by call.
+        clusters: of touching cells, by call; they are among `calls` too.
+        review_reasons: calls of review, by reason; a call may have several.
         unclassified: by status.
         reasons: unclassified, by reason.
         pending: without a sidecar of the image as it is now, by reason.
@@ -60,6 +62,8 @@ class Status:
     out: Path
     running: bool | None
     calls: Counter[str] = field(default_factory=Counter)
+    clusters: Counter[str] = field(default_factory=Counter)
+    review_reasons: Counter[str] = field(default_factory=Counter)
     unclassified: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
@@ -92,8 +96,8 @@ class Status:
             )
         elif len(self.settings) > 1:
             found.append(
-                f"calls were made with {len(self.settings)} different settings, such as the pattern"
-                " or um/px"
+                f"calls were made with {len(self.settings)} different settings, such as the"
+                " operating point, the pattern or um/px"
             )
         return found
 
@@ -107,6 +111,8 @@ class Status:
             "complete": self.complete,
             "crops": self.crops,
             "calls": {call: self.calls[call] for call in CALLS},
+            "clusters": {call: self.clusters[call] for call in CALLS},
+            "review_reasons": dict(self.review_reasons),
             "unclassified": dict(self.unclassified),
             "unclassified_reasons": dict(self.reasons),
             "pending": self.pending.total(),
@@ -124,16 +130,23 @@ class Status:
         """Count a sidecar of ours; what lies on a disk may still hold anything."""
         if record["status"] == "classified":
             self.calls[record["call"]] += 1
+            if record["cluster"]:
+                self.clusters[record["call"]] += 1
+            for reason in record["reasons"]:
+                self._note(self.review_reasons, reason)
             self._note_time(record["created"])
         else:
             self.unclassified[str(record["status"])] += 1
-            reason = str(record["error"])
-            known = reason in self.reasons or len(self.reasons) < _MOST_REASONS
-            self.reasons[reason if known else _OTHER_REASONS] += 1
+            self._note(self.reasons, str(record["error"]))
         model, software = record["model"], record["software"]
         self.models[ModelSeen(*(str(model.get(key)) for key in ModelSeen._fields))] += 1
         self.settings[str(record["settings_sha256"])] += 1
         self.versions[str(software.get("ctcedge")) if isinstance(software, dict) else "?"] += 1
+
+    @staticmethod
+    def _note(reasons: Counter[str], reason: str) -> None:
+        known = reason in reasons or len(reasons) < _MOST_REASONS
+        reasons[reason if known else _OTHER_REASONS] += 1
 
     def _note_time(self, text: object) -> None:
         try:
@@ -141,17 +154,6 @@ class Status:
         except (ValueError, OverflowError):
             return
         self.newest = max(time, self.newest or time)
-
-
-def bright_field(folder: Path, naming: Naming) -> Iterator[Crop]:
-    """Walk the folder for the crops that decide calls.
-
-    Raises:
-        SetupError: it is not a folder that can be read.
-    """
-    for found in search(folder, naming):
-        if isinstance(found, Crop) and found.channel == BRIGHT_FIELD:
-            yield found
 
 
 def take_stock(folder: Path, out: Path | None, crops: Iterable[Crop]) -> Status:

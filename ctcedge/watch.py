@@ -21,9 +21,11 @@ from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, File
 from ctcedge.crops import BRIGHT_FIELD, Crop, Skipped, find, find_one
 from ctcedge.errors import OutputError
 from ctcedge.events import FolderEvents
+from ctcedge.guard import WINDOW, RunTraits
 from ctcedge.logs import event
 from ctcedge.pipeline import Counted, Outcome
 from ctcedge.runs import Run
+from ctcedge.sample_reports import SampleReports
 from ctcedge.settle import Settled, Settling, Signature
 from ctcedge.state import WatchState
 
@@ -81,6 +83,9 @@ class Watcher:
         self._told = -_TELL_IDLE
         self._unlogged: Counter[str] = Counter()
         self._log_at = self._clock()
+        self._latest = RunTraits(WINDOW)
+        after = run.settings.watch.report_after
+        self._reports = None if after is None else SampleReports(run, after, clock)
 
     def stop(self) -> None:
         """Finish the batch in hand and end; may be called from a signal handler."""
@@ -101,7 +106,11 @@ class Watcher:
                 else:
                     self._wait(next_scan)
                 self._breathe(_TELL_IDLE if not taken else _TELL_EVERY)
+                if self._reports is not None:
+                    self._reports.step()
         finally:
+            if self._reports is not None:
+                self._reports.stop()
             self._breathe(0)
             self._log_counts()
             self._events.stop()
@@ -113,6 +122,8 @@ class Watcher:
             self._told + _TELL_IDLE,
             self._log_at if self._unlogged else next_scan,
         )
+        if self._reports is not None:
+            until = min(until, self._reports.next_due() or until)
         try:
             wake = self._wakes.get(timeout=max(0.0, until - self._clock()))
         except queue.Empty:
@@ -212,6 +223,8 @@ class Watcher:
                 ):
                     left.discard(outcome.crop.path)
                     self._remember(outcome, settled[outcome.crop.path])
+                    if self._reports is not None:
+                        self._reports.note(outcome)
                     yield self._again(outcome)
                     self._breathe(_TELL_EVERY)
         except OutputError as error:
@@ -265,7 +278,12 @@ class Watcher:
             state.latencies.observe(self._clock() - settled.since)
             if record["call"] is not None:
                 state.calls[record["call"]] += 1
+                state.review_reasons.update(record["reasons"])
+                if record["cluster"]:
+                    state.clusters[record["call"]] += 1
                 state.last_success = time.time()
+                if outcome.traits:
+                    self._latest.add(outcome.traits)
             kind = record["call"] or record["status"]
         if not self._unlogged:
             self._log_at = max(self._log_at, self._clock() + _LOG_AFTER)
@@ -284,10 +302,31 @@ class Watcher:
         if now - self._told >= every:
             self.state.pending = len(self._settling) + self._in_hand
             self.state.provider = self._run.classifier.engine.provider
+            self._judge_latest()
             self._told = now
             self._tell(self.state)
         if now >= self._log_at:
             self._log_counts()
+
+    def _judge_latest(self) -> None:
+        """See whether the latest crops are like the training data; log when that changes."""
+        guard, before = self._run.classifier.guard, self.state.likeness
+        if guard is None or not self._latest.crops:
+            return
+        found = self.state.likeness = guard.likeness(self._latest)
+        if found.state == "unlike" and (before is None or before.state != "unlike"):
+            log.warning(
+                "the latest %d crops are unlike those that the model was trained on: another"
+                " instrument, magnification or stain? Its calls of them may be wrong",
+                found.crops,
+                extra=event("unlike-training", crops=found.crops, distance=found.distance),
+            )
+        elif found.state == "like" and before is not None and before.state == "unlike":
+            log.info(
+                "the latest %d crops are like those that the model was trained on",
+                found.crops,
+                extra=event("like-training", crops=found.crops, distance=found.distance),
+            )
 
     def _log_counts(self) -> None:
         """Log what was done in counts alone: names of samples could tell who a patient is."""

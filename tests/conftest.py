@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import disks
@@ -10,6 +11,14 @@ import support
 
 from ctcedge.classifier import Classifier
 from ctcedge.model import load_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what this machine's user measured, such as controls, out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CTCEDGE_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +53,10 @@ def crops(tmp_path: Path) -> Path:
     support.save(folder / "S2" / "Cell_00034_Brightfield.tif", tiff)
     (folder / "labels.csv").write_text("sample,cell,label\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def called(crops: Path, model_folder: Path) -> Path:
+    """The same folder, classified by the small model."""
+    support.classify(crops, model_folder)
+    return crops

@@ -220,6 +220,11 @@ def call(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def classify(folder: Path, model: Path, *options: object, code: int = 0) -> None:
+    words = ("--model", model, "--provider", "cpu", "--um-per-px", 0.5)
+    call("classify", folder, *words, *options, code=code)
+
+
 def until(condition: Callable[[], object], what: str = "") -> None:
     """Wait until something holds, however slow the machine."""
     end = time.monotonic() + DEADLINE

@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from disks import EditableModel
 from support import (
@@ -28,7 +30,9 @@ from support import (
 )
 
 import ctcedge
-from ctcedge.engine import nvidia_driver_problem
+from ctcedge.engine import Engine, nvidia_driver_problem
+from ctcedge.guard import Likeness, RunTraits, Unlike
+from ctcedge.quality import Quality
 
 MODEL_CALLS = {"CTC": 2, "leukocyte": 1, "review": 1}
 
@@ -381,9 +385,8 @@ def test_models_verify(model_folder: Path) -> None:
     assert result["largest_difference"] <= 0.001
 
 
-def test_models_show_tells_operating_points(model_copy: EditableModel) -> None:
-    assert "operating points: unknown" in call("models", "show", model_copy.folder).stdout
-    screening = {
+POINTS = {
+    "screening": {
         "aim": "sensitivity of at least 95%",
         "threshold": 0.31,
         "sensitivity": {"value": 0.962, "low": 0.93, "high": 0.98},
@@ -392,16 +395,138 @@ def test_models_show_tells_operating_points(model_copy: EditableModel) -> None:
         "ctcs": 300,
         "others": 2000,
         "samples": 19,
+    },
+    "balanced": None,
+    "confirm": None,
+}
+
+
+def test_an_operating_point_and_a_prevalence(crops: Path, model_copy: EditableModel) -> None:
+    model_copy.edit(lambda spec: spec.update(operating_points=POINTS))
+    plain = call("classify", crops, "--model", model_copy.folder)
+    for words in (
+        "Decision: the model's own: CTC from 0.6, review from 0.4",
+        "assume a share of CTCs of 0.5, as the model learnt them",
+        "0.9 learnt at one to one is 0.0018 at one in 5,000",
+    ):
+        assert words in plain.stderr
+    before = sidecars(crops)
+    told = call(
+        *("classify", crops, "--model", model_copy.folder, "--json"),
+        *("--operating-point", "screening", "--prevalence", 0.0002),
+    )
+    summary = json.loads(told.stdout)
+    for words in (
+        f"Operating point screening: CTC from {summary['threshold']:g}, review from",
+        "sensitivity 96.2% (93.0% to 98.0%), false CTC calls per 10,000 others 812 (700 to 950)",
+        "a share of CTCs of 0.0002, one in 5,000, as given: 0.9 as the model learnt it, at 0.5,",
+        "is 0.0018 here; calls are the same",
+    ):
+        assert words in told.stderr
+    assert (summary["operating_point"], summary["prior"]) == ("screening", 0.0002)
+    assert summary["threshold"] == pytest.approx(0.31 / 0.69 / 4999, rel=1e-3)
+    assert summary["written"] == 4
+    for name, record in sidecars(crops).items():
+        assert record["operating_point"] == "screening"
+        assert record["score"] == before[name]["score"]
+        assert record["history"][0]["call"] == before[name]["call"]
+
+
+def test_a_decision_in_the_settings_file(
+    crops: Path, model_copy: EditableModel, tmp_path: Path
+) -> None:
+    model_copy.edit(lambda spec: spec.update(operating_points=POINTS))
+    config = tmp_path / "c.toml"
+    config.write_text('[decision]\noperating_point = "screening"\nprevalence = 0.001\n')
+    call("classify", crops, "--model", model_copy.folder, "--config", config)
+    assert {(r["operating_point"], r["prior"]) for r in sidecars(crops).values()} == {
+        ("screening", 0.001)
     }
-    points = {"screening": screening, "balanced": None, "confirm": None}
-    model_copy.edit(lambda spec: spec.update(operating_points=points))
+
+
+def test_an_operating_point_that_is_not_there_is_exit_2_and_says_what_is(
+    crops: Path, model_copy: EditableModel
+) -> None:
+    words = ("classify", crops, "--model", model_copy.folder, "--operating-point", "confirm")
+    assert "nobody measured any" in call(*words, code=2).stderr
+    model_copy.edit(lambda spec: spec.update(operating_points=POINTS))
+    told = call(*words, code=2).stderr
+    assert "could not support it" in told
+    assert "it has screening" in told
+    assert sidecars(crops) == {}
+    assert "'best' is not one of" in call(*words[:-1], "best", code=2).stderr
+
+
+def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = iter([Quality((), True, {}), Quality(("debris",), False, {}), Quality((), True, {})])
+    monkeypatch.setattr(
+        "ctcedge.classifier.assess", lambda *_: next(looked, Quality((), False, {}))
+    )
+    monkeypatch.setattr("ctcedge.pipeline._READERS", 1)
+    told = call("classify", crops, "--model", model_folder).stdout
+    assert "of these, clusters (1 CTC, 0 review, 1 leukocyte)" in told
+    assert "Why review: debris (1), near-threshold (1)" in told
+    assert "False CTC calls to expect at this size, were there no CTC: unknown here" in told
+    assert "Like the training data: unknown, the model does not tell" in told
+    summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
+    assert summary["clusters"] == {"CTC": 1, "leukocyte": 1, "review": 0}
+    assert summary["review_reasons"] == {"debris": 1, "near-threshold": 1}
+    assert summary["expected_false_calls"] is None
+    assert (summary["likeness"], summary["likeness_together"]) == ({}, None)
+    told = call("status", crops).stdout
+    assert "of these, clusters (1 CTC, 0 review, 1 leukocyte)" in told
+    assert "Why review: debris (1), near-threshold (1)" in told
+
+
+@pytest.mark.parametrize("least", [2, 4, 9])
+def test_what_is_unlike_the_training_data_is_warned_of(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    class Stranger:
+        def measure(self, inputs: np.ndarray, features: object) -> list[Unlike]:
+            return [Unlike(9.0, 0.5, (1.0,)) for _ in inputs]
+
+        def likeness(self, run: RunTraits) -> Likeness:
+            if run.crops < least:
+                return Likeness("insufficient", run.crops, None)
+            return Likeness("unlike", run.crops, 3.5)
+
+    answer = Engine.answer
+    monkeypatch.setattr("ctcedge.classifier.Guard.of", lambda model: Stranger())
+    monkeypatch.setattr(
+        Engine,
+        "answer",
+        lambda self, inputs: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
+    )
+    told = call("classify", crops, "--model", model_folder)
+    summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
+    states = {sample: each["state"] for sample, each in summary["likeness"].items()}
+    warned = " unlike the images that the model was trained on (distance 3.5"
+    if least == 2:  # S1 holds three crops, S2 one
+        assert f"Sample S1 is{warned}" in told.stderr
+        assert states == {"S1": "unlike", "S2": "insufficient"}
+    elif least == 4:
+        assert f"All crops together are{warned}" in told.stderr
+        assert summary["likeness_together"] == {"state": "unlike", "crops": 4, "distance": 3.5}
+    else:
+        assert "unlike the images" not in told.stderr
+    assert summary["calls"] == MODEL_CALLS
+
+
+def test_models_show_tells_operating_points(model_copy: EditableModel) -> None:
+    before = call("models", "show", model_copy.folder).stdout
+    for name in ("screening", "balanced", "confirm"):
+        assert f"operating point {name}: unknown: not measured" in before
+    model_copy.edit(lambda spec: spec.update(operating_points=POINTS))
     text = call("models", "show", model_copy.folder).stdout
     for words in (
         "operating point screening: threshold 0.31 (sensitivity of at least 95%)",
         "sensitivity 96.2% (93.0% to 98.0%)",
         "per 10,000 others 812 (700 to 950)",
-        "300 CTCs and 2,000 others of 19 samples",
-        "operating point confirm: unknown",
+        "300 simulated CTCs and 2,000 others of 19 samples",
+        "operating point confirm: unknown: the cells at hand could not support it",
     ):
         assert words in text
     facts = json.loads(call("models", "show", model_copy.folder, "--json").stdout)

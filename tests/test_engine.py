@@ -3,14 +3,38 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 from disks import SIZE, EditableModel, graph
+from onnx import helper
 
 from ctcedge import engine
 from ctcedge.classifier import Classifier
 from ctcedge.engine import nvidia_driver_problem, open_engine
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model import load_model
+
+
+def explained(features: str = "columns", activation: str = "map") -> bytes:
+    """The graph of disks, which also gives its columns' means, and its map; or what is neither."""
+    model = onnx.load_from_string(graph())
+    axes = onnx.numpy_helper.from_array(np.array([1]), "channel")
+    rows = onnx.numpy_helper.from_array(np.array([1, 2]), "rows")
+    model.graph.initializer.extend([axes, rows])
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["size", "rows"], ["columns"], keepdims=0),
+            helper.make_node("Squeeze", ["size", "channel"], ["map"]),
+            helper.make_node("Identity", [features], ["features"]),
+            helper.make_node("Identity", [activation], ["activation"]),
+        ]
+    )
+    for name in ("features", "activation"):
+        model.graph.output.append(helper.make_empty_tensor_value_info(name))
+    data: bytes = model.SerializeToString()
+    return data
+
 
 without_gpu = pytest.mark.skipif(
     nvidia_driver_problem() is None, reason="this machine has an NVIDIA GPU"
@@ -63,8 +87,10 @@ def test_a_model_without_a_gpu_graph(model_copy: EditableModel) -> None:
         (graph(size=32), "wanted are"),
         (graph(output="score"), "wanted are"),
         (graph(keep=True), "wanted are"),
+        (explained(features="size"), "a row of features a crop"),
+        (explained(activation="size"), "an activation map a crop"),
     ],
-    ids=["empty", "text", "input size", "output name", "output shape"],
+    ids=["empty", "text", "input size", "output name", "output shape", "features", "activation"],
 )
 def test_an_unfit_graph_is_refused(model_copy: EditableModel, data: bytes, message: str) -> None:
     model_copy.replace("model.int8.onnx", data)
@@ -74,8 +100,30 @@ def test_an_unfit_graph_is_refused(model_copy: EditableModel, data: bytes, messa
 
 def test_batches_of_any_size_give_the_same_logits(classifier: Classifier) -> None:
     inputs = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE), dtype=np.uint8)
-    together = classifier.engine.logits(inputs)
+    together = classifier.engine.answer(inputs).logits
     assert together.shape == (5,)
     assert together.dtype == np.float32
-    alone = np.concatenate([classifier.engine.logits(each[None]) for each in inputs])
+    alone = np.concatenate([classifier.engine.answer(each[None]).logits for each in inputs])
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_a_graph_that_explains_nothing(classifier: Classifier) -> None:
+    inputs = np.full((3, SIZE, SIZE), 128, np.uint8)
+    assert classifier.engine.answer(inputs).features is None
+    assert classifier.engine.activation(inputs) is None
+
+
+def test_features_come_with_the_logits_and_maps_when_asked_for(model_copy: EditableModel) -> None:
+    model_copy.replace("model.int8.onnx", explained())
+    opened = open_engine(load_model(model_copy.folder), "cpu")
+    inputs = np.full((3, SIZE, SIZE), 128, np.uint8)
+    inputs[1, :, 32:] = 224  # two units of contrast
+    answers = opened.answer(inputs)
+    assert answers.features is not None
+    assert answers.features.shape == (3, SIZE)
+    np.testing.assert_allclose(answers.features.mean(axis=1) * 36, answers.logits + 36 * 0.11, 1e-5)
+    maps = opened.activation(inputs)
+    assert maps is not None
+    assert maps.shape == (3, SIZE, SIZE)
+    assert maps[1, 8, 8] == 0
+    assert maps[1, 8, 48] == pytest.approx(2)

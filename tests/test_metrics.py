@@ -15,6 +15,7 @@ import pytest
 from support import cell, process, save
 
 import ctcedge
+from ctcedge.guard import Likeness, State
 from ctcedge.metrics import MetricsFile, render, write
 from ctcedge.state import WatchState
 
@@ -112,6 +113,32 @@ def test_crops_are_counted_once_by_status_and_call(state: WatchState) -> None:
     assert value(series, "outcomes_total", done="written") == sum(crops.values())
     assert value(series, "outcomes_total", done="not-written") == 1
     assert value(series, "outcomes_total", done="deferred") == 0
+
+
+def test_clusters_and_reasons_are_counted(state: WatchState) -> None:
+    state.clusters.update(CTC=1)
+    state.review_reasons.update({"near-threshold": 2, "empty": 1})
+    _, series = parse(render(state, "lab"))
+    assert value(series, "clusters_total", call="CTC") == 1
+    assert value(series, "clusters_total", call="review") == 0
+    assert value(series, "review_reasons_total", reason="near-threshold") == 2
+    assert value(series, "review_reasons_total", reason="empty") == 1
+
+
+@pytest.mark.parametrize(("kind", "unlike"), [("like", 0), ("unlike", 1)])
+def test_whether_the_latest_crops_are_like_the_training_data(
+    state: WatchState, kind: State, unlike: int
+) -> None:
+    state.likeness = Likeness(kind, 500, 0.75)
+    _, series = parse(render(state, "lab"))
+    assert value(series, "unlike_training") == unlike
+    assert value(series, "training_distance") == 0.75
+
+
+@pytest.mark.parametrize("likeness", [None, Likeness("insufficient", 3, None)])
+def test_what_cannot_be_told_yet_is_no_metric(state: WatchState, likeness: Likeness | None) -> None:
+    state.likeness = likeness
+    assert "training" not in render(state, "lab")
 
 
 def test_how_things_stand(state: WatchState) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,15 @@ from support import (
 
 from ctcedge.classifier import Classifier
 from ctcedge.crops import Crop, Naming, find
+from ctcedge.decide import Policy, probability
 from ctcedge.errors import BadImage
+from ctcedge.guard import Unlike
 from ctcedge.in_hand import InHand
+from ctcedge.model import OperatingPoint, Rate
 from ctcedge.pipeline import Outcome, Pipeline, read_file
-from ctcedge.settings import ImageSettings
-from ctcedge.sidecar import SidecarFolder
+from ctcedge.quality import Quality
+from ctcedge.settings import DecisionSettings, ImageSettings
+from ctcedge.sidecar import SidecarFolder, schema
 
 
 class Bench:
@@ -396,6 +403,256 @@ def test_a_name_that_is_not_utf8(bench: Bench) -> None:
     assert done(bench.run()) == ["current"]
 
 
+POINT = OperatingPoint("", 0.2, Rate(0.9, 0.8, 0.95), Rate(10.0, 5.0, 20.0), 18.0, 100, 900, 8)
+
+
+@pytest.fixture
+def other(classifier: Classifier) -> Classifier:
+    """Another decision on the same model."""
+    points = {"screening": POINT, "balanced": POINT, "confirm": None}
+    spec = dataclasses.replace(classifier.model.spec, operating_points=points)
+    policy = Policy.of(spec, DecisionSettings("screening", 0.001))
+    return dataclasses.replace(classifier, policy=policy)
+
+
+@pytest.fixture
+def idle(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A context in which no image may be decoded and no network may run."""
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("the network ran, or an image was decoded")
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(classifier.engine), "answer", refuse)
+            patch.setattr("ctcedge.pipeline.decode", refuse)
+            yield
+
+    return context
+
+
+def save_all(bench: Bench) -> None:
+    for number in range(9):
+        save(bench.folder / f"{number}_BF.png", cell(8 + 3 * number))
+
+
+def test_another_decision_runs_no_network_and_says_what_a_fresh_run_would(
+    bench: Bench, other: Classifier, idle: Callable[[], Any]
+) -> None:
+    save_all(bench)
+    first = bench.run()
+    with idle():
+        assert set(done(bench.run(classifier=other))) == {"written"}
+        told = sidecars(bench.folder)
+        assert set(done(bench.run(classifier=other))) == {"current"}
+    for outcome in first:
+        sidecar(bench.folder / outcome.crop.path).unlink()
+    bench.run(classifier=other)
+    fresh = sidecars(bench.folder)
+    assert {record["operating_point"] for record in fresh.values()} == {"screening"}
+    assert len({record["call"] for record in fresh.values()}) == 3
+    for outcome in first:
+        assert outcome.record
+        found, wanted = told[outcome.crop.path], fresh[outcome.crop.path]
+        (entry,) = found["history"]
+        assert (entry["call"], entry["score"]) == (outcome.record["call"], found["score"])
+        assert (entry["operating_point"], entry["prior"]) == (None, 0.5)
+        apart = {"created": None, "history": None}
+        assert json.dumps(found | apart) == json.dumps(wanted | apart)
+
+
+def test_a_new_decision_keeps_what_computed_the_score(bench: Bench, other: Classifier) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run()
+    path = bench.folder / "1_BF.png.ctc.json"
+    path.write_text(path.read_text().replace('"cpu"', '"cuda"').replace('"int8"', '"fp16"'))
+    bench.run(classifier=other)
+    (record,) = sidecars(bench.folder).values()
+    assert (record["software"]["provider"], record["model"]["variant"]) == ("cuda", "fp16")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"score": None},
+        {"quality": None},
+        {"inference_sha256": "0" * 64},
+        {"model": {"name": "x", "version": "1", "sha256": "0" * 64, "variant": "int8"}},
+    ],
+    ids=["score", "quality", "settings", "model"],
+)
+def test_what_does_not_hold_enough_is_inferred_again(bench: Bench, change: dict[str, Any]) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    (first,) = bench.run()
+    path = bench.folder / "1_BF.png.ctc.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | change | {"settings_sha256": "0" * 64}))
+    (second,) = bench.run()
+    assert first.record and second.record
+    assert second.record["score"] == first.record["score"]
+    assert second.record["inference_sha256"] == first.record["inference_sha256"]
+
+
+def test_force_runs_the_network_even_where_a_decision_would_do(
+    bench: Bench, other: Classifier, idle: Callable[[], Any]
+) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run()
+    before = sidecars(bench.folder)
+    with idle(), pytest.raises(AssertionError, match="the network ran"):
+        bench.run(classifier=other, force=True)
+    assert sidecars(bench.folder) == before
+
+
+def test_a_sidecar_of_schema_1_is_current_no_longer_and_its_call_is_kept(bench: Bench) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run()
+    path = bench.folder / "1_BF.png.ctc.json"
+    record = json.loads(path.read_text())
+    known = schema(1)["required"]
+    old = {key: value for key, value in record.items() if key in known}
+    path.write_text(json.dumps(old | {"schema": "ctcedge/sidecar/1", "settings_sha256": "0" * 64}))
+    assert done(bench.run()) == ["written"]
+    (again,) = sidecars(bench.folder).values()
+    assert [entry["score"] for entry in again["history"]] == [None]
+    assert again["score"] == record["score"]
+
+
+REVIEWED = {
+    "call": "CTC",
+    "reviewer": "Ada",
+    "time": "2026-01-03T00:00:00Z",
+    "from": "leukocyte",
+    "note": "",
+    "image_sha256": "0" * 64,
+    "channels": ["BF"],
+    "blinded": True,
+    "weight": 12.5,
+    "history": [],
+}
+
+
+@pytest.mark.parametrize("again", ["forced", "decision", "image", "bad image"])
+def test_a_review_outlives_what_ctcedge_writes(
+    bench: Bench, classifier: Classifier, again: str
+) -> None:
+    path = save(bench.folder / "1_BF.png", cell(LEUKOCYTE))
+    bench.run()
+    (crop,) = bench.crops()
+    SidecarFolder(bench.folder).amend(crop, lambda record: {**record, "review": REVIEWED})
+    assert done(bench.run()) == ["current"]
+    if again == "image":
+        save(path, cell(REVIEW))
+    elif again == "bad image":
+        path.write_bytes(b"")
+    elif again == "decision":
+        policy = Policy.of(classifier.model.spec, DecisionSettings(prevalence=0.01))
+        classifier = dataclasses.replace(classifier, policy=policy)
+    (outcome,) = bench.run(force=again == "forced", classifier=classifier)
+    (record,) = sidecars(bench.folder).values()
+    assert outcome.done == "written"
+    assert outcome.record == record
+    assert record["review"] == REVIEWED
+    assert len(record["history"]) == 1
+
+
+def test_a_review_that_comes_while_a_crop_is_classified_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(bench.folder / "1_BF.png", cell())
+    bench.run()
+    (crop,) = bench.crops()
+    judge = type(bench.classifier).judge
+
+    def reviewed_meanwhile(self: Any, inputs: Any) -> Any:
+        SidecarFolder(bench.folder).amend(crop, lambda record: {**record, "review": REVIEWED})
+        return judge(self, inputs)
+
+    monkeypatch.setattr(type(bench.classifier), "judge", reviewed_meanwhile)
+    bench.run(force=True)
+    (record,) = sidecars(bench.folder).values()
+    assert record["review"] == REVIEWED
+    assert len(record["history"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.full((64, 64), 128, np.uint8), "empty"),
+        (cell(CTC, side=18), "too-few-pixels"),
+    ],
+)
+def test_a_gated_crop_is_reviewed_and_keeps_its_probability(
+    bench: Bench, pixels: np.ndarray, reason: str
+) -> None:
+    save(bench.folder / "1_BF.png", pixels)
+    (outcome,) = bench.run()
+    (record,) = sidecars(bench.folder).values()
+    assert record["call"] == "review"
+    assert reason in record["reasons"]
+    assert reason in record["quality"]["reasons"]
+    assert record["probability"] == probability(
+        record["score"], bench.classifier.model.spec.calibration
+    )
+    assert outcome.counted.reasons == tuple(record["reasons"])
+
+
+def gate(monkeypatch: pytest.MonkeyPatch, quality: Quality) -> None:
+    monkeypatch.setattr("ctcedge.classifier.assess", lambda *arguments: quality)
+
+
+def test_all_reasons_stand_side_by_side(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate(monkeypatch, Quality(("debris", "neighbour"), False, {"cells": 2.0, "focus": np.nan}))
+    save(bench.folder / "1_BF.png", cell(REVIEW))
+    bench.run()
+    (record,) = sidecars(bench.folder).values()
+    assert record["reasons"] == ["debris", "neighbour", "near-threshold"]
+    assert record["quality"] == {"reasons": ["debris", "neighbour"], "cells": 2.0}
+
+
+def test_a_cluster_is_flagged_and_keeps_its_call(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate(monkeypatch, Quality((), True, {}))
+    save(bench.folder / "1_BF.png", cell(CTC))
+    (outcome,) = bench.run()
+    (record,) = sidecars(bench.folder).values()
+    assert (record["call"], record["cluster"]) == ("CTC", True)
+    assert outcome.counted == ("written", "CTC", (), True)
+
+
+def test_what_is_unlike_training_is_reviewed(
+    bench: Bench, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Far:
+        def measure(self, inputs: Any, features: Any) -> list[Unlike]:
+            return [Unlike(99.5, 0.0, (1.0, -2.5)), Unlike(1.5, 0.5, (0.0, 0.0))]
+
+    answer = type(classifier.engine).answer
+    monkeypatch.setattr(
+        type(classifier.engine),
+        "answer",
+        lambda self, inputs: dataclasses.replace(
+            answer(self, inputs), features=np.zeros((len(inputs), 2), np.float32)
+        ),
+    )
+    for number in range(2):
+        save(bench.folder / f"{number}_BF.png", cell(CTC))
+    guarded = dataclasses.replace(classifier, guard=Far())  # type: ignore[arg-type]
+    outcomes = bench.run(classifier=guarded)
+    far, near = sidecars(bench.folder).values()
+    assert (far["call"], far["reasons"]) == ("review", ["unlike-training"])
+    assert far["unlike"] == {"distance": 99.5, "p": 0.0, "traits": [1.0, -2.5]}
+    assert (near["call"], near["reasons"]) == ("CTC", [])
+    assert [outcome.record for outcome in outcomes] == [far, near]
+    # And again from what is kept.
+    policy = Policy.of(classifier.model.spec, DecisionSettings(prevalence=0.01))
+    bench.run(classifier=dataclasses.replace(classifier, policy=policy))
+    again, _ = sidecars(bench.folder).values()
+    assert (again["call"], again["unlike"]) == ("review", far["unlike"])
+
+
 def test_stop_finishes_the_batch_in_hand(bench: Bench) -> None:
     for number in range(40):
         save(bench.folder / f"{number:02}_BF.png", cell())
@@ -429,14 +686,14 @@ def test_a_network_that_gives_no_number_stops_nothing(
 ) -> None:
     for number in range(3):
         save(bench.folder / f"{number}_BF.png", cell())
-    logits = type(bench.classifier.engine).logits
+    answer = type(bench.classifier.engine).answer
 
     def spoilt(self: Any, inputs: Any) -> Any:
-        found = logits(self, inputs).copy()
-        found[1] = np.nan
+        found = answer(self, inputs)
+        found.logits[1] = np.nan
         return found
 
-    monkeypatch.setattr(type(bench.classifier.engine), "logits", spoilt)
+    monkeypatch.setattr(type(bench.classifier.engine), "answer", spoilt)
     bench.run()
     statuses = [record["status"] for record in sidecars(bench.folder).values()]
     assert statuses == ["classified", "unsupported", "classified"]

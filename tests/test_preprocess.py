@@ -132,3 +132,11 @@ def test_the_given_pixels_are_left_alone() -> None:
 def test_impossible_expectations_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         dataclasses.replace(SPEC, **change)
+
+
+@pytest.mark.parametrize("side", [8, 9, 33, 100])
+def test_bytes_and_words_of_the_same_values_give_the_same_input(side: int) -> None:
+    pixels = np.random.default_rng(side).integers(0, 256, (side, side + 3)).astype(np.uint8)
+    assert (
+        network_input(pixels, 0.4, SPEC) == network_input(pixels.astype(np.uint16), 0.4, SPEC)
+    ).all()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ctcedge.engine import Answers
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model import Model, load_model
 from ctcedge.recovery import RecoveringEngine
@@ -26,11 +27,11 @@ class Session:
     why: str = ""
     batches: list[int] = field(default_factory=list)
 
-    def logits(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
         self.batches.append(len(inputs))
         if error := self.fails(len(inputs)):
             raise error
-        return inputs[:, 0, 0].astype(np.float32)
+        return Answers(inputs[:, 0, 0].astype(np.float32), inputs[:, 0].astype(np.float32))
 
 
 @pytest.fixture
@@ -64,14 +65,17 @@ def short(most: int) -> Callable[[int], Exception | None]:
 
 def test_short_memory_halves_the_batch_and_keeps_the_order(model: Model) -> None:
     session = Session("cuda", short(2))
-    assert engine(model, "auto", [session]).logits(CROPS).tolist() == list(range(8))
+    answers = engine(model, "auto", [session]).answer(CROPS)
+    assert answers.logits.tolist() == list(range(8))
+    assert answers.features is not None
+    assert answers.features.tolist() == CROPS[:, 0].tolist()
     assert session.batches == [8, 4, 2, 2, 4, 2, 2]
 
 
 def test_a_dead_session_is_opened_anew(model: Model, caplog: pytest.LogCaptureFixture) -> None:
     again = Session("cuda")
     recovering = engine(model, "cuda", [Session("cuda", lost), again])
-    assert recovering.logits(CROPS).tolist() == list(range(8))
+    assert recovering.answer(CROPS).logits.tolist() == list(range(8))
     assert recovering.current is again  # type: ignore[comparison-overlap]
     assert "opening a new session" in caplog.text and "at line 1" not in caplog.text
 
@@ -81,7 +85,7 @@ def test_auto_goes_on_with_the_cpu_and_says_so(
     model: Model, second: Session | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     recovering = engine(model, "auto", [Session("cuda", lost), second, Session("cpu")])
-    assert recovering.logits(CROPS).tolist() == list(range(8))
+    assert recovering.answer(CROPS).logits.tolist() == list(range(8))
     assert recovering.current.provider == "cpu"
     assert any("going on with the CPU" in r.message for r in caplog.records)
     assert all(r.levelno >= logging.ERROR for r in caplog.records)
@@ -91,18 +95,18 @@ def test_memory_short_for_one_crop_goes_to_the_cpu(model: Model) -> None:
     recovering = engine(
         model, "auto", [Session("cuda", short(0)), Session("cuda", short(0)), Session("cpu")]
     )
-    assert recovering.logits(CROPS).tolist() == list(range(8))
+    assert recovering.answer(CROPS).logits.tolist() == list(range(8))
     assert recovering.current.provider == "cpu"
 
 
 def test_an_asked_for_provider_stops_the_run(model: Model) -> None:
     recovering = engine(model, "cuda", [Session("cuda", lost), Session("cuda", lost)])
     with pytest.raises(ProviderError, match="does not come back"):
-        recovering.logits(CROPS)
+        recovering.answer(CROPS)
 
 
 def test_a_cpu_that_fails_is_not_retried(model: Model) -> None:
     session = Session("cpu", lost)
     with pytest.raises(ModelError, match="cannot run the graph"):
-        engine(model, "auto", [session]).logits(CROPS)
+        engine(model, "auto", [session]).answer(CROPS)
     assert session.batches == [8]

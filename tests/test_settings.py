@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,12 @@ from typing import Any
 import pytest
 
 from ctcedge.errors import SettingsError
-from ctcedge.model import load_model
 from ctcedge.settings import (
+    DecisionSettings,
     ImageSettings,
     Settings,
     WatchSettings,
     load_settings,
-    settings_sha256,
 )
 
 WHOLE = """
@@ -27,6 +25,10 @@ batch_size = 8
 pattern = '(?P<cell>.+)\\.png'
 um_per_px = 1
 channels.BF = ["ch1"]
+
+[decision]
+operating_point = "screening"
+prevalence = 0.0002
 
 [watch]
 settle = 2
@@ -53,6 +55,7 @@ def test_a_settings_file(tmp_path: Path) -> None:
         "cpu",
         "/calls",
         8,
+        DecisionSettings("screening", 0.0002),
     )
 
 
@@ -61,12 +64,14 @@ def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -
         tmp_path,
         written(tmp_path, WHOLE),
         images={"um_per_px": 0.25, "pattern": None},
+        decision={"operating_point": None, "prevalence": 0.01},
         watch={"settle": 9.0, "rescan": None},
         provider="auto",
         model=None,
     )
     assert settings.images.um_per_px == 0.25
     assert settings.images.pattern == r"(?P<cell>.+)\.png"
+    assert settings.decision == DecisionSettings("screening", 0.01)
     assert settings.watch == WatchSettings(9.0, 5.5, 0.0)
     assert (settings.provider, settings.model) == ("auto", "mine")
 
@@ -83,7 +88,15 @@ def test_config_replaces_the_folders_own_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['model = "x"', 'out = "/"', 'provider = "cpu"', "batch_size = 1", "[watch]\nsettle=1"]
+    "text",
+    [
+        'model = "x"',
+        'out = "/"',
+        'provider = "cpu"',
+        "batch_size = 1",
+        "[watch]\nsettle=1",
+        "[decision]\nprevalence=0.1",
+    ],
 )
 def test_the_folders_own_file_may_hold_nothing_else(tmp_path: Path, text: str) -> None:
     path = written(tmp_path, text, "ctcedge.toml")
@@ -106,6 +119,9 @@ def test_the_folders_own_file_may_hold_nothing_else(tmp_path: Path, text: str) -
         ("batch_size = true", "'batch_size' must be a whole number"),
         ("[watch]\nsettle = -1", "settle"),
         ("[watch]\nrescan = 0", "rescan"),
+        ("[decision]\noperating_point = 'best'", r"'decision\.operating_point' must be one of"),
+        ("[decision]\nprevalence = 0", "prevalence must lie above 0"),
+        ("[decision]\nprevalence = 1.0", "prevalence must lie above 0"),
         ("batch_size = ", "not valid TOML"),
         ("a" * 70_000, "at most 65536 bytes"),
         ("batch_size = 1" + "0" * 5000, "not valid TOML"),
@@ -152,34 +168,3 @@ def test_a_settings_file_that_leads_nowhere(tmp_path: Path) -> None:
 def test_impossible_flags(tmp_path: Path, flags: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         load_settings(tmp_path, **flags)
-
-
-@pytest.mark.parametrize(
-    "images",
-    [
-        ImageSettings(um_per_px=0.4),
-        ImageSettings(pattern=r"(?P<cell>.+)\.png"),
-        ImageSettings(channels={"BF": ("X",)}),
-    ],
-)
-def test_what_can_change_a_call_changes_the_hash(model_folder: Path, images: ImageSettings) -> None:
-    spec = load_model(model_folder).spec
-    assert settings_sha256(images, spec) != settings_sha256(ImageSettings(), spec)
-
-
-def test_the_threshold_and_the_prior_change_the_hash(model_folder: Path) -> None:
-    spec = load_model(model_folder).spec
-    threshold = dataclasses.replace(spec.decision, threshold=0.55)
-    others = [
-        dataclasses.replace(spec, decision=threshold),
-        dataclasses.replace(spec, decision=dataclasses.replace(spec.decision, review=(0.3, 0.6))),
-        dataclasses.replace(spec, prior=0.1),
-    ]
-    hashes = {settings_sha256(ImageSettings(), each) for each in (spec, *others)}
-    assert len(hashes) == 4
-
-
-def test_other_channels_do_not_change_the_hash(model_folder: Path) -> None:
-    spec = load_model(model_folder).spec
-    other = ImageSettings(channels={"DAPI": ("blue",)})
-    assert settings_sha256(other, spec) == settings_sha256(ImageSettings(), spec)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,14 +25,19 @@ HASH = "0" * 64
 
 def record(**changes: Any) -> dict[str, Any]:
     return {
-        "schema": "ctcedge/sidecar/1",
+        "schema": "ctcedge/sidecar/2",
         "status": "classified",
         "call": "CTC",
         "probability": 0.9,
         "prior": 0.5,
         "threshold": 0.5,
         "review_band": [0.4, 0.6],
+        "operating_point": None,
+        "score": 2.197225,
         "reasons": [],
+        "cluster": False,
+        "quality": {"reasons": [], "cells": 1.0},
+        "unlike": {"distance": 21.5, "p": 0.25, "traits": [0.5, -1.0]},
         "error": None,
         "sample": "S",
         "cell": "1",
@@ -45,9 +52,11 @@ def record(**changes: Any) -> dict[str, Any]:
             "um_per_px_assumed": False,
         },
         "model": {"name": "m", "version": "1", "sha256": HASH, "variant": "int8"},
+        "inference_sha256": HASH,
         "settings_sha256": HASH,
         "software": {"ctcedge": "0", "onnxruntime": "0", "provider": "cpu"},
         "created": "2026-01-02T03:04:05.678Z",
+        "review": None,
         "history": [],
     } | changes
 
@@ -65,8 +74,29 @@ def planted(folder: SidecarFolder, content: bytes | dict[str, Any]) -> Path:
     return path
 
 
-def test_the_schema_is_a_valid_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
+REVIEW: dict[str, Any] = {
+    "call": "CTC",
+    "reviewer": "Ada",
+    "time": "2026-01-03T00:00:00Z",
+    "from": "review",
+    "note": "",
+    "image_sha256": HASH,
+    "channels": ["BF"],
+    "blinded": False,
+    "weight": None,
+    "history": [],
+}
+
+
+def of_schema_1(**changes: Any) -> dict[str, Any]:
+    new = ("operating_point", "score", "cluster", "quality", "unlike", "inference_sha256", "review")
+    kept = {key: value for key, value in record().items() if key not in new}
+    return kept | {"schema": "ctcedge/sidecar/1"} | changes
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_schema_is_a_valid_schema(version: int) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(version))
 
 
 @pytest.mark.parametrize(
@@ -86,6 +116,16 @@ def test_the_schema_is_a_valid_schema() -> None:
         {"reasons": ["Near Threshold"]},
         {"history": [{}]},
         {"settings_sha256": "x"},
+        {"score": "1"},
+        {"operating_point": "best"},
+        {"cluster": "yes"},
+        {"quality": {}},
+        {"quality": {"reasons": [], "note": "text"}},
+        {"unlike": {"distance": 1.0, "p": 2.0, "traits": []}},
+        {"inference_sha256": "x"},
+        {"review": {"call": "CTC"}},
+        {"review": REVIEW | {"call": "review"}},
+        {"review": REVIEW | {"history": [REVIEW]}},
     ],
 )
 def test_the_schema_refuses(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -171,6 +211,14 @@ TORN: dict[str, bytes] = {
     "no call": json.dumps(record(call=None)).encode(),
     "a wrong status": json.dumps(record(status="done")).encode(),
     "history of text": json.dumps(record(history="")).encode(),
+    "a score that is text": json.dumps(record(score="1")).encode(),
+    "a score that is no number": json.dumps(record(score=float("nan"))).encode(),
+    "a score of many digits": json.dumps(record(score=10**400)).encode(),
+    "reasons of numbers": json.dumps(record(reasons=[1])).encode(),
+    "quality of text": json.dumps(record(quality="good")).encode(),
+    "unlike without a distance": json.dumps(record(unlike={"p": 0.5})).encode(),
+    "a review of text": json.dumps(record(review="CTC")).encode(),
+    "schema 2 without its keys": json.dumps(of_schema_1(schema="ctcedge/sidecar/2")).encode(),
 }
 
 
@@ -257,9 +305,113 @@ def test_beside_the_images_a_sidecar_follows_its_image(tmp_path: Path) -> None:
 
 def test_a_newer_schema_must_not_be_replaced(tmp_path: Path) -> None:
     beside = SidecarFolder(tmp_path)
-    planted(beside, {"schema": "ctcedge/sidecar/2"})
+    planted(beside, {"schema": "ctcedge/sidecar/3"})
     with pytest.raises(OutputError, match="newer ctcedge"):
         beside.check([CROP])
+
+
+def test_schema_1_is_read_as_schema_2_and_left_as_it_is(out: SidecarFolder) -> None:
+    entry = {key: value for key, value in history(record())[0].items() if key != "score"}
+    del entry["operating_point"]
+    old = of_schema_1(history=[entry])
+    jsonschema.Draft202012Validator(schema(1)).validate(old)
+    path = planted(out, old)
+    before = path.read_bytes()
+    read = out.read(CROP)
+    assert read is not None
+    assert (read["call"], read["probability"], read["history"][0]["call"]) == ("CTC", 0.9, "CTC")
+    assert path.read_bytes() == before
+    out.write(CROP, {**read, "history": history(read)})
+    written = load(path)
+    assert [each["score"] for each in written["history"]] == [None, None]
+    new = ("operating_point", "score", "cluster", "quality", "unlike", "inference_sha256", "review")
+    assert [written[key] for key in new] == [None] * len(new)
+
+
+def test_a_bad_image_of_schema_1_is_read(out: SidecarFolder) -> None:
+    planted(out, of_schema_1(status="unreadable", call=None, probability=None, error="empty"))
+    read = out.read(CROP)
+    assert read is not None
+    assert (read["error"], read["score"]) == ("empty", None)
+
+
+def test_what_is_written_keeps_the_review_that_stands_there(out: SidecarFolder) -> None:
+    out.write(CROP, record())
+    out.amend(CROP, lambda old: {**old, "review": REVIEW})
+    written = out.write(CROP, record(call="leukocyte", review=None))
+    assert (written["call"], written["review"]) == ("leukocyte", REVIEW)
+    assert load(out.path(CROP)) == written
+
+
+def test_a_torn_sidecar_is_replaced_with_the_review_that_was_read_before(
+    out: SidecarFolder,
+) -> None:
+    planted(out, b"{")
+    assert out.write(CROP, record(review=REVIEW))["review"] == REVIEW
+
+
+def test_amending_changes_what_stands_there_now(out: SidecarFolder) -> None:
+    out.write(CROP, record(call="leukocyte"))
+    seen = []
+
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        seen.append(old["call"])
+        return {**old, "review": REVIEW}
+
+    assert out.amend(CROP, change) == load(out.path(CROP))
+    assert seen == ["leukocyte"]
+    assert stray(out.root) == []
+
+
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_there_is_nothing_to_amend(out: SidecarFolder, content: bytes | None) -> None:
+    if content is not None:
+        planted(out, content)
+    with pytest.raises(NotWritten, match="not a whole sidecar"):
+        out.amend(CROP, lambda old: old)
+    assert out.path(CROP).exists() == (content is not None)
+
+
+def test_a_review_and_a_new_call_at_the_same_time_lose_nothing(out: SidecarFolder) -> None:
+    out.write(CROP, record())
+    calls, reviews = 40, 40
+
+    def call_again() -> None:
+        for number in range(calls):
+            previous = out.read(CROP)
+            out.write(CROP, record(cell=str(number), review=previous and previous["review"]))
+
+    def review_again() -> None:
+        own = SidecarFolder(out.root.parent / "in", out.root)
+        own._numbers = itertools.count(1_000_000)  # of another process, in truth
+        for number in range(reviews):
+            own.amend(CROP, lambda old, n=number: {**old, "review": _next(old["review"], n)})
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(call_again), pool.submit(review_again)]:
+            done.result()
+    found = load(out.path(CROP))
+    assert found["cell"] == str(calls - 1)
+    assert len(found["review"]["history"]) == reviews - 1
+
+
+def _next(review: dict[str, Any] | None, number: int) -> dict[str, Any]:
+    earlier = []
+    if review is not None:
+        earlier = [*review["history"], {k: v for k, v in review.items() if k != "history"}]
+    return REVIEW | {"note": str(number), "history": earlier}
+
+
+def test_a_sidecar_that_another_program_does_not_let_go_of(
+    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out.write(CROP, record())
+    monkeypatch.setattr(module, "_LONGEST_LOCK", 0.05)
+    with open(out.path(CROP), "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(NotWritten, match="another program holds it"):
+            out.write(CROP, record(call="leukocyte"))
+    assert load(out.path(CROP))["call"] == "CTC"
 
 
 def test_history_keeps_each_call_oldest_first() -> None:

@@ -18,7 +18,8 @@ import pytest
 from support import call, cell, command, encoded, process, run, sidecar, state
 
 from ctcedge.crops import Naming
-from ctcedge.status import Status, bright_field, is_running, take_stock
+from ctcedge.status import Status, is_running, take_stock
+from ctcedge.stored import bright_field
 
 FIRST = "S1/00001_BF.png"
 CALLS = {"CTC": 2, "review": 1, "leukocyte": 1}
@@ -228,6 +229,8 @@ def test_json(classified: Path) -> None:
         "complete": True,
         "crops": 4,
         "calls": CALLS,
+        "clusters": {"CTC": 0, "review": 0, "leukocyte": 0},
+        "review_reasons": {"near-threshold": 1},
         "unclassified": {},
         "unclassified_reasons": {},
         "pending": 0,

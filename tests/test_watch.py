@@ -4,9 +4,11 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import (
     CTC,
@@ -26,6 +28,8 @@ from support import (
 )
 from watchdog.events import DirCreatedEvent
 
+from ctcedge.engine import Engine
+from ctcedge.guard import Likeness, RunTraits, Unlike
 from ctcedge.pipeline import Outcome
 from ctcedge.runs import Summary, open_run
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
@@ -409,6 +413,69 @@ def test_without_events_the_full_look_finds_what_arrives(
         else:
             polling.stop()
     assert names == ["1_BF.png", "2_BF.png"]
+
+
+class Flat:
+    """A guard that finds images without a cell unlike those of training."""
+
+    def measure(self, inputs: np.ndarray, features: object) -> list[Unlike]:
+        return [Unlike(1.0, 0.5, (float(each.min()),)) for each in inputs]
+
+    def likeness(self, run: RunTraits) -> Likeness:
+        if run.crops < 2:
+            return Likeness("insufficient", run.crops, None)
+        distance = float(run.mean()[0]) / 100
+        return Likeness("unlike" if distance > 1 else "like", run.crops, distance)
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' model, with features and a guard."""
+    monkeypatch.setattr("ctcedge.classifier.Guard.of", lambda model: Flat())
+    answer = Engine.answer
+    monkeypatch.setattr(
+        Engine,
+        "answer",
+        lambda self, inputs: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
+    )
+
+
+def test_the_latest_crops_are_compared_with_the_training_data(
+    tmp_path: Path,
+    model_folder: Path,
+    guarded: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("ctcedge.watch.WINDOW", 3)
+    monkeypatch.setattr("ctcedge.watch._TELL_EVERY", 0.0)
+    folder = tmp_path / "S"
+    folder.mkdir()
+    settings = Settings(ImageSettings(), WatchSettings(0.0, 0.001), str(model_folder), "cpu")
+    states = []
+    with open_run(folder, settings) as run, caplog.at_level("INFO", "ctcedge.watch"):
+        summary = Summary(guard=run.classifier.guard)
+        watching = Watcher(run, tell=lambda state: states.append(state.likeness))
+        # The network sees disks go down to some 80, and flat fields at 128.
+        flat = np.full((64, 64), 100, np.uint8)
+        images = [cell(CTC), cell(CTC), flat, flat, flat, cell(CTC), cell(CTC), cell(CTC)]
+        save(folder / "0_BF.png", images[0])
+        for outcome in watching.outcomes():
+            summary.add(outcome)
+            if outcome.done == "written" and (came := summary.calls.total()) < len(images):
+                save(folder / f"{came}_BF.png", images[came])
+            elif outcome.done == "written":
+                watching.stop()
+    told = [each.state for each in states if each is not None]
+    changes = [state for i, state in enumerate(told) if i == 0 or told[i - 1] != state]
+    assert changes == ["insufficient", "like", "unlike", "like"]
+    assert max(each.crops for each in states if each is not None) == 3
+    warned = [record for record in caplog.records if "unlike" in record.getMessage()]
+    assert [record.levelname for record in warned] == ["WARNING"]
+    assert sum("are like those" in record.getMessage() for record in caplog.records) == 1
+    assert {sample: each.crops for sample, each in summary.likeness().items()} == {"S": 8}
+    calls = {name: record["call"] for name, record in sidecars(folder).items()}
+    assert calls["7_BF.png"] == calls["0_BF.png"] == "CTC"
 
 
 def test_a_full_disk_is_waited_out(

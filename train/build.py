@@ -43,11 +43,11 @@ class BuildSettings:
         limits: how much the graphs may differ from the network.
     """
 
-    training_hospitals: int = 64
-    validation_hospitals: int = 8
-    test_hospitals: int = 12
+    training_hospitals: int = 160
+    validation_hospitals: int = 12
+    test_hospitals: int = 20
     samples: int = 4
-    cells: int = 40
+    cells: int = 25
     fit: FitSettings = _FIT
     input: InputSpec = INPUT
     limits: ParityLimits = field(default_factory=ParityLimits)

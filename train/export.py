@@ -37,7 +37,7 @@ from train.dataset import Cells, draw_by_sample
 from train.evaluate.figures import Figures, figures
 from train.evaluate.scores import Scores
 from train.graphs import probabilities, run_graph
-from train.guard import FEATURES_FILE, GUARD_CELLS, feature_statistics
+from train.guard import FEATURES_FILE, GUARD_CELLS, Known, feature_statistics
 from train.network import predict
 from train.operating import operating_points
 from train.package import (
@@ -169,13 +169,8 @@ def export_run(
 
         advance(note="features")
         drawn = draw_by_sample(training, GUARD_CELLS, settings.seed)
-        feature_statistics(
-            run_graph(graphs["int8"], drawn.bright, FEATURES_NAME),
-            drawn.positive,
-            run_graph(graphs["int8"], validation.bright, FEATURES_NAME),
-            validation.positive,
-            validation.group,
-        ).save(folder / FEATURES_FILE)
+        known = [_known(graphs["int8"], cells) for cells in (drawn, validation)]
+        feature_statistics(known[0], known[1], settings.seed).save(folder / FEATURES_FILE)
 
         advance(note="what the baselines see")
         table = describe(run.cells, run.side, spec)
@@ -324,6 +319,11 @@ def _choose_recipe(
     note(f"int8: exported all the same, quantised with {closest}")
     proof.problems("int8", graph)
     return closest, graph
+
+
+def _known(graph: bytes, cells: Cells) -> Known:
+    features = run_graph(graph, cells.bright, FEATURES_NAME)
+    return Known(cells.bright, features, cells.positive, cells.group)
 
 
 def _figures(test: Cells, scores: Scores, table: Table, seed: int) -> Figures:

@@ -63,7 +63,7 @@ class FitSettings:
     width: float = 0.5
     views: int = 8
     epochs: int = 110
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 1e-3
     warm_up: float = 0.1
     weight_decay: float = 0.05

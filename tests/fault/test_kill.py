@@ -203,7 +203,7 @@ write = SidecarFolder.write
 def first(self, crop, record):
     SidecarFolder.write = write
     os.kill(os.getpid(), signal.SIGTERM)
-    write(self, crop, record)
+    return write(self, crop, record)
 
 
 SidecarFolder.write = first

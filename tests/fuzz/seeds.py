@@ -87,9 +87,20 @@ def sidecar() -> tuple[bytes, ...]:
         "history": [],
         **earlier,
     }
+    told = {
+        "operating_point": "screening",
+        "score": 2.197225,
+        "cluster": True,
+        "quality": {"reasons": ["debris"], "cells": 2.0},
+        "unlike": {"distance": 21.5, "p": 0.25, "traits": [0.5, -1.0]},
+        "inference_sha256": hash_,
+    }
+    seen = {"call": "CTC", "reviewer": "Ada", "time": earlier["created"], "from": "CTC"}
+    seen |= {"note": "", "image_sha256": hash_, "channels": ["BF"], "blinded": True, "weight": 9.5}
+    newer = {**whole, **told, "schema": "ctcedge/sidecar/2", "review": {**seen, "history": [seen]}}
     bad = {**whole, "status": "unreadable", "call": None, "probability": None, "error": "empty"}
     again = {**whole, "history": [{**earlier, "image_sha256": hash_}] * 3}
-    return tuple(json.dumps(record).encode() for record in (whole, bad, again))
+    return tuple(json.dumps(record).encode() for record in (whole, newer, bad, again))
 
 
 @cache
@@ -100,7 +111,8 @@ um_per_px = 0.5
 channels.BF = ["BF", "Brightfield", "Vis"]
 """
     whole = 'model = "m"\nprovider = "cpu"\nout = "/data"\nbatch_size = 64\n'
-    watch = "[watch]\nsettle = 1.0\nrescan = 60.0\ngive_up = 30.0\n"
+    watch = "[watch]\nsettle = 1.0\nrescan = 60.0\ngive_up = 30.0\nreport_after = 600\n"
+    watch += "[decision]\noperating_point = 'confirm'\nprevalence = 0.0002\n"
     plain = "[images]\npattern = '(?P<cell>.+)_BF.png'\n[images.channels]\nDAPI = ['x']\n"
     return tuple(text.encode() for text in (images, whole + images + watch, plain, "", watch))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +13,17 @@ import numpy as np
 import support
 
 from ctcedge.crops import Crop
+from ctcedge.decide import Policy
 from ctcedge.decode import decode
 from ctcedge.engine import open_engine
 from ctcedge.errors import BadImage, ModelError, SettingsError
+from ctcedge.finding import Finding
 from ctcedge.golden import read_golden
+from ctcedge.identity import settings_sha256
 from ctcedge.model import Model, PinnedFile, load_model
 from ctcedge.preprocess import network_input
-from ctcedge.settings import load_settings, settings_sha256
+from ctcedge.quality import assess
+from ctcedge.settings import DecisionSettings, load_settings
 from ctcedge.sidecar import NotWritten, SidecarFolder, history
 from fuzz import seeds
 
@@ -41,6 +46,7 @@ class Targets:
         for name, data in seeds.model_files().items():
             (self._model_folder / name).write_bytes(data)
         self._model = load_model(self._model_folder)
+        self._policy = Policy.of(self._model.spec, DecisionSettings(prevalence=0.001))
         self._sidecars = SidecarFolder(folder / "in", folder / "out")
         self._sidecars.path(_CROP).parent.mkdir(parents=True)
         self._by_name: dict[str, Callable[[bytes], None]] = {
@@ -68,6 +74,9 @@ class Targets:
         spec = self._model.spec.input
         made = network_input(decoded.pixels, 0.5, spec)
         assert made.shape == (spec.size, spec.size)
+        for um_per_px in (0.5, None):
+            quality = assess(decoded.pixels, made, um_per_px, spec, header.bits)
+            assert all(map(math.isfinite, quality.measures.values()))
 
     def _sidecar(self, data: bytes) -> None:
         self._sidecars.path(_CROP).write_bytes(data)
@@ -76,6 +85,8 @@ class Targets:
         except NotWritten:
             return
         if record is not None:
+            if finding := Finding.told(record):
+                self._policy.verdict(finding.score, finding.doubts)
             self._sidecars.write(_CROP, {**record, "history": history(record)})
             assert self._sidecars.read(_CROP) is not None
 
@@ -88,7 +99,7 @@ class Targets:
                 naming = images.naming()
             except SettingsError:
                 continue
-            settings_sha256(images, self._model.spec)
+            settings_sha256(images, self._model.spec, self._policy)
             for name in _NAMES:
                 naming.read(name, "S")
 
@@ -126,7 +137,7 @@ class Targets:
             engine = open_engine(Model(self._model_folder, spec, ""), "cpu")
         except ModelError:
             return
-        engine.logits(np.zeros((3, spec.input.size, spec.input.size), np.uint8))
+        engine.answer(np.zeros((3, spec.input.size, spec.input.size), np.uint8))
 
     def _pinned(self, name: str, data: bytes) -> PinnedFile:
         (self._model_folder / name).write_bytes(data)

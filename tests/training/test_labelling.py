@@ -75,11 +75,12 @@ def blank(cell):
 
 
 def review(image: Path, *said: str, sidecars: Path | None = None) -> Path:
+    """Write a sidecar with a review, the last of several."""
     path = (sidecars or image.parent) / f"{image.name}.ctc.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    entries = [{"reviewer": "me", "time": "", "from": None, "to": to, "note": ""} for to in said]
     digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    path.write_text(json.dumps({"image": {"sha256": digest}, "review": entries}))
+    *earlier, last = [{"call": call, "image_sha256": digest} for call in said]
+    path.write_text(json.dumps({"review": last | {"history": earlier}}))
     return path
 
 
@@ -135,7 +136,7 @@ def test_rows_and_images_that_do_not_fit_are_named(export, tmp_path):
 def test_a_review_beats_the_table_and_its_last_word_counts(export, tmp_path):
     table(export, "A,001,CTC", "A,002,CTC", "B,001,x", "B,002,x")
     review(export / "A/001_BF.png", "CTC", "leukocyte")
-    review(export / "A/002_BF.png", "review")
+    review(export / "A/002_BF.png", "unsure")
     review(export / "B/001_BF.png", "CTC")
     crop(review(export / "B/002_BF.png", "CTC").with_name("002_BF.png"), level=90)
     result = label(export, tmp_path / "m.csv")
@@ -162,7 +163,9 @@ def test_reviews_may_lie_elsewhere_and_suffice(export, tmp_path):
     assert said == {("CTC", "CTC"): 2, ("other", "leukocyte"): 2}
 
 
-@pytest.mark.parametrize("block", ["yes", [], {"to": "CTC"}, [{"to": ["CTC"]}], [None]])
+@pytest.mark.parametrize(
+    "block", ["yes", {}, {"to": "CTC"}, {"call": ["CTC"]}, {"call": "review"}, [None]]
+)
 def test_a_review_that_makes_no_sense_is_not_used(export, tmp_path, block):
     table(export, "A,001,CTC", "A,002,x", "B,001,x", "B,002,x")
     (export / "A/001_BF.png.ctc.json").write_text(json.dumps({"review": block}))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ctcedge.classifier import Classifier
 from ctcedge.crops import BRIGHT_FIELD
+from ctcedge.decide import probability
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.model import SPEC_NAME, Model
 from train.baselines import TRAINING, Table, baseline_scores, describe, name_digest, read_table
@@ -192,20 +193,20 @@ def _say(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.intp]) ->
             mine = np.flatnonzero(by == index)
             if not mine.size:
                 continue
-            probability: list[float] = []
+            said: list[float] = []
             for start in range(0, len(mine), _BATCH):
                 batch = mine[start : start + _BATCH]
-                verdicts = candidate.classifier.judge(cells.bright[batch])
-                for row, verdict in zip(batch, verdicts, strict=True):
-                    if isinstance(verdict, BadImage):
+                judged = candidate.classifier.judge(cells.bright[batch])
+                for row, each in zip(batch, judged, strict=True):
+                    if isinstance(each, BadImage):
                         raise ManifestError(
-                            f"cell {cells.cell[row]} of sample {cells.sample[row]}: {verdict};"
+                            f"cell {cells.cell[row]} of sample {cells.sample[row]}: {each};"
                             " remove its row"
                         )
-                    probability.append(verdict.probability)
+                    said.append(probability(each.score, candidate.model.spec.calibration))
                 advance(len(batch))
             spec = candidate.model.spec
-            parts.append(Scores.of(np.array(probability), spec.decision, _thresholds(candidate)))
+            parts.append(Scores.of(np.array(said), spec.decision, _thresholds(candidate)))
             order.append(mine)
     return Scores.joined(parts).select(np.argsort(np.concatenate(order)))
 

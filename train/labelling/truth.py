@@ -17,7 +17,7 @@ from train.manifest import NEGATIVE, POSITIVE, Label, Source, listed, read_csv
 LABELS = "labels.csv"
 
 _POSITIVE = ("ctc", "tumour", "tumor")
-_REVIEWED: dict[object, Label] = {"CTC": POSITIVE, "leukocyte": NEGATIVE, "review": ""}
+_REVIEWED: dict[object, Label] = {"CTC": POSITIVE, "leukocyte": NEGATIVE, "unsure": ""}
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ def read_table(export: Export) -> dict[CellId, Truth]:
 def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Truth]:
     """Read the persons' reviews that sidecars hold.
 
-    A sidecar's `review` is a list of entries, the last of which counts; its `to` is `CTC`,
-    `leukocyte` or `review` (nobody can tell). The stratum is that word. A review of an image that
-    changed since does not count.
+    The latest review of a cell counts: `CTC`, `leukocyte` or `unsure` (it cannot be told). The
+    stratum is that word. A review of an image that changed since does not count.
 
     Args:
         export: the cells.
@@ -93,12 +92,11 @@ def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Truth]:
         record = _read_sidecar(place.path(crop), export.doubts)
         if not isinstance(record, dict) or not record.get("review"):
             continue
-        entries = record["review"]
-        last = entries[-1] if isinstance(entries, list) else None
-        said = last.get("to") if isinstance(last, dict) else None
+        review = record["review"]
+        said = review.get("call") if isinstance(review, dict) else None
         if not isinstance(said, str) or said not in _REVIEWED:
             export.doubts.add("reviews that cannot be understood, not used", name(key))
-        elif _changed(export.folder / crop.path, record):
+        elif _changed(export.folder / crop.path, review.get("image_sha256")):
             export.doubts.add("reviews of an image that changed since, not used", name(key))
         else:
             truths[key] = Truth(_REVIEWED[said], said, "reviewed")
@@ -135,9 +133,7 @@ def _read_sidecar(path: Path, doubts: Doubts) -> Any:
         return None
 
 
-def _changed(image: Path, record: dict[str, Any]) -> bool:
-    known = record.get("image")
-    digest = known.get("sha256") if isinstance(known, dict) else None
+def _changed(image: Path, digest: object) -> bool:
     try:
         return digest is not None and digest != hashlib.sha256(image.read_bytes()).hexdigest()
     except OSError:

@@ -1,0 +1,244 @@
+"""The quality gate: what makes a crop unfit to be called by a network alone.
+
+A gated crop keeps its probability and goes to a person, with reasons:
+
+    empty           no cell is to be seen
+    out-of-focus    the cell is a blur without an edge
+    cut-by-edge     the cell reaches over the crop's edge
+    debris          too small for a cell, alive or dead
+    under-exposed   next to no light, or pixels at zero
+    over-exposed    pixels pile up at the largest value
+    too-few-pixels  crop or scale are too coarse to judge a cell
+    neighbour       another object of a cell's size is in view, apart from the first
+    overlap         cells lie on top of each other
+
+Touching cells are a `cluster`, which is a flag and no reason. The three are told apart by the
+waist of the outline: its width grows from neighbours by touching cells to overlapping ones.
+
+The thresholds were chosen on simulated and real crops so that ordinary cells pass: a gate that
+sends everything to review is of no use. What cannot be told is left alone: a dead cell or debris of
+a live cell's size, cells that lie half or more on each other, a pale cell beside a dark one, and an
+empty cage whose electrodes look like an object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.decode import GreyImage
+from ctcedge.objects import Object, Sight, edge_share, look, sharpness, waist
+from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec
+
+QUALITY = "quality/1"
+"""Names the rules below; part of what a stored call depends on."""
+
+_LEAST_SIDE = 20
+"""Pixels of the crop's shorter side."""
+_LARGEST_ZOOM = 2.5
+"""Input pixels to a pixel of the crop: at 0.5 um/px of the model, 1.25 um/px."""
+_BLANK = 2
+"""Levels of the network's input about the background's."""
+_EMPTY_SIGMAS = 10.5
+_EMPTY_CONTRAST = 0.12
+"""Largest energy, as a share of the background, that noise may make."""
+_CALM = 2.2
+"""Largest unrest of the ring of an empty crop."""
+_CUT_SIGMAS = 12.0
+_BLUR_SIGMAS = 12.0
+"""How far a cell must stand out for its blur to be told from the noise."""
+_SHAPE_SIGMAS = 36.0
+"""The same for its outline."""
+_LEAST_SHARPNESS = 3.3
+_LEAST_OF_SHARPEST = 0.85
+"""The same, over that of a plain disc of the cell's size in focus."""
+_LEAST_UM = 6.2
+"""Diameter of the outline, which lies about 1 um outside: small leukocytes have 5 um and more."""
+_CUT = 0.45
+"""Stretch of the crop's edge that lies in a cell, over its diameter."""
+_NEIGHBOUR = 0.35
+"""Area of a neighbour, over the cell's."""
+_COMPACT = 0.5
+"""Share of its box that a cell fills; less is a part of one."""
+_TOUCHING, _OVERLAPPING = 0.45, 0.82
+"""Least waist of touching and of overlapping cells."""
+_DARK = 0.04
+"""Least background, as a share of the full range."""
+_BLACK = 0.02
+"""Largest share of pixels at zero."""
+_PILED = 0.04
+"""Largest share of pixels at the largest value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What the gate found.
+
+    Attributes:
+        reasons: codes; none for a crop that passes.
+        cluster: whether cells touch.
+        measures: rounded numbers. `cells`: objects of a cell's size that can be told apart;
+            `saturated`: share of pixels at the largest value, where they pile up there; of the
+            main object, where there is one, `area_um2`, or `area_px` where um/px is unknown, and
+            `focus`, see `objects.sharpness`, where it stands out from the noise.
+    """
+
+    reasons: tuple[str, ...]
+    cluster: bool
+    measures: dict[str, float]
+
+
+def assess(
+    pixels: GreyImage,
+    window: NDArray[np.uint8],
+    um_per_px: float | None,
+    spec: InputSpec,
+    bits: int | None,
+) -> Quality:
+    """Judge one crop.
+
+    Only what lies within twice the network's view is looked at. Rows and columns of zeros along the
+    edge are padding, and no part of the crop.
+
+    Args:
+        pixels: (height, width), uint8 or uint16, values as stored, at least 8 pixels a side.
+        window: (size, size), the network's input made of it.
+        um_per_px: edge length of a pixel, um; None where unknown: no rule on true sizes then.
+        spec: the network's expectations.
+        bits: bit depth as the file states it; None for the array's own.
+    """
+    low, high, _, _ = cv2.minMaxLoc(pixels)
+    crop = pixels if low > 0 else _without_padding(pixels)
+    zoom = spec.zoom(um_per_px)
+    field = _middle(crop, round(2 * spec.size / zoom))
+    sight = look(field)
+    saturated = _saturated(field, int(high), sight.level, bits)
+    reasons = []
+    if min(crop.shape) < _LEAST_SIDE or (um_per_px is not None and zoom > _LARGEST_ZOOM):
+        reasons.append("too-few-pixels")
+    if _is_dark(field, int(low), int(high), sight.level, bits):
+        reasons.append("under-exposed")
+    if saturated > _PILED:
+        reasons.append("over-exposed")
+    measures = {"cells": 0.0, "saturated": round(saturated, 4)}
+    if _is_empty(sight, window):
+        return Quality((*reasons, "empty"), False, measures)
+    if not sight.objects:
+        return Quality(tuple(reasons), False, measures)
+    main, px_um = sight.objects[0], None if um_per_px is None else sight.factor * um_per_px
+    focus = sharpness(sight, main)
+    least = min(_LEAST_SHARPNESS, _LEAST_OF_SHARPEST * main.sharpest)
+    clear = main.sigmas >= _BLUR_SIGMAS and _is_central(sight, main)
+    if focus is not None and focus < least and clear:
+        reasons.append("out-of-focus")
+    whole = field.shape == crop.shape and main.sigmas >= _CUT_SIGMAS
+    if whole and edge_share(sight, main) > _CUT:
+        reasons.append("cut-by-edge")
+    if px_um is not None and main.diameter * px_um < _LEAST_UM:
+        reasons.append("debris")
+    company = _company(sight, main, px_um)
+    measures["cells"] = float(company.cells)
+    if px_um is None:
+        measures["area_px"] = float(round(main.area * sight.factor**2))
+    else:
+        measures["area_um2"] = round(main.area * px_um**2, 1)
+    if focus is not None:
+        measures["focus"] = round(focus, 2)
+    return Quality((*reasons, *company.reasons), company.cluster, measures)
+
+
+def _without_padding(pixels: GreyImage) -> GreyImage:
+    """Leave out rows and columns of zeros along the edge, where 8 pixels a side remain."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if not len(rows) or min(np.ptp(rows), np.ptp(columns)) < 7:
+        return pixels
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _middle(pixels: GreyImage, side: int) -> GreyImage:
+    height, width = pixels.shape
+    side = max(side, 16)
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return pixels[top : top + side, left : left + side]
+
+
+def _is_empty(sight: Sight, window: NDArray[np.uint8]) -> bool:
+    """Whether nothing stands out, or the network's input is blank."""
+    if sight.contrast > _EMPTY_CONTRAST:
+        return False
+    if not sight.objects and sight.sigmas < _EMPTY_SIGMAS and sight.unrest < _CALM:
+        return True
+    low, high, _, _ = cv2.minMaxLoc(window)
+    return max(BACKGROUND_LEVEL - low, high - BACKGROUND_LEVEL) <= _BLANK
+
+
+def _is_central(sight: Sight, thing: Object) -> bool:
+    """Whether an object covers the picture's middle, as electrodes beside a cell do not."""
+    middles = (side // 2 for side in sight.soft.shape)
+    return all(
+        part.start <= middle < part.stop for part, middle in zip(thing.box, middles, strict=True)
+    )
+
+
+def _is_dark(pixels: GreyImage, low: int, high: int, level: float, bits: int | None) -> bool:
+    """Whether the background is near zero, for the bit depth that the values suggest.
+
+    Cameras of 10 to 14 bits store their values in 16: the depth is the least of 12, 14 and 16 bits
+    that holds them.
+    """
+    depth = min(bits or 16, 8 * pixels.itemsize)
+    if depth > 8:
+        depth = next(each for each in (12, 14, 16) if high < 2**each)
+    black = pixels.size - np.count_nonzero(pixels) if low == 0 else 0
+    return level < _DARK * 2**depth or bool(black > _BLACK * pixels.size)
+
+
+def _saturated(pixels: GreyImage, high: int, level: float, bits: int | None) -> float:
+    """Return the share of pixels at the largest value where they pile up there, else 0.
+
+    A pile is one at the end of a range of 8, 10, 12, 14 or 16 bits, or anywhere when it holds most
+    of the brightest pixels and is not the background.
+    """
+    piled = float(np.count_nonzero(pixels == high)) / pixels.size
+    if piled < _PILED / 4:
+        return 0.0
+    depth = min(bits or 16, 8 * pixels.itemsize)
+    if any(0.995 * 2**each <= high < 2**each for each in (8, 10, 12, 14, 16) if each <= depth):
+        return piled
+    near = float(np.count_nonzero(pixels >= 0.98 * high)) / pixels.size
+    return piled if level < 0.98 * high and piled > near / 2 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Company:
+    """What else there is beside the cell."""
+
+    cells: int = 1
+    cluster: bool = False
+    reasons: tuple[str, ...] = ()
+
+
+def _company(sight: Sight, main: Object, px_um: float | None) -> _Company:
+    """Tell other objects of a cell's size, apart from the main one or within its outline."""
+    if main.sigmas < _SHAPE_SIGMAS or sight.unrest > max(5.0, 0.2 * sight.sigmas):
+        return _Company()
+    least = _NEIGHBOUR * main.area
+    others = sum(
+        thing.area >= least
+        and thing.sigmas >= _SHAPE_SIGMAS
+        and thing.fill >= _COMPACT
+        and (px_um is None or thing.diameter * px_um >= _LEAST_UM)
+        for thing in sight.objects[1:]
+    )
+    width = waist(main)
+    waisted = width is not None and width < 1
+    reasons = []
+    if others or (width is not None and width < _TOUCHING):
+        reasons.append("neighbour")
+    if width is not None and _OVERLAPPING <= width < 1:
+        reasons.append("overlap")
+    cluster = width is not None and _TOUCHING <= width < _OVERLAPPING
+    return _Company(1 + others + waisted, cluster, tuple(reasons))

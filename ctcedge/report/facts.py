@@ -1,0 +1,316 @@
+"""What a report says in words: figures, warnings and facts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from ctcedge import __version__
+from ctcedge.agreement import Assessment, Kappa
+from ctcedge.controls import FalseCalls, expected_false_calls
+from ctcedge.decide import rebased
+from ctcedge.errors import ModelError
+from ctcedge.guard import LEAST_CROPS, Guard, Likeness
+from ctcedge.model import Model, load_model
+from ctcedge.report.draw import ReviewList
+from ctcedge.report.gather import Gathered, ModelSeen
+from ctcedge.report.pseudonyms import Names
+from ctcedge.sidecar import now
+
+CALLS = ("CTC", "review", "leukocyte")
+
+Figure = dict[str, str]
+
+_MOST_NAMES = 10
+
+
+def models_at_hand(seen: Iterable[ModelSeen], given: Model | None) -> dict[ModelSeen, Model]:
+    """The models that made the calls, as far as they lie here unchanged.
+
+    Args:
+        seen: as sidecars name them.
+        given: a model that may be one of them.
+    """
+    found = {}
+    for each in seen:
+        model = given
+        if model is None or model.sha256 != each.sha256:
+            try:
+                model = load_model(each.name)
+            except ModelError:
+                continue
+        if model.sha256 == each.sha256:
+            found[each] = model
+    return found
+
+
+def one_in(prior: float) -> str:
+    """A share of CTCs as people say it."""
+    of = 1 / prior
+    return f"1 in {of:,.0f}" if of >= 10 else f"1 in {of:.3g}"
+
+
+def figures(
+    gathered: Gathered,
+    models: Mapping[ModelSeen, Model],
+    assessment: Assessment,
+    likeness: Mapping[str, Likeness],
+) -> list[Figure]:
+    """The numbers at the top."""
+    calls = Counter(cell.call for cell in gathered.cells)
+    clusters = Counter(cell.call for cell in gathered.cells if cell.cluster)
+    found = [
+        _figure("Called CTC", calls["CTC"], "by the model, clusters included"),
+        _figure(
+            "Clusters of touching cells",
+            clusters.total(),
+            ", ".join(f"{clusters[call]:,} {call}" for call in CALLS),
+        ),
+        _figure("To be looked at", calls["review"], "called review"),
+        _figure("Called leukocyte", calls["leukocyte"], "not a CTC"),
+        _expected(expected_of(gathered, models)),
+        _like(likeness),
+    ]
+    if gathered.unclassified or gathered.pending:
+        missing = gathered.unclassified.total() + gathered.pending.total()
+        found.append(_figure("Without a call", missing, "see below"))
+    if assessment.reviewed:
+        found.append(_figure("Reviewed", assessment.reviewed, _reviewed(assessment)))
+        found.append(_missed(assessment))
+    return found
+
+
+def expected_of(gathered: Gathered, models: Mapping[ModelSeen, Model]) -> FalseCalls | None:
+    """False CTC calls to expect; None where it is not known, or several rules decided."""
+    if len(gathered.rules) != 1 or len(gathered.models) != 1:
+        return None
+    ((rule, _),) = gathered.rules.items()
+    ((seen, _),) = gathered.models.items()
+    spec = models[seen].spec if seen in models else None
+    return expected_false_calls(len(gathered.cells), rule, spec)
+
+
+def warnings(
+    gathered: Gathered,
+    models: Mapping[ModelSeen, Model],
+    likeness: Mapping[str, Likeness],
+    names: Names,
+    changed: int,
+    unreadable: int,
+    left_out: int,
+) -> list[str]:
+    """What a person must know before looking at the cells.
+
+    Args:
+        gathered: what the sidecars say.
+        models: those at hand.
+        likeness: of the samples with the training data.
+        names: how names are told.
+        changed: cells whose image is no longer the one that was called.
+        unreadable: cells whose image cannot be read any more.
+        left_out: candidates that the review list does not hold.
+    """
+    found = []
+    for seen in gathered.models:
+        if seen in models and models[seen].spec.demonstration:
+            found.append(
+                f"{seen.name} is a demonstration model, trained on simulated images: its calls say"
+                " nothing about patients' cells."
+            )
+    unlike = [sample for sample, each in likeness.items() if each.state == "unlike"]
+    if unlike:
+        told = ", ".join(names.sample(sample) for sample in sorted(unlike)[:_MOST_NAMES])
+        more = f" and {len(unlike) - _MOST_NAMES:,} more" if len(unlike) > _MOST_NAMES else ""
+        found.append(
+            f"Unlike the images that the model was trained on: {told}{more}. Is it another"
+            " instrument, magnification or stain? Calls of these cells may be wrong."
+        )
+    if len(gathered.models) > 1:
+        found.append(
+            f"Calls of {len(gathered.models)} models stand side by side: their probabilities do"
+            " not compare."
+        )
+    elif len(gathered.rules) > 1:
+        found.append(
+            f"Calls were made with {len(gathered.rules)} different operating points or image"
+            " settings; run 'ctcedge classify' again to have one."
+        )
+    assumed = sum(cell.um_per_px_assumed for cell in gathered.cells)
+    unknown = sum(cell.um_per_px is None for cell in gathered.cells)
+    if assumed:
+        found.append(
+            f"The um/px of {_cells(assumed)} was not given and the model's own is assumed: size is"
+            " a feature, and calls and scale bars are wrong where it is another."
+        )
+    if unknown:
+        found.append(
+            f"The um/px of {_cells(unknown)} is unknown: the crops must come from the instrument"
+            " and magnification that the model was trained on."
+        )
+    if changed:
+        found.append(
+            f"The image of {_cells(changed)} changed since the call, and is not shown; run"
+            " 'ctcedge classify' again."
+        )
+    if unreadable:
+        found.append(f"The image of {_cells(unreadable)} cannot be read any more.")
+    if gathered.pending:
+        found.append(
+            f"{gathered.pending.total():,} crops have no usable sidecar yet, and are not in this"
+            " report."
+        )
+    if gathered.unclassified:
+        reasons = "; ".join(f"{n:,}: {text}" for text, n in gathered.unclassified.most_common(5))
+        found.append(
+            f"{gathered.unclassified.total():,} crops could not be classified ({reasons})."
+        )
+    if left_out:
+        found.append(
+            "The review list holds the first candidates only;"
+            f" {left_out:,} more are in the gallery."
+        )
+    return found
+
+
+def facts(
+    gathered: Gathered,
+    models: Mapping[ModelSeen, Model],
+    assessment: Assessment,
+    names: Names,
+    folder: str,
+) -> list[tuple[str, str]]:
+    """The table below.
+
+    Args:
+        gathered: what the sidecars say.
+        models: those at hand.
+        assessment: what their reviews say.
+        names: how names are told.
+        folder: the folder's own name.
+    """
+    priors = Counter(cell.prior for cell in gathered.cells)
+    rows = [("Folder", names.folder(folder)), ("Crops", f"{gathered.crops:,}")]
+    for seen, count in gathered.models.most_common():
+        of = f" ({count:,} crops)" if len(gathered.models) > 1 else ""
+        rows.append(("Model", f"{seen.name} {seen.version}, SHA-256 {seen.sha256}{of}"))
+        training = models[seen].spec.training if seen in models else "unknown here"
+        rows.append(("Trained on", training))
+    for rule, count in gathered.rules.most_common():
+        of = f" ({count:,} crops)" if len(gathered.rules) > 1 else ""
+        rows.append(
+            ("Operating point", f"{rule.operating_point or 'the model’s own decision'}{of}")
+        )
+    for prior, _ in priors.most_common():
+        rows.append(("Probabilities", prior_in_words(prior)))
+    rows.append(("Ran on", _counts(gathered.providers)))
+    rows.append(("ctcedge", f"calls by {_counts(gathered.versions)}; this page by {__version__}"))
+    rows.append(("Newest call", gathered.newest or "none"))
+    rows.append(("Page made", now()))
+    rows += [_agreement(each, names) for each in assessment.kappas]
+    rows += [("No call yet", f"{n:,}: {why}") for why, n in gathered.pending.most_common(5)]
+    return rows
+
+
+def prior_in_words(prior: float) -> str:
+    """What share of CTCs a probability assumes, and what it would be at another."""
+    text = f"if {one_in(prior)} cells were a CTC, as the model assumes"
+    if prior > 0.01:
+        text += f"; 0.9 then is {rebased(0.9, prior, 1 / 5000):.2g} where 1 cell in 5,000 is one"
+    return text
+
+
+def draw_in_words(draw: ReviewList) -> str:
+    """How the review list came about."""
+    candidates = len(draw.order) - len(draw.drawn)
+    return (
+        f"The review list holds {_cells(candidates)} called CTC or review and, mixed in, "
+        f"{len(draw.drawn):,} drawn at random from {draw.leukocytes:,} called leukocyte: only they"
+        " can tell what was missed. All are shown without the model's call until you have decided."
+    )
+
+
+def likeness_of(gathered: Gathered, models: Mapping[ModelSeen, Model]) -> dict[str, Likeness]:
+    """Whether each sample is like what its model was trained on, as far as that can be told."""
+    found: dict[str, Likeness] = {}
+    guards: dict[ModelSeen, Guard | None] = {}
+    for seen, model in models.items():
+        try:
+            guards[seen] = Guard.of(model)
+        except ModelError:
+            guards[seen] = None
+    for (seen, sample), run in gathered.traits.items():
+        guard = guards.get(seen)
+        if guard is None:
+            continue
+        each = guard.likeness(run)
+        if sample not in found or (each.distance or 0) > (found[sample].distance or 0):
+            found[sample] = each
+    return found
+
+
+def _figure(name: str, value: int | str, small: str) -> Figure:
+    return {
+        "name": name,
+        "value": f"{value:,}" if isinstance(value, int) else value,
+        "small": small,
+    }
+
+
+def _like(likeness: Mapping[str, Likeness]) -> Figure:
+    states = Counter(each.state for each in likeness.values())
+    name = "Samples like the training data"
+    if not likeness:
+        return _figure(name, "unknown", "the model, or these sidecars, do not tell")
+    told = states["like"] + states["unlike"]
+    too_few = f"; {states['insufficient']:,} have fewer than {LEAST_CROPS} crops"
+    small = f"{states['unlike']:,} unlike{too_few if states['insufficient'] else ''}"
+    if not told:
+        return _figure(name, "too few crops", f"a sample needs {LEAST_CROPS}")
+    return _figure(name, f"{states['like']:,} of {told:,}", small)
+
+
+def _expected(found: FalseCalls | None) -> Figure:
+    name = "False CTC calls to expect"
+    if found is None:
+        return _figure(name, "unknown here", "no healthy-donor runs: ctcedge controls add")
+    number = f"{found.expected:.1f}" if found.expected < 10 else f"{found.expected:,.0f}"
+    source = (
+        f"{found.samples:,} healthy-donor samples"
+        if found.source == "controls"
+        else "the model's own figure"
+    )
+    small = f"were there no CTC; from {source}, {found.control_cells:,} cells"
+    return _figure(name, f"{number} ({found.low:,} to {found.high:,})", small)
+
+
+def _reviewed(assessment: Assessment) -> str:
+    same, both = assessment.agreement()
+    confirmed = sum(n for (_, word), n in assessment.words.items() if word == "CTC")
+    return f"{confirmed:,} as CTC; model and person agree on {same:,} of {both:,}"
+
+
+def _missed(assessment: Assessment) -> Figure:
+    found, name = assessment.missed, "CTCs missed, estimated"
+    if found is None:
+        return _figure(name, "unknown", "no randomly drawn cell was reviewed blinded")
+    value = f"{found.estimate:,.0f} ({found.low:,.0f} to {found.high:,.0f})"
+    return _figure(name, value, f"{found.drawn_ctcs:,} among {found.drawn:,} drawn at random")
+
+
+def _agreement(found: Kappa, names: Names) -> tuple[str, str]:
+    kappa = "unknown"
+    if found.kappa is not None:
+        kappa = f"{found.kappa:.2f} ({found.low:.2f} to {found.high:.2f})"
+    one, two = map(names.reviewer, found.readers)
+    return f"{one} and {two}", f"the same on {found.same:,} of {found.cells:,} cells; kappa {kappa}"
+
+
+def _counts(counter: Mapping[str, int]) -> str:
+    ordered = sorted(counter.items(), key=lambda item: -item[1])
+    if len(ordered) == 1:
+        return ordered[0][0]
+    return ", ".join(f"{name} ({count:,})" for name, count in ordered) or "none"
+
+
+def _cells(count: int) -> str:
+    return f"{count:,} cell{'s' * (count != 1)}"

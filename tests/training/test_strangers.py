@@ -1,0 +1,91 @@
+"""The command that measures the guard: which runs it draws, and what it says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ctcedge.guard import LEAST_CROPS
+from ctcedge.preprocess import network_input
+from train import strangers
+from train.export import ExportSettings, export
+from train.fit import fit
+from train.parity import ParityLimits
+from train.presets import PRESETS
+from training.drawn import SETTINGS, drawn_cells, sides_of
+
+INPUT = dataclasses.replace(PRESETS["tiny"].input, um_per_px=None, crop_px=1.0)
+
+
+@pytest.fixture(scope="module")
+def fold(tmp_path_factory):
+    """Return a run with a test side, the model exported from it, and the folder of its crops."""
+    place = tmp_path_factory.mktemp("fold")
+    drawn = drawn_cells(INPUT, groups=28, size=24)
+    seen = np.stack([network_input(pixels, None, INPUT) for pixels in drawn.bright])
+    cells = dataclasses.replace(drawn, bright=seen)
+    fit(cells, sides_of(cells), SETTINGS, INPUT, place / "run")
+    settings = ExportSettings("drawn", force=True, limits=ParityLimits())
+    (model,) = export(place / "run", settings, place / "models", note=lambda text: None)
+    for sample, cell, pixels in zip(drawn.sample, drawn.cell, drawn.bright, strict=True):
+        folder = place / "crops" / sample
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{cell}_BF.png"), pixels)
+    return place / "run", model.folder, place / "crops"
+
+
+def said(*arguments: object) -> dict[str, float]:
+    """Run the command and return the percentage of runs warned of, by what it says it of."""
+    result = CliRunner().invoke(strangers.app, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    found = re.findall(r"^(.+): ([\d.]+)% of \d+ runs warned of;", result.output, re.MULTILINE)
+    return {what: float(share) for what, share in found}
+
+
+def test_the_model_of_a_fold_knows_its_own_crops_and_warns_of_others(fold, tmp_path):
+    for number in range(LEAST_CROPS):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 64), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}_BF.png"), noise)
+    found = said("held-out", *fold, tmp_path)
+    assert found.pop("held-out acquisitions, as they are") <= 5
+    assert found[f"{tmp_path}, all in one"] == 100
+    assert found["held-out acquisitions, blurred by 2 px"] == 100
+    assert len(found) == 7
+
+
+def test_simulated_hospitals_are_judged_by_share_of_ctcs(fold):
+    _, model, crops = fold
+    found = said("simulated", model, crops, "--hospitals", 2)
+    for share in ("0%", "10%", "50%"):
+        assert found.pop(f"simulated hospitals, {share} CTCs") == 100
+    assert found[f"{crops}, all in one"] == 0
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5])
+def test_runs_have_the_share_that_is_asked_for(share):
+    hospital = np.repeat(["a", "b", "few"], [300, 200, 90])
+    positive = np.arange(590) % 3 == 0
+    runs = list(strangers._of_share(hospital, positive, share))
+    assert len(runs) == 2
+    for rows, name in zip(runs, "ab", strict=True):
+        assert len(set(rows)) == LEAST_CROPS
+        assert set(hospital[rows]) == {name}
+        assert positive[rows].mean() == pytest.approx(share)
+
+
+def test_pools_are_of_whole_acquisitions_and_large_enough():
+    sample = np.repeat([f"{number}" for number in range(12)], 30)
+    for rows in strangers._pools(sample):
+        assert len(rows) == 120
+        assert len(set(sample[rows])) == 4
+
+
+def test_a_model_that_judges_no_runs_is_refused(model_folder, tmp_path):
+    result = CliRunner().invoke(strangers.app, ["simulated", str(model_folder), str(tmp_path)])
+    assert result.exit_code == 2
+    assert "judges no runs" in result.output
