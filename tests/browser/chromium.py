@@ -36,6 +36,11 @@ os.dup2(pipes[0], 3)
 os.dup2(pipes[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
+# A busy browser can acknowledge a key before the page has seen it.
+_COUNT_KEYS = """
+window.keysReleased = 0;
+window.addEventListener("keyup", () => window.keysReleased += 1, true);
+"""
 _KEYS = {
     "ArrowLeft": 37,
     "ArrowUp": 38,
@@ -94,6 +99,7 @@ class Chromium:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Page.addScriptToEvaluateOnNewDocument", source=_COUNT_KEYS)
 
     def close(self) -> None:
         """End the browser."""
@@ -167,14 +173,16 @@ class Chromium:
         return value
 
     def press(self, *keys: str) -> None:
-        """Press keys, one after the other."""
+        """Press keys one after the other, each when the page has handled the one before."""
         for key in keys:
+            released = self("window.keysReleased")
             code = _KEYS.get(key, ord(key.upper()[0]))
             event = {"key": key, "windowsVirtualKeyCode": code}
             text = "\r" if key == "Enter" else key if len(key) == 1 else None
             down = event | ({} if text is None else {"text": text})
             self.send("Input.dispatchKeyEvent", type="keyDown", **down)
             self.send("Input.dispatchKeyEvent", type="keyUp", **event)
+            self.until(f"window.keysReleased > {released}")
 
     def write(self, text: str) -> None:
         """Type into what has the focus."""
