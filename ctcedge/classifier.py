@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from ctcedge.decide import Policy, Verdict, rounded_score
 from ctcedge.decode import GreyImage
-from ctcedge.engine import Engine
+from ctcedge.engine import Engine, open_engine
 from ctcedge.errors import BadImage
 from ctcedge.finding import Finding, Ran
 from ctcedge.guard import Guard, Unlike
@@ -44,10 +45,12 @@ class Judged:
     Attributes:
         score: its logit, from `decide.rounded_score`.
         unlike: how unlike the training data it is; None where the model does not tell.
+        ran: by what the score was computed.
     """
 
     score: float
     unlike: Unlike | None
+    ran: Ran
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +101,21 @@ class Classifier:
         model: Model,
         provider: ProviderChoice = "auto",
         decision: DecisionSettings | None = None,
+        gpu_memory_mb: int | None = None,
     ) -> Classifier:
-        """Open a session for a model that is loaded; as `load` otherwise."""
+        """Open a session for a model that is loaded; as `load` otherwise.
+
+        Args:
+            model: the model.
+            provider: where to run.
+            decision: how probabilities become calls.
+            gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
+        """
         policy = Policy.of(model.spec, decision or DecisionSettings())
         model.check_files()
-        return cls(model, policy, RecoveringEngine(model, provider), Guard.of(model))
+        open_session = partial(open_engine, gpu_memory_mb=gpu_memory_mb)
+        inference = RecoveringEngine(model, provider, open_session)
+        return cls(model, policy, inference, Guard.of(model))
 
     @property
     def engine(self) -> Engine:
@@ -117,7 +130,10 @@ class Classifier:
     @property
     def ran(self) -> Ran:
         """What a score that is computed now is computed by."""
-        return Ran(self.engine.variant, self.engine.provider, self.onnxruntime_version)
+        return self._ran(self.engine)
+
+    def _ran(self, engine: Engine) -> Ran:
+        return Ran(engine.variant, engine.provider, self.onnxruntime_version)
 
     def classify(
         self, images: Sequence[GreyImage], um_per_px: float | None = None
@@ -149,7 +165,7 @@ class Classifier:
         for each, result in zip(seen, judged, strict=True):
             if isinstance(result, BadImage):
                 raise result
-            found = Finding.of(result.score, each.quality, result.unlike, self.ran)
+            found = Finding.of(result.score, each.quality, result.unlike, result.ran)
             verdicts.append(self.policy.verdict(found.score, found.doubts))
         return verdicts
 
@@ -174,15 +190,16 @@ class Classifier:
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
         """
-        answers = self.inference.answer(inputs)
+        answers, engine = self.inference.answer(inputs)
         logits = answers.logits.astype(np.float64).tolist()
         unlike: list[Unlike] | list[None] = [None] * len(logits)
         if self.guard is not None and answers.features is not None:
             unlike = self.guard.measure(inputs, answers.features)
-        return list(map(_judged, logits, unlike))
+        ran = self._ran(engine)
+        return [_judged(logit, far, ran) for logit, far in zip(logits, unlike, strict=True)]
 
 
-def _judged(logit: float, unlike: Unlike | None) -> Judged | BadImage:
+def _judged(logit: float, unlike: Unlike | None, ran: Ran) -> Judged | BadImage:
     if not math.isfinite(logit) or (unlike and not math.isfinite(unlike.distance)):
         return BadImage("unsupported", "the network gave no number for this image")
-    return Judged(rounded_score(logit), unlike)
+    return Judged(rounded_score(logit), unlike, ran)

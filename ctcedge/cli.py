@@ -17,6 +17,9 @@ import typer
 from ctcedge import __version__
 from ctcedge.errors import SetupError
 
+# Small matrices alone are multiplied here, where NumPy's threads cost more than they gain.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 EXIT_CRASH = 1
 EXIT_SETUP = 2
 EXIT_UNCLASSIFIED = 3
@@ -129,6 +132,14 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME_OR_DIR", help="Model; the shipped one if left out."),
 ]
+MadeBy = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME_OR_DIR",
+        help="Model that made the calls, if it is not a shipped one.",
+    ),
+]
 Provider = Annotated[
     ProviderName | None,
     typer.Option(help="Where the network runs; auto: CUDA where it really runs, else CPU."),
@@ -165,7 +176,12 @@ Prevalence = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(metavar="N", help="Crops a call of the network.  [default: 64]")
+    int | None,
+    typer.Option(metavar="N", help="Crops a call of the network.  [default: 16; on a GPU 256]"),
+]
+GpuMemory = Annotated[
+    int | None,
+    typer.Option(metavar="MB", help="Most memory of the GPU to take.  [default: no limit]"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Classify again what is already classified.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it, instead of showing what would be done.")]
@@ -217,6 +233,7 @@ def classify(
     operating_point: OperatingPoint = None,
     prevalence: Prevalence = None,
     batch_size: BatchSize = None,
+    gpu_memory: GpuMemory = None,
     force: Force = False,
     with_report: Annotated[
         bool, typer.Option("--report", help="Then write the page of 'ctcedge report'.")
@@ -228,7 +245,7 @@ def classify(
     Example: ctcedge classify /deparray/out --out /data/calls --um-per-px 0.5
     """
     from ctcedge import console
-    from ctcedge.crops import check_folder
+    from ctcedge.crops import Crop, check_folder
     from ctcedge.runs import Summary, list_folder, need_crops, open_run
     from ctcedge.signals import Interruption
 
@@ -243,22 +260,29 @@ def classify(
             pattern,
             um_per_px,
             batch_size,
+            gpu_memory,
             decision=_decision(operating_point, prevalence),
         )
         listing = list_folder(folder, settings.images.naming())
         need_crops(folder, listing)
         with open_run(folder, settings) as run:
             result = Summary(guard=run.classifier.guard)
-            for each in listing.skipped:
-                if each.kind == "unreadable":
-                    result.unclassified[each.path] = each.reason
-            run.sidecars.check(listing.crops)
+            for skipped in listing.skipped:
+                if skipped.kind == "unreadable":
+                    result.unclassified[skipped.path] = skipped.reason
+            crops = listing.crops
+            if not force:
+                crops = []
+                for each in run.pipeline.recall(listing.crops):
+                    if isinstance(each, Crop):
+                        crops.append(each)
+                    else:
+                        result.add(each)
+            run.sidecars.check(crops)
             console.opening(run)
             console.doubts(listing)
-            with console.progress(len(listing.crops)) as bar:
-                for outcome in run.pipeline.run(
-                    listing.crops, force=force, stop=interruption.requested
-                ):
+            with console.progress(len(crops)) as bar:
+                for outcome in run.pipeline.run(crops, force=force, stop=interruption.requested):
                     result.add(outcome)
                     bar.advance(bar.task_ids[0])
         finished = sum(result.done.values()) == len(listing.crops)
@@ -289,6 +313,7 @@ def watch(
     operating_point: OperatingPoint = None,
     prevalence: Prevalence = None,
     batch_size: BatchSize = None,
+    gpu_memory: GpuMemory = None,
     settle: Annotated[
         float | None,
         typer.Option(metavar="S", help="Take a file that stays still for S seconds.  [default: 1]"),
@@ -329,7 +354,7 @@ def watch(
     """
     from ctcedge import console, logs
     from ctcedge.controls import describe
-    from ctcedge.crops import check_folder
+    from ctcedge.crops import Crop, check_folder
     from ctcedge.metrics import MetricsFile
     from ctcedge.notify import Notifier
     from ctcedge.runs import Summary, list_folder, open_run
@@ -361,6 +386,7 @@ def watch(
             pattern,
             um_per_px,
             batch_size,
+            gpu_memory,
             decision=_decision(operating_point, prevalence),
             watch={
                 "settle": settle,
@@ -371,7 +397,8 @@ def watch(
         )
         with open_run(folder, settings) as run:
             result = Summary(guard=run.classifier.guard)
-            run.sidecars.check(list_folder(folder, run.naming).crops)
+            recalled = run.pipeline.recall(list_folder(folder, run.naming).crops)
+            run.sidecars.check(each for each in recalled if isinstance(each, Crop))
             for level, text in console.notices(run):
                 log.log(level, "%s", text, extra=logs.event("opening"))
             watcher = Watcher(run, force=force, tell=tell)
@@ -401,27 +428,32 @@ def watch(
 def status(
     folder: Folder,
     out: Out = None,
+    model: MadeBy = None,
     config: Config = None,
     pattern: Pattern = None,
     as_json: Json = False,
 ) -> None:
     """Show how things stand, from disk alone, whether or not a watch runs.
 
-    Crops by call, unclassified or pending; models seen; and whether a ctcedge is writing there now.
+    Crops by call, unclassified or pending; whether samples are like the training data; models seen;
+    and whether a ctcedge is writing there now.
     Exit code 3: some crops are unclassified or pending.
 
     Example: ctcedge status /deparray/out --out /data/calls
     """
     from ctcedge import console
+    from ctcedge.model import load_model
     from ctcedge.status import take_stock
     from ctcedge.stored import bright_field
 
-    settings = _settings(folder, config, out, pattern=pattern)
+    settings = _settings(folder, config, out, model, pattern=pattern)
+    made_by = None if settings.model is None else load_model(settings.model)
     naming = settings.images.naming()
     total = sum(1 for _ in bright_field(folder, naming)) if sys.stderr.isatty() else None
     with console.progress(total, "Reading sidecars") as bar:
         crops = bar.track(bright_field(folder, naming), task_id=bar.task_ids[0])
-        found = take_stock(folder, None if settings.out is None else Path(settings.out), crops)
+        place = None if settings.out is None else Path(settings.out)
+        found = take_stock(folder, place, crops, made_by)
     if as_json:
         _print_json(found.as_json())
     else:
@@ -485,6 +517,64 @@ def doctor(
 
 
 @app.command()
+def bench(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", parser=_path, help="Folder of crops, only read; drawn if left out."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            parser=_path,
+            help="Write to a temporary folder in DIR, to measure its disk.",
+        ),
+    ] = None,
+    model: ModelOption = None,
+    provider: Provider = None,
+    count: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Crops a round.  [default: 2000; on a GPU 10240]"),
+    ] = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    um_per_px: UmPerPx = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast this PC is, from file to sidecar, and how fast the network alone would be.
+
+    Takes about a minute, best on a machine that does nothing else. Leaves nothing behind.
+
+    Example: ctcedge bench /deparray/out --out /data/calls --um-per-px 0.5
+    """
+    from ctcedge import bench as measuring
+    from ctcedge.bench.show import show
+    from ctcedge.console import messages, printable
+    from ctcedge.signals import Interruption
+
+    with Interruption() as interruption:
+        try:
+            found = measuring.bench(
+                folder,
+                lambda crops: _settings(
+                    crops, config, None, model, provider, pattern, um_per_px
+                ),
+                out=out,
+                count=count,
+                tell=lambda text: messages.print(printable(text)),
+                stop=interruption.requested,
+            )
+        except measuring.Interrupted:
+            raise typer.Exit(EXIT_INTERRUPTED + interruption.number) from None
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        show(found)
+
+
+@app.command()
 def report(
     folder: Folder,
     sidecars: Sidecars = None,
@@ -498,14 +588,7 @@ def report(
         bool,
         typer.Option("--pseudonymise", help="Pseudonyms in place of samples' and files' names."),
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME_OR_DIR",
-            help="Model that made the calls, if it is not a shipped one.",
-        ),
-    ] = None,
+    model: MadeBy = None,
     config: Config = None,
     pattern: Pattern = None,
 ) -> None:
@@ -518,14 +601,14 @@ def report(
     from ctcedge.model import load_model
     from ctcedge.report import write_report
 
-    settings = _settings(folder, config, sidecars, pattern=pattern)
+    settings = _settings(folder, config, sidecars, model, pattern=pattern)
     written = write_report(
         folder,
         None if settings.out is None else Path(settings.out),
         out,
         settings.images.naming(),
         pseudonymise=pseudonymise,
-        model=None if model is None else load_model(model),
+        model=None if settings.model is None else load_model(settings.model),
     )
     print(written)
 
@@ -654,12 +737,7 @@ def verify(
         int | None,
         typer.Option(metavar="N", min=0, help="Make N calls again.  [default: 200]"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="NAME_OR_DIR", help="A model beside those that come with ctcedge."
-        ),
-    ] = None,
+    model: MadeBy = None,
     config: Config = None,
     pattern: Pattern = None,
     as_json: Json = False,
@@ -733,7 +811,8 @@ def controls_list(as_json: Json = False) -> None:
     import dataclasses
 
     from ctcedge import answers
-    from ctcedge.controls import FILE_NAME, known, state_folder
+    from ctcedge.controls import FILE_NAME, known
+    from ctcedge.places import state_folder
 
     place = str(state_folder() / FILE_NAME)
     if as_json:
@@ -853,6 +932,7 @@ def service_install(
         given["pattern"],
         given["um_per_px"],
         given["batch_size"],
+        given["gpu_memory"],
         decision=_decision(given["operating_point"], given["prevalence"]),
         watch={name: given[name] for name in ("settle", "rescan", "give_up", "report_after")},
     )
@@ -951,6 +1031,7 @@ def _settings(
     pattern: str | None = None,
     um_per_px: float | None = None,
     batch_size: int | None = None,
+    gpu_memory: int | None = None,
     decision: dict[str, object] | None = None,
     watch: dict[str, object] | None = None,
 ) -> Any:
@@ -966,6 +1047,7 @@ def _settings(
         model=model,
         provider=None if provider is None else provider.value,
         batch_size=batch_size,
+        gpu_memory_mb=gpu_memory,
     )
 
 

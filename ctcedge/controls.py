@@ -27,7 +27,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ctcedge import strict
+from ctcedge import places, strict
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.files import open_plain, replaced
 from ctcedge.intervals import Floats, beta_cdf
@@ -40,8 +40,6 @@ log = logging.getLogger("ctcedge.controls")
 
 SCHEMA: Final = "ctcedge/controls/1"
 FILE_NAME = "controls.json"
-MACHINE_FOLDER = Path("/var/lib/ctcedge")
-"""What root adds lies here, where every account and the sandboxed service can read it."""
 
 _MAX_BYTES = 16 * 1024 * 1024
 _MOST_CELLS = 10**9
@@ -130,8 +128,20 @@ class FalseCalls:
     control_cells: int
     source: Literal["controls", "model"]
 
+    @property
+    def number(self) -> str:
+        """What is expected, as people read it."""
+        return f"{self.expected:.1f}" if self.expected < 10 else f"{self.expected:,.0f}"
+
+    @property
+    def basis(self) -> str:
+        """What it follows from, in words."""
+        several = f"{self.samples:,} healthy-donor sample{'s' * (self.samples != 1)}"
+        source = several if self.source == "controls" else "the model's own figure"
+        return f"{source} of {self.control_cells:,} cells"
+
     def as_json(self) -> dict[str, Any]:
-        """The same for scripts and the report."""
+        """The same for scripts."""
         return dataclasses.asdict(self)
 
 
@@ -185,16 +195,13 @@ def describe(found: FalseCalls | None) -> str:
     """One line for a person."""
     title = "False CTC calls to expect at this size, were there no CTC"
     if found is None:
-        return f"{title}: unknown here; add healthy-donor runs with 'ctcedge controls add FOLDER'"
-    number = f"{found.expected:.1f}" if found.expected < 10 else f"{found.expected:,.0f}"
-    source = (
-        f"from {found.samples} healthy-donor sample{'s' * (found.samples != 1)}"
-        if found.source == "controls"
-        else "from the model's own figure"
-    )
+        return (
+            f"{title}: unknown here; add healthy-donor runs, called by the same model, operating"
+            " point and um/px, with 'ctcedge controls add FOLDER'"
+        )
     return (
-        f"{title}: {number} (95 % interval {found.low:,} to {found.high:,}), {source}"
-        f" of {found.control_cells:,} cells"
+        f"{title}: {found.number} (95 % interval {found.low:,} to {found.high:,}),"
+        f" from {found.basis}"
     )
 
 
@@ -260,29 +267,14 @@ def _quantile(cells: int, rates: Floats, p: float) -> int:
     return high
 
 
-def state_folder() -> Path:
-    """Where this account keeps what it adds.
-
-    `CTCEDGE_STATE` where that is set; else `MACHINE_FOLDER` for root, and `ctcedge` below the XDG
-    state folder for others.
-    """
-    if chosen := os.environ.get("CTCEDGE_STATE"):
-        return Path(chosen)
-    if os.geteuid() == 0:
-        return MACHINE_FOLDER
-    base = os.environ.get("XDG_STATE_HOME", "")
-    # A relative one must be ignored, says the XDG Base Directory Specification.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "ctcedge"
-
-
 def known() -> list[Control]:
     """Controls that count here; a file that cannot be used is told of in the log, and left out.
 
     They are this account's own and, unless `CTCEDGE_STATE` says where they lie, the machine's.
     """
-    folders = {} if os.environ.get("CTCEDGE_STATE") else {MACHINE_FOLDER: None}
+    folders = {} if os.environ.get("CTCEDGE_STATE") else {places.MACHINE_FOLDER: None}
     found: dict[tuple[str, Rule], Control] = {}
-    for folder in folders | {state_folder(): None}:  # the own ones come last, and stand
+    for folder in folders | {places.state_folder(): None}:  # the own ones come last, and stand
         try:
             found |= {(each.sample, each.rule): each for each in read(folder)}
         except SetupError as error:
@@ -361,7 +353,9 @@ def remove(sample: str) -> int:
         gone = len(controls) - len(kept)
         if not gone:
             names = ", ".join(sorted({each.sample for each in controls})) or "none"
-            raise SetupError(f"no control sample '{sample}' in {state_folder()}; there: {names}")
+            raise SetupError(
+                f"no control sample '{sample}' in {places.state_folder()}; there: {names}"
+            )
         controls[:] = kept
     return gone
 
@@ -418,9 +412,9 @@ def _count(
 @contextlib.contextmanager
 def _changing() -> Iterator[list[Control]]:
     """The controls of this account, to be changed in place; written when all went well."""
-    folder = state_folder()
+    folder = places.state_folder()
     path = folder / FILE_NAME
-    machine_wide = folder == MACHINE_FOLDER
+    machine_wide = folder == places.MACHINE_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if machine_wide:

@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ctcedge import gpu
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME, Model
 from ctcedge.settings import ProviderChoice
@@ -34,6 +35,7 @@ _VARIANTS: dict[Provider, tuple[str, ...]] = {
     "cuda": ("fp16", "fp32"),
     "tensorrt": ("int8-symmetric", "fp16"),
 }
+_CPU_BATCH = 16  # as many as the caches of a core hold
 _SILENT = 4
 CUDA_HELP = (
     "install the NVIDIA driver, and the CUDA libraries with:"
@@ -79,8 +81,13 @@ class Engine:
     why: str
     session: ort.InferenceSession
 
+    @property
+    def best_batch(self) -> int:
+        """Crops a call at which the provider is fastest."""
+        return _CPU_BATCH if self.provider == "cpu" else gpu.LARGEST_BATCH
+
     def answer(self, inputs: NDArray[np.uint8]) -> Answers:
-        """Run the network.
+        """Run the network; many threads may, and on the CPU each call is one thread's work.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
@@ -107,29 +114,35 @@ class Engine:
         return any(node.name == output for node in self.session.get_outputs())
 
     def _run(self, outputs: list[str], inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        crops = len(inputs)
+        if self.provider != "cpu":
+            inputs = gpu.filled_up(inputs)
         found = self.session.run(outputs, {INPUT_NAME: inputs[:, None]})
-        return [np.asarray(each, np.float32) for each in found]
+        return [np.asarray(each[:crops], np.float32) for each in found]
 
 
-def open_engine(model: Model, choice: ProviderChoice = "auto") -> Engine:
+def open_engine(
+    model: Model, choice: ProviderChoice = "auto", gpu_memory_mb: int | None = None
+) -> Engine:
     """Open a session on the chosen provider.
 
     Args:
         model: the model folder; the graph's hash and its input and output are checked.
         choice: `auto` takes CUDA where a session really runs there, else the CPU; any other
             choice is kept or refused.
+        gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
 
     Raises:
         ProviderError: the chosen provider does not run here.
         ModelError: the graph cannot be used.
     """
     if choice != "auto":
-        return _open(model, choice, f"--provider {choice}")
+        return _open(model, choice, f"--provider {choice}", gpu_memory_mb)
     try:
-        return _open(model, "cuda", "CUDA runs here")
+        return _open(model, "cuda", "CUDA runs here", gpu_memory_mb)
     except ProviderError as error:
         reason = str(error).partition(";")[0]
-    return _open(model, "cpu", f"CUDA is not usable here: {reason}")
+    return _open(model, "cpu", f"CUDA is not usable here: {reason}", None)
 
 
 def nvidia_driver_problem() -> str | None:
@@ -149,14 +162,14 @@ def nvidia_driver_problem() -> str | None:
     return None if count.value else "the NVIDIA driver finds no GPU"
 
 
-def _open(model: Model, provider: Provider, why: str) -> Engine:
+def _open(model: Model, provider: Provider, why: str, gpu_memory_mb: int | None) -> Engine:
     variant = next((v for v in _VARIANTS[provider] if v in model.spec.graphs), None)
     if variant is None:
         wanted = " or ".join(_VARIANTS[provider])
         raise ProviderError(f"model {model.spec.name} has no {wanted} graph for {provider}")
     if provider != "cpu":
         _need_gpu(provider)
-    session = _session(model, variant, provider)
+    session = _session(model, variant, provider, gpu_memory_mb)
     _check_shapes(model, variant, session)
     engine = Engine(provider, variant, why, session)
     size = model.spec.input.size
@@ -195,20 +208,27 @@ def _need_gpu(provider: Provider) -> None:
         ort.preload_dlls()
 
 
-def _session(model: Model, variant: str, provider: Provider) -> ort.InferenceSession:
+def _session(
+    model: Model, variant: str, provider: Provider, gpu_memory_mb: int | None
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
-    names = [_ORT_NAMES[provider]]
+    # Several batches at once, each on one thread, leave no thread waiting for another.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    providers: list[tuple[str, dict[str, str]]] = []
     if provider == "tensorrt":
-        names.append(_ORT_NAMES["cuda"])
+        size = model.spec.input.size
+        own = gpu.tensorrt_options(model.sha256, size, variant, gpu_memory_mb)
+        providers.append((_ORT_NAMES["tensorrt"], own))
     if provider != "cpu":
-        names.append(_ORT_NAMES["cpu"])
+        providers.append((_ORT_NAMES["cuda"], gpu.cuda_options(gpu_memory_mb)))
+    providers.append((_ORT_NAMES["cpu"], {}))
     graph = model.read_graph(variant)
     severity = ort.set_default_logger_severity
     severity(_SILENT)
     try:
         # Without fallback, Python's wrapper neither prints nor moves to the CPU by itself.
-        session = ort.InferenceSession(graph, options, providers=names, enable_fallback=0)
+        session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:  # as above
         raise _failed(provider, error) from None
     finally:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+_TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
-def open_plain(path: Path, *, follow: bool = False) -> BinaryIO | None:
+
+def open_plain(path: str | Path, *, follow: bool = False) -> BinaryIO | None:
     """Open a plain file for reading; None where something else stands at its place.
 
     Args:
@@ -20,12 +22,36 @@ def open_plain(path: Path, *, follow: bool = False) -> BinaryIO | None:
     Raises:
         OSError: it cannot be opened.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
+    descriptor = os.open(path, _TO_READ | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         return None
     return open(descriptor, "rb")
+
+
+def read_plain(path: str | Path, most: int) -> bytes | None:
+    """Read a plain file, without following a link; None where something else stands at its place.
+
+    Args:
+        path: the file.
+        most: a longer one is cut off one byte later, which tells that it is too long.
+
+    Raises:
+        OSError: it cannot be opened or read.
+    """
+    descriptor = os.open(path, _TO_READ | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        left = min(status.st_size, most) + 1
+        parts = []
+        while left and (part := os.read(descriptor, left)):
+            parts.append(part)
+            left -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

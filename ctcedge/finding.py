@@ -7,7 +7,7 @@ prevalence needs no network.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ctcedge.guard import UNLIKE_TRAINING, Unlike, is_unlike
@@ -71,9 +71,10 @@ class Finding:
     @property
     def unlike_record(self) -> Record | None:
         """How a sidecar keeps `unlike`."""
-        if self.unlike is None:
+        unlike = self.unlike
+        if unlike is None:
             return None
-        return {**asdict(self.unlike), "traits": list(self.unlike.traits)}
+        return {"distance": unlike.distance, "p": unlike.p, "traits": list(unlike.traits)}
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -16,11 +16,10 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from ctcedge.errors import BadImage
 from ctcedge.files import open_plain
 from ctcedge.logs import event
 
@@ -30,15 +29,17 @@ RECORD = ".ctcedge.in-hand"
 """Name of the record, in the root of the sidecars."""
 
 _HASH = 32  # bytes of a SHA-256
-_MOST = 64  # hashes in the record; what is in hand comes before older suspects
+_PLACES = 16  # for images in hand, one a thread
+_MOST = 64  # hashes in the record, suspects included
 _NONE = bytes(_HASH)
 
 
 class InHand:
     """Context in which images are noted while they are decoded.
 
-    The record goes with a run that ends well, and stays with one that fails while there are
-    suspects. Where it cannot be written, images are decoded without, after one warning.
+    The record goes with a run that ends well, and stays with one that fails while an image is in
+    hand or there are suspects. Where it cannot be written, images are decoded without, after one
+    warning.
 
     Args:
         root: of the sidecars, locked; the record lies there.
@@ -50,7 +51,7 @@ class InHand:
     def __init__(self, root: Path) -> None:
         self.suspects: set[str] = set()
         self._path = root / RECORD
-        self._now: list[str] = []
+        self._free = list(reversed(range(_PLACES)))
         self._descriptor: int | None = None
         self._writing = threading.Lock()
 
@@ -67,7 +68,8 @@ class InHand:
             self._descriptor = os.open(self._path, flags, 0o666)
         except OSError as error:
             self._give_up(error)
-        self._write()
+        self._write(bytes(_MOST * _HASH), 0)
+        self._write_suspects()
         return self
 
     def __exit__(
@@ -81,49 +83,46 @@ class InHand:
             os.close(self._descriptor)
             self._descriptor = None
         failed = kind is not None and issubclass(kind, Exception)
-        if not (failed and (self._now or self.suspects)):
+        if not (failed and (len(self._free) < _PLACES or self.suspects)):
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
     @contextlib.contextmanager
-    def noted(self, sha256: str) -> Iterator[None]:
-        """Note an image while it is decoded; many threads may.
+    def place(self) -> Iterator[Callable[[str], None]]:
+        """A place in the record for a thread that decodes one image after the other.
 
-        It stays noted when it ends in anything but a `BadImage`, as that ends the run.
+        Yields:
+            What notes an image, by the SHA-256 of its file in hex, in place of the one before.
 
-        Args:
-            sha256: of the image file, in hex.
+        The last one stays noted when this ends in an error, as that ends the run.
         """
         with self._writing:
-            self._now.append(sha256)
-            self._write()
-        try:
-            yield
-        except BadImage:
-            self._take_back(sha256)
-            raise
-        self._take_back(sha256)
+            start = self._free.pop() * _HASH
+        yield lambda sha256: self._write(bytes.fromhex(sha256), start)
+        self._write(_NONE, start)
+        with self._writing:
+            self._free.append(start // _HASH)
 
     def acquit(self, sha256: str) -> None:
         """Suspect an image no longer."""
         with self._writing:
             self.suspects.discard(sha256)
-            self._write()
+            self._write_suspects()
 
-    def _take_back(self, sha256: str) -> None:
-        with self._writing:
-            self._now.remove(sha256)
-            self._write()
+    def _write_suspects(self) -> None:
+        room = _MOST - _PLACES
+        hashes = b"".join(map(bytes.fromhex, sorted(self.suspects)[:room]))
+        self._write(hashes.ljust(room * _HASH, b"\0"), _PLACES * _HASH)
 
-    def _write(self) -> None:
-        if self._descriptor is None:
+    def _write(self, hashes: bytes, start: int) -> None:
+        descriptor = self._descriptor
+        if descriptor is None:
             return
-        noted = [bytes.fromhex(sha256) for sha256 in (*self._now, *self.suspects)]
         try:
-            os.pwrite(self._descriptor, b"".join(noted[:_MOST]).ljust(_MOST * _HASH, b"\0"), 0)
+            os.pwrite(descriptor, hashes, start)
         except OSError as error:
-            os.close(self._descriptor)
             self._descriptor = None
+            os.close(descriptor)
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:

@@ -1,9 +1,10 @@
 """The one way from image files to sidecars; `classify` is `watch` run once.
 
-Files are read, hashed and decoded by a few threads ahead of the network; the network runs on
-batches; outcomes leave in the order in which the crops came in. What the decoder may have died of
-is decoded in a process of its own. Where only the decision changed, the network does not run: the
-sidecar keeps what it said, and the new call follows from that.
+A few workers each take a small batch of crops all the way: read, hash, decode, bring to the
+network's input, run the network, write. So nothing waits for anything but the cores, and a batch
+stays in their caches. What the decoder may have died of is decoded in a process of its own. Where
+only the decision changed, the network does not run: the sidecar keeps what it said, and the new
+call follows from that. Outcomes leave in the order in which the crops came in.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -25,18 +27,21 @@ from ctcedge.classifier import Classifier, Judged, Seen
 from ctcedge.crops import Crop
 from ctcedge.decode import Decoded, decode
 from ctcedge.errors import BadImage
-from ctcedge.files import open_plain
+from ctcedge.files import read_plain
 from ctcedge.finding import Finding
 from ctcedge.headers import MAX_BYTES
 from ctcedge.identity import inference_sha256, scale, settings_sha256
 from ctcedge.in_hand import InHand
+from ctcedge.index import Index, Known, Looked
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecar import SCHEMA, NotWritten, Record, SidecarFolder, history, now
 
-_READERS = 2
-_AHEAD = 2  # batches that may wait, read, for the network
+_MOST_WORKERS = 8  # more would wait for each other in Python
+_LOOKED_AT_ONCE = 1000  # crops that are looked up in the index together
 
 Done: TypeAlias = Literal["written", "current", "vanished", "deferred", "not-written"]
+Note: TypeAlias = Callable[[str], None]
+Write: TypeAlias = Callable[[Crop, Record], Record]
 
 
 class Counted(NamedTuple):
@@ -66,6 +71,7 @@ class Outcome:
         record: the sidecar's content, or None where there is none.
         error: why the crop stands unclassified, or None.
         instead_of: what became of the same crop earlier in the run, where `watch` did it again.
+        known: what an index knew of a current sidecar, which then was not read.
     """
 
     crop: Crop
@@ -73,10 +79,13 @@ class Outcome:
     record: Record | None = None
     error: str | None = None
     instead_of: Counted | None = None
+    known: Known | None = None
 
     @property
     def counted(self) -> Counted:
         """What a summary counts of it."""
+        if (known := self.known) is not None:
+            return Counted(self.done, known.call, known.reasons, known.cluster)
         record = self.record
         if record is None or record["call"] is None:
             return Counted(self.done)
@@ -87,6 +96,8 @@ class Outcome:
     @property
     def traits(self) -> Sequence[float]:
         """What the crop's run is judged by, see `guard`; empty where that is not known."""
+        if self.known is not None:
+            return self.known.traits
         unlike = self.record and self.record["unlike"]
         return unlike["traits"] if unlike else ()
 
@@ -107,9 +118,17 @@ class _Ready:
     """A crop on its way: the network waits for `seen`, or has spoken earlier, or cannot."""
 
     crop: Crop
+    looked: Looked
     image: _Image
     previous: Record | None
     told: Seen | Finding | BadImage
+
+
+class _Unreadable(NamedTuple):
+    """A crop that may still be in the making."""
+
+    ready: _Ready
+    problem: BadImage
 
 
 class Pipeline:
@@ -121,7 +140,8 @@ class Pipeline:
         classifier: model and session.
         sidecars: where the results lie.
         in_hand: notes what is decoded, and knows what to suspect.
-        batch_size: crops a call of the network.
+        batch_size: crops a call of the network; None for what suits the provider.
+        index: remembers what is done, so that it need not be read; None for no memory.
     """
 
     def __init__(
@@ -131,19 +151,27 @@ class Pipeline:
         classifier: Classifier,
         sidecars: SidecarFolder,
         in_hand: InHand,
-        batch_size: int = 64,
+        batch_size: int | None = None,
+        index: Index | None = None,
     ) -> None:
         self._folder = folder
         self._classifier = classifier
         self._sidecars = sidecars
         self._in_hand = in_hand
-        self._batch_size = batch_size
+        self._index = index
+        self._batch_size = batch_size or classifier.engine.best_batch
+        self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)
         spec, policy = classifier.model.spec, classifier.policy
         self._um_per_px = scale(images, spec)
         self._um_per_px_assumed = self._um_per_px is not None and images.um_per_px is None
         self._inference_sha256 = inference_sha256(self._um_per_px)
         self._settings_sha256 = settings_sha256(images, spec, policy)
         self._threshold, self._review_band = policy.threshold, policy.review
+
+    def recall(self, crops: Iterable[Crop]) -> Iterator[Outcome | Crop]:
+        """Yield, of each crop, the outcome where it is known without reading; else the crop."""
+        for crop, looked in self._look(crops):
+            yield crop if looked.known is None else _recalled(crop, looked.known)
 
     def run(
         self,
@@ -159,46 +187,93 @@ class Pipeline:
             crops: bright-field crops.
             force: classify also those whose sidecar is current, and those that need a new decision
                 alone.
-            stop: asked before each batch is filled; when it says yes, the batch in hand is
-                finished and the run ends.
+            stop: asked before each batch is begun; when it says yes, what is in hand is finished
+                and the run ends.
             defer: asked about a crop that cannot be decoded: whether to try again later instead
                 of writing that it is unreadable.
 
         Raises:
             OutputError: sidecars cannot be written at all, for instance because the disk is full.
         """
-        waiting: list[_Ready | Outcome] = []
-        to_infer = 0
-        for ready in self._read_ahead(crops, force, stop):
-            waiting.append(ready)
-            if isinstance(ready, _Ready) and isinstance(ready.told, Seen):
-                to_infer += 1
-            if to_infer == self._batch_size or len(waiting) >= 16 * self._batch_size:
-                yield from self._finish(waiting, defer)
-                waiting, to_infer = [], 0
-        yield from self._finish(waiting, defer)
-
-    def _read_ahead(
-        self, crops: Iterable[Crop], force: bool, stop: Callable[[], bool]
-    ) -> Iterator[_Ready | Outcome]:
-        queue: deque[Future[_Ready | Outcome]] = deque()
-        with ThreadPoolExecutor(_READERS, "ctcedge-read") as readers:
+        in_hand: deque[Future[list[Outcome | _Unreadable]]] = deque()
+        with ThreadPoolExecutor(self._workers, "ctcedge") as workers:
             try:
-                for crop in crops:
+                for batch in self._batches(crops, force):
                     if stop():
                         break
-                    queue.append(readers.submit(self._read, crop, force))
-                    if len(queue) > _AHEAD * self._batch_size:
-                        yield queue.popleft().result()
-                while queue and not stop():
-                    yield queue.popleft().result()
+                    in_hand.append(workers.submit(self._work, batch, force))
+                    if len(in_hand) > self._workers:
+                        yield from self._settle(in_hand.popleft().result(), defer)
+                while in_hand:
+                    yield from self._settle(in_hand.popleft().result(), defer)
             finally:
-                readers.shutdown(wait=True, cancel_futures=True)
+                workers.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, crop: Crop, force: bool) -> _Ready | Outcome:
+    def _look(self, crops: Iterable[Crop]) -> Iterator[tuple[Crop, Looked]]:
+        for some in _chunks(crops, _LOOKED_AT_ONCE):
+            if self._index is None:
+                yield from ((crop, Looked(crop.path)) for crop in some)
+            else:
+                yield from zip(some, self._index.look(some), strict=True)
+
+    def _batches(self, crops: Iterable[Crop], force: bool) -> Iterator[list[tuple[Crop, Looked]]]:
+        """Batches that hold as many crops to be read as the network takes at once."""
+        batch: list[tuple[Crop, Looked]] = []
+        to_read = 0
+        for crop, looked in self._look(crops):
+            batch.append((crop, looked))
+            to_read += force or looked.known is None
+            if to_read == self._batch_size or len(batch) == _LOOKED_AT_ONCE:
+                yield batch
+                batch, to_read = [], 0
+        if batch:
+            yield batch
+
+    def _work(
+        self, crops: Sequence[tuple[Crop, Looked]], force: bool
+    ) -> list[Outcome | _Unreadable]:
+        """Take a batch as far as it goes: what is unreadable may have to be tried again."""
+        with self._in_hand.place() as note:
+            batch = [
+                _recalled(crop, looked.known)
+                if looked.known is not None and not force
+                else self._read(crop, looked, force, note)
+                for crop, looked in crops
+            ]
+        inputs = [
+            each.told.input
+            for each in batch
+            if isinstance(each, _Ready) and isinstance(each.told, Seen)
+        ]
+        judged = iter(self._classifier.judge(np.stack(inputs)) if inputs else ())
+        done: list[Outcome | _Unreadable] = []
+        with self._sidecars.batch() as write:
+            for each in batch:
+                if isinstance(each, Outcome):
+                    done.append(each)
+                elif isinstance(each.told, BadImage) and each.told.status == "unreadable":
+                    done.append(_Unreadable(each, each.told))
+                elif isinstance(each.told, Seen):
+                    done.append(self._write(each, _found(each.told, next(judged)), write))
+                else:
+                    done.append(self._write(each, each.told, write))
+        return done
+
+    def _settle(
+        self, batch: list[Outcome | _Unreadable], defer: Callable[[Crop], bool]
+    ) -> Iterator[Outcome]:
+        for each in batch:
+            if isinstance(each, Outcome):
+                yield each
+            elif defer(each.ready.crop):
+                yield Outcome(each.ready.crop, "deferred", error=str(each.problem))
+            else:
+                yield self._write(each.ready, each.problem, self._sidecars.write)
+
+    def _read(self, crop: Crop, looked: Looked, force: bool, note: Note) -> _Ready | Outcome:
         problem: BadImage | None = None
         try:
-            data = read_file(self._folder / crop.path)
+            data = read_file(f"{self._folder}/{crop.path}")
         except FileNotFoundError:
             return Outcome(crop, "vanished")
         except BadImage as error:
@@ -214,29 +289,29 @@ class Pipeline:
         except NotWritten as error:
             return Outcome(crop, "not-written", error=str(error))
         if previous and not force and self._is_current(previous, image, problem):
-            return Outcome(crop, "current", previous, _unclassified(previous))
+            return self._noted(Outcome(crop, "current", previous, _unclassified(previous)), looked)
         if problem is not None:
-            return _Ready(crop, image, previous, problem)
+            return _Ready(crop, looked, image, previous, problem)
         if previous and not force and (finding := self._found_before(previous, sha256)):
-            return _Ready(crop, _decoded_before(previous, image), previous, finding)
+            return _Ready(crop, looked, _decoded_before(previous, image), previous, finding)
         try:
-            decoded = self._decode(data, sha256, previous)
+            decoded = self._decode(data, sha256, previous, note)
             header = decoded.header
             image = _Image(sha256, len(data), header.width, header.height, header.bits)
             seen = self._classifier.look(decoded.pixels, self._um_per_px, header.bits)
         except BadImage as error:
-            return _Ready(crop, image, previous, error)
-        return _Ready(crop, image, previous, seen)
+            return _Ready(crop, looked, image, previous, error)
+        return _Ready(crop, looked, image, previous, seen)
 
-    def _decode(self, data: bytes, sha256: str, previous: Record | None) -> Decoded:
+    def _decode(self, data: bytes, sha256: str, previous: Record | None, note: Note) -> Decoded:
         crashed_before = (
             previous is not None
             and previous["error"] == CRASHED
             and previous["image"]["sha256"] == sha256
         )
         if not crashed_before and sha256 not in self._in_hand.suspects:
-            with self._in_hand.noted(sha256):
-                return decode(data)
+            note(sha256)
+            return decode(data)
         decoded = decode_apart(data)
         self._in_hand.acquit(sha256)
         return decoded
@@ -255,41 +330,26 @@ class Pipeline:
             return None
         return Finding.told(record)
 
-    def _finish(
-        self, waiting: list[_Ready | Outcome], defer: Callable[[Crop], bool]
-    ) -> Iterator[Outcome]:
-        inputs = [
-            each.told.input
-            for each in waiting
-            if isinstance(each, _Ready) and isinstance(each.told, Seen)
-        ]
-        judged = iter(self._classifier.judge(np.stack(inputs)) if inputs else ())
-        for item in waiting:
-            if isinstance(item, Outcome):
-                yield item
-            elif isinstance(item.told, Seen):
-                yield self._write(item, self._found(item.told, next(judged)))
-            elif (
-                isinstance(item.told, BadImage)
-                and item.told.status == "unreadable"
-                and defer(item.crop)
-            ):
-                yield Outcome(item.crop, "deferred", error=str(item.told))
-            else:
-                yield self._write(item, item.told)
-
-    def _found(self, seen: Seen, judged: Judged | BadImage) -> Finding | BadImage:
-        if isinstance(judged, BadImage):
-            return judged
-        return Finding.of(judged.score, seen.quality, judged.unlike, self._classifier.ran)
-
-    def _write(self, ready: _Ready, result: Finding | BadImage) -> Outcome:
+    def _write(self, ready: _Ready, result: Finding | BadImage, write: Write) -> Outcome:
         record = self._record(ready, result)
         try:
-            written = self._sidecars.write(ready.crop, record)
+            written = write(ready.crop, record)
         except NotWritten as error:
             return Outcome(ready.crop, "not-written", None, str(error))
-        return Outcome(ready.crop, "written", written, _unclassified(written))
+        outcome = Outcome(ready.crop, "written", written, _unclassified(written))
+        return self._noted(outcome, ready.looked)
+
+    def _noted(self, outcome: Outcome, looked: Looked) -> Outcome:
+        """Remember that a crop is done, where its image could be read."""
+        if self._index is None or outcome.record is None:
+            return outcome
+        sha256 = outcome.record["image"]["sha256"]
+        if sha256 is not None:
+            _, call, reasons, cluster = outcome.counted
+            known = Known(call, reasons, cluster, outcome.error, outcome.traits)
+            written = outcome.done == "written"
+            self._index.note(looked, known, sha256=sha256, written=written)
+        return outcome
 
     def _record(self, ready: _Ready, result: Finding | BadImage) -> Record:
         finding, problem = (result, None) if isinstance(result, Finding) else (None, result)
@@ -343,6 +403,22 @@ class Pipeline:
         }
 
 
+def _chunks(crops: Iterable[Crop], size: int) -> Iterator[list[Crop]]:
+    rest = iter(crops)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _recalled(crop: Crop, known: Known) -> Outcome:
+    return Outcome(crop, "current", None, known.error, known=known)
+
+
+def _found(seen: Seen, judged: Judged | BadImage) -> Finding | BadImage:
+    if isinstance(judged, BadImage):
+        return judged
+    return Finding.of(judged.score, seen.quality, judged.unlike, judged.ran)
+
+
 def _decoded_before(record: Record, image: _Image) -> _Image:
     known = record["image"]
     return replace(
@@ -357,7 +433,7 @@ def _unclassified(record: Record) -> str | None:
     return None if record["status"] == "classified" else f"{record['status']}: {record['error']}"
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """Read a plain file without following a link or blocking on what took its place.
 
     Raises:
@@ -366,15 +442,14 @@ def read_file(path: Path) -> bytes:
         OSError: any other failure.
     """
     try:
-        file = open_plain(path)
+        data = read_plain(path, MAX_BYTES)
     except OSError:
-        if not path.is_file() or path.is_symlink():
+        if not os.path.isfile(path) or os.path.islink(path):
             raise FileNotFoundError(path) from None
         raise
-    if file is None:
+    if data is None:
         raise FileNotFoundError(path)
-    with file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_BYTES:
-            raise BadImage("unsupported", f"too large: {size:,} bytes (at most {MAX_BYTES:,})")
-        return file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        size = os.path.getsize(path)
+        raise BadImage("unsupported", f"too large: {size:,} bytes (at most {MAX_BYTES:,})")
+    return data

@@ -96,11 +96,10 @@ def network_input(pixels: GreyImage, um_per_px: float | None, spec: InputSpec) -
     field = _centre_crop(pixels, math.ceil(spec.size / zoom) + 2).astype(np.float32)
     field -= background
     window = _centre_place(_resample(field, zoom), spec.size)
-    unit = _contrast(window[_disk(spec.size, spec.disk)], spec.contrast)
+    unit = _contrast(window.take(_disk(spec.size, spec.disk)), spec.contrast)
     unit = max(unit, spec.floor * abs(background), 1e-6)
-    window *= spec.gain / unit
-    window += BACKGROUND_LEVEL
-    return np.clip(np.rint(window), 0, 255).astype(np.uint8)
+    levels = cv2.addWeighted(window, spec.gain / unit, window, 0, BACKGROUND_LEVEL, dtype=cv2.CV_8U)
+    return np.asarray(levels, np.uint8)
 
 
 def _background(pixels: GreyImage, border: float) -> float:
@@ -114,14 +113,12 @@ def _background(pixels: GreyImage, border: float) -> float:
             pixels[width:-width, -width:].ravel(),
         )
     )
-    quarter = ring.size // 4
+    first, last = ring.size // 4, ring.size - ring.size // 4
     if ring.dtype == np.uint8:  # counting is several times as fast as sorting bytes
-        counts = np.bincount(ring, minlength=256)
-        upto = counts.cumsum().clip(quarter, ring.size - quarter)
-        kept = np.diff(upto, prepend=quarter)
-        return float(kept @ np.arange(256)) / (ring.size - 2 * quarter)
-    ring.partition((quarter, ring.size - quarter - 1))
-    return float(ring[quarter : ring.size - quarter].mean())
+        upto = np.bincount(ring, minlength=256).cumsum().clip(first, last)
+        return (255 * last - int(upto[:-1].sum())) / (last - first)
+    ring.partition((first, last - 1))
+    return float(ring[first:last].mean())
 
 
 def _contrast(deviation: NDArray[np.float32], percentiles: tuple[float, ...]) -> float:
@@ -157,8 +154,7 @@ def _centre_place(field: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 
 @cache
-def _disk(size: int, share: float) -> NDArray[np.bool_]:
-    """Mask of a central disk."""
+def _disk(size: int, share: float) -> NDArray[np.intp]:
+    """Indices of a central disk."""
     offset = np.arange(size) - (size - 1) / 2
-    mask: NDArray[np.bool_] = np.hypot(offset[:, None], offset[None, :]) <= share * size / 2
-    return mask
+    return np.flatnonzero(np.hypot(offset[:, None], offset[None, :]) <= share * size / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -30,7 +31,7 @@ class RecoveringEngine:
     Args:
         model: the model folder.
         choice: as in `engine.open_engine`.
-        open_session: opens an engine; replaced in tests.
+        open_session: opens an engine.
 
     Raises:
         ProviderError: the chosen provider does not run here.
@@ -46,20 +47,33 @@ class RecoveringEngine:
         self._model = model
         self._choice = choice
         self._open = open_session
+        self._one_at_a_time = threading.Lock()
         self.current = open_session(model, choice)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+    def answer(self, inputs: NDArray[np.uint8]) -> tuple[Answers, Engine]:
         """Run the network, as `Engine.answer` does, recovering where that is possible.
+
+        Many threads may; those that share a GPU take turns.
+
+        Returns:
+            What the network says, and the engine that ran last for it.
 
         Raises:
             ProviderError: the provider that was asked for has failed for good.
             ModelError: the CPU cannot run the graph.
         """
+        engine = self.current
+        if engine.provider == "cpu":
+            return _on_cpu(engine, inputs), engine
+        with self._one_at_a_time:
+            return self._answer(inputs), self.current
+
+    def _answer(self, inputs: NDArray[np.uint8]) -> Answers:
+        if self.current.provider == "cpu":
+            return _on_cpu(self.current, inputs)
         try:
             return self.current.answer(inputs)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            if self.current.provider == "cpu":
-                raise ModelError(f"ONNX Runtime cannot run the graph: {error}") from None
             return self._recover(inputs, error)
 
     def _recover(self, inputs: NDArray[np.uint8], error: Exception) -> Answers:
@@ -67,7 +81,7 @@ class RecoveringEngine:
         if len(inputs) > 1 and _memory_is_short(error):
             log.warning("memory of %s is short: trying half a batch", provider, extra=_EVENT)
             half = len(inputs) // 2
-            return Answers.joined(self.answer(inputs[:half]), self.answer(inputs[half:]))
+            return Answers.joined(self._answer(inputs[:half]), self._answer(inputs[half:]))
         text = f"inference failed on {provider} ({_brief(error)}): opening a new session"
         log.error("%s", text, extra=_EVENT)
         try:
@@ -82,7 +96,14 @@ class RecoveringEngine:
             text = f"{provider} does not come back ({_brief(again)}): going on with the CPU"
             log.error("%s", text, extra=_EVENT)
         self.current = self._open(self._model, "cpu")
-        return self.answer(inputs)
+        return _on_cpu(self.current, inputs)
+
+
+def _on_cpu(engine: Engine, inputs: NDArray[np.uint8]) -> Answers:
+    try:
+        return engine.answer(inputs)
+    except Exception as error:  # as above
+        raise ModelError(f"ONNX Runtime cannot run the graph: {error}") from None
 
 
 def _memory_is_short(error: Exception) -> bool:

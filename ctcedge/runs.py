@@ -15,8 +15,9 @@ from ctcedge.controls import FalseCalls, Rule, expected_false_calls
 from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, Skipped, check_folder, search
 from ctcedge.errors import NoCropsError
 from ctcedge.guard import Guard, Likeness, RunTraits
-from ctcedge.identity import inference_sha256, scale
+from ctcedge.identity import inference_sha256, scale, settings_sha256
 from ctcedge.in_hand import InHand
+from ctcedge.index import Index, index_key
 from ctcedge.model import load_model
 from ctcedge.pipeline import Counted, Outcome, Pipeline
 from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings
@@ -239,12 +240,13 @@ def need_crops(folder: Path, listing: Listing) -> None:
 
 
 @contextlib.contextmanager
-def open_run(folder: Path, settings: Settings) -> Iterator[Run]:
+def open_run(folder: Path, settings: Settings, *, recalling: bool = True) -> Iterator[Run]:
     """Load the model, lock the sidecar folder and open a session.
 
     Args:
         folder: an existing directory.
         settings: from `settings.load_settings`.
+        recalling: whether sidecars that an earlier run noted as current may go unread.
 
     Raises:
         SetupError: whatever stands in the way; the text says what to do.
@@ -253,10 +255,18 @@ def open_run(folder: Path, settings: Settings) -> Iterator[Run]:
     model = load_model(settings.model)
     sidecars = SidecarFolder(folder, None if settings.out is None else Path(settings.out))
     with sidecars.open():
-        classifier = Classifier.open(model, settings.provider, settings.decision)
-        with InHand(sidecars.root) as in_hand:
+        classifier = Classifier.open(
+            model, settings.provider, settings.decision, settings.gpu_memory_mb
+        )
+        with contextlib.ExitStack() as stack:
+            in_hand = stack.enter_context(InHand(sidecars.root))
+            index = None
+            if recalling:
+                settings_hash = settings_sha256(settings.images, model.spec, classifier.policy)
+                key = index_key(model.sha256, settings_hash)
+                index = stack.enter_context(Index(folder, sidecars.root, key))
             pipeline = Pipeline(
-                folder, settings.images, classifier, sidecars, in_hand, settings.batch_size
+                folder, settings.images, classifier, sidecars, in_hand, settings.batch_size, index
             )
             yield Run(folder, settings, naming, classifier, sidecars, pipeline)
 
@@ -301,6 +311,6 @@ def classify_folder(
     )
     listing = list_folder(folder, settings.images.naming())
     need_crops(folder, listing)
-    with open_run(folder, settings) as run:
+    with open_run(folder, settings, recalling=False) as run:
         run.sidecars.check(listing.crops)
         yield from run.pipeline.run(listing.crops, force=force)

@@ -107,7 +107,8 @@ class Settings:
         model: name or folder; None for the default model.
         provider: where the network runs.
         out: folder of the sidecars; None to write them beside the images.
-        batch_size: crops a call of the network.
+        batch_size: crops a call of the network; None for what suits the provider.
+        gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
         decision: how probabilities become calls.
     """
 
@@ -116,12 +117,15 @@ class Settings:
     model: str | None = None
     provider: ProviderChoice = "auto"
     out: str | None = None
-    batch_size: int = 64
+    batch_size: int | None = None
+    gpu_memory_mb: int | None = None
     decision: DecisionSettings = field(default_factory=DecisionSettings)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= 4096:
+        if self.batch_size is not None and not 1 <= self.batch_size <= 4096:
             raise ValueError("batch_size must lie between 1 and 4096")
+        if self.gpu_memory_mb is not None and not 64 <= self.gpu_memory_mb <= 1_000_000:
+            raise ValueError("gpu_memory_mb must lie between 64 and 1,000,000")
         if any("\0" in (path or "") for path in (self.model, self.out)):
             raise ValueError("a path must not hold a NUL character")
 

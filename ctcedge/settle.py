@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 Signature: TypeAlias = tuple[int, ...]
 """Size, mtime_ns, ctime_ns and inode of a file."""
+
+
+def signature(path: str) -> Signature | None:
+    """Return what tells a file from what it becomes; None where no plain file is there."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @dataclass(frozen=True, slots=True, order=True)

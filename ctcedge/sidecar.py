@@ -21,6 +21,7 @@ import math
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from typing import Any
 
 from ctcedge.crops import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import CtcEdgeError, OutputError
-from ctcedge.files import open_plain
+from ctcedge.files import read_plain
 
 SCHEMA_FAMILY = "ctcedge/sidecar/"
 SCHEMA_VERSION = 2
@@ -88,6 +89,7 @@ _ONE_PATH_ERRORS = {
 }
 _ONLY_TO_READ = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LONGEST_LOCK = 10.0  # seconds for which a sidecar that is being replaced is waited for
 
 # Each key begins a line; the encoder's own indentation is several times slower.
@@ -154,6 +156,7 @@ class SidecarFolder:
         self._beside = out is None or out.resolve() == folder.resolve()
         self._numbers = itertools.count(1)
         self._locked: int | None = None
+        self._locking = threading.Lock()
 
     def path(self, crop: Crop) -> Path:
         """Where the crop's sidecar belongs."""
@@ -169,7 +172,7 @@ class SidecarFolder:
             NotWritten: it must not be replaced: it is another sample's, or a newer ctcedge's, or
                 cannot be read now.
         """
-        path = self.path(crop)
+        path = f"{self.root}/{crop.path}{SIDECAR_SUFFIX}"
         found = _parse(path)
         if _version(found) > SCHEMA_VERSION:
             raise NotWritten(
@@ -198,21 +201,23 @@ class SidecarFolder:
         except NotWritten as error:
             raise OutputError(str(error)) from None
 
-    def write(self, crop: Crop, record: Record) -> Record:
-        """Write the crop's sidecar, whole or not at all; the review that it holds stays.
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[Callable[[Crop, Record], Record]]:
+        """What writes several sidecars, by one thread: the folder of the last one stays open.
 
-        Returns:
-            What stands there now.
-
-        Raises:
-            NotWritten: this path cannot be written; others may.
-            OutputError: no sidecar can be written now, for instance because the disk is full.
+        Yields:
+            A function that writes a crop's sidecar, whole or not at all, and returns what stands
+            there now: the review that it holds stays. It raises `NotWritten` where this path
+            cannot be written but others may, and `OutputError` where no sidecar can be written
+            now, for instance because the disk is full.
         """
+        with _LastFolder(self._open_folder) as folders:
+            yield lambda crop, record: self._replace(crop, _reviewed(record), folders)
 
-        def reviewed(old: Record | None) -> Record:
-            return record if old is None else {**record, "review": old["review"]}
-
-        return self._replace(crop, reviewed)
+    def write(self, crop: Crop, record: Record) -> Record:
+        """Write one sidecar, as `batch` does."""
+        with self.batch() as write:
+            return write(crop, record)
 
     def amend(self, crop: Crop, change: Callable[[Record], Record]) -> Record:
         """Replace what the crop's sidecar holds, also while another ctcedge writes there.
@@ -236,13 +241,18 @@ class SidecarFolder:
 
         if self.read(crop) is None:
             changed(None)
-        return self._replace(crop, changed)
+        with _LastFolder(self._open_folder) as folders:
+            return self._replace(crop, changed, folders)
 
-    def _replace(self, crop: Crop, change: Callable[[Record | None], Record]) -> Record:
-        path = self.path(crop)
+    def _replace(
+        self, crop: Crop, change: Callable[[Record | None], Record], folders: _LastFolder
+    ) -> Record:
+        parent, _, image = crop.path.rpartition("/")
+        name = image + SIDECAR_SUFFIX
         temporary = f".ctcedge-{os.getpid()}-{next(self._numbers)}.tmp"
         try:
-            with self._folder_of(crop) as folder, _held(path.name, folder) as data:
+            folder = folders.descriptor(parent)
+            with _held(name, folder) as data:
                 record = change(None if data is None else _ours(_decoded(data)))
                 text = _encode(record) + "\n"
                 try:
@@ -251,8 +261,8 @@ class SidecarFolder:
                     # A review is a person's work, which no run brings back after a power cut.
                     _write_new(temporary, whole, folder, last=bool(record.get("review")))
                     if data is not None:
-                        _take_over(path.name, temporary, folder)
-                    os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                        _take_over(name, temporary, folder)
+                    os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
                 except BaseException:
                     with contextlib.suppress(OSError):
                         os.unlink(temporary, dir_fd=folder)
@@ -266,24 +276,24 @@ class SidecarFolder:
                 f"cannot write into {self.root}: {error.strerror}; what is written stays, run again"
             ) from None
 
-    @contextlib.contextmanager
-    def _folder_of(self, crop: Crop) -> Iterator[int]:
-        """Open the folder of the crop's sidecar, made where it is missing, step by step."""
+    def _open_folder(self, path: str) -> int:
+        """Open a folder below the root, made where it is missing, step by step."""
         if not self._beside:
             self.root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.root, _FOLDER)
         try:
             self._keep_locked(descriptor)
-            for name in crop.path.split("/")[:-1]:
+            for name in path.split("/") if path else ():
                 if not self._beside:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(name, dir_fd=descriptor)
                 below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = below
-            yield descriptor
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
+        return descriptor
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
@@ -320,10 +330,13 @@ class SidecarFolder:
         Raises:
             OutputError: another ctcedge writes there now.
         """
-        if self._locked is None or os.path.samestat(os.fstat(root), os.fstat(self._locked)):
+        if self._locked is None:
             return
-        self._lock(root)
-        os.dup2(root, self._locked, inheritable=False)
+        with self._locking:
+            if os.path.samestat(os.fstat(root), os.fstat(self._locked)):
+                return
+            self._lock(root)
+            os.dup2(root, self._locked, inheritable=False)
 
     def _lock(self, descriptor: int) -> None:
         try:
@@ -357,14 +370,19 @@ def _write_new(name: str, data: bytes, folder: int, *, last: bool = False) -> No
         folder: descriptor of its folder.
         last: wait until it is on the disk, so that it outlasts a power cut.
     """
-    with contextlib.suppress(FileNotFoundError):
+    try:
+        descriptor = os.open(name, _NEW_FILE, 0o666, dir_fd=folder)
+    except FileExistsError:
         os.unlink(name, dir_fd=folder)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(name, flags, 0o666, dir_fd=folder), "wb") as file:
-        file.write(data)
+        descriptor = os.open(name, _NEW_FILE, 0o666, dir_fd=folder)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
         if last:
-            file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _take_over(name: str, temporary: str, folder: int) -> None:
@@ -376,6 +394,39 @@ def _take_over(name: str, temporary: str, folder: int) -> None:
             os.chown(temporary, found.st_uid, found.st_gid, dir_fd=folder, follow_symlinks=False)
     if found.st_mode != mine.st_mode:
         os.chmod(temporary, stat.S_IMODE(found.st_mode), dir_fd=folder)
+
+
+class _LastFolder:
+    """Keeps the folder open that was asked for last; for a moment, as folders may be replaced."""
+
+    def __init__(self, open_folder: Callable[[str], int]) -> None:
+        self._open = open_folder
+        self._path: str | None = None
+        self._descriptor = -1
+
+    def __enter__(self) -> _LastFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def descriptor(self, path: str) -> int:
+        """Of a folder, by its path below the root."""
+        if path != self._path:
+            self._close()
+            self._descriptor = self._open(path)
+            self._path = path
+        return self._descriptor
+
+    def _close(self) -> None:
+        if self._path is not None:
+            self._path = None
+            os.close(self._descriptor)
+
+
+def _reviewed(record: Record) -> Callable[[Record | None], Record]:
+    """The record, with the review that the one which it replaces holds."""
+    return lambda old: record if old is None else {**record, "review": old["review"]}
 
 
 def _in_use(path: str, pid: int) -> bool:
@@ -457,17 +508,14 @@ def _still_there(name: str, folder: int, found: os.stat_result) -> bool:
         return False
 
 
-def _parse(path: Path) -> Record | None:
+def _parse(path: str) -> Record | None:
     try:
-        file = open_plain(path)
-        if file is None:
-            return None
-        with file:
-            return _decoded(file.read(_MAX_BYTES + 1))
+        data = read_plain(path, _MAX_BYTES)
     except OSError as error:
         if error.errno in _NO_SIDECAR:
             return None
         raise _NotRead(f"sidecar cannot be read: {error.strerror}") from None
+    return None if data is None else _decoded(data)
 
 
 def _decoded(data: bytes) -> Record | None:

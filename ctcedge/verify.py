@@ -20,7 +20,7 @@ import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +32,11 @@ from ctcedge.decode import decode
 from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
 from ctcedge.finding import Finding
 from ctcedge.identity import inference_sha256
-from ctcedge.model import Model, load_model, shipped_models
+from ctcedge.model import Model, load_model, models_at_hand
 from ctcedge.pipeline import read_file
 from ctcedge.settings import DecisionSettings, ProviderChoice
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
-from ctcedge.stored import need_stored
+from ctcedge.stored import ModelSeen, image_now, need_stored
 
 SAMPLE = 200
 """Calls that are made again unless told otherwise."""
@@ -47,14 +47,6 @@ _PROVIDERS: dict[str, ProviderChoice] = {"cpu": "cpu", "cuda": "cuda", "tensorrt
 
 Named = tuple[str, str]
 """A path and what is the matter with it."""
-
-
-class ModelOf(NamedTuple):
-    """A model as sidecars name it."""
-
-    name: str
-    version: str
-    sha256: str
 
 
 @dataclass(slots=True)
@@ -89,8 +81,8 @@ class Verified:
     reproduced: int = 0
     different: list[Named] = field(default_factory=list)
     other_rules: list[Named] = field(default_factory=list)
-    models: Counter[ModelOf] = field(default_factory=Counter)
-    not_at_hand: list[ModelOf] = field(default_factory=list)
+    models: Counter[ModelSeen] = field(default_factory=Counter)
+    not_at_hand: list[ModelSeen] = field(default_factory=list)
     damaged: list[Named] = field(default_factory=list)
 
     @property
@@ -159,7 +151,7 @@ def verify(
         SetupError: nothing is there, or the model that was named cannot be used.
     """
     result = Verified(folder)
-    at_hand = _models(model)
+    at_hand = models_at_hand(None if model is None else load_model(model))
     chosen: list[tuple[str, str]] = []  # lot, path; the greatest lots, as those of a heap
     crops: dict[str, Crop] = {}
     for each in need_stored(folder, sidecars, naming):
@@ -171,7 +163,7 @@ def verify(
         if each.record is None:
             continue
         result.sidecars += 1
-        made_by = _model_of(each.record)
+        made_by = ModelSeen.of(each.record)
         result.models[made_by] += 1
         if (why := _changed(folder, each.crop, each.record)) is not None:
             result.changed.append((path, why))
@@ -193,31 +185,15 @@ def verify(
     return result
 
 
-def _models(named: str | Path | None) -> dict[str, Model]:
-    models = [load_model(name) for name in shipped_models()]
-    if named is not None:
-        models.append(load_model(named))
-    return {model.sha256: model for model in models}
-
-
-def _model_of(record: Record) -> ModelOf:
-    model = record["model"]
-    return ModelOf(str(model.get("name")), str(model.get("version")), str(model["sha256"]))
-
-
 def _changed(folder: Path, crop: Crop, record: Record) -> str | None:
-    known = record["image"]["sha256"]
-    try:
-        found = hashlib.sha256(read_file(folder / crop.path)).hexdigest()
-    except (OSError, BadImage) as error:
-        # What cannot be read has no hash, and its sidecar should say so.
-        if known is None:
-            return None
-        text = error.strerror if isinstance(error, OSError) else str(error)
-        return f"the image cannot be read: {text}"
+    known, now = record["image"]["sha256"], image_now(folder, crop)
+    if now.sha256 == known:  # neither has one where it cannot be read
+        return None
+    if now.problem is not None:
+        return f"the image cannot be read: {now.problem}"
     if known is None:
         return "the image could not be read then, and can be now"
-    return None if found == known else "the image is another now"
+    return "the image is another now"
 
 
 def _orphans(root: Path, crops: dict[str, Crop]) -> list[str]:
@@ -320,7 +296,7 @@ class _Again:
             if isinstance(answer, BadImage):
                 self._compare_refusal(case.crop, case.record, answer)
                 continue
-            found = Finding.of(answer.score, case.seen.quality, answer.unlike, classifier.ran)
+            found = Finding.of(answer.score, case.seen.quality, answer.unlike, answer.ran)
             why = _difference(case.record, found, classifier.model)
             if why is None:
                 self._result.reproduced += 1

@@ -464,7 +464,6 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
     monkeypatch.setattr(
         "ctcedge.classifier.assess", lambda *_: next(looked, Quality((), False, {}))
     )
-    monkeypatch.setattr("ctcedge.pipeline._READERS", 1)
     told = call("classify", crops, "--model", model_folder).stdout
     assert "of these, clusters (1 CTC, 0 review, 1 leukocyte)" in told
     assert "Why review: debris (1), near-threshold (1)" in told

@@ -13,6 +13,7 @@ import pytest
 from support import call, cell, run, save, sidecar
 
 from ctcedge import controls as module
+from ctcedge import places
 from ctcedge.controls import (
     Control,
     FalseCalls,
@@ -21,7 +22,6 @@ from ctcedge.controls import (
     expected_false_calls,
     known,
     read,
-    state_folder,
 )
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.model import ModelSpec, OperatingPoint, Rate, load_model
@@ -194,7 +194,7 @@ def test_adding_a_folder(donors: Path, state: Path) -> None:
     listed = json.loads(call("controls", "list", "--json").stdout)
     assert [each["sample"] for each in listed["controls"]] == ["D1", "D2"]
     assert listed["file"] == str(state / "controls.json")
-    assert [path.name for path in state.iterdir()] == ["controls.json"]
+    assert [path.name for path in state.iterdir() if path.is_file()] == ["controls.json"]
 
 
 def test_adding_again_replaces(donors: Path, model_folder: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_write_that_fails_keeps_what_was_there(
     with pytest.raises(OutputError, match="No space left"):
         module.remove("D1")
     assert (state / "controls.json").read_bytes() == before
-    assert [path.name for path in state.iterdir()] == ["controls.json"]
+    assert [path.name for path in state.iterdir() if path.is_file()] == ["controls.json"]
 
 
 DAMAGED = {
@@ -284,7 +284,7 @@ DAMAGED = {
 def test_a_damaged_file_is_told_of_and_never_replaced(
     donors: Path, state: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    state.mkdir()
+    state.mkdir(exist_ok=True)
     (state / "controls.json").write_bytes(content)
     with pytest.raises(SetupError, match=r"controls\.json"):
         read(state)
@@ -295,16 +295,16 @@ def test_a_damaged_file_is_told_of_and_never_replaced(
 
 
 def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert state_folder() == tmp_path / "state"
+    assert places.state_folder() == tmp_path / "state"
     monkeypatch.delenv("CTCEDGE_STATE")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert state_folder() == module.MACHINE_FOLDER
+    assert places.state_folder() == places.MACHINE_FOLDER
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    assert state_folder() == tmp_path / "xdg" / "ctcedge"
+    assert places.state_folder() == tmp_path / "xdg" / "ctcedge"
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert state_folder() == tmp_path / ".local" / "state" / "ctcedge"
+    assert places.state_folder() == tmp_path / ".local" / "state" / "ctcedge"
 
 
 def test_what_root_adds_counts_for_every_account(
@@ -312,7 +312,7 @@ def test_what_root_adds_counts_for_every_account(
 ) -> None:
     monkeypatch.delenv("CTCEDGE_STATE")
     machine = tmp_path / "machine"
-    monkeypatch.setattr(module, "MACHINE_FOLDER", machine)
+    monkeypatch.setattr(places, "MACHINE_FOLDER", machine)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     before = os.umask(0o077)
     try:

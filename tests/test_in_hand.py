@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ctcedge.errors import BadImage
 from ctcedge.in_hand import RECORD, InHand
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -28,31 +27,37 @@ def suspected(root: Path) -> set[str]:
 def test_images_are_noted_while_they_are_decoded(tmp_path: Path) -> None:
     with InHand(tmp_path) as in_hand:
         assert in_hand.suspects == suspected(tmp_path) == set()
-        with in_hand.noted(A):
-            with in_hand.noted(B):
+        with in_hand.place() as note:
+            note(A)
+            with in_hand.place() as note_too:
+                note_too(B)
                 assert suspected(tmp_path) == {A, B}
-            assert suspected(tmp_path) == {A}
-        with pytest.raises(BadImage), in_hand.noted(C):
-            raise BadImage("unreadable", "")
+                note(C)
+                assert suspected(tmp_path) == {C, B}
+            assert suspected(tmp_path) == {C}
         assert suspected(tmp_path) == set()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_image_twice_at_once(tmp_path: Path) -> None:
-    with InHand(tmp_path) as in_hand, in_hand.noted(A):
-        with in_hand.noted(A):
-            pass
+    with InHand(tmp_path) as in_hand, in_hand.place() as note:
+        note(A)
+        with in_hand.place() as note_too:
+            note_too(A)
         assert suspected(tmp_path) == {A}
 
 
 def test_many_threads(tmp_path: Path) -> None:
-    def note(number: int) -> bool:
-        sha256 = f"{number + 1:064x}"
-        with in_hand.noted(sha256):
-            return sha256 in suspected(tmp_path)
+    def note_some(number: int) -> bool:
+        with in_hand.place() as note:
+            for sha256 in (f"{number + 1:064x}", f"{number + 1001:064x}"):
+                note(sha256)
+                if sha256 not in suspected(tmp_path):
+                    return False
+        return True
 
-    with InHand(tmp_path) as in_hand, ThreadPoolExecutor(4) as threads:
-        assert all(threads.map(note, range(200)))
+    with InHand(tmp_path) as in_hand, ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(note_some, range(200)))
         threads.shutdown()
         assert suspected(tmp_path) == set()
 
@@ -61,7 +66,8 @@ def test_suspects_stay_noted_until_they_are_acquitted(tmp_path: Path) -> None:
     left_by_a_crash(tmp_path, A, B)
     with InHand(tmp_path) as in_hand:
         assert in_hand.suspects == {A, B}
-        with in_hand.noted(C):
+        with in_hand.place() as note:
+            note(C)
             assert suspected(tmp_path) == {A, B, C}
         in_hand.acquit(A)
         assert in_hand.suspects == suspected(tmp_path) == {B}
@@ -70,7 +76,8 @@ def test_suspects_stay_noted_until_they_are_acquitted(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_leaves_what_it_failed_on_and_its_suspects(tmp_path: Path) -> None:
     left_by_a_crash(tmp_path, A)
-    with pytest.raises(MemoryError), InHand(tmp_path) as in_hand, in_hand.noted(B):
+    with pytest.raises(MemoryError), InHand(tmp_path) as in_hand, in_hand.place() as note:
+        note(B)
         raise MemoryError
     assert suspected(tmp_path) == {A, B}
     with pytest.raises(KeyboardInterrupt), InHand(tmp_path):
@@ -82,8 +89,10 @@ def test_a_run_that_fails_leaves_what_it_failed_on_and_its_suspects(tmp_path: Pa
 
 def test_the_record_does_not_grow(tmp_path: Path) -> None:
     left_by_a_crash(tmp_path, *(f"{number + 1:064x}" for number in range(1000)))
-    with InHand(tmp_path) as in_hand, in_hand.noted(A):
-        assert len(suspected(tmp_path)) == 64
+    with InHand(tmp_path) as in_hand, in_hand.place() as note:
+        note(A)
+        assert len(suspected(tmp_path)) < 64
+        assert (tmp_path / RECORD).stat().st_size == 2048
         assert A in suspected(tmp_path)
 
 
@@ -99,7 +108,8 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     precious.write_bytes(bytes.fromhex(A))
     for link in (os.symlink, os.link):
         link(precious, tmp_path / RECORD)
-        with InHand(tmp_path) as in_hand, in_hand.noted(B):
+        with InHand(tmp_path) as in_hand, in_hand.place() as note:
+            note(B)
             assert not (tmp_path / RECORD).is_symlink()
         assert precious.read_bytes() == bytes.fromhex(A)
 
@@ -109,9 +119,9 @@ def test_where_it_cannot_be_made_there_is_one_warning(
 ) -> None:
     (tmp_path / RECORD).mkdir()
     with InHand(tmp_path) as in_hand:
-        for sha256 in (A, B):
-            with in_hand.noted(sha256):
-                pass
+        with in_hand.place() as note:
+            note(A)
+            note(B)
     assert len(caplog.records) == 1
     assert RECORD in caplog.text
 
@@ -124,9 +134,9 @@ def test_where_it_cannot_be_written_any_more_there_is_one_warning(
 
     with InHand(tmp_path) as in_hand:
         monkeypatch.setattr(os, "pwrite", full)
-        for sha256 in (A, B):
-            with in_hand.noted(sha256):
-                pass
+        with in_hand.place() as note:
+            note(A)
+            note(B)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "No space left" in caplog.text
     assert list(tmp_path.iterdir()) == []

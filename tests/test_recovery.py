@@ -65,7 +65,7 @@ def short(most: int) -> Callable[[int], Exception | None]:
 
 def test_short_memory_halves_the_batch_and_keeps_the_order(model: Model) -> None:
     session = Session("cuda", short(2))
-    answers = engine(model, "auto", [session]).answer(CROPS)
+    answers, _ = engine(model, "auto", [session]).answer(CROPS)
     assert answers.logits.tolist() == list(range(8))
     assert answers.features is not None
     assert answers.features.tolist() == CROPS[:, 0].tolist()
@@ -75,7 +75,7 @@ def test_short_memory_halves_the_batch_and_keeps_the_order(model: Model) -> None
 def test_a_dead_session_is_opened_anew(model: Model, caplog: pytest.LogCaptureFixture) -> None:
     again = Session("cuda")
     recovering = engine(model, "cuda", [Session("cuda", lost), again])
-    assert recovering.answer(CROPS).logits.tolist() == list(range(8))
+    assert recovering.answer(CROPS)[0].logits.tolist() == list(range(8))
     assert recovering.current is again  # type: ignore[comparison-overlap]
     assert "opening a new session" in caplog.text and "at line 1" not in caplog.text
 
@@ -85,7 +85,7 @@ def test_auto_goes_on_with_the_cpu_and_says_so(
     model: Model, second: Session | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     recovering = engine(model, "auto", [Session("cuda", lost), second, Session("cpu")])
-    assert recovering.answer(CROPS).logits.tolist() == list(range(8))
+    assert recovering.answer(CROPS)[0].logits.tolist() == list(range(8))
     assert recovering.current.provider == "cpu"
     assert any("going on with the CPU" in r.message for r in caplog.records)
     assert all(r.levelno >= logging.ERROR for r in caplog.records)
@@ -95,7 +95,7 @@ def test_memory_short_for_one_crop_goes_to_the_cpu(model: Model) -> None:
     recovering = engine(
         model, "auto", [Session("cuda", short(0)), Session("cuda", short(0)), Session("cpu")]
     )
-    assert recovering.answer(CROPS).logits.tolist() == list(range(8))
+    assert recovering.answer(CROPS)[0].logits.tolist() == list(range(8))
     assert recovering.current.provider == "cpu"
 
 

@@ -20,6 +20,7 @@ model = "mine"
 provider = "cpu"
 out = "/calls"
 batch_size = 8
+gpu_memory_mb = 512
 
 [images]
 pattern = '(?P<cell>.+)\\.png'
@@ -55,6 +56,7 @@ def test_a_settings_file(tmp_path: Path) -> None:
         "cpu",
         "/calls",
         8,
+        512,
         DecisionSettings("screening", 0.0002),
     )
 

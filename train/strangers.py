@@ -73,7 +73,7 @@ class Asked:
         found = []
         for start in range(0, len(inputs), _BATCH):
             part = inputs[start : start + _BATCH]
-            features = self.classifier.inference.answer(part).features
+            features = self.classifier.engine.answer(part).features
             assert features is not None
             found += self.guard.measure(part, features)
         return Measured(

@@ -57,7 +57,7 @@ def folder_inputs(spec: InputSpec, folder: Path, um_per_px: float | None) -> Ite
 def said(classifier: Classifier, inputs: np.ndarray) -> Floats:
     """Return (n,) probabilities of (n, size, size) inputs, by the graph that the runtime loads."""
     parts = [
-        classifier.inference.answer(inputs[start : start + _BATCH]).logits
+        classifier.engine.answer(inputs[start : start + _BATCH]).logits
         for start in range(0, len(inputs), _BATCH)
     ]
     return probabilities(np.concatenate(parts), classifier.model.spec.calibration)
