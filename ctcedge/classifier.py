@@ -158,8 +158,8 @@ class Classifier:
             raise ValueError("um/px must lie between 0.01 and 20")
         if not images:
             return []
-        own = self.model.spec.input.um_per_px
-        seen = [self.look(each, own and (um_per_px or own), None) for each in images]
+        known = None if self.model.spec.input.um_per_px is None else um_per_px
+        seen = [self.look(each, known, None) for each in images]
         judged = self.judge(np.stack([each.input for each in seen]))
         verdicts = []
         for each, result in zip(seen, judged, strict=True):
@@ -174,7 +174,7 @@ class Classifier:
 
         Args:
             pixels: (height, width), uint8 or uint16.
-            um_per_px: edge length of a pixel, um; None where the model knows none.
+            um_per_px: edge length of a pixel, um; None where unknown, see `identity.scale`.
             bits: of a sample as stored; None where that is not known.
 
         Raises:

@@ -12,11 +12,22 @@ from ctcedge.guard import GUARD
 from ctcedge.model import ModelSpec
 from ctcedge.quality import QUALITY
 from ctcedge.settings import ImageSettings
+from ctcedge.sidecar import Record
 
 
 def scale(images: ImageSettings, spec: ModelSpec) -> float | None:
-    """Edge length of a pixel, um, with which crops are read; None where the model knows none."""
-    return None if spec.input.um_per_px is None else images.um_per_px or spec.input.um_per_px
+    """Edge length of a pixel of the crops, um; None where nobody told it, or the model knows none.
+
+    Where nobody told it, crops are brought to the network's input as if it were the model's own,
+    but no true size is judged by it.
+    """
+    return None if spec.input.um_per_px is None else images.um_per_px
+
+
+def told_scale(record: Record) -> float | None:
+    """Return what `scale` was when a sidecar was written."""
+    image = record["image"]
+    return None if image.get("um_per_px_assumed") else image.get("um_per_px")
 
 
 def inference_sha256(um_per_px: float | None) -> str:
@@ -36,7 +47,7 @@ def settings_sha256(images: ImageSettings, spec: ModelSpec, policy: Policy) -> s
     Provider, batch size and output folder are not among them, nor is um/px where the model knows
     none.
     """
-    content = _inference(None if spec.input.um_per_px is None else images.um_per_px) | {
+    content = _inference(scale(images, spec)) | {
         "pattern": images.pattern,
         "bright_field": list(images.channels.get(BRIGHT_FIELD, DEFAULT_CHANNELS[BRIGHT_FIELD])),
         "operating_point": policy.operating_point,

@@ -163,7 +163,6 @@ class Pipeline:
         self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)
         spec, policy = classifier.model.spec, classifier.policy
         self._um_per_px = scale(images, spec)
-        self._um_per_px_assumed = self._um_per_px is not None and images.um_per_px is None
         self._inference_sha256 = inference_sha256(self._um_per_px)
         self._settings_sha256 = settings_sha256(images, spec, policy)
         self._threshold, self._review_band = policy.threshold, policy.review
@@ -381,8 +380,8 @@ class Pipeline:
                 "width": image.width,
                 "height": image.height,
                 "bit_depth": image.bits,
-                "um_per_px": self._um_per_px,
-                "um_per_px_assumed": self._um_per_px_assumed,
+                "um_per_px": self._um_per_px or spec.input.um_per_px,
+                "um_per_px_assumed": self._um_per_px is None and spec.input.um_per_px is not None,
             },
             "model": {
                 "name": spec.name,

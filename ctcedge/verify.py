@@ -31,7 +31,7 @@ from ctcedge.decide import Policy, probability
 from ctcedge.decode import decode
 from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
 from ctcedge.finding import Finding
-from ctcedge.identity import inference_sha256
+from ctcedge.identity import inference_sha256, told_scale
 from ctcedge.model import Model, load_model, models_at_hand
 from ctcedge.pipeline import read_file
 from ctcedge.settings import DecisionSettings, ProviderChoice
@@ -273,7 +273,7 @@ class _Again:
     def _look(self, crop: Crop, record: Record, classifier: Classifier) -> Seen:
         data = read_file(self._folder / crop.path)
         decoded = decode_apart(data) if record["error"] == CRASHED else decode(data)
-        scale = record["image"].get("um_per_px")
+        scale = told_scale(record)
         return classifier.look(decoded.pixels, scale, decoded.header.bits)
 
     def _classifier(self, sha256: str, provider: str) -> Classifier | None:
@@ -322,7 +322,7 @@ def _open(model: Model, provider: ProviderChoice) -> Classifier:
 
 
 def _other_rules(record: Record) -> str | None:
-    if record["inference_sha256"] == inference_sha256(record["image"].get("um_per_px")):
+    if record["inference_sha256"] == inference_sha256(told_scale(record)):
         return None
     return f"made by the rules of ctcedge {_software(record, 'ctcedge')}"
 

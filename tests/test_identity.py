@@ -68,10 +68,11 @@ def test_other_rules_change_both_hashes(
     assert before[1] != after[1]
 
 
-def test_what_is_inferred_depends_on_the_scale_and_not_on_who_told_it(spec: ModelSpec) -> None:
+def test_what_is_inferred_depends_on_the_scale_and_on_whether_it_was_told(spec: ModelSpec) -> None:
     own = spec.input.um_per_px
-    assert scale(ImageSettings(), spec) == scale(ImageSettings(um_per_px=own), spec) == own
-    assert inference_sha256(0.5) != inference_sha256(0.4)
+    assert scale(ImageSettings(), spec) is None
+    assert scale(ImageSettings(um_per_px=own), spec) == own
+    assert len({inference_sha256(each) for each in (0.5, 0.4, None)}) == 3
 
 
 def test_a_model_of_unknown_scale_ignores_it(spec: ModelSpec) -> None:

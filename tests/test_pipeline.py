@@ -123,6 +123,20 @@ def test_an_unknown_um_per_px_is_assumed_and_said(bench: Bench) -> None:
     assert record["image"]["um_per_px_assumed"]
 
 
+def test_no_true_size_is_judged_where_um_per_px_is_assumed(bench: Bench) -> None:
+    """The model's own is assumed for the network, but a cell of few um is then no debris."""
+    save(bench.folder / "1_BF.png", cell(LEUKOCYTE))
+    own = bench.classifier.model.spec.input.um_per_px
+    assert own is not None
+    (assumed,) = bench.run(um_per_px=None)
+    (told,) = bench.run(um_per_px=own)
+    assert assumed.record and told.record
+    assert told.done == "written"
+    assert assumed.record["score"] == told.record["score"]
+    assert "area_px" in assumed.record["quality"]
+    assert "area_um2" in told.record["quality"]
+
+
 def test_um_per_px_changes_the_size_that_the_network_sees(bench: Bench) -> None:
     save(bench.folder / "1_BF.png", cell(LEUKOCYTE))
     (small,) = bench.run(um_per_px=0.5)
