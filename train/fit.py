@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +153,7 @@ def fit(
     Raises:
         LeakError: a group or an image stands on two sides.
         FitError: a side lacks a class, there is no DAPI image to use, or the loss is not finite.
-        RunError: the folder holds another run.
+        RunError: the folder holds another run, or another process fits there.
         InitialError: the first weights are of another network.
         OSError: the folder cannot be written.
         Interrupted: it was asked to stop.
@@ -212,10 +212,11 @@ def fit_folds(
 def _fit(runs: list[Run], initial: Initial | None, stop: Callable[[], bool]) -> None:
     for run in runs:
         _check(run)
-    with team() as processes, _reproducible(processes.device):
+    with team() as processes, _reproducible(processes.device), ExitStack() as held:
         if processes.leads:
             # All of them first: a fold that is missing must not pass for a run with fewer.
             for run in runs:
+                held.enter_context(run.locked())
                 run.save()
         processes.wait()
         for run in runs:

@@ -1,20 +1,18 @@
 """Fit the trials on grouped folds and write `train/RESULTS.md`: `python -m train.results --help`.
 
 Each fold of each trial is a run folder of its own, so that a run that is cut off goes on where it
-stopped, and trials can be added later. The tables hold what has been run so far, and say so.
+stopped, and trials can be added later. The tables hold what has been run so far, and say so. What
+the recipe itself scores is written from its report (`--report`), and otherwise left as it stands.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
+import math
 import multiprocessing
-import os
-import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,18 +26,41 @@ from train import split
 from train.calibrate import calibrate
 from train.dataset import Cells, read_cells
 from train.evaluate.bootstrap import Estimate, Resampling
-from train.evaluate.report import markdown_table, shown
+from train.evaluate.report import UNKNOWN, markdown_table, shown
 from train.evaluate.statistics import of_samples
 from train.fit import fit, sides_of
 from train.graphs import probabilities
 from train.manifest import choose, read_manifests
-from train.metrics import Curve, Floats
+from train.metrics import Curve, Floats, roc_auc
 from train.network import predict
 from train.progress import progress
 from train.run import packed, write_whole
-from train.trials import FOLDS, REFERENCE, SPLIT_SEED, TRIALS, Trial
+from train.sections import put_sections, stamp
+from train.trials import CLAIMS, FOLDS, REFERENCE, SEEDS, SPLIT_SEED, TRIALS, Claim, Trial
 
 SCORES_NAME = "scores.npz"
+
+RECIPE = "The recipe: preset `cpu`, the INT8 graphs that the runtime loads"
+CEILING = "What stands between this and an AUC of 0.90"
+CLAIMED = "What the study claims, and what this shows"
+COMPARED = "One change at a time"
+ORDER = (RECIPE, CEILING, CLAIMED, COMPARED)
+"""Headings of the document; `train.ceiling` makes the second section."""
+
+NOTHING = "nothing is shown"
+BY_CHANCE = "no more than another seed makes"
+BETTER, WORSE = "better", "worse"
+
+_NOT_RUN = "not run"
+_CONCLUSIONS = {
+    BETTER: "Shown for",
+    WORSE: "The opposite is shown for",
+    BY_CHANCE: "Not shown (no more than another seed makes) for",
+    NOTHING: "Nothing is shown for",
+    UNKNOWN: "Cannot be told for",
+    _NOT_RUN: "Not run yet",
+}
+_COMMAND = "python -m train.results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,78 +121,137 @@ def scores(trial: Trial, out: Path) -> Scores | None:
     return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A trial beside another, on the cells that both have scored.
+
+    Attributes:
+        auc: of the trial.
+        sample_auc: of the trial, over acquisitions by the mean probability of their cells.
+        gain: its AUC less the other's; None where there is no other.
+        chance: the largest gain, either way, that another seed alone has made on these cells; None
+            where no other seed has scored them.
+        folds: that the cells are of.
+        cells: their number.
+    """
+
+    auc: Estimate
+    sample_auc: Estimate
+    gain: Estimate | None
+    chance: float | None
+    folds: int
+    cells: int
+
+    @property
+    def verdict(self) -> str:
+        """Say in a word or two what the gain shows."""
+        if self.gain is None:
+            return ""
+        if math.isnan(self.gain.low):
+            return UNKNOWN
+        if self.gain.low <= 0 <= self.gain.high:
+            return NOTHING
+        if self.chance is not None and abs(self.gain.value) <= self.chance:
+            return BY_CHANCE
+        return BETTER if self.gain.value > 0 else WORSE
+
+
 def compare(
-    cells: Cells, mine: Scores, reference: Scores | None
-) -> tuple[dict[str, Estimate], int, int]:
-    """Measure a trial, and its difference from the reference on the cells that both have scored.
+    cells: Cells, mine: Scores, other: Scores | None = None, seeds: Sequence[Scores] = ()
+) -> Comparison | None:
+    """Measure a trial, and its difference from another on the cells that both have scored.
+
+    Args:
+        cells: of the manifest.
+        mine: what the trial says.
+        other: what it is compared with.
+        seeds: what the reference says, and then the trials that differ from it in the seed alone.
 
     Returns:
-        `auc`, `sample_auc` and, where there is a reference, `gain` in AUC, each with its interval
-        over samples; the number of folds; the number of cells.
+        The figures, with intervals over acquisitions; None where the two share no cell.
     """
-    common = mine.row
-    if reference is not None:
-        common = np.intersect1d(mine.row, reference.row)
+    common = mine.row if other is None else np.intersect1d(mine.row, other.row)
+    if not common.size:
+        return None
     positive, sample = cells.positive[common], cells.sample[common]
     said = {"mine": _at(mine, common)}
-    if reference is not None:
-        said["reference"] = _at(reference, common)
+    if other is not None:
+        said["other"] = _at(other, common)
 
     def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
         auc = {name: Curve.of(positive, p, weight).auc() for name, p in said.items()}
-        figures = {
-            "auc": auc["mine"],
-            **of_samples(positive, said["mine"], sample, weight),
-        }
-        if "reference" in auc:
-            figures["gain"] = auc["mine"] - auc["reference"]
+        figures = {"auc": auc["mine"], **of_samples(positive, said["mine"], sample, weight)}
+        if "other" in auc:
+            figures["gain"] = auc["mine"] - auc["other"]
         return {"all": figures}
 
-    resampling = Resampling(cells.group[common], positive, SPLIT_SEED)
-    estimates = resampling.estimate(statistics)["all"]
-    return estimates, len(np.unique(mine.fold)), len(common)
+    found = Resampling(cells.group[common], positive, SPLIT_SEED).estimate(statistics)["all"]
+    return Comparison(
+        auc=found["auc"],
+        sample_auc=found["sample_auc"],
+        gain=found.get("gain"),
+        chance=_chance(cells, common, seeds),
+        folds=len(np.unique(_at(mine, common, "fold"))),
+        cells=len(common),
+    )
 
 
-def _at(said: Scores, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+def _chance(cells: Cells, rows: NDArray[np.intp], seeds: Sequence[Scores]) -> float | None:
+    gaps = []
+    for other in seeds[1:]:
+        common = np.intersect1d(rows, np.intersect1d(seeds[0].row, other.row))
+        if len(np.unique(cells.positive[common])) == 2:
+            one, two = (roc_auc(cells.positive[common], _at(s, common)) for s in (seeds[0], other))
+            gaps.append(abs(two - one))
+    return max(gaps, default=None)
+
+
+def _at(said: Scores, rows: NDArray[np.intp], what: str = "probability") -> NDArray[np.float64]:
     order = np.argsort(said.row)
-    found: NDArray[np.float64] = said.probability[order][np.searchsorted(said.row[order], rows)]
+    found: NDArray[np.float64] = getattr(said, what)[order][np.searchsorted(said.row[order], rows)]
     return found
 
 
-def document(cells: Cells, out: Path, report: dict[str, Any] | None) -> str:
-    """Write the Markdown text from what has been run so far."""
-    reference = scores(TRIALS[0], out)
-    sections = [_head(cells)]
-    if report is not None:
-        sections.append(_recipe(report))
-    sections.append(_COMPARISONS)
-    missing = []
+def made_sections(cells: Cells, out: Path) -> dict[str, str]:
+    """Write what the trials that have been run so far tell, by heading."""
+    held = {trial.name: said for trial in TRIALS if (said := scores(trial, out)) is not None}
+    return {
+        "": _head(cells),
+        CLAIMED: _claims(cells, held),
+        COMPARED: _comparisons(cells, held),
+    }
+
+
+def _comparisons(cells: Cells, held: Mapping[str, Scores]) -> str:
+    blocks = [stamp(_COMMAND), _INTRODUCTION]
     for table, trials in groupby(TRIALS, key=lambda trial: trial.table):
         rows = []
         for trial in trials:
-            mine = scores(trial, out)
-            if mine is None:
-                missing.append(f"{table}: {trial.title}")
-                continue
-            against = None if trial.name == REFERENCE else reference
-            found, folds, count = compare(cells, mine, against)
-            rows.append(
-                [
-                    trial.title,
-                    f"{folds}",
-                    f"{count:,}",
-                    shown("auc", found["auc"]),
-                    _gain(found.get("gain")),
-                    shown("sample_auc", found["sample_auc"]),
-                ]
-            )
+            against = None if trial.name == REFERENCE else held.get(REFERENCE)
+            mine = held.get(trial.name)
+            found = mine and compare(cells, mine, against, _seeds(held))
+            if found:
+                rows.append(
+                    [
+                        trial.title,
+                        f"{found.folds}",
+                        f"{found.cells:,}",
+                        shown("auc", found.auc),
+                        _gain(found.gain),
+                        found.verdict,
+                        shown("sample_auc", found.sample_auc),
+                    ]
+                )
         if rows:
-            sections.append(f"### {table}\n\n{markdown_table(_COLUMNS, rows)}")
+            blocks.append(f"### {table}\n\n{markdown_table(_COLUMNS, rows)}")
+    missing = [f"- {trial.table}: {trial.title}" for trial in TRIALS if trial.name not in held]
     if missing:
-        sections.append(
-            "### Not run yet\n\nThe same command runs these:\n\n- " + "\n- ".join(missing)
-        )
-    return "\n\n".join(sections) + "\n"
+        blocks.append("### Not run yet\n\nThe same command runs these:\n\n" + "\n".join(missing))
+    return "\n\n".join(blocks)
+
+
+def _seeds(held: Mapping[str, Scores]) -> list[Scores]:
+    return [held[name] for name in (REFERENCE, *SEEDS) if name in held] if REFERENCE in held else []
 
 
 _COLUMNS = (
@@ -180,27 +260,51 @@ _COLUMNS = (
     "Cells",
     "AUC",
     "Gain over the reference",
+    "What the gain shows",
     "AUC by acquisition",
 )
 
-_COMPARISONS = """\
-## One change at a time
-
+_INTRODUCTION = f"""\
 Each trial changes one thing of the reference, which trains for 16 epochs only: long enough to
 compare, not to be best. The intervals are 95 % bootstrap intervals over acquisitions. A gain is
-the difference in AUC on the same cells, its interval paired; where it holds zero, nothing is
-shown. One seed each, unless a row says otherwise: two fits that differ in the seed alone tell how
-much chance there is beside the acquisitions."""
+the difference in AUC on the same cells, its interval paired. Where it holds zero, {NOTHING}; where
+it does not, but another seed alone has moved the AUC of the reference as far on these cells, it is
+'{BY_CHANCE}'. One seed each, unless a row says otherwise."""
+
+
+def _claims(cells: Cells, held: Mapping[str, Scores]) -> str:
+    told = "\n".join(f"- {_claim(cells, held, claim)}" for claim in CLAIMS)
+    return f"""\
+{stamp(_COMMAND)}
+
+By the rules of the tables below, on these two cell lines and a short schedule.
+
+{told}"""
+
+
+def _claim(cells: Cells, held: Mapping[str, Scores], claim: Claim) -> str:
+    """Write one line: for which pairs it is shown, for which not, and the gains."""
+    by_verdict: dict[str, list[str]] = {}
+    for pair in claim.pairs:
+        found = None
+        if pair.better in held and pair.other in held:
+            found = compare(cells, held[pair.better], held[pair.other], _seeds(held))
+        verdict = found.verdict if found else _NOT_RUN
+        told = f" {_gain(found.gain)} on {_folds(found.folds)}" if found else ""
+        by_verdict.setdefault(_CONCLUSIONS[verdict], []).append(f"{pair.title}{told}")
+    parts = [
+        f"{conclusion}: {', '.join(by_verdict[conclusion])}"
+        for conclusion in dict.fromkeys(_CONCLUSIONS.values())
+        if conclusion in by_verdict
+    ]
+    return f"**{claim.text}.** {'. '.join(parts)}."
 
 
 def _head(cells: Cells) -> str:
-    today = datetime.date.today().isoformat()
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "onnx"))
     return f"""\
 # What the recipe is worth on real images
 
-Made by `python -m train.results` on {today} with Python {platform.python_version()}, {libraries},
-{os.cpu_count()} CPU cores, no GPU. How to repeat it stands in [README.md](../README.md).
+Each section says when and how it was made. How to repeat it stands in [README.md](../README.md).
 
 **MCF7 tumour cells against MCF10A benign cells**, both cell lines, bright field alone at test:
 {len(cells):,} cells of {len(np.unique(cells.sample))} acquisitions, {cells.positive.mean():.0%} of
@@ -217,6 +321,8 @@ _FIGURES = (
     ("average_precision", "Average precision"),
     ("macro_f1", "Macro F1"),
     ("macro_f1_70", "Macro F1 of the 70 % most certain cells"),
+    ("deferred_70_ctc", "Share of the tumour cells left to a person by that"),
+    ("deferred_70_other", "Share of the benign cells left to a person by that"),
     ("log_loss", "Log loss"),
     ("brier", "Brier score"),
     ("calibration_slope", "Calibration slope"),
@@ -224,7 +330,8 @@ _FIGURES = (
 )
 
 
-def _recipe(report: dict[str, Any]) -> str:
+def recipe_section(report: dict[str, Any]) -> str:
+    """Write what report.json says of the recipe's folds."""
     rows = []
     for key, title in _FIGURES:
         estimate = Estimate(report[key], *report[f"{key}_interval"])
@@ -232,12 +339,16 @@ def _recipe(report: dict[str, Any]) -> str:
         beside = f" (constant predictor {constant:.3f})" if constant is not None else ""
         rows.append([title + beside, shown(key, estimate)])
     return f"""\
-## The recipe: preset `cpu`, the INT8 graphs that the runtime loads
+{stamp(f"{_COMMAND} --report")}
 
 {len(report["models"])} of {FOLDS} folds, {report["cells"]:,} cells of {report["samples"]}
 acquisitions, each scored by the network that never saw its acquisition.
 
 """ + markdown_table(["Figure, pooled out of fold", ""], rows)
+
+
+def _folds(count: int) -> str:
+    return "1 fold" if count == 1 else f"{count} folds"
 
 
 def _gain(estimate: Estimate | None) -> str:
@@ -276,10 +387,13 @@ def main(
         for one in TRIALS
         if one.name in chosen
     ]
-    _run_all(jobs)
+    if jobs:
+        _run_all(jobs)
     cells = _read(manifest, TRIALS[0])
-    held = None if report is None else json.loads(report.read_text(encoding="utf-8"))
-    write.write_text(document(cells, out, held), encoding="utf-8")
+    made = made_sections(cells, out)
+    if report is not None:
+        made[RECIPE] = recipe_section(json.loads(report.read_text(encoding="utf-8")))
+    put_sections(write, made, ORDER)
     typer.echo(f"{write} written")
 
 

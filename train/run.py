@@ -5,10 +5,13 @@ A run with folds is a folder of runs, `fold-1` and so on.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -142,6 +145,30 @@ class Run:
         weights = torch.load(self.folder / WEIGHTS_NAME, map_location="cpu", weights_only=True)
         network.load_state_dict(weights)
         return network.eval()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from fitting in the folder, which is made where it is missing.
+
+        The lock is the system's, on the folder itself: it ends with the process, however that ends.
+
+        Raises:
+            RunError: another process fits there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # some network file systems cannot lock a folder
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise RunError(
+                        f"another process is fitting in {self.folder}; wait for it, stop it, or"
+                        " choose another --out"
+                    ) from None
+            yield
+        finally:
+            os.close(descriptor)
 
     def save(self) -> None:
         """Write cells and settings; a folder that holds the same run is left as it is.

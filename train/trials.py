@@ -1,8 +1,8 @@
-"""The comparisons of `train/RESULTS.md`: what each trial changes against the reference."""
+"""The comparisons of `train/RESULTS.md`: what each trial changes, and what the study claims."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ctcedge.preprocess import InputSpec
@@ -11,6 +11,9 @@ from train.presets import PRESETS, without_um_per_px
 from train.run import FitSettings
 
 REFERENCE = "reference"
+SEEDS = ("seed-2", "seed-3")
+"""Trials that differ from the reference by chance alone."""
+
 FOLDS = 5
 SPLIT_SEED = 1
 
@@ -57,6 +60,12 @@ TRIALS = (
     Trial(
         "no-illumination", "Augmentation", "without illumination", _short(without=["illumination"])
     ),
+    Trial(
+        "no-tilt",
+        "Augmentation",
+        "illumination without the tilt of the light",
+        replace(_SHORT, augmentation=replace(_SHORT.augmentation, tilt=0.0)),
+    ),
     Trial("no-noise", "Augmentation", "without noise and blur", _short(without=["noise"])),
     Trial(
         "no-augmentation",
@@ -99,4 +108,61 @@ TRIALS = (
     Trial("resnet50", "Networks", "ResNet-50 (the study's best)", _network("resnet50")),
     Trial("densenet121", "Networks", "DenseNet121", _network("densenet121")),
     Trial("efficientnet-b4", "Networks", "EfficientNet-B4", _network("efficientnet-b4")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two trials of which the first should be the better one.
+
+    Attributes:
+        title: of what it has and the other has not.
+        better: name of the trial that should be better.
+        other: name of the trial beside it.
+    """
+
+    title: str
+    better: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the study says, and the pairs of trials that would show it."""
+
+    text: str
+    pairs: tuple[Pair, ...]
+
+
+CLAIMS = (
+    Claim(
+        "Three families of augmentation help",
+        (
+            Pair("geometry", REFERENCE, "no-geometry"),
+            Pair("illumination", REFERENCE, "no-illumination"),
+            Pair("noise and blur", REFERENCE, "no-noise"),
+            Pair("all three together", REFERENCE, "no-augmentation"),
+        ),
+    ),
+    Claim(
+        "DAPI images in training help a test on bright field alone",
+        (
+            Pair("the study's way", "dapi-samples", REFERENCE),
+            Pair("an auxiliary head", "dapi-auxiliary", REFERENCE),
+            Pair("a teacher with DAPI", "dapi-teacher", REFERENCE),
+            Pair("a second channel, dropped at random", "dapi-dropout", REFERENCE),
+        ),
+    ),
+    Claim(
+        "ResNet-50 is the best network",
+        tuple(
+            Pair(f"against {title}", "resnet50", name)
+            for name, title in (
+                ("resnet18", "ResNet-18"),
+                ("resnet34", "ResNet-34"),
+                ("densenet121", "DenseNet121"),
+                ("efficientnet-b4", "EfficientNet-B4"),
+            )
+        ),
+    ),
 )

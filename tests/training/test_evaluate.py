@@ -22,6 +22,7 @@ from train.__main__ import app
 from train.baselines import TABLE_NAME, describe
 from train.dataset import read_cells
 from train.evaluate import evaluate, figures
+from train.evaluate.charts import charts
 from train.evaluate.figures import MEANING
 from train.manifest import Row, read_manifests, write_manifest
 from train.package import pin
@@ -167,9 +168,36 @@ def test_the_page_loads_nothing(report):
     assert "<script" not in page
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|@import", page)
     assert page.count("<svg") == 4
+    assert page.count('<polygon class="band"') == 1
+    assert page.count("95 % interval of the model") == 2
     assert "Worst: others called CTC" in page
     assert page.count("data:image/png;base64,") >= 24
     assert "prefers-color-scheme: dark" in page
+
+
+def test_the_curves_carry_the_intervals_of_the_model(model, test_manifest):
+    evaluation = evaluate(model, [test_manifest], seed=1)
+    roc, precision, reliability, risk = charts(evaluation)
+    x, low, high = roc.band.T
+    assert np.all(np.diff(x) > 0)
+    curve = np.interp(x, *roc.lines[0].points.T)
+    inside = (low <= curve + 1e-9) & (curve <= high + 1e-9)
+    assert inside[1:].mean() > 0.95
+    assert (high - low).max() > 0.05
+    assert roc.lines[0].name == f"Model, {evaluation.figures['auc'].value:.3f}"
+    assert precision.lines[0].name.endswith(f"{evaluation.figures['average_precision'].value:.3f}")
+    assert reliability.whiskers
+    assert set(reliability.band[:, 0]) <= set(reliability.lines[0].points[:, 0])
+    shares = dict(reliability.lines[0].points.tolist())
+    for stated, least, most in reliability.band:
+        assert least <= shares[stated] <= most
+    assert len(precision.band) == len(risk.band) == 0
+
+
+def test_one_sample_of_a_class_has_curves_without_intervals(model, tmp_path):
+    manifest = export(tmp_path / "E", samples=3, seed=5)
+    roc, _, reliability, _ = charts(evaluate(model, [manifest], seed=1))
+    assert len(roc.band) == len(reliability.band) == 0
 
 
 def test_names_are_escaped(model, tmp_path):

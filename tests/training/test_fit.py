@@ -284,6 +284,42 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(manifests, tmp_path)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
+def test_a_second_process_in_the_same_run_is_refused_until_the_first_ends(manifests, tmp_path):
+    endless = command(manifests, tmp_path / "run", "--epochs", "100000")
+    first = started(endless)
+    try:
+        while not (tmp_path / "run" / CHECKPOINT_NAME).exists():
+            assert first.poll() is None, first.stdout.read()
+            time.sleep(0.005)
+        before = {path.name for path in (tmp_path / "run").iterdir()}
+        second = started(endless)
+        output, _ = second.communicate()
+        assert second.returncode == 2
+        assert "another process is fitting in" in output
+        assert "Traceback" not in output
+        assert first.poll() is None
+        assert before <= {path.name for path in (tmp_path / "run").iterdir()}
+    finally:
+        first.kill()
+        first.communicate()
+    held = changed(tmp_path / "run" / CHECKPOINT_NAME)
+    third = started(endless)
+    while changed(tmp_path / "run" / CHECKPOINT_NAME) == held:
+        assert third.poll() is None, third.stdout.read()
+        time.sleep(0.005)
+    third.kill()
+    third.communicate()
+
+
+def test_folds_of_a_run_that_is_fitted_are_refused(hospitals, tmp_path):
+    settings = replace(SETTINGS, epochs=1)
+    fit_folds(hospitals, 2, settings, INPUT, tmp_path / "run")
+    (_, second) = open_runs(tmp_path / "run")
+    with second.locked(), pytest.raises(RunError, match=r"another process .*fold-2"):
+        fit_folds(hospitals, 2, settings, INPUT, tmp_path / "run")
+    fit_folds(hospitals, 2, settings, INPUT, tmp_path / "run")
+
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 

@@ -1,21 +1,29 @@
-"""The report's four curves, as numbers for the page to draw."""
+"""The report's four curves with the model's intervals, as numbers for the page to draw."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from train.evaluate.bootstrap import Estimate, Resampling
 from train.evaluate.evaluation import Evaluation
 from train.evaluate.report import BASELINES
 from train.metrics import BINS, Curve, Floats, Labels, bins, class_share
 
 Points = NDArray[np.float64]
-"""(k, 2), x and y."""
+"""(k, 2), x and y, unless it says otherwise."""
 
 _MOST_POINTS = 300
+_BAND = np.linspace(0, 1, 101)
+"""False-call rates at which the interval of the sensitivity is drawn."""
+
+_LEFT = 0.7
+"""Share decided that the risk is read at, as in the tables."""
+
 _TOPS = (0.1, 0.25, 0.5, 1.0)
 """Of an axis, whose fifths are round numbers."""
 
@@ -39,13 +47,27 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Curves in one pair of axes, the most important first; x to 1, y from 0 to `top`."""
+    """Curves in one pair of axes, x to 1.
+
+    Attributes:
+        title: above it.
+        x: what is drawn to the right.
+        y: what is drawn upwards.
+        note: below it.
+        lines: the most important first.
+        band: (k, 3) x, lower and upper end of the model's 95 % interval there, rising in x; empty
+            where there is none.
+        whiskers: whether the band is drawn at its points alone.
+        top: largest y.
+    """
 
     title: str
     x: str
     y: str
     note: str
     lines: list[Line]
+    band: Points = field(default_factory=lambda: np.empty((0, 3)))
+    whiskers: bool = False
     top: float = 1.0
 
 
@@ -65,25 +87,37 @@ def charts(evaluation: Evaluation) -> list[Chart]:
     }
     share = float(positive.mean())
     highest = max(float(points[:, 1].max()) for points in deferred.values())
+    top = next(top for top in _TOPS if highest <= top)
+    group = evaluation.scored.cells.group[known]
+    resampling = Resampling(group, positive, evaluation.seed, evaluation.draws)
+    prior = evaluation.figures.prior
     return [
         Chart(
             title="ROC curve",
             x="False-call rate (others called CTC)",
             y="Sensitivity (CTCs found)",
-            note="The further to the upper left, the better; the diagonal is chance.",
+            note="The further to the upper left, the better; the diagonal is chance. The number is"
+            " the area under the curve.",
             lines=[
-                *_lines({name: roc(curve) for name, curve in curves.items()}),
+                *_lines(
+                    {name: roc(curve) for name, curve in curves.items()},
+                    {name: float(curve.auc()) for name, curve in curves.items()},
+                ),
                 Line("Chance", "guide", np.array([[0.0, 0], [1, 1]])),
             ],
+            band=_roc_band(positive, said.probability, resampling),
         ),
         Chart(
             title="Precision and recall",
             x="Recall (CTCs found)",
             y="Precision (CTC calls that are right)",
             note=f"At these cells' share of CTCs, {share:.2f}; where CTCs are rarer, precision is"
-            " lower.",
+            " lower. The number is the average precision.",
             lines=[
-                *_lines({name: precision_recall(curve) for name, curve in curves.items()}),
+                *_lines(
+                    {name: precision_recall(curve) for name, curve in curves.items()},
+                    {name: float(curve.average_precision()) for name, curve in curves.items()},
+                ),
                 Line("Chance", "guide", np.array([[0.0, share], [1, share]])),
             ],
         ),
@@ -94,22 +128,22 @@ def charts(evaluation: Evaluation) -> list[Chart]:
             note="Cells in ten bins, classes weighted to the model's prior; on the diagonal the"
             " model is as sure as it is right.",
             lines=[
-                Line(
-                    "Model",
-                    "model",
-                    reliability(positive, said.probability, evaluation.figures.prior),
-                    dots=True,
-                ),
+                Line("Model", "model", reliability(positive, said.probability, prior), dots=True),
                 Line("Well calibrated", "guide", np.array([[0.0, 0], [1, 1]])),
             ],
+            band=_reliability_band(positive, said.probability, prior, resampling),
+            whiskers=True,
         ),
         Chart(
             title="Risk and coverage",
             x="Share of cells decided, the most certain first",
             y="Risk (1 - macro F1 of those decided)",
-            note="What is gained by leaving doubtful cells to a person: read at 0.7 for 30 % left.",
-            lines=_lines(deferred),
-            top=next(top for top in _TOPS if highest <= top),
+            note="What is gained by leaving doubtful cells to a person.",
+            lines=[
+                *_lines(deferred),
+                Line("30 % left to a person", "guide", np.array([[_LEFT, 0], [_LEFT, top]])),
+            ],
+            top=top,
         ),
     ]
 
@@ -127,14 +161,50 @@ def precision_recall(curve: Curve) -> Points:
 
 def reliability(positive: Labels, probability: Floats, prior: float) -> Points:
     """Return mean probability and share of CTCs of each bin that holds cells."""
-    weight = class_share(positive, np.ones(len(positive)), prior)
-    bin_of = bins(probability)
-    total, stated, found = (
-        np.bincount(bin_of, weight * value, BINS)
-        for value in (np.ones(len(positive)), probability, positive)
-    )
-    held = total > 0
-    return np.column_stack((stated[held], found[held])) / total[held, None]
+    share = class_share(positive, np.ones((1, len(positive))), prior)
+    stated, found = _binned(positive, probability, share)
+    held = np.isfinite(stated[0])
+    return np.column_stack((stated[0, held], found[0, held]))
+
+
+def _binned(positive: Labels, probability: Floats, share: Floats) -> tuple[Points, Points]:
+    """Return mean probability and share of CTCs of each bin, (m, BINS); NaN where it is empty."""
+    inside = np.eye(BINS)[bins(probability)]
+    total = share @ inside
+    with np.errstate(invalid="ignore"):
+        stated = share @ (inside * probability[:, None]) / total
+        return stated, share @ (inside * positive[:, None]) / total
+
+
+def _roc_band(positive: Labels, score: Floats, resampling: Resampling) -> Points:
+    def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
+        sensitivity, false_rate = Curve.of(positive, score, weight).rates()
+        at = [
+            np.interp(_BAND, rate, found)
+            for rate, found in zip(false_rate, sensitivity, strict=True)
+        ]
+        return {
+            "all": {f"{x:.2f}": column for x, column in zip(_BAND, np.transpose(at), strict=True)}
+        }
+
+    return _band(_BAND, resampling.estimate(statistics)["all"].values())
+
+
+def _reliability_band(
+    positive: Labels, probability: Floats, prior: float, resampling: Resampling
+) -> Points:
+    def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
+        _, found = _binned(positive, probability, class_share(positive, weight, prior))
+        return {"all": {f"{number}": column for number, column in enumerate(found.T)}}
+
+    found = list(resampling.estimate(statistics)["all"].values())
+    held = [each for each in found if not math.isnan(each.value)]
+    return _band(reliability(positive, probability, prior)[:, 0], held)
+
+
+def _band(x: Floats, estimates: Iterable[Estimate]) -> Points:
+    told = np.array([[low, each.low, each.high] for low, each in zip(x, estimates, strict=True)])
+    return told[np.isfinite(told).all(axis=1)]
 
 
 def risk_coverage(positive: Labels, called: Labels, certainty: Floats) -> Points:
@@ -149,9 +219,13 @@ def risk_coverage(positive: Labels, called: Labels, certainty: Floats) -> Points
     return points[max(0, math.ceil(0.05 * len(order)) - 1) :]
 
 
-def _lines(curves: dict[str, Points]) -> list[Line]:
+def _lines(curves: dict[str, Points], figures: Mapping[str, float] | None = None) -> list[Line]:
     names = {"model": "Model", **BASELINES}
-    return [Line(names[style], style, _thinned(points)) for style, points in curves.items()]
+    told = {name: f", {value:.3f}" for name, value in (figures or {}).items()}
+    return [
+        Line(names[style] + told.get(style, ""), style, _thinned(points))
+        for style, points in curves.items()
+    ]
 
 
 def _thinned(points: Points) -> Points:

@@ -9,12 +9,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from train.evaluate.charts import charts
 from train.evaluate.evaluation import Evaluation
 from train.evaluate.gallery import galleries
-from train.evaluate.report import EXPLANATIONS, NOTICES, shown, summary, tables, title
+from train.evaluate.report import EXPLANATIONS, NOTICES, UNKNOWN, shown, summary, tables, title
 
 _HEADLINE = {
     "auc": "AUC",
     "sample_auc": "AUC over samples",
-    "macro_f1_70": "Macro F1 of the 70 % most certain",
+    "macro_f1_70": "Macro F1 of the 70\N{NO-BREAK SPACE}% most certain",
     "calibration_slope": "Calibration slope",
     "ece": "Calibration error (ECE)",
     "false_calls_per_10000": "False CTC calls per 10,000",
@@ -38,6 +38,7 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
             warnings=evaluation.warnings,
             summary=summary(evaluation),
             headline=[(text, shown(name, found[name])) for name, text in _HEADLINE.items()],
+            unknown=UNKNOWN,
             charts=charts(evaluation),
             tables=tables(evaluation),
             baselines=bool(found.baselines),

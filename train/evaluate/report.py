@@ -51,7 +51,8 @@ EXPLANATIONS = (
     "The model states probabilities at its prior, so log loss, Brier score and ECE weight the"
     " classes to it, and the constant predictor says the prior; restated at these cells' own share"
     " of CTCs (Bayes' rule), no weights are needed, and the constant predictor says that share.",
-    "'Cannot be told': too few cells or samples, such as fewer than 3,000 others for 1 in 1,000.",
+    "'Cannot be told': too few cells or samples, such as fewer than 3,000 others for 1 in 1,000; of"
+    " samples, that some hold cells of both classes.",
     "'Others' are cells that are no CTCs.",
 )
 
@@ -144,6 +145,11 @@ def summary(evaluation: Evaluation) -> str:
     """Return what was tested on, in a sentence or two."""
     found = evaluation.figures
     unlabelled = f" {found.unlabelled:,} more cells have no label." if found.unlabelled else ""
+    patients = (
+        f" (of {found.groups:,} patients, or samples without one)"
+        if found.groups != found.samples
+        else ""
+    )
     who = (
         "Each cell was scored by the one model that never saw its patient or sample."
         if len(evaluation.models) > 1
@@ -153,7 +159,7 @@ def summary(evaluation: Evaluation) -> str:
     )
     return (
         f"{found.cells:,} labelled cells, {found.ctcs:,} of them CTCs, of {found.samples:,} samples"
-        f" ({found.groups:,} patients or samples).{unlabelled} {who}".rstrip()
+        f"{patients}.{unlabelled} {who}".rstrip()
     )
 
 
