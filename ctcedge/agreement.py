@@ -182,7 +182,7 @@ class _Sample:
         weights = [
             review["weight"]
             for review in seen
-            if review["weight"] is not None and review["blinded"] and review["from"] == "leukocyte"
+            if review["blinded"] and review["from"] == "leukocyte" and (review["weight"] or 0) >= 1
         ]
         if weights:
             self._drawn.append((weights[-1], word))

@@ -31,6 +31,11 @@ def imported(found: Imported, folder_name: str | None) -> None:
         )
     for title, pairs in (
         ("conflict with another reviewer; both reviews are kept", found.conflicts),
+        (
+            "dated in the future (is a clock wrong?): a later review cannot replace them",
+            found.ahead,
+        ),
+        ("only kept in the history, as a later review stands", found.earlier),
         ("found by their image under another name", found.moved),
         ("not applied, as the cell changed since", found.changed),
         ("not applied, as the cell was not found", found.missing),

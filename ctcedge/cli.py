@@ -200,6 +200,12 @@ def main() -> NoReturn:
 
         failure(str(error))
         sys.exit(EXIT_SETUP)
+    except Exception as error:
+        from ctcedge import logs
+
+        with logs.to_stderr("text"):
+            logs.crash(error)
+        sys.exit(EXIT_CRASH)
     sys.exit(0)
 
 
@@ -437,6 +443,7 @@ def status(
 
     Crops by call, unclassified or pending; whether samples are like the training data; models seen;
     and whether a ctcedge is writing there now.
+
     Exit code 3: some crops are unclassified or pending.
 
     Example: ctcedge status /deparray/out --out /data/calls
@@ -558,9 +565,7 @@ def bench(
         try:
             found = measuring.bench(
                 folder,
-                lambda crops: _settings(
-                    crops, config, None, model, provider, pattern, um_per_px
-                ),
+                lambda crops: _settings(crops, config, None, model, provider, pattern, um_per_px),
                 out=out,
                 count=count,
                 tell=lambda text: messages.print(printable(text)),
@@ -832,7 +837,8 @@ def controls_remove(
     """
     from ctcedge.controls import remove
 
-    print(f"Forgotten: {remove(sample)} counts")
+    gone = remove(sample)
+    print(f"Forgotten: {gone} count{'s' * (gone != 1)}")
 
 
 @models_app.command("list")

@@ -176,7 +176,7 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop has a current sidecar.")
     _review_reasons(result.review_reasons)
-    _likeness(result)
+    _likeness(result.likeness(), result.likeness_together())
     output.print(printable(describe(result.false_calls(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 
@@ -186,9 +186,8 @@ def report(path: Path) -> None:
     output.print(f"Report: {printable(str(path))}")
 
 
-def _likeness(result: Summary) -> None:
+def _likeness(found: dict[str, Likeness], together: Likeness | None) -> None:
     """Say whether the samples are like the training data, and warn of those that are not."""
-    found = result.likeness()
     states = Counter(each.state for each in found.values())
     if not found:
         output.print("Like the training data: unknown, the model does not tell")
@@ -202,7 +201,6 @@ def _likeness(result: Summary) -> None:
         messages.print(_unlike(f"Sample {printable(sample)} is", each))
     if len(unlike) > _SHOWN:
         messages.print(f"  and {len(unlike) - _SHOWN} more samples; --json lists all")
-    together = result.likeness_together()
     if not unlike and together is not None and together.state == "unlike":
         messages.print(_unlike("All crops together are", together))
 
@@ -254,6 +252,8 @@ def status(found: Status) -> None:
     for kind, reasons in (("Unclassified", found.reasons), ("Pending", found.pending)):
         for reason, count in reasons.most_common(_SHOWN):
             output.print(f"{kind}: {printable(reason)}: {count}")
+    if found.calls:
+        _likeness(found.likeness.samples, found.likeness.together)
     running = {True: "yes", False: "no", None: "cannot be told"}[found.running]
     output.print(f"ctcedge is writing here now: {running}")
     newest = "none" if found.newest is None else f"{found.newest.astimezone():%Y-%m-%d %H:%M:%S %z}"

@@ -67,8 +67,15 @@ class Rule:
 
     @classmethod
     def of(cls, record: Record) -> Rule:
-        """By what a sidecar's call was made."""
-        return cls(record["model"]["sha256"], record["operating_point"], record["inference_sha256"])
+        """By what a sidecar's call was made.
+
+        Raises:
+            ValueError: it is not as the schema has it.
+        """
+        told = record["model"]["sha256"], record["operating_point"], record["inference_sha256"]
+        if not all(each is None or isinstance(each, str) for each in told):
+            raise ValueError("what decided is told by names and hashes")
+        return cls(*told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +379,11 @@ def _count(
         if record is None or record["call"] is None:
             left_out[sample] += 1
             continue
-        rule = Rule.of(record)
+        try:
+            rule = Rule.of(record)
+        except ValueError:  # a person may have edited it
+            left_out[sample] += 1
+            continue
         calls[sample][rule, record["call"]] += 1
         models[rule.model_sha256] = f"{record['model']['name']} {record['model']['version']}"
         confirmed[sample] += record["review"] is not None and record["review"]["call"] == "CTC"
@@ -400,7 +411,7 @@ def _count(
         )
         controls.append(control)
         if left_out[sample]:
-            doubts.append(f"sample '{sample}': {left_out[sample]:,} crops have no call")
+            doubts.append(f"sample '{sample}': {left_out[sample]:,} crops have no usable call")
         if confirmed[sample]:
             doubts.append(
                 f"sample '{sample}': {confirmed[sample]:,} cells were reviewed as CTC; a control"

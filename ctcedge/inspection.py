@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from ctcedge.headers import read_header
 from ctcedge.pipeline import read_file
 from ctcedge.runs import list_folder
 from ctcedge.settings import FOLDER_CONFIG, ImageSettings
+
+_OURS = ("ctcedge-*report*.html", "ctcedge-corrections-*.json", ".ctcedge*")
 
 
 @dataclass(slots=True)
@@ -80,7 +83,7 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
         SetupError: the folder cannot be read.
     """
     listing = list_folder(folder, images.naming())
-    skipped = [each for each in listing.skipped if each.path != FOLDER_CONFIG]
+    skipped = [each for each in listing.skipped if not _is_ours(each.path)]
     found = Inspection(folder, images.um_per_px, skipped=skipped)
     every = (*listing.crops, *listing.others)
     found.cells.update(sample for sample, _ in {(crop.sample, crop.cell) for crop in every})
@@ -91,6 +94,12 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
     for crop in listing.crops:
         _look_into(folder, crop, found)
     return found
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a file is for ctcedge, or of it, and so no crop whose name was not understood."""
+    name = path.rpartition("/")[2]
+    return path == FOLDER_CONFIG or any(fnmatch.fnmatchcase(name, each) for each in _OURS)
 
 
 def _look_into(folder: Path, crop: Crop, found: Inspection) -> None:

@@ -18,6 +18,7 @@ map, plus a constant, is the logit.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -353,6 +354,19 @@ def models_folder() -> Path:
 def shipped_models() -> list[str]:
     """Names of the models that come with ctcedge; the first is the default."""
     return sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
+
+
+def models_at_hand(given: Model | None = None) -> dict[str, Model]:
+    """Models that may have made a call, by their hash: those that come with ctcedge, and another.
+
+    Args:
+        given: the other.
+    """
+    found = [] if given is None else [given]
+    for name in shipped_models():
+        with contextlib.suppress(ModelError):  # what made calls counts, not what is broken
+            found.append(load_model(name))
+    return {model.sha256: model for model in found}
 
 
 def _read_plain(path: Path, most: int) -> bytes | None:

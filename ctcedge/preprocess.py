@@ -98,8 +98,10 @@ def network_input(pixels: GreyImage, um_per_px: float | None, spec: InputSpec) -
     window = _centre_place(_resample(field, zoom), spec.size)
     unit = _contrast(window.take(_disk(spec.size, spec.disk)), spec.contrast)
     unit = max(unit, spec.floor * abs(background), 1e-6)
-    levels = cv2.addWeighted(window, spec.gain / unit, window, 0, BACKGROUND_LEVEL, dtype=cv2.CV_8U)
-    return np.asarray(levels, np.uint8)
+    window *= spec.gain / unit
+    window += BACKGROUND_LEVEL
+    # Rounds to even and saturates, in one pass.
+    return np.asarray(cv2.addWeighted(window, 1, window, 0, 0, dtype=cv2.CV_8U), np.uint8)
 
 
 def _background(pixels: GreyImage, border: float) -> float:

@@ -7,13 +7,12 @@ person saw: another image, or another call of the model.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +20,8 @@ from ctcedge import strict
 from ctcedge.crops import Crop
 from ctcedge.errors import SetupError
 from ctcedge.files import open_plain
-from ctcedge.headers import MAX_BYTES as MAX_IMAGE_BYTES
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
-from ctcedge.stored import Stored
+from ctcedge.stored import Stored, image_now
 
 SCHEMA = "ctcedge/corrections/1"
 MAX_BYTES = 64 * 1024 * 1024
@@ -32,6 +30,7 @@ _MAX_NAME = 4096
 _MAX_REVIEWER = 200
 _MAX_NOTE = 2000
 _MAX_CHANNELS = 64
+_CLOCKS_DIFFER = timedelta(hours=1)  # at most, between the PCs of a laboratory
 _CALLS = ("CTC", "leukocyte", "review")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
@@ -153,6 +152,8 @@ class Imported:
         applied: newly written reviews.
         known: that the sidecars had already.
         conflicts: (path, what) another reviewer said otherwise; both are kept.
+        ahead: (path, time) of reviews of the future, which a later one cannot replace.
+        earlier: (path, what) only kept in the history, as a later review of the cell stands.
         changed: (path, why) not applied, as the cell is not what the person saw.
         missing: (path, why) not applied, as the cell was not found.
         failed: (path, why) not applied, as the sidecar cannot be written.
@@ -164,6 +165,8 @@ class Imported:
     applied: int = 0
     known: int = 0
     conflicts: list[tuple[str, str]] = field(default_factory=list)
+    ahead: list[tuple[str, str]] = field(default_factory=list)
+    earlier: list[tuple[str, str]] = field(default_factory=list)
     changed: list[tuple[str, str]] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -176,7 +179,7 @@ class Imported:
 
     def as_json(self) -> dict[str, Any]:
         """The same for scripts."""
-        lists = ("conflicts", "changed", "missing", "failed", "moved")
+        lists = ("conflicts", "ahead", "earlier", "changed", "missing", "failed", "moved")
         return {
             "reviewer": self.reviewer,
             "entries": self.entries,
@@ -285,6 +288,7 @@ def import_reviews(
     """
     head = corrections.head
     result = Imported(head.reviewer, len(corrections.entries))
+    latest = datetime.now(UTC) + _CLOCKS_DIFFER
     places = _Places(stored, by_name=not head.pseudonymised)
     for entry in sorted(corrections.entries, key=lambda each: _moment(each.told.time)):
         name = entry.told.path
@@ -313,6 +317,10 @@ def import_reviews(
             result.moved.append((name, crop.path))
         if change.conflict is not None:
             result.conflicts.append((name, change.conflict))
+        if _moment(entry.told.time) > latest:
+            result.ahead.append((name, entry.told.time))
+        if change.later is not None:
+            result.earlier.append((name, change.later))
     return result
 
 
@@ -362,12 +370,14 @@ class _Change:
 
     Attributes:
         conflict: what another reviewer said otherwise, once it was made.
+        later: which later review stands, once it was made.
     """
 
     entry: Entry
     reviewer: str
     changed_calls: bool
     conflict: str | None = None
+    later: str | None = None
 
     def __call__(self, record: Record) -> Record:
         """Return the record with the review; an exception leaves it as it is."""
@@ -383,6 +393,8 @@ class _Change:
             now = record["call"] or "unclassified"
             raise _Refused(f"the model's call was {self.entry.was} then, and is {now} now")
         *history, last = sorted([*earlier, block], key=lambda each: _moment(each["time"]))
+        if last is not block:
+            self.later = f"{last['reviewer']} said {last['call']} at {last['time']}"
         return record | {"review": last | {"history": history}}
 
 
@@ -416,15 +428,10 @@ def _conflict(block: Record, earlier: list[Record]) -> str | None:
 
 
 def _image_changed(folder: Path, crop: Crop, sha256: str) -> str | None:
-    try:
-        file = open_plain(folder / crop.path)
-        if file is None:
-            return "its image is no file any more"
-        with file:
-            same = hashlib.sha256(file.read(MAX_IMAGE_BYTES + 1)).hexdigest() == sha256
-    except OSError as error:
-        return f"its image cannot be read: {error.strerror}"
-    return None if same else "its image changed since"
+    now = image_now(folder, crop)
+    if now.problem is not None:
+        return f"its image cannot be read: {now.problem}"
+    return None if now.sha256 == sha256 else "its image changed since"
 
 
 def _moment(time: str) -> datetime:

@@ -565,7 +565,7 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
         and isinstance(record["model"], dict)
         and "sha256" in record["model"]
         and _is_list_of_text(record["reasons"])
-        and (record["score"] is None or _is_number(record["score"]))
+        and (record["score"] is None or is_number(record["score"]))
         and record["cluster"] in (True, False, None)
         and (record["quality"] is None or _is_quality(record["quality"]))
         and (record["unlike"] is None or _is_unlike(record["unlike"]))
@@ -573,7 +573,8 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value out of JSON is a number with which one can reckon."""
     try:
         return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:  # a whole number of hundreds of digits
@@ -591,9 +592,9 @@ def _is_quality(value: object) -> bool:
 def _is_unlike(value: object) -> bool:
     return (
         isinstance(value, dict)
-        and all(_is_number(value.get(key)) for key in ("distance", "p"))
+        and all(is_number(value.get(key)) for key in ("distance", "p"))
         and isinstance(value.get("traits"), list)
-        and all(map(_is_number, value["traits"]))
+        and all(map(is_number, value["traits"]))
     )
 
 
@@ -612,5 +613,5 @@ def _is_one_review(value: object) -> bool:
         and isinstance(value.get("blinded"), bool)
         and _is_list_of_text(value.get("channels"))
         and all(key in value for key in ("image_sha256", "weight"))
-        and (value["weight"] is None or _is_number(value["weight"]))
+        and (value["weight"] is None or is_number(value["weight"]))
     )

@@ -1,4 +1,4 @@
-"""How things stand in a folder, read from disk alone: no model is loaded and no service is asked.
+"""How things stand in a folder, read from disk alone: no network runs and no service is asked.
 
 A sidecar counts if it is whole and is of the image that lies there now: of the same size, and
 written after the image last changed. Only where the times leave that open is the image read and its
@@ -8,34 +8,27 @@ those that were used are counted.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ctcedge.crops import Crop
-from ctcedge.files import open_plain
-from ctcedge.headers import MAX_BYTES
+from ctcedge.likeness import Compared, FolderTraits
+from ctcedge.model import Model, models_at_hand
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
+from ctcedge.stored import ModelSeen, image_now
 
 STATUS_SCHEMA = "ctcedge/status/1"
 CALLS = ("CTC", "review", "leukocyte")
 
 _MOST_REASONS = 100  # kept apart; reasons may hold numbers, and memory is bounded
 _OTHER_REASONS = "other reasons"
-
-
-class ModelSeen(NamedTuple):
-    """A model as sidecars name it."""
-
-    name: str
-    version: str
-    sha256: str
 
 
 @dataclass(slots=True)
@@ -56,6 +49,8 @@ class Status:
         models: sidecars by model.
         settings: sidecars by the hash of their settings.
         versions: sidecars by ctcedge's version.
+        traits: by which samples are compared with the training data.
+        likeness: what is like the training data.
     """
 
     folder: Path
@@ -71,6 +66,8 @@ class Status:
     models: Counter[ModelSeen] = field(default_factory=Counter)
     settings: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
+    traits: FolderTraits = field(default_factory=FolderTraits)
+    likeness: Compared = field(default_factory=lambda: Compared({}, None))
 
     @property
     def crops(self) -> int:
@@ -103,6 +100,7 @@ class Status:
 
     def as_json(self) -> dict[str, Any]:
         """The same for scripts."""
+        together = self.likeness.together
         return {
             "schema": STATUS_SCHEMA,
             "folder": str(self.folder),
@@ -115,6 +113,8 @@ class Status:
             "review_reasons": dict(self.review_reasons),
             "unclassified": dict(self.unclassified),
             "unclassified_reasons": dict(self.reasons),
+            "likeness": {name: asdict(each) for name, each in self.likeness.samples.items()},
+            "likeness_together": together and asdict(together),
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
             "newest_call": self.newest and rfc3339(self.newest),
@@ -128,6 +128,7 @@ class Status:
 
     def add_record(self, record: Record) -> None:
         """Count a sidecar of ours; what lies on a disk may still hold anything."""
+        seen = ModelSeen.of(record)
         if record["status"] == "classified":
             self.calls[record["call"]] += 1
             if record["cluster"]:
@@ -135,11 +136,13 @@ class Status:
             for reason in record["reasons"]:
                 self._note(self.review_reasons, reason)
             self._note_time(record["created"])
+            with contextlib.suppress(ValueError):  # a person may have edited it
+                self.traits.add(seen, record["sample"], record)
         else:
             self.unclassified[str(record["status"])] += 1
             self._note(self.reasons, str(record["error"]))
-        model, software = record["model"], record["software"]
-        self.models[ModelSeen(*(str(model.get(key)) for key in ModelSeen._fields))] += 1
+        software = record["software"]
+        self.models[seen] += 1
         self.settings[str(record["settings_sha256"])] += 1
         self.versions[str(software.get("ctcedge")) if isinstance(software, dict) else "?"] += 1
 
@@ -156,13 +159,17 @@ class Status:
         self.newest = max(time, self.newest or time)
 
 
-def take_stock(folder: Path, out: Path | None, crops: Iterable[Crop]) -> Status:
+def take_stock(
+    folder: Path, out: Path | None, crops: Iterable[Crop], model: Model | None = None
+) -> Status:
     """Look at the sidecar of each crop.
 
     Args:
         folder: the searched folder.
         out: root of the sidecars; None for beside the images.
         crops: bright-field crops of the folder.
+        model: that made the calls, where it is no shipped one; it tells whether samples are like
+            its training data.
     """
     sidecars = SidecarFolder(folder, out)
     status = Status(folder, sidecars.root, is_running(sidecars.root))
@@ -176,6 +183,7 @@ def take_stock(folder: Path, out: Path | None, crops: Iterable[Crop]) -> Status:
             status.pending[found] += 1
         else:
             status.add_record(found)
+    status.likeness = status.traits.compared(models_at_hand(model))
     return status
 
 
@@ -225,19 +233,6 @@ def _sidecar_of(
     size = known.get("bytes")
     if size is not None and size != image.st_size:
         return "image changed since"
-    if image.st_ctime_ns >= written and _hash(folder / crop.path) != known["sha256"]:
+    if image.st_ctime_ns >= written and image_now(folder, crop).sha256 != known["sha256"]:
         return "image changed since"
     return record
-
-
-def _hash(path: Path) -> str | None:
-    """SHA-256 of an image; None where it cannot be read, as in a sidecar."""
-    try:
-        file = open_plain(path)
-    except OSError:
-        return None
-    if file is None:
-        return None
-    with file:
-        data = file.read(MAX_BYTES + 1)
-    return hashlib.sha256(data).hexdigest() if len(data) <= MAX_BYTES else None

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, search
 from ctcedge.errors import NoCropsError, SetupError
+from ctcedge.files import read_plain
+from ctcedge.headers import MAX_BYTES
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
+
+
+class ModelSeen(NamedTuple):
+    """A model as sidecars name it."""
+
+    name: str
+    version: str
+    sha256: str
+
+    @classmethod
+    def of(cls, record: Record) -> ModelSeen:
+        """The model of a sidecar, which may hold anything."""
+        return cls(*(str(record["model"].get(key)) for key in cls._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,34 @@ def need_stored(folder: Path, sidecars: Path | None, naming: Naming) -> Iterator
         why = problem or "run 'ctcedge classify' first, or say with --sidecars where they lie"
         raise SetupError(f"no crop of {folder} has a sidecar in {sidecars or folder}: {why}")
     yield from stored(folder, sidecars, naming)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNow:
+    """What lies at a crop's place now.
+
+    Attributes:
+        data: its bytes; None where it cannot be read.
+        sha256: their hash, as a sidecar has it; None where it cannot be read.
+        problem: why it cannot be read, or None.
+    """
+
+    data: bytes | None
+    sha256: str | None
+    problem: str | None
+
+
+def image_now(folder: Path, crop: Crop) -> ImageNow:
+    """Read the image of a crop, to see whether it still is the one that was called."""
+    try:
+        data = read_plain(folder / crop.path, MAX_BYTES)
+    except OSError as error:
+        return ImageNow(None, None, error.strerror)
+    if data is None:
+        return ImageNow(None, None, "it is no plain file")
+    if len(data) > MAX_BYTES:
+        return ImageNow(None, None, f"it is larger than {MAX_BYTES:,} bytes")
+    return ImageNow(data, hashlib.sha256(data).hexdigest(), None)
 
 
 def bright_field(folder: Path, naming: Naming) -> Iterator[Crop]:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 from ctcedge.crops import IMAGE_SUFFIXES, SIDECAR_SUFFIX
 from ctcedge.errors import OutputError, SettingsError
 from ctcedge.files import replaced
-from ctcedge.sidecar import Record
+from ctcedge.sidecar import Record, is_number
 from ctcedge.stored import Stored
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
@@ -183,8 +183,20 @@ def rows(stored: Iterable[Stored]) -> Iterator[Row]:
             "status": "pending" if record is None else record["status"],
         }
         for column in COLUMNS:
-            row[column.name] = None if record is None else column.take(record)
+            row[column.name] = None if record is None else _fitting(column, record)
         yield row
+
+
+def _fitting(column: Column, record: Record) -> Value:
+    """The value; None where a person made of it what the column cannot hold."""
+    value = column.take(record)
+    fits = {
+        "text": isinstance(value, str),
+        "number": is_number(value),
+        "whole": type(value) is int and abs(value) < 2**63,
+        "flag": isinstance(value, bool),
+    }
+    return value if fits[column.kind] else None
 
 
 def picklist(stored: Iterable[Stored]) -> PickList:
@@ -209,9 +221,19 @@ def picklist(stored: Iterable[Stored]) -> PickList:
 
 
 def format_of(chosen: str | None, out: Path | None) -> Format:
-    """The format that was chosen, or that the file's name ends in, or CSV."""
-    wanted = chosen or ("" if out is None else out.suffix.lower().removeprefix("."))
-    return next((each for each in FORMATS if each == wanted), "csv")
+    """The format that was chosen, or that the file's name ends in, or CSV where it has no ending.
+
+    Raises:
+        SettingsError: the name ends in something else.
+    """
+    wanted = chosen or ("" if out is None else out.suffix.lower().removeprefix(".")) or "csv"
+    for each in FORMATS:
+        if each == wanted:
+            return each
+    raise SettingsError(
+        f"{out}: '.{wanted}' is no format of a table; give a name that ends in .csv, .jsonl or"
+        " .parquet, or --format"
+    )
 
 
 def check_place(out: Path | None, chosen: Format) -> None:
@@ -272,13 +294,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when all went well, and is gone otherwise.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is no file, such as a device.
     """
+    place = Path(os.path.realpath(path))  # a link stays, and its file is replaced
+    if place.exists() and not place.is_file():
+        raise OutputError(f"{path} is no file that could be replaced; give the name of a file")
     try:
-        with replaced(path, f".{path.name}.ctcedge-{os.getpid()}") as file:
+        with replaced(place, f".{place.name}.ctcedge-{os.getpid()}") as file:
             yield file
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}; give another --out"
+        ) from None
 
 
 def guarded(text: str) -> str:

@@ -374,7 +374,8 @@ def _does_not_follow(record: Record, told: Finding, model: Model) -> str | None:
     }
     wrong = [name for name, value in wanted.items() if record.get(name) != value]
     if wrong:
-        return f"its {' and '.join(wrong)} do not follow from its score"
+        verb = "does" if len(wrong) == 1 else "do"
+        return f"its {' and '.join(wrong)} {verb} not follow from its score"
     return None
 
 

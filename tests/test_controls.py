@@ -238,8 +238,14 @@ def test_a_sample_called_by_two_rules_is_refused(donors: Path, model_copy: Any) 
 
 def test_crops_without_a_call_are_told_of(donors: Path) -> None:
     save(donors / "D1" / "9_BF.png", cell())
-    assert "'D1': 1 crops have no call" in call("controls", "add", donors).stderr
+    assert "'D1': 1 crops have no usable call" in call("controls", "add", donors).stderr
     assert {c.cells for c in known()} == {3, 2}
+
+
+def test_what_a_person_made_of_a_sidecar_is_not_counted(donors: Path) -> None:
+    path = next((donors / "D1").glob("*.ctc.json"))
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"operating_point": {"a": 1}}))
+    assert "1 crops have no usable call" in call("controls", "add", donors).stderr
 
 
 def test_a_folder_without_calls_is_refused(tmp_path: Path) -> None:

@@ -55,6 +55,22 @@ def test_what_a_folder_holds(odd: Path) -> None:
     assert sidecars(odd) == {}
 
 
+def test_what_is_ctcedges_own_is_no_name_that_was_not_understood(crops: Path) -> None:
+    ours = (
+        "ctcedge.toml",
+        "ctcedge-report.html",
+        "ctcedge-report-S_1-0123456789ab.html",
+        "ctcedge-pseudonymised-report.html",
+        "ctcedge-corrections-2026-01-02T03-04-05-678Z (1).json",
+        ".ctcedge.pseudonym-key",
+    )
+    for name in (*ours, "report.html"):
+        (crops / name).touch()
+    found = json.loads(call("inspect", crops, "--json").stdout)
+    told = [each["path"] for kind in ("unmatched", "ignored") for each in found[kind]]
+    assert told == ["labels.csv", "report.html"]
+
+
 def test_the_same_for_a_person(odd: Path) -> None:
     text = call("inspect", odd).stdout
     for words in ("S1", "S2", "64 x 64", "um/px: not set", "fifo_BF.png: FIFO", "00077_BF.png"):

@@ -97,6 +97,11 @@ def test_controls_tell_the_false_calls_to_expect(
     call("controls", "add", donor)
     (figure,) = (f for f in reports.data_of(reports.write(run))["figures"] if "False" in f["name"])
     assert re.fullmatch(r"1\.7 \(\d+ to \d+\)", figure["value"])
+    assert figure["small"].endswith("from 1 healthy-donor sample of 30 cells")
+    reports.add(run, "S1", "00001", 0.97, operating_point="screening")
+    (figure,) = (f for f in reports.data_of(reports.write(run))["figures"] if "False" in f["name"])
+    told = figure["value"], figure["small"]
+    assert told == ("unknown here", "calls were made in different ways")
 
 
 def test_existing_reviews_are_shown_and_estimate_what_was_missed(run: Path) -> None:
@@ -206,11 +211,49 @@ def test_crops_without_a_call_are_told_of(run: Path) -> None:
     (run / "S1" / "00001_BF.png.ctc.json").write_text("{", encoding="utf-8")
     torn = {"status": "unreadable", "call": None, "error": "truncated PNG", "reasons": []}
     reports.add(run, "S1", "00002", 0.5, **torn)
-    reports.add(run, "S2", "00003", 0.9, model={"name": 1, "sha256": "d" * 64})
+    reports.add(run, "S2", "00003", 0.9, software={"ctcedge": "0.1.0"})
     data = reports.data_of(reports.write(run))
     warnings = " ".join(data["warnings"])
     assert "2 crops have no usable sidecar" in warnings
     assert "1 crops could not be classified (1: truncated PNG)" in warnings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"um_per_px": "evil"},
+        {"um_per_px": 0},
+        {"um_per_px": float("nan")},
+        {"width": 0},
+        {"height": 10**400},
+        {"probability": float("nan")},
+        {"probability": 10**400},
+        {"prior": 0},
+        {"prior": 5},
+        {"operating_point": {"a": 1}},
+        {"unlike": {"distance": 1, "p": 2, "traits": []}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_a_person_made_of_a_sidecar_does_not_break_the_page(
+    run: Path, change: dict[str, Any]
+) -> None:
+    path = run / "S1" / "00001_BF.png.ctc.json"
+    content = json.loads(path.read_bytes())
+    for key, value in change.items():
+        (content["image"] if key in content["image"] else content)[key] = value
+    path.write_text(json.dumps(content), encoding="utf-8")
+    data = reports.data_of(reports.write(run))
+    assert "S1/00001_BF.png" not in data["cells"]["path"]
+    assert ["No call yet", "1: sidecar does not follow its schema"] in data["facts"]
+
+
+def test_what_nobody_expected_is_told_on_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctcedge.report.write_report", lambda *_, **__: 1 / 0)
+    (line,) = call("report", run, code=1).stderr.splitlines()
+    assert "internal error: ZeroDivisionError" in line
 
 
 def test_different_models_and_assumed_scale_are_warned_of(run: Path) -> None:
@@ -234,10 +277,19 @@ def test_a_report_of_one_sample(run: Path, tmp_path: Path) -> None:
         reports.write(run, sample="S3")
 
 
+def by_shipped_model(trait: float) -> dict[str, Any]:
+    """What a sidecar holds of a crop with this first trait."""
+    model = load_model()
+    name = {"name": model.spec.name, "version": "1", "sha256": model.sha256, "variant": "int8"}
+    return {"model": name, "unlike": {"distance": 1.0, "p": 0.5, "traits": [trait, 0.0]}}
+
+
 class _Guard:
-    """Calls samples unlike training whose first trait is large."""
+    """Calls samples of 4 crops or more unlike training where their first trait is large."""
 
     def likeness(self, run: RunTraits) -> Likeness:
+        if run.crops < 4:
+            return Likeness("insufficient", run.crops, None)
         far = float(run.mean()[0])
         return Likeness("unlike" if far > 1 else "like", run.crops, far)
 
@@ -246,12 +298,9 @@ def test_samples_unlike_the_training_data_are_warned_of(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Guard, "of", lambda _: _Guard())
-    model = load_model()
-    name = {"name": model.spec.name, "version": "1", "sha256": model.sha256, "variant": "int8"}
     for number in range(8):
-        unlike = {"distance": 1.0, "p": 0.5, "traits": [5.0 * (number % 2), 0.0]}
-        sample = "strange" if number % 2 else "usual"
-        reports.add(run, sample, f"9{number}", 0.1, unlike=unlike, model=name)
+        told = by_shipped_model(5.0 * (number % 2))
+        reports.add(run, "strange" if number % 2 else "usual", f"9{number}", 0.1, **told)
     data = reports.data_of(reports.write(run))
     (warning,) = (text for text in data["warnings"] if text.startswith("Unlike the images"))
     assert "strange" in warning
@@ -260,6 +309,18 @@ def test_samples_unlike_the_training_data_are_warned_of(
     assert values["Samples like the training data"] == "1 of 2"
     hidden = reports.data_of(reports.write(run, pseudonymise=True))
     assert "strange" not in json.dumps(hidden)
+
+
+def test_small_samples_that_are_unlike_all_together_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Guard, "of", lambda _: _Guard())
+    for number in range(6):
+        reports.add(tmp_path, f"S{number % 3}", f"{number}", 0.1, **by_shipped_model(5.0))
+    data = reports.data_of(reports.write(tmp_path))
+    assert any("trained on: all samples together." in text for text in data["warnings"])
+    (figure,) = (f for f in data["figures"] if f["name"] == "Samples like the training data")
+    assert (figure["value"], figure["small"][:12]) == ("unlike", "all together")
 
 
 def test_the_models_own_facts_and_maps_where_it_is_at_hand(tmp_path: Path) -> None:
@@ -327,7 +388,7 @@ def test_pseudonyms_stay_the_same_and_hide_every_name(run: Path, tmp_path: Path)
     plain = reports.data_of(reports.write(run))
     page = reports.write(run, pseudonymise=True)
     data, text = reports.data_of(page), page.read_text(encoding="utf-8")
-    assert page.name == "ctcedge-report-pseudonymised.html"
+    assert page.name == "ctcedge-pseudonymised-report.html"
     assert data["pseudonymised"] is True
     assert data["cells"]["sha256"] == plain["cells"]["sha256"]
     carried = json.dumps(data)

@@ -186,6 +186,25 @@ def test_of_two_reviewers_the_later_stands_whatever_is_imported_first(
     assert [(each["reviewer"], each["call"]) for each in review["history"]] == [("Ada", "CTC")]
 
 
+def test_a_review_that_comes_too_late_to_stand_is_named(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    imported(saved(entry(called, time="2026-01-03T00:00:00Z"), reviewer="Bo"), called)
+    found = imported(saved(entry(called)), called)
+    (earlier,) = found["earlier"]
+    assert earlier["path"] == "S1/00002_BF.png"
+    assert earlier["what"] == "Bo said CTC at 2026-01-03T00:00:00Z"
+    assert found["applied"] == 1
+
+
+def test_a_review_of_the_future_is_named(called: Path, saved: Callable[..., Path]) -> None:
+    file = saved(entry(called, time="9999-01-01T00:00:00Z"), entry(called, "S1/00001_BF.png"))
+    for _ in range(2):  # also where it is known already
+        found = imported(file, called)
+        assert found["ahead"] == [{"path": "S1/00002_BF.png", "what": "9999-01-01T00:00:00Z"}]
+    assert "is a clock wrong?" in call("review", "import", file, called).stdout
+
+
 def test_two_reviewers_of_one_mind_do_not_conflict(
     called: Path, saved: Callable[..., Path]
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import call, cell, command, encoded, process, run, sidecar, state
+from support import call, cell, command, encoded, process, run, save, sidecar, state
 
 from ctcedge.crops import Naming
 from ctcedge.status import Status, is_running, take_stock
@@ -233,10 +233,27 @@ def test_json(classified: Path) -> None:
         "review_reasons": {"near-threshold": 1},
         "unclassified": {},
         "unclassified_reasons": {},
+        "likeness": {},
+        "likeness_together": None,
         "pending": 0,
         "pending_reasons": {},
         "warnings": [],
     }
+
+
+def test_samples_unlike_the_training_data_are_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for number in range(100):
+        save(folder / "S" / f"{number:03}_BF.png", cell(10 + number % 20))
+    call("classify", folder, "--provider", "cpu")
+    found = json.loads(call("status", folder, "--json").stdout)
+    assert found["likeness"]["S"]["state"] == "unlike"
+    assert found["likeness_together"] == found["likeness"]["S"]
+    assert "Sample S is unlike the images" in call("status", folder).stderr
+    for path in folder.rglob("*.ctc.json"):
+        edit(path, lambda record: record["model"].update(sha256="f" * 64))
+    assert "Like the training data: unknown" in call("status", folder).stdout
+    assert "no model" in call("status", folder, "--model", "nothing", code=2).stderr
 
 
 def test_for_a_person(classified: Path) -> None:

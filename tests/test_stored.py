@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 from support import call, cell, save, sidecar
 
-from ctcedge.crops import Naming
+from ctcedge.crops import Crop, Naming
 from ctcedge.errors import NoCropsError, SetupError
-from ctcedge.stored import Stored, need_stored, stored
+from ctcedge.stored import ImageNow, ModelSeen, Stored, image_now, need_stored, stored
 
 
 @pytest.fixture
@@ -75,3 +77,30 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     file = save(tmp_path / "1_BF.png", cell())
     with pytest.raises(SetupError, match="is a file"):
         list(stored(file, None, Naming()))
+
+
+def image_at(path: Path) -> ImageNow:
+    return image_now(path.parent, Crop(path.name, "S", "1", "BF"))
+
+
+def test_the_image_that_lies_there_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "1_BF.png"
+    assert image_at(path) == ImageNow(None, None, "No such file or directory")
+    path.write_bytes(b"abc")
+    assert image_at(path) == ImageNow(b"abc", hashlib.sha256(b"abc").hexdigest(), None)
+    monkeypatch.setattr("ctcedge.stored.MAX_BYTES", 2)
+    assert image_at(path) == ImageNow(None, None, "it is larger than 2 bytes")
+
+
+def test_what_is_no_image_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo_BF.png")
+    (tmp_path / "1_BF.png").write_bytes(b"abc")
+    (tmp_path / "link_BF.png").symlink_to("1_BF.png")
+    for name in ("fifo_BF.png", "link_BF.png"):
+        found = image_at(tmp_path / name)
+        assert (found.data, found.sha256) == (None, None)
+        assert found.problem
+
+
+def test_a_model_is_named_though_its_sidecar_lacks_words() -> None:
+    assert ModelSeen.of({"model": {"name": 7, "sha256": "a"}}) == ("7", "None", "a")

@@ -13,7 +13,7 @@ from pathlib import Path
 import booted
 import pytest
 from booted import Machine
-from support import CTC, cell, save, sidecars, until
+from support import CTC, LEUKOCYTE, cell, save, sidecars, until
 
 UNITS = Path(__file__).parents[1] / "systemd"
 TEMPLATE = UNITS / "ctcedge@.service"
@@ -165,6 +165,23 @@ def test_a_share_that_is_off_at_first_is_found_when_it_comes(machine: Machine) -
     out = machine.root / "var" / "lib" / "ctcedge" / instance(unit)
     until(lambda: len(sidecars(out)) == 1, "a sidecar once the share is there")
     machine.run("systemctl", "disable", "--now", unit)
+
+
+@pytest.mark.systemd
+def test_what_root_adds_to_the_controls_counts_in_the_service(machine: Machine) -> None:
+    for number in range(5):
+        save(machine.root / "donor" / "D7" / f"{number}_BF.png", cell(LEUKOCYTE))
+    as_root = ("env", "--unset=CTCEDGE_STATE", "/opt/ctcedge/bin/ctcedge")
+    machine.run(*as_root, "classify", "/donor", "--model", "/opt/disks")
+    machine.run(*as_root, "controls", "add", "/donor")
+    save(machine.root / "export" / "00001_BF.png", cell(CTC))
+    unit = start_by_hand(machine, "/export")
+    out = machine.root / "var" / "lib" / "ctcedge" / instance(unit)
+    until(lambda: len(sidecars(out)) == 1, "a sidecar")
+    machine.run("systemctl", "disable", "--now", unit)
+    told = machine.journal(unit)
+    assert "False CTC calls to expect" in told
+    assert "from 1 healthy-donor sample of 5 cells" in told
 
 
 @pytest.mark.systemd

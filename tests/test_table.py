@@ -275,3 +275,43 @@ def test_a_cell_of_two_images_is_picked_once_and_told_of() -> None:
     found = picklist([stored("a", "CTC"), stored("b", "CTC"), stored("c", "leukocyte")])
     assert found.cells == [("S", "1")]
     assert found.disputed == [("S", "1")]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_what_a_person_made_of_a_sidecar_does_not_break_the_table(
+    called: Path, tmp_path: Path, ending: str
+) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    for path in called.rglob("*.ctc.json"):
+        record = json.loads(path.read_bytes())
+        record["image"] |= {"width": 10**30, "um_per_px": float("nan"), "bit_depth": "8"}
+        record |= {"threshold": "x", "probability": 10**400, "operating_point": {"a": 1}}
+        path.write_text(json.dumps(record))
+    out = tmp_path / f"t.{ending}"
+    call("export", called, "--out", out)
+    if ending == "jsonl":
+        for line in out.read_text().splitlines():
+            row = json.loads(line)
+            names = ("width", "um_per_px", "bit_depth", "threshold", "probability")
+            assert {row[name] for name in (*names, "operating_point")} == {None}
+            assert row["cell"] and row["call"]
+
+
+def test_a_name_of_no_format_is_refused(called: Path, tmp_path: Path) -> None:
+    for name in ("t.xlsx", "t.tsv"):
+        told = call("export", called, "--out", tmp_path / name, code=2).stderr
+        assert ".csv, .jsonl or .parquet" in told
+    call("export", called, "--out", tmp_path / "t.tsv", "--format", "csv")
+    call("export", called, "--out", tmp_path / "table")
+    assert (tmp_path / "t.tsv").read_bytes() == (tmp_path / "table").read_bytes()
+
+
+def test_a_device_is_not_replaced_and_a_link_stays(called: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # stands for a device
+    assert "is no file" in call("export", called, "--out", tmp_path / "pipe", code=2).stderr
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    call("export", called, "--out", tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(rows_of((tmp_path / "real.csv").read_text("utf-8-sig"))) == 4

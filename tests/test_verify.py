@@ -98,10 +98,10 @@ def test_crops_that_wait_are_counted_and_no_fault(called: Path, model_folder: Pa
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"call": "leukocyte"}, "call do not follow"),
-        ({"probability": 0.5}, "probability do not follow"),
-        ({"threshold": 0.9}, "threshold do not follow"),
-        ({"review_band": [0.1, 0.6]}, "review_band do not follow"),
+        ({"call": "leukocyte"}, "call does not follow"),
+        ({"probability": 0.5}, "probability does not follow"),
+        ({"threshold": 0.9}, "threshold does not follow"),
+        ({"review_band": [0.1, 0.6]}, "review_band does not follow"),
         ({"call": "review", "reasons": ["near-threshold"]}, "call and reasons do not follow"),
         ({"operating_point": "confirm"}, "cannot be made again"),
         ({"cluster": True}, "cluster"),

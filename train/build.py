@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ctcedge.crops import BRIGHT_FIELD
 from ctcedge.model import Model
 from ctcedge.preprocess import InputSpec
+from train.augment import Augmentation
 from train.dataset import CHANNELS, Cells, simulated_cells
 from train.export import ExportSettings, export
 from train.fit import fit
@@ -25,7 +26,7 @@ from train.simulate import simulate_cells
 INPUT = replace(PRESETS["cpu"].input, floor=0.01, gain=48.0)
 """Instruments differ in contrast, so that it is evened out further than one laboratory needs."""
 
-_FIT = replace(PRESETS["cpu"].settings, epochs=30)
+_FIT = replace(PRESETS["cpu"].settings, epochs=90, augmentation=Augmentation())
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def export(folder: Path, settings: ExportSettings, out: Path, note: Note) -> lis
 def export_run(
     run: Run, name: str, settings: ExportSettings, destination: Path, note: Note
 ) -> Model:
-    """Export one run; as `export` otherwise. The FP32 graph stays in the run's folder."""
+    """Export one run; as `export` otherwise."""
     with tempfile.TemporaryDirectory() as scratch, progress(f"Export {name}", 7) as advance:
         folder = Path(scratch, "model")  # the scratch folder itself is closed to all others
         folder.mkdir()
@@ -156,7 +156,6 @@ def export_run(
         advance(note="graphs")
         ranges = draw_by_sample(training, CALIBRATION_IMAGES, settings.seed).bright
         graphs, recipe = _graphs(run, float_graph(network, spec), ranges, proof, settings, note)
-        (run.folder / graph_name("fp32")).write_bytes(graphs.pop("fp32"))
         for variant, graph in graphs.items():
             (folder / graph_name(variant)).write_bytes(graph)
         said = proof.said["int8"]

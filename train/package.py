@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ctcedge.model import (
     Model,
     ModelSpec,
     PinnedFile,
+    Variant,
     load_model,
 )
 from ctcedge.preprocess import InputSpec, network_input
@@ -65,7 +67,11 @@ def golden_crops(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
 
 
 def write_golden(
-    path: Path, graphs: dict[str, bytes], spec: InputSpec, calibration: Calibration, seed: int
+    path: Path,
+    graphs: Mapping[Variant, bytes],
+    spec: InputSpec,
+    calibration: Calibration,
+    seed: int,
 ) -> None:
     """Write crops and the probabilities that each graph gives for them on this machine.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ctcedge import __version__
 from ctcedge.agreement import Assessment, Kappa
-from ctcedge.controls import FalseCalls, expected_false_calls
+from ctcedge.controls import expected_false_calls
 from ctcedge.decide import rebased
-from ctcedge.errors import ModelError
-from ctcedge.guard import LEAST_CROPS, Guard, Likeness
-from ctcedge.model import Model, load_model
+from ctcedge.guard import LEAST_CROPS
+from ctcedge.likeness import Compared
+from ctcedge.model import Model
 from ctcedge.report.draw import ReviewList
-from ctcedge.report.gather import Gathered, ModelSeen
+from ctcedge.report.gather import Gathered
 from ctcedge.report.pseudonyms import Names
 from ctcedge.sidecar import now
 
@@ -24,26 +24,6 @@ Figure = dict[str, str]
 _MOST_NAMES = 10
 
 
-def models_at_hand(seen: Iterable[ModelSeen], given: Model | None) -> dict[ModelSeen, Model]:
-    """The models that made the calls, as far as they lie here unchanged.
-
-    Args:
-        seen: as sidecars name them.
-        given: a model that may be one of them.
-    """
-    found = {}
-    for each in seen:
-        model = given
-        if model is None or model.sha256 != each.sha256:
-            try:
-                model = load_model(each.name)
-            except ModelError:
-                continue
-        if model.sha256 == each.sha256:
-            found[each] = model
-    return found
-
-
 def one_in(prior: float) -> str:
     """A share of CTCs as people say it."""
     of = 1 / prior
@@ -52,9 +32,9 @@ def one_in(prior: float) -> str:
 
 def figures(
     gathered: Gathered,
-    models: Mapping[ModelSeen, Model],
+    models: Mapping[str, Model],
     assessment: Assessment,
-    likeness: Mapping[str, Likeness],
+    likeness: Compared,
 ) -> list[Figure]:
     """The numbers at the top."""
     calls = Counter(cell.call for cell in gathered.cells)
@@ -68,7 +48,7 @@ def figures(
         ),
         _figure("To be looked at", calls["review"], "called review"),
         _figure("Called leukocyte", calls["leukocyte"], "not a CTC"),
-        _expected(expected_of(gathered, models)),
+        _false_calls(gathered, models),
         _like(likeness),
     ]
     if gathered.unclassified or gathered.pending:
@@ -80,20 +60,10 @@ def figures(
     return found
 
 
-def expected_of(gathered: Gathered, models: Mapping[ModelSeen, Model]) -> FalseCalls | None:
-    """False CTC calls to expect; None where it is not known, or several rules decided."""
-    if len(gathered.rules) != 1 or len(gathered.models) != 1:
-        return None
-    ((rule, _),) = gathered.rules.items()
-    ((seen, _),) = gathered.models.items()
-    spec = models[seen].spec if seen in models else None
-    return expected_false_calls(len(gathered.cells), rule, spec)
-
-
 def warnings(
     gathered: Gathered,
-    models: Mapping[ModelSeen, Model],
-    likeness: Mapping[str, Likeness],
+    models: Mapping[str, Model],
+    likeness: Compared,
     names: Names,
     changed: int,
     unreadable: int,
@@ -104,7 +74,7 @@ def warnings(
     Args:
         gathered: what the sidecars say.
         models: those at hand.
-        likeness: of the samples with the training data.
+        likeness: what is like the training data.
         names: how names are told.
         changed: cells whose image is no longer the one that was called.
         unreadable: cells whose image cannot be read any more.
@@ -112,18 +82,19 @@ def warnings(
     """
     found = []
     for seen in gathered.models:
-        if seen in models and models[seen].spec.demonstration:
+        if seen.sha256 in models and models[seen.sha256].spec.demonstration:
             found.append(
                 f"{seen.name} is a demonstration model, trained on simulated images: its calls say"
                 " nothing about patients' cells."
             )
-    unlike = [sample for sample, each in likeness.items() if each.state == "unlike"]
-    if unlike:
-        told = ", ".join(names.sample(sample) for sample in sorted(unlike)[:_MOST_NAMES])
+    unlike = likeness.unlike()
+    if unlike or likeness.unlike_together:
+        told = ", ".join(names.sample(sample) for sample in unlike[:_MOST_NAMES])
         more = f" and {len(unlike) - _MOST_NAMES:,} more" if len(unlike) > _MOST_NAMES else ""
         found.append(
-            f"Unlike the images that the model was trained on: {told}{more}. Is it another"
-            " instrument, magnification or stain? Calls of these cells may be wrong."
+            "Unlike the images that the model was trained on:"
+            f" {told or 'all samples together'}{more}. Is it another instrument, magnification or"
+            " stain? Calls of these cells may be wrong."
         )
     if len(gathered.models) > 1:
         found.append(
@@ -174,7 +145,7 @@ def warnings(
 
 def facts(
     gathered: Gathered,
-    models: Mapping[ModelSeen, Model],
+    models: Mapping[str, Model],
     assessment: Assessment,
     names: Names,
     folder: str,
@@ -193,7 +164,8 @@ def facts(
     for seen, count in gathered.models.most_common():
         of = f" ({count:,} crops)" if len(gathered.models) > 1 else ""
         rows.append(("Model", f"{seen.name} {seen.version}, SHA-256 {seen.sha256}{of}"))
-        training = models[seen].spec.training if seen in models else "unknown here"
+        model = models.get(seen.sha256)
+        training = "unknown here" if model is None else model.spec.training
         rows.append(("Trained on", training))
     for rule, count in gathered.rules.most_common():
         of = f" ({count:,} crops)" if len(gathered.rules) > 1 else ""
@@ -213,7 +185,7 @@ def facts(
 
 def prior_in_words(prior: float) -> str:
     """What share of CTCs a probability assumes, and what it would be at another."""
-    text = f"if {one_in(prior)} cells were a CTC, as the model assumes"
+    text = f"if {one_in(prior)} cells were a CTC"
     if prior > 0.01:
         text += f"; 0.9 then is {rebased(0.9, prior, 1 / 5000):.2g} where 1 cell in 5,000 is one"
     return text
@@ -229,25 +201,6 @@ def draw_in_words(draw: ReviewList) -> str:
     )
 
 
-def likeness_of(gathered: Gathered, models: Mapping[ModelSeen, Model]) -> dict[str, Likeness]:
-    """Whether each sample is like what its model was trained on, as far as that can be told."""
-    found: dict[str, Likeness] = {}
-    guards: dict[ModelSeen, Guard | None] = {}
-    for seen, model in models.items():
-        try:
-            guards[seen] = Guard.of(model)
-        except ModelError:
-            guards[seen] = None
-    for (seen, sample), run in gathered.traits.items():
-        guard = guards.get(seen)
-        if guard is None:
-            continue
-        each = guard.likeness(run)
-        if sample not in found or (each.distance or 0) > (found[sample].distance or 0):
-            found[sample] = each
-    return found
-
-
 def _figure(name: str, value: int | str, small: str) -> Figure:
     return {
         "name": name,
@@ -256,31 +209,37 @@ def _figure(name: str, value: int | str, small: str) -> Figure:
     }
 
 
-def _like(likeness: Mapping[str, Likeness]) -> Figure:
-    states = Counter(each.state for each in likeness.values())
+def _like(likeness: Compared) -> Figure:
+    states = Counter(each.state for each in likeness.samples.values())
     name = "Samples like the training data"
-    if not likeness:
-        return _figure(name, "unknown", "the model, or these sidecars, do not tell")
+    judged = [each for each in likeness.samples.values() if each.crops >= LEAST_CROPS]
+    if not likeness.samples or any(each.state == "insufficient" for each in judged):
+        return _figure(name, "unknown", "the model is not at hand, or does not tell")
     told = states["like"] + states["unlike"]
-    too_few = f"; {states['insufficient']:,} have fewer than {LEAST_CROPS} crops"
-    small = f"{states['unlike']:,} unlike{too_few if states['insufficient'] else ''}"
-    if not told:
-        return _figure(name, "too few crops", f"a sample needs {LEAST_CROPS}")
-    return _figure(name, f"{states['like']:,} of {told:,}", small)
+    if told:
+        few = f"; {states['insufficient']:,} have fewer than {LEAST_CROPS} crops"
+        small = f"{states['unlike']:,} unlike{few if states['insufficient'] else ''}"
+        return _figure(name, f"{states['like']:,} of {told:,}", small)
+    few = f"each has fewer than {LEAST_CROPS} crops"
+    together = likeness.together
+    if together is None or together.state == "insufficient":
+        return _figure(name, "too few crops", few)
+    return _figure(name, together.state, f"all together; {few}")
 
 
-def _expected(found: FalseCalls | None) -> Figure:
-    name = "False CTC calls to expect"
+def _false_calls(gathered: Gathered, models: Mapping[str, Model]) -> Figure:
+    name, unknown = "False CTC calls to expect", "unknown here"
+    if len(gathered.rules) > 1:
+        return _figure(name, unknown, "calls were made in different ways")
+    found = None
+    for rule in gathered.rules:
+        model = models.get(rule.model_sha256)
+        spec = None if model is None else model.spec
+        found = expected_false_calls(len(gathered.cells), rule, spec)
     if found is None:
-        return _figure(name, "unknown here", "no healthy-donor runs: ctcedge controls add")
-    number = f"{found.expected:.1f}" if found.expected < 10 else f"{found.expected:,.0f}"
-    source = (
-        f"{found.samples:,} healthy-donor samples"
-        if found.source == "controls"
-        else "the model's own figure"
-    )
-    small = f"were there no CTC; from {source}, {found.control_cells:,} cells"
-    return _figure(name, f"{number} ({found.low:,} to {found.high:,})", small)
+        return _figure(name, unknown, "no healthy-donor runs called alike: ctcedge controls add")
+    value = f"{found.number} ({found.low:,} to {found.high:,})"
+    return _figure(name, value, f"were there no CTC; from {found.basis}")
 
 
 def _reviewed(assessment: Assessment) -> str:

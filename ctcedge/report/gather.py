@@ -6,25 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ctcedge.agreement import Assessment, assess
 from ctcedge.controls import Rule
 from ctcedge.crops import Crop
-from ctcedge.guard import RunTraits
+from ctcedge.headers import MAX_PIXELS
+from ctcedge.likeness import FolderTraits
 from ctcedge.review import of_this_image
 from ctcedge.sidecar import Record
-from ctcedge.stored import Stored
+from ctcedge.stored import ModelSeen, Stored
 
 IN_THE_WAY = "sidecar in the way: another sample's, a newer ctcedge's, or not readable"
-
-
-class ModelSeen(NamedTuple):
-    """A model as sidecars name it."""
-
-    name: str
-    version: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +58,18 @@ class Cell:
     unlike: float | None
     reviews: tuple[Record, ...]
 
+    def __post_init__(self) -> None:
+        um = self.um_per_px
+        if not (
+            0 <= self.probability <= 1
+            and 0 < self.prior < 1
+            and min(self.width, self.height) > 0
+            and self.width * self.height <= MAX_PIXELS
+            and (um is None or 0 < um < math.inf)
+            and (self.unlike is None or 0 <= self.unlike <= 1)
+        ):
+            raise ValueError("no crop is so")
+
     @property
     def rank(self) -> tuple[object, ...]:
         """Place in the gallery: clusters, then by how much the image itself speaks for a CTC.
@@ -88,8 +92,7 @@ class Gathered:
         providers: sidecars by where the network ran.
         versions: sidecars by ctcedge's version.
         rules: sidecars by what decided.
-        traits: of each model's cells of each sample, by which samples are compared with the
-            training data; without cells of which no traits are known.
+        traits: by which samples are compared with the training data.
         newest: when the newest call was made, RFC 3339; empty where there is none.
     """
 
@@ -97,7 +100,7 @@ class Gathered:
     pending: Counter[str] = field(default_factory=Counter)
     unclassified: Counter[str] = field(default_factory=Counter)
     models: Counter[ModelSeen] = field(default_factory=Counter)
-    traits: dict[tuple[ModelSeen, str], RunTraits] = field(default_factory=dict)
+    traits: FolderTraits = field(default_factory=FolderTraits)
     providers: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     rules: Counter[Rule] = field(default_factory=Counter)
@@ -116,7 +119,8 @@ class Gathered:
                 continue
             try:
                 self._take(each.crop, each.record)
-            except (KeyError, TypeError, ValueError, AttributeError):  # a person may have edited it
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+                # a person may have edited it
                 self.pending["sidecar does not follow its schema"] += 1
                 continue
             yield each
@@ -132,8 +136,7 @@ class Gathered:
             str(software["ctcedge"]),
             str(record["created"]),
         )
-        if (unlike := record["unlike"]) is not None and (traits := unlike["traits"]):
-            self.traits.setdefault((cell.model, crop.sample), RunTraits()).add(traits)
+        self.traits.add(cell.model, crop.sample, record)
         self.cells.append(cell)
         self.models[cell.model] += 1
         self.rules[rule] += 1
@@ -151,7 +154,8 @@ def gather(found: Iterable[Stored]) -> tuple[Gathered, Assessment]:
 
 
 def _cell(crop: Crop, record: Record) -> Cell:
-    image, model, unlike = record["image"], record["model"], record["unlike"]
+    image, unlike = record["image"], record["unlike"]
+    um_per_px = image["um_per_px"]
     return Cell(
         crop=crop,
         sha256=str(image["sha256"]),
@@ -161,8 +165,8 @@ def _cell(crop: Crop, record: Record) -> Cell:
         score=record["score"],
         reasons=tuple(map(str, record["reasons"])),
         cluster=record["cluster"] is True,
-        model=ModelSeen(*(str(model[key]) for key in ModelSeen._fields)),
-        um_per_px=image["um_per_px"],
+        model=ModelSeen.of(record),
+        um_per_px=None if um_per_px is None else float(um_per_px),
         um_per_px_assumed=bool(image["um_per_px_assumed"]),
         width=int(image["width"]),
         height=int(image["height"]),

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from ctcedge.logs import harmless
 
 _FOLDER = Path(__file__).parent / "page"
-_SCRIPTS = ("data", "store", "picture", "summary", "cell", "gallery", "review", "main")
+_SCRIPTS = ("data", "store", "picture", "summary", "cell", "gallery", "review", "load", "main")
 _LINES_A_BLOCK = 16
 
 

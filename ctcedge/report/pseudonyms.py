@@ -125,7 +125,8 @@ def key_of(root: Path) -> bytes:
                 key = file.read(_KEY_BYTES + 1)
     except OSError as error:
         raise OutputError(
-            f"{path}: {error.strerror}; pseudonyms need a key there, so that they stay the same"
+            f"{path}: {error.strerror}; pseudonyms need a key there, so that they stay the same:"
+            " run it once as an account that may write there"
         ) from None
     if len(key) != _KEY_BYTES:
         raise OutputError(f"{path} is not a key of {_KEY_BYTES} bytes; remove it for a new one")

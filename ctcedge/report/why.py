@@ -16,7 +16,7 @@ from ctcedge.engine import Engine, open_engine
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.model import Model
 from ctcedge.preprocess import network_input
-from ctcedge.report.gather import Cell, ModelSeen
+from ctcedge.report.gather import Cell
 from ctcedge.report.images import called_image
 
 MAPPED = 300
@@ -29,14 +29,14 @@ _NEARLY_ALL = 98  # percentile
 
 
 def activations(
-    folder: Path, cells: Sequence[Cell], models: Mapping[ModelSeen, Model]
+    folder: Path, cells: Sequence[Cell], models: Mapping[str, Model]
 ) -> dict[int, dict[str, Any]]:
     """Class-activation maps of the first cells, by their place in the gallery.
 
     Args:
         folder: the searched folder.
         cells: in the order of the gallery.
-        models: those that made the calls and lie here; others, and those that give no maps, leave
+        models: those that lie here, by their hash; others, and those that give no maps, leave
             their cells without one.
 
     Returns:
@@ -44,13 +44,13 @@ def activations(
         the crop's centre, in the crop's pixels, and `values`, row by row, on one scale for all:
         STRONG speaks strongly for a CTC, -STRONG against.
     """
-    places: dict[ModelSeen, list[int]] = defaultdict(list)
+    places: dict[str, list[int]] = defaultdict(list)
     for place, cell in enumerate(cells[:MAPPED]):
-        if cell.model in models:
-            places[cell.model].append(place)
+        if cell.model.sha256 in models:
+            places[cell.model.sha256].append(place)
     found: dict[int, dict[str, Any]] = {}
-    for seen, of_model in places.items():
-        found |= _of_model(folder, cells, of_model, models[seen])
+    for sha256, of_model in places.items():
+        found |= _of_model(folder, cells, of_model, models[sha256])
     return found
 
 

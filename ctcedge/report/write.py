@@ -11,21 +11,21 @@ from typing import Any
 from ctcedge.agreement import Assessment
 from ctcedge.crops import Naming, folder_name
 from ctcedge.errors import NoCropsError, OutputError
-from ctcedge.model import Model
+from ctcedge.model import Model, models_at_hand
 from ctcedge.report import facts
 from ctcedge.report.draw import ReviewList, review_list
-from ctcedge.report.gather import Cell, Gathered, ModelSeen, gather
+from ctcedge.report.gather import Cell, Gathered, gather
 from ctcedge.report.illustrate import STATES, Illustrated, illustrate, other_channels
 from ctcedge.report.images import CHANGED, SHOWN, UNREADABLE
 from ctcedge.report.page import PageWriter
 from ctcedge.report.pictures import ACROSS, TILE
 from ctcedge.report.pseudonyms import Names, Pseudonyms, key_of
 from ctcedge.report.why import activations
-from ctcedge.stored import need_stored
+from ctcedge.stored import ModelSeen, need_stored
 from ctcedge.table import replacing
 
 REPORT_NAME = "ctcedge-report.html"
-PSEUDONYMISED_NAME = "ctcedge-report-pseudonymised.html"
+PSEUDONYMISED_NAME = "ctcedge-pseudonymised-report.html"
 FIRST_IN_FULL = 1000
 """Cells of the gallery in full size, beside those of the review list."""
 
@@ -74,7 +74,7 @@ def write_report(
     draw = review_list(cells)
     full = frozenset((*draw.order, *range(min(FIRST_IN_FULL, len(cells)))))
     channels = other_channels(folder, naming, (cells[index] for index in full))
-    models = facts.models_at_hand(gathered.models, model)
+    models = models_at_hand(model)
     maps = activations(folder, cells, models)
     name = names.folder(folder_name(folder))
     title = name if sample is None else f"{name} / {names.sample(sample)}"
@@ -111,14 +111,14 @@ def write_report(
 
 def _words(
     gathered: Gathered,
-    models: dict[ModelSeen, Model],
+    models: dict[str, Model],
     assessment: Assessment,
     names: Names,
     draw: ReviewList,
     drawn: Illustrated,
     folder: str,
 ) -> dict[str, Any]:
-    likeness = facts.likeness_of(gathered, models)
+    likeness = gathered.traits.compared(models)
     return {
         "warnings": facts.warnings(
             gathered,

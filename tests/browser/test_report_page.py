@@ -320,6 +320,130 @@ def test_saved_file_imports(whole_browser: Chromium, tmp_path: Path, *, pseudony
     assert whole_browser.problems == []
 
 
+def choose_file(browser: Chromium, path: Path) -> str:
+    """Load a file, and return what the page says of it."""
+    browser("document.getElementById('told').textContent = ''")
+    found = browser.send(
+        "Runtime.evaluate", expression="document.getElementById('file')", returnByValue=False
+    )
+    browser.send("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
+    browser.until("document.getElementById('told').textContent")
+    return str(browser("document.getElementById('told').textContent"))
+
+
+def review_two(browser: Chromium, folder: Path) -> tuple[Path, Any]:
+    """Decide on two cells of the gallery, one with a note; return the file and its contents."""
+    show(browser, "gallery")
+    browser.press("ArrowRight", "c")
+    name_reviewer(browser)
+    browser.press("l", "ArrowLeft", "n")
+    browser.write("odd <b>rim</b>")
+    browser("document.activeElement.blur()")
+    content = saved(browser, folder)
+    (path,) = folder.glob("*.json")
+    return path, content
+
+
+def start_anew(browser: Chromium) -> None:
+    """As another browser would show the page."""
+    browser("localStorage.clear()")
+    browser.reload()
+    ready(browser)
+
+
+def test_saved_corrections_load_back(browser: Chromium, tmp_path: Path) -> None:
+    path, before = review_two(browser, tmp_path)
+    start_anew(browser)
+    assert browser("document.getElementById('save').disabled")
+    show(browser, "gallery")
+    assert choose_file(browser, path) == "2 corrections by Ada loaded"
+    assert text(browser, "#progress") == "2 reviewed"  # they are in a file already
+    assert text(browser, "#reader") == "Reader: Ada"
+    after = saved(browser, tmp_path)
+    assert [after["reviewer"], after["entries"]] == [before["reviewer"], before["entries"]]
+
+
+def test_of_loaded_and_present_corrections_the_later_stand(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    path, before = review_two(browser, tmp_path)
+    first, second = before["entries"]
+    show(browser, "gallery")
+    choose(browser, "text", second["cell"])
+    browser.press("r")  # later than in the file
+    choose(browser, "text", first["cell"])
+    browser.press("Delete")
+    assert choose_file(browser, path) == "2 corrections by Ada loaded"
+    found = {each["cell"]: each["call"] for each in saved(browser, tmp_path)["entries"]}
+    assert found == {first["cell"]: first["call"], second["cell"]: "unsure"}
+
+
+def test_corrections_of_cells_that_changed_or_are_gone_do_not_load(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    path, content = review_two(browser, tmp_path)
+    start_anew(browser)
+    first, second = content["entries"]
+    path.write_text(json.dumps(content | {"entries": [first, second | {"from": "review"}]}))
+    assert "1 are of cells that are not here, or that changed" in choose_file(browser, path)
+    assert text(browser, "#progress") == "1 reviewed"
+    start_anew(browser)
+    path.write_text(json.dumps(content | {"entries": [first | {"image_sha256": "0" * 64}]}))
+    assert choose_file(browser, path).startswith("No cell of this file is in this report")
+    assert browser("document.getElementById('save').disabled")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "ctcedge/corrections/2"},
+        {"entries": 7},
+        {"reviewer": " "},
+        {"entries": [None]},
+        {"call": "<img src=x onerror=document.title=1>"},
+        {"note": ["x"]},
+        {"time": "yesterday"},
+        {"channels": [{}]},
+        {"blinded": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_no_such_file_does_not_load(
+    browser: Chromium, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path, content = review_two(browser, tmp_path)
+    start_anew(browser)
+    for key, value in change.items():
+        (content if key in content else content["entries"][1])[key] = value
+    path.write_text(json.dumps(content))
+    assert choose_file(browser, path).startswith(("This is no file of corrections", "The file is"))
+    assert browser("document.getElementById('save').disabled")
+    path.write_text("{")
+    assert choose_file(browser, path).startswith("This is no file of corrections")
+
+
+def test_another_reader_begins_with_nothing_and_files_are_kept_apart(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    path, _ = review_two(browser, tmp_path)
+    browser.press("r")
+    browser("document.getElementById('reader').click()")
+    assert "Save the corrections first" in text(browser, "#told")
+    saved(browser, tmp_path)
+    browser("document.getElementById('reader').click()")
+    browser.until("document.getElementById('who').open")
+    browser.write("Bo")
+    browser.press("Enter")
+    browser.until("document.getElementById('reader').innerText === 'Reader: Bo'")
+    assert text(browser, "#progress") == ""
+    show(browser, "review")
+    assert "hidden until you have decided" in text(browser, "#review .cell")
+    browser.press("c")
+    browser.until("document.getElementById('progress').innerText")
+    assert "by Ada, and those here by Bo" in choose_file(browser, path)
+    assert saved(browser, tmp_path)["reviewer"] == "Bo"
+
+
 def test_a_call_that_changed_since_is_not_taken_for_reviewed(
     whole_browser: Chromium, tmp_path: Path
 ) -> None:

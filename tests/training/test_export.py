@@ -56,7 +56,7 @@ def test_the_folder_holds_what_the_spec_pins_and_no_more(made):
     ]
     names = {file.file for file in pinned} | {"model.json"}
     assert {path.name for path in made.folder.iterdir()} == names
-    assert set(spec.graphs) == {"int8", "int8-symmetric", "fp16"}
+    assert set(spec.graphs) == {"int8", "int8-symmetric", "fp16", "fp32"}
 
 
 def test_the_folder_is_open_to_whom_any_new_folder_is(made, tmp_path):
@@ -112,12 +112,12 @@ def test_the_card_shows_the_figures(made):
     assert "nan" not in text
 
 
-def test_what_is_not_shipped_stays_in_the_run_folder(made, run):
+def test_all_graphs_are_shipped_and_say_much_the_same(made, run):
     (opened,) = open_runs(run)
     inputs = opened.of("test").bright[:4]
-    graph = (run / "model.fp32.onnx").read_bytes()
-    shipped = run_graph(made.read_graph("int8"), inputs)
-    np.testing.assert_allclose(run_graph(graph, inputs), shipped, atol=0.2)
+    exact = run_graph(made.read_graph("fp32"), inputs)
+    for variant in ("int8", "int8-symmetric", "fp16"):
+        np.testing.assert_allclose(run_graph(made.read_graph(variant), inputs), exact, atol=0.2)
 
 
 def test_the_folds_of_a_run_become_model_folders(run, tmp_path):
@@ -147,7 +147,7 @@ def test_force_exports_what_is_closest_and_says_so(run, tmp_path):
     settings = ExportSettings("forced", limits=limits, force=True)
     (model,) = export(run, settings, tmp_path, notes.append)
     assert any("exported all the same, quantised with" in note for note in notes)
-    assert set(model.spec.graphs) == {"int8", "fp16"}  # the symmetric one is no one's only graph
+    assert set(model.spec.graphs) == {"int8", "fp16", "fp32"}  # the symmetric one is no one's only graph
 
 
 def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch):

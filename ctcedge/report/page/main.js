@@ -26,23 +26,36 @@ function redraw() {
 
 const current = () => (view === "gallery" ? gallery.selected : view === "review" ? reviewing.cell : null);
 
-/** Ask once who reviews; resolves to whether there is a name now. */
-function reviewer() {
-  if (store.reviewer) return Promise.resolve(true);
+/** Ask who reviews; resolves to the name, or to none. */
+function askName() {
   const dialog = document.getElementById("who");
   const field = dialog.querySelector("input");
+  field.value = "";
   dialog.returnValue = "";
   dialog.showModal();
   field.focus();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      if (dialog.returnValue === "keep" && field.value.trim()) {
-        store.reviewer = field.value.trim();
-        store.keep();
-      }
-      resolve(Boolean(store.reviewer));
-    }, { once: true });
+    const answer = () => resolve(dialog.returnValue === "keep" ? field.value.trim() : "");
+    dialog.addEventListener("close", answer, { once: true });
   });
+}
+
+/** Ask once who reviews; resolves to whether there is a name now. */
+async function reviewer() {
+  if (!store.reviewer) {
+    store.reviewer = await askName();
+    store.keep();
+  }
+  return Boolean(store.reviewer);
+}
+
+async function anotherReader() {
+  if (store.unsaved && store.count()) return tell("Save the corrections first: another reader begins with none.");
+  const name = await askName();
+  if (!name || name === store.reviewer) return;
+  store.begin(name);
+  reviewing.start();
+  redraw();
 }
 
 async function decide(call) {
@@ -130,6 +143,9 @@ function refresh() {
   const progress = document.getElementById("progress");
   progress.textContent = done ? `${number(done)} reviewed${store.unsaved ? ", not saved to a file yet" : ""}` : "";
   document.getElementById("save").disabled = !done;
+  const reader = document.getElementById("reader");
+  reader.hidden = !store.reviewer;
+  reader.textContent = harmless(`Reader: ${store.reviewer}`);
   document.getElementById("storage").hidden = store.lasting;
   gallery.relabel();
 }
@@ -146,6 +162,13 @@ window.addEventListener("beforeunload", (event) => {
 });
 window.addEventListener("hashchange", () => go(location.hash.slice(1)));
 document.getElementById("save").addEventListener("click", save);
+const picker = document.getElementById("file");
+document.getElementById("load").addEventListener("click", () => picker.click());
+picker.addEventListener("change", () => {
+  const [file] = picker.files;
+  if (file) load(file).then(() => { picker.value = ""; });
+});
+document.getElementById("reader").addEventListener("click", anotherReader);
 document.getElementById("keys").addEventListener("click", () => document.getElementById("help").showModal());
 document.getElementById("who-cancel").addEventListener("click", () => document.getElementById("who").close());
 for (const button of document.querySelectorAll("[data-view]")) {

@@ -1,5 +1,6 @@
 // What a person has decided: kept in this browser, undone step by step, saved as a file.
 
+const SCHEMA = "ctcedge/corrections/1";
 const STORE = `ctcedge/review/${report.run_id}`;
 
 /** Cells are told apart by image, and by path too where two crops hold the very same image. */
@@ -74,6 +75,29 @@ const store = {
     return cell;
   },
 
+  /** Begin with nothing reviewed and nothing seen, for another person. */
+  begin(reviewer) {
+    this.reviewer = reviewer;
+    this.entries.clear();
+    this.seen.clear();
+    this.done = [];
+    this.unsaved = false;
+    this.keep();
+  },
+
+  /** Take over what a file holds, where it is later than what is here; undo does not reach it. */
+  merge(reviewer, found) {
+    this.reviewer = reviewer;
+    for (const [cell, entry] of found) {
+      const here = this.entry(cell);
+      if (here && here.time >= entry.time) continue;
+      this.entries.delete(keys[cell]);
+      this.entries.set(keys[cell], entry);
+    }
+    this.done = [];
+    this.keep();
+  },
+
   /** Note that the call was shown, so that a later decision does not count as blinded. */
   show(cell) {
     if (this.seen.has(keys[cell])) return;
@@ -100,7 +124,7 @@ const timeNow = () => new Date().toISOString();
 const weightOf = (cell) => (drawn.has(cell) ? report.draw.leukocytes / report.draw.drawn : null);
 const drawn = new Set(report.draw.cells);
 
-/** The file that 'ctcedge review import' reads: ctcedge/corrections/1. */
+/** The file that 'ctcedge review import' reads. */
 function corrections() {
   const entries = [];
   for (const [key, entry] of store.entries) {
@@ -122,7 +146,7 @@ function corrections() {
     });
   }
   return {
-    schema: "ctcedge/corrections/1",
+    schema: SCHEMA,
     report_id: report.report_id,
     folder_name: report.folder_name,
     pseudonymised: report.pseudonymised,
@@ -152,8 +176,8 @@ let toldTimer = 0;
 /** Say something at the bottom of the page for a moment. */
 function tell(text) {
   const place = document.getElementById("told");
-  place.textContent = text;
+  place.textContent = harmless(text);
   place.classList.add("on");
   clearTimeout(toldTimer);
-  toldTimer = setTimeout(() => place.classList.remove("on"), 3000);
+  toldTimer = setTimeout(() => place.classList.remove("on"), Math.max(3000, 60 * text.length));
 }

@@ -1,0 +1,77 @@
+"""Make the model folders that speed is measured with: ResNet-18 and ResNet-50 at 96 px, one view.
+
+    python -m tests.bench.networks FOLDER
+
+Each is fitted for seconds on drawn disks, then exported and quantised by the code that makes the
+shipped model: nothing but its calls, which mean nothing, tells it from one. `<name>.fp32.onnx`
+beside a model folder is the same network in single precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from tests.training.drawn import drawn_cells, sides_of
+from train.export import ExportSettings, export
+from train.fit import fit
+from train.parity import ParityLimits
+from train.presets import PRESETS
+
+NETWORKS = {"resnet18-96": "resnet18", "resnet50-96": "resnet50"}
+
+
+def fp32_path(folder: Path, name: str) -> Path:
+    """Where the single-precision graph of a network lies."""
+    return folder / f"{name}.fp32.onnx"
+
+
+def make_network(folder: Path, name: str, seed: int = 1) -> None:
+    """Make `<folder>/<name>` and the single-precision graph beside it.
+
+    Args:
+        folder: parent of the model folder.
+        name: one of `NETWORKS`.
+        seed: of the disks and of the weights.
+
+    Raises:
+        FileExistsError: `<folder>/<name>` is there and is no model folder.
+    """
+    input = PRESETS["gpu"].input
+    settings = replace(
+        PRESETS["tiny"].settings, network=NETWORKS[name], width=1.0, views=1, seed=seed
+    )
+    exported = ExportSettings(
+        name=name,
+        about="drawn disks, to measure speed",
+        command="python -m tests.bench.networks FOLDER",
+        demonstration=True,
+        # What has hardly learnt anything has nothing to lose in quantisation.
+        limits=ParityLimits(*[math.inf] * 5),
+        seed=seed,
+    )
+    cells = drawn_cells(input, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch, name)
+        fit(cells, sides_of(cells), settings, input, run)
+        export(run, exported, folder, note=print)
+        shutil.copyfile(run / "model.fp32.onnx", fp32_path(folder, name))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="parent of the model folders")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    for name in NETWORKS:
+        make_network(asked.folder, name, asked.seed)
+        print(asked.folder / name)
+
+
+if __name__ == "__main__":
+    main()
