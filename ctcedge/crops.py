@@ -6,14 +6,16 @@ expression replaces it.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from ctcedge.errors import SettingsError, SetupError
 
@@ -42,8 +44,7 @@ _GROUPS = {"cell", "channel", "sample"}
 _DEFAULT_PREFIX = r"(?:(?:cell|img|image|crop|event|object)(?:[ _.-]+|(?=\d)))?"
 
 
-@dataclass(frozen=True, slots=True)
-class Crop:
+class Crop(NamedTuple):
     """One image file of one cell.
 
     Attributes:
@@ -94,7 +95,9 @@ class Naming:
     def __init__(
         self, pattern: str | None = None, channels: Mapping[str, tuple[str, ...]] | None = None
     ) -> None:
-        self._channel_of = _channel_table(channels or {})
+        table = _channel_table(channels or {})
+        # A folder knows few aliases, and holds many files.
+        self._channel_of = functools.lru_cache(256)(lambda alias: table.get(_folded(alias)))
         self._on_path = pattern is not None and "/" in pattern
         self._regex = _default_regex() if pattern is None else _compile(pattern)
 
@@ -109,11 +112,12 @@ class Naming:
             return Skipped(path, "unmatched", "the pattern's 'cell' is empty for this name")
         channel = BRIGHT_FIELD
         if alias := groups.get("channel"):
-            known = self._channel_of.get(_folded(alias))
+            known = self._channel_of(alias)
             if known is None:
                 return Skipped(path, "unmatched", f"channel '{alias}' is not in the channel table")
             channel = known
-        return Crop(path, groups.get("sample") or parent or folder_name, groups["cell"], channel)
+        sample = groups.get("sample") or parent or folder_name
+        return Crop(path, sys.intern(sample), groups["cell"], channel)
 
 
 def find(folder: Path, naming: Naming) -> Iterator[Found]:
@@ -132,9 +136,7 @@ def find(folder: Path, naming: Naming) -> Iterator[Found]:
     while pending:
         prefix = pending.pop()
         try:
-            with os.scandir(folder / prefix) as entries:
-                others = (e for e in entries if not e.name.endswith(SIDECAR_SUFFIX))
-                listed = sorted(others, key=lambda entry: entry.name)
+            files, others = _listed(os.path.join(folder, prefix))
         except OSError as error:
             if not prefix:
                 raise
@@ -142,15 +144,39 @@ def find(folder: Path, naming: Naming) -> Iterator[Found]:
             yield Skipped(prefix.rstrip("/"), "unreadable", text)
             continue
         subfolders = []
-        for entry in listed:
-            path = prefix + entry.name
-            if reason := _never_opened(entry):
-                yield Skipped(path, "ignored", reason)
-            elif entry.is_dir(follow_symlinks=False):
+        for entry in sorted([*files, *others]):
+            path = prefix + entry
+            if entry not in others:
+                yield naming.read(path, name)
+            elif (reason := others[entry]) is None:
                 subfolders.append(path + "/")
             else:
-                yield naming.read(path, name)
+                yield Skipped(path, "ignored", reason)
         pending.extend(reversed(subfolders))
+
+
+def _listed(folder: str) -> tuple[list[str], dict[str, str | None]]:
+    """List a folder without its sidecars.
+
+    Returns:
+        Names of the files that may be read; and of all else, with why it is never opened, or None
+        for a folder to be searched.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    files: list[str] = []
+    others: dict[str, str | None] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.endswith(SIDECAR_SUFFIX):
+                continue
+            if entry.is_file(follow_symlinks=False) and not name.startswith("."):
+                files.append(name)
+            else:
+                others[name] = _never_opened(entry)
+    return files, others
 
 
 def search(folder: Path, naming: Naming) -> Iterator[Found]:
@@ -178,12 +204,19 @@ def check_folder(folder: Path) -> None:
         raise SetupError(f"{folder} is a file; give the folder that holds the crops")
 
 
-def find_one(folder: Path, path: str, naming: Naming) -> Found | None:
-    """Look at one path as `find` would; None where it is gone or is not a file to be read."""
-    *parents, name = path.split("/")
+def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None:
+    """Look at one path as `find` would; None where it is gone or is not a file to be read.
+
+    Args:
+        folder: the searched folder.
+        name: from `folder_name`.
+        path: relative to it.
+        naming: how names are read.
+    """
+    *parents, file = path.split("/")
     if any(part.startswith(".") or _image_name(part) for part in parents):
         return None
-    if name.startswith(".") or name.endswith(SIDECAR_SUFFIX):
+    if file.startswith(".") or file.endswith(SIDECAR_SUFFIX):
         return None
     place = os.fspath(folder)
     try:
@@ -191,10 +224,10 @@ def find_one(folder: Path, path: str, naming: Naming) -> Found | None:
             place = os.path.join(place, part)
             if not stat.S_ISDIR(os.lstat(place).st_mode):
                 return None
-        mode = os.lstat(os.path.join(place, name)).st_mode
+        mode = os.lstat(os.path.join(place, file)).st_mode
     except OSError:
         return None
-    return naming.read(path, folder_name(folder)) if stat.S_ISREG(mode) else None
+    return naming.read(path, name) if stat.S_ISREG(mode) else None
 
 
 def folder_name(folder: Path) -> str:
@@ -203,15 +236,13 @@ def folder_name(folder: Path) -> str:
 
 
 def _never_opened(entry: os.DirEntry[str]) -> str | None:
-    """Why an entry is ignored, or None for a plain file or folder."""
+    """Why an entry that is no plain file, or is hidden, is ignored; None for a folder."""
     if entry.name.startswith("."):
         return "hidden"
     if entry.is_symlink():
         return "symbolic link"
     if entry.is_dir(follow_symlinks=False):
         return "directory with an image's name" if _image_name(entry.name) else None
-    if entry.is_file(follow_symlinks=False):
-        return None
     try:
         mode = entry.stat(follow_symlinks=False).st_mode
     except OSError:

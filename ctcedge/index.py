@@ -36,7 +36,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from ctcedge.crops import SIDECAR_SUFFIX, Crop
-from ctcedge.files import open_plain
+from ctcedge.files import read_plain
 from ctcedge.headers import MAX_BYTES
 from ctcedge.logs import event
 from ctcedge.places import cache_folder
@@ -56,6 +56,7 @@ _LONGEST_CLOSE = 10.0  # seconds
 _LONGEST_WAIT = 5.0  # seconds for another process that uses the same index
 _LONGEST_ENTRY = 2048  # bytes
 _ASKED_AT_ONCE = 500
+_LEAST_GONE = 1000  # entries of images that are gone; fewer are not looked for
 _UNUSED = 90 * 86400.0  # seconds after which the index of another folder is removed
 
 _SIGNATURES = struct.Struct("<qqqQqqqQ")
@@ -342,19 +343,16 @@ class Index:
         """Whether an image that was young when it was read is the same now that it is older."""
         path = self._images + os.fsdecode(note.name)
         try:
-            file = open_plain(Path(path))
-            if file is None:
-                return False
-            with file:
-                digest = hashlib.sha256(file.read(MAX_BYTES + 1)).hexdigest()
+            data = read_plain(path, MAX_BYTES)
         except OSError:
             return False
-        return digest == note.verify and signature(path) == note.image
+        same = data is not None and hashlib.sha256(data).hexdigest() == note.verify
+        return same and signature(path) == note.image
 
     def _forget_gone(self, crops: int) -> None:
         with self._transaction() as connection:
             (entries,) = connection.execute("SELECT count(*) FROM entries").fetchone()
-            if entries <= crops + max(crops // 4, 1000):
+            if entries <= crops + max(crops // 4, _LEAST_GONE):
                 return
             last, images = b"", os.fsencode(self._images)
             while True:
@@ -427,7 +425,7 @@ def _packed(name: bytes, mark: bytes, known: Known) -> bytes | None:
 
 
 def _unpacked(name: bytes, entry: object, mark: bytes) -> Known | None:
-    """What an entry says, where it has the mark and is whole; in a damaged file it may be a number."""
+    """What an entry says, where it has the mark and is whole; a damaged one may be a number."""
     if not mark or not isinstance(entry, bytes) or entry[_MARK] != mark:
         return None
     content = memoryview(entry)[_CHECKSUM.size :]

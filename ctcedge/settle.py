@@ -75,12 +75,18 @@ class Settling:
         """Take a file again at a given time, or later if it changes meanwhile."""
         self._pending[path] = _Pending(self._look(path), at)
 
-    def take(self, now: float) -> list[Settled]:
-        """Remove and return the files that are whole, sorted by path."""
-        taken = []
-        for path, pending in list(self._pending.items()):
-            if pending.due > now:
-                continue
+    def take(self, now: float, most: int) -> list[Settled]:
+        """Remove and return the files that are whole, sorted by path.
+
+        Args:
+            now: on the clock of the calls.
+            most: files to take; those that came first go first.
+        """
+        taken: list[Settled] = []
+        due = [(path, pending) for path, pending in self._pending.items() if pending.due <= now]
+        for path, pending in due:
+            if len(taken) == most:
+                break
             signature = self._look(path)
             if signature is None:
                 del self._pending[path]

@@ -12,13 +12,13 @@ import os
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from pathlib import Path
+from itertools import islice
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
-from ctcedge.crops import BRIGHT_FIELD, Crop, Skipped, find, find_one
+from ctcedge.crops import BRIGHT_FIELD, SIDECAR_SUFFIX, Crop, Skipped, find, find_one, folder_name
 from ctcedge.errors import OutputError
 from ctcedge.events import FolderEvents
 from ctcedge.guard import WINDOW, RunTraits
@@ -26,7 +26,7 @@ from ctcedge.logs import event
 from ctcedge.pipeline import Counted, Outcome
 from ctcedge.runs import Run
 from ctcedge.sample_reports import SampleReports
-from ctcedge.settle import Settled, Settling, Signature
+from ctcedge.settle import Settled, Settling, Signature, signature
 from ctcedge.state import WatchState
 
 log = logging.getLogger("ctcedge.watch")
@@ -38,6 +38,8 @@ _LOG_AFTER = 1.0  # seconds in which what comes together is counted together
 _TELL_EVERY = 1.0  # least seconds between two tellings of the state while busy
 _TELL_IDLE = 10.0  # most seconds between two tellings
 _SCAN_SHARE = 100  # a rescan may take one part in so many of the time
+_SCANNED_AT_ONCE = 1000  # entries of a rescan between two looks at the clock
+_MOST_TAKEN = 4096  # crops between two looks at what has come meanwhile
 
 
 class Watcher:
@@ -67,13 +69,16 @@ class Watcher:
             started=time.time(),
         )
         self._run = run
+        self._images = os.path.join(run.folder, "")
+        self._sidecars = os.path.join(run.sidecars.root, "")
+        self._name = folder_name(run.folder)
         self._clock = clock
         self._tell = tell
         self._wakes: queue.SimpleQueue[FileSystemEvent | None] = queue.SimpleQueue()
         self._events = FolderEvents(run.folder, self._wakes, run.settings.watch.rescan)
         self._stopping = False
         self._settling = Settling(run.settings.watch.settle, self._look)
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str, int | None] = {}
         self._counted: dict[str, Counted] = {}
         self._failing: dict[str, tuple[Signature, float]] = {}
         self._force_next_scan = force
@@ -98,8 +103,8 @@ class Watcher:
         try:
             while not self._stopping:
                 if self._clock() >= next_scan or self._events.lost:
-                    next_scan = self._rescan()
-                taken = self._settling.take(self._clock())
+                    next_scan = yield from self._rescan()
+                taken = self._settling.take(self._clock(), _MOST_TAKEN)
                 if taken:
                     yield from self._classify(taken)
                     self._drain()
@@ -144,7 +149,7 @@ class Watcher:
             return
         moved = isinstance(wake, DirMovedEvent | FileMovedEvent)
         place = os.fsdecode(wake.dest_path if moved else wake.src_path)
-        path = os.path.relpath(place, self._run.folder)
+        path = self._relative(place)
         if wake.is_directory:
             self._scan_below(path)
         elif self._bright_field(path):
@@ -153,31 +158,47 @@ class Watcher:
             else:
                 self._settling.changed(path, self._clock())
 
+    def _relative(self, place: str) -> str:
+        """The path of what lies in the folder, without a look at the disk where that can be."""
+        if place.startswith(self._images):
+            return place[len(self._images) :]
+        return os.path.relpath(place, self._run.folder)
+
     def _bright_field(self, path: str) -> Crop | None:
-        found = find_one(self._run.folder, path, self._run.naming)
+        found = find_one(self._run.folder, self._name, path, self._run.naming)
         return found if isinstance(found, Crop) and found.channel == BRIGHT_FIELD else None
 
     def _scan_below(self, folder: str) -> None:
         """Look at the files of a folder that was made or moved in: they may precede its watch."""
         for parent, _, names in os.walk(self._run.folder / folder):
             for name in names:
-                path = os.path.relpath(os.path.join(parent, name), self._run.folder)
+                path = self._relative(os.path.join(parent, name))
                 if self._bright_field(path):
                     self._settling.changed(path, self._clock())
 
-    def _rescan(self) -> float:
-        """Bring what is pending up to date with the disk; return when to do so again."""
-        folder, started, there, closed = self._run.folder, self._clock(), set(), 0
+    def _rescan(self) -> Generator[Outcome, None, float]:
+        """Bring what is pending up to date with the disk; return when to do so again.
+
+        Yields:
+            Outcomes of crops that are known to be done, and were not counted yet.
+        """
+        folder, started, closed = self._run.folder, self._clock(), 0
+        there: set[str] = set()
         try:
             self._events.start()
-            for found in find(folder, self._run.naming):
+            self._name = folder_name(folder)
+            entries = find(folder, self._run.naming)
+            while some := list(islice(entries, _SCANNED_AT_ONCE)):
                 if self._stopping:
                     return started
-                if isinstance(found, Crop) and found.channel == BRIGHT_FIELD:
-                    there.add(found.path)
-                    self._consider(found)
-                elif isinstance(found, Skipped) and found.kind == "unreadable":
-                    closed += 1
+                crops = []
+                for found in some:
+                    if isinstance(found, Skipped):
+                        closed += found.kind == "unreadable"
+                    elif found.channel == BRIGHT_FIELD:
+                        crops.append(found)
+                there.update(crop.path for crop in crops)
+                yield from self._consider(crops)
                 self._breathe(_TELL_EVERY)
         except OSError as error:
             self._events.stop()
@@ -191,19 +212,42 @@ class Watcher:
         now = self._clock()
         return now + max(self._events.interval, _SCAN_SHARE * (now - started))
 
-    def _consider(self, crop: Crop) -> None:
-        image = self._look(crop.path)
+    def _consider(self, crops: list[Crop]) -> Iterator[Outcome]:
+        """Make pending what is neither as it was when it was done, nor known to be done."""
+        marks: dict[str, int | None] = {}
+        unsure = []
+        for crop in crops:
+            path = crop.path
+            # At first nothing is there to be compared, and the index looks at the files anyhow.
+            if path in self._counted:
+                marks[path] = self._mark(path, self._look(path))
+                if marks[path] is not None and marks[path] == self._seen.get(path):
+                    continue
+            unsure.append(crop)
+        if self._force_next_scan:
+            self._forced.update(crop.path for crop in unsure)
+        for each in unsure if self._force_next_scan else self._run.pipeline.recall(unsure):
+            if isinstance(each, Crop):
+                self._settle(each.path)
+                continue
+            path = each.crop.path
+            if path in marks:
+                self._seen[path] = marks[path]
+            if self._counted.get(path) != each.counted:
+                self._count(each, self._clock())
+                if self._reports is not None:
+                    self._reports.note(each)
+                yield self._again(each)
+
+    def _settle(self, path: str) -> None:
+        """Take a file at once where it has long been still, or else once it stays so."""
+        image = self._look(path)
         if image is None:
             return
-        if self._seen.get(crop.path) == self._mark(crop, image):
-            return
-        if self._force_next_scan:
-            self._forced.add(crop.path)
-        age = time.time() - image[1] / 1e9
-        if age > self._run.settings.watch.settle:
-            self._settling.complete(crop.path, self._clock())
+        if time.time() - image[1] / 1e9 > self._run.settings.watch.settle:
+            self._settling.complete(path, self._clock())
         else:
-            self._settling.changed(crop.path, self._clock())
+            self._settling.changed(path, self._clock())
 
     def _classify(self, taken: list[Settled]) -> Iterator[Outcome]:
         settled = {each.path: each for each in taken}
@@ -250,7 +294,7 @@ class Watcher:
     def _remember(self, outcome: Outcome, settled: Settled) -> None:
         path = outcome.crop.path
         self._in_hand -= 1
-        self._count(outcome, settled)
+        self._count(outcome, settled.since)
         if outcome.done == "deferred":
             self._settling.retry(path, self._clock() + _RETRY)
             return
@@ -259,7 +303,7 @@ class Watcher:
         if outcome.done == "vanished":
             self._seen.pop(path, None)
         elif outcome.done != "not-written":
-            self._seen[path] = self._mark(outcome.crop, settled.signature)
+            self._seen[path] = self._mark(path, settled.signature)
 
     def _again(self, outcome: Outcome) -> Outcome:
         """The outcome, with what it takes the place of."""
@@ -267,15 +311,15 @@ class Watcher:
             return outcome
         before = self._counted.get(outcome.crop.path)
         self._counted[outcome.crop.path] = outcome.counted
-        return replace(outcome, instead_of=before)
+        return outcome if before is None else replace(outcome, instead_of=before)
 
-    def _count(self, outcome: Outcome, settled: Settled) -> None:
+    def _count(self, outcome: Outcome, since: float) -> None:
         state, record = self.state, outcome.record
         state.done[outcome.done] += 1
         kind = {"current": "already done", "deferred": "to be tried again"}.get(outcome.done)
         if outcome.done == "written" and record is not None:
             state.statuses[record["status"]] += 1
-            state.latencies.observe(self._clock() - settled.since)
+            state.latencies.observe(self._clock() - since)
             if record["call"] is not None:
                 state.calls[record["call"]] += 1
                 state.review_reasons.update(record["reasons"])
@@ -290,11 +334,15 @@ class Watcher:
         self._unlogged[kind or outcome.done] += 1
 
     def _look(self, path: str) -> Signature | None:
-        return _signature(self._run.folder / path)
+        return signature(self._images + path)
 
-    def _mark(self, crop: Crop, image: Signature) -> int:
-        """Stands for image and sidecar: while it is the same, there is nothing to do."""
-        return hash((image, _signature(self._run.sidecars.path(crop))))
+    def _mark(self, path: str, image: Signature | None) -> int | None:
+        """Stands for image and sidecar: while it is the same, there is nothing to do.
+
+        None where either is gone, be it a moment after the sidecar was written.
+        """
+        sidecar = signature(f"{self._sidecars}{path}{SIDECAR_SUFFIX}")
+        return None if image is None or sidecar is None else hash((image, sidecar))
 
     def _breathe(self, every: float) -> None:
         """Tell the state and log counts, when it is time to."""
@@ -347,11 +395,3 @@ class Watcher:
         if trouble is not None:
             self._troubles[work] = trouble
         self.state.trouble = "; ".join(self._troubles.values()) or None
-
-
-def _signature(path: Path) -> Signature | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -179,7 +179,7 @@ def test_what_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "socket_BF.png": "ignored: socket",
     }
     for path in (*found, "folder_BF.png/1_BF.png", ".hidden/1_BF.png", "gone_BF.png"):
-        assert find_one(tmp_path, path, Naming()) is None, path
+        assert find_one(tmp_path, "S", path, Naming()) is None, path
 
 
 def test_find_one_reads_a_path_as_find_does(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_find_one_reads_a_path_as_find_does(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     for found in find(tmp_path, Naming()):
-        assert find_one(tmp_path, found.path, Naming()) == found
+        assert find_one(tmp_path, tmp_path.name, found.path, Naming()) == found
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
@@ -213,4 +213,4 @@ def test_find_one_follows_no_linked_folder(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "1_BF.png").touch()
     (tmp_path / "S" / "linked").symlink_to(tmp_path / "outside")
-    assert find_one(tmp_path / "S", "linked/1_BF.png", Naming()) is None
+    assert find_one(tmp_path / "S", "S", "linked/1_BF.png", Naming()) is None

@@ -402,20 +402,23 @@ def entries(place: Place) -> int:
     return int(count)
 
 
-def test_what_is_gone_is_dropped_when_it_is_much(place: Place) -> None:
-    crops = place.many(1500)
+def test_what_is_gone_is_dropped_when_it_is_much(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_LEAST_GONE", 30)
+    crops = place.many(100)
     place.note(*crops)
-    for crop in crops[:900]:
+    for crop in crops[:25]:
         place.image(crop).unlink()
     with place.open() as opened:
-        opened.tidy(600)
-    assert entries(place) == 1500
-    for crop in crops[900:1200]:
+        opened.tidy(75)
+    assert entries(place) == 100
+    for crop in crops[25:60]:
         place.image(crop).unlink()
     with place.open() as opened:
-        opened.tidy(300)
-    assert entries(place) == 300
-    assert place.known(*crops[1200:]) == [KNOWN] * 300
+        opened.tidy(40)
+    assert entries(place) == 40
+    assert place.known(*crops[60:]) == [KNOWN] * 40
 
 
 @pytest.fixture

@@ -225,6 +225,24 @@ def test_a_deleted_sidecar_is_written_again_by_the_next_full_look(place: Place) 
         running.stop()
 
 
+def test_a_sidecar_that_goes_the_moment_it_is_written_is_written_again(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "S" / "1_BF.png", cell())
+    os.utime(path, (0, 0))
+    remember, lost = Watcher._remember, []
+
+    def lose_first(self: Watcher, outcome: Outcome, *others: Any) -> None:
+        if not lost:
+            sidecar(path).unlink()
+            lost.append(outcome)
+        remember(self, outcome, *others)
+
+    monkeypatch.setattr(Watcher, "_remember", lose_first)
+    assert [each.done for each in collected(watcher(), 2)] == ["written", "written"]
+    assert set(sidecars(tmp_path / "S")) == {"1_BF.png"}
+
+
 def test_beside_the_images_too(tmp_path: Path, model_folder: Path) -> None:
     folder = tmp_path / "S"
     first = save(folder / "1_BF.png", cell())
@@ -389,7 +407,7 @@ def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
 ) -> None:
     clock = Clock()
     looking = watcher(clock=clock)
-    monkeypatch.setattr(Watcher, "_rescan", lambda self: clock.now + 3600)
+    monkeypatch.setattr("ctcedge.watch.find", lambda folder, naming: iter(()))
     save(tmp_path / "S" / "P1" / "deep" / "1_BF.png", cell())
     looking._wakes.put(DirCreatedEvent(str(tmp_path / "S" / "P1")))
     (outcome,) = collected(looking, 1)
@@ -413,6 +431,66 @@ def test_without_events_the_full_look_finds_what_arrives(
         else:
             polling.stop()
     assert names == ["1_BF.png", "2_BF.png"]
+
+
+def test_what_an_earlier_run_did_is_known_without_reading_it(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctcedge.index._GRAIN", 0.0)
+    monkeypatch.setattr("ctcedge.index._WORTH_WRITING", 1)
+    folder = tmp_path / "S"
+    for number in range(5):
+        os.utime(save(folder / f"{number}_BF.png", cell()), (0, 0))
+    settings = Settings(ImageSettings(), WatchSettings(1.0, 0.001, 30.0), str(model_folder), "cpu")
+    with open_run(folder, settings) as opened:
+        collected(Watcher(opened), 5)
+    with open_run(folder, settings) as opened:
+        watching, summary, outcomes = Watcher(opened), Summary(), []
+        for outcome in watching.outcomes():
+            summary.add(outcome)
+            outcomes.append(outcome)
+            if len(outcomes) == 5:
+                assert [each.done for each in outcomes] == ["current"] * 5
+                assert all(each.known and each.known.call == "CTC" for each in outcomes)
+                assert len(watching._settling) == 0
+                os.utime(save(folder / "new_BF.png", cell()), (0, 0))
+            elif len(outcomes) == 6:
+                sidecar(folder / "3_BF.png").unlink()
+            elif len(outcomes) == 7:
+                watching.stop()
+    assert [(each.crop.path, each.done) for each in outcomes[5:]] == [
+        ("new_BF.png", "written"),
+        ("3_BF.png", "written"),
+    ]
+    assert +summary.done == {"current": 4, "written": 2}
+    assert +summary.calls == {"CTC": 6}
+
+
+def test_force_does_again_what_is_known(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctcedge.index._GRAIN", 0.0)
+    monkeypatch.setattr("ctcedge.index._WORTH_WRITING", 1)
+    os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
+    settings = Settings(ImageSettings(), WatchSettings(), str(model_folder), "cpu")
+    for force, done in ((False, "written"), (False, "current"), (True, "written")):
+        with open_run(tmp_path / "S", settings) as opened:
+            (outcome,) = collected(Watcher(opened, force=force), 1)
+            assert outcome.done == done
+
+
+def test_a_large_backlog_is_done_in_pieces(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes meanwhile is noticed between two of them."""
+    monkeypatch.setattr("ctcedge.watch._MOST_TAKEN", 4)
+    monkeypatch.setattr("ctcedge.watch._SCANNED_AT_ONCE", 3)
+    for number in range(10):
+        os.utime(save(tmp_path / "S" / f"{number}_BF.png", cell()), (0, 0))
+    watching = watcher()
+    names = [outcome.crop.path for outcome in collected(watching, 10)]
+    assert names == [f"{number}_BF.png" for number in range(10)]
+    assert watching.state.batches.counts[:2] == [0, 3]
 
 
 class Flat:
