@@ -276,6 +276,8 @@ def classify(
             for skipped in listing.skipped:
                 if skipped.kind == "unreadable":
                     result.unclassified[skipped.path] = skipped.reason
+            if not result.unclassified:
+                run.pipeline.tidy(len(listing.crops))
             crops = listing.crops
             if not force:
                 crops = []

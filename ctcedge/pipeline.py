@@ -172,6 +172,15 @@ class Pipeline:
         for crop, looked in self._look(crops):
             yield crop if looked.known is None else _recalled(crop, looked.known)
 
+    def tidy(self, crops: int) -> None:
+        """Forget images that are gone.
+
+        Args:
+            crops: that the whole folder holds.
+        """
+        if self._index is not None:
+            self._index.tidy(crops)
+
     def run(
         self,
         crops: Iterable[Crop],

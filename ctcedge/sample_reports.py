@@ -70,7 +70,7 @@ class SampleReports:
 
     def note(self, outcome: Outcome) -> None:
         """Take down that something came of a crop's sample, or was there."""
-        if outcome.record is None:
+        if outcome.record is None and outcome.known is None:
             return
         try:
             written = os.lstat(self._run.sidecars.path(outcome.crop)).st_mtime_ns

@@ -206,6 +206,8 @@ class Watcher:
         else:
             self._report("reading", f"{closed} folders cannot be read" if closed else None)
             self._force_next_scan = False
+            if not closed:
+                self._run.pipeline.tidy(len(there))
             for memory in (self._seen, self._counted, self._failing):
                 for path in memory.keys() - there:
                     del memory[path]
