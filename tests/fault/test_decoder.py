@@ -137,7 +137,7 @@ def test_kill_9_makes_suspects_that_are_acquitted(service: Service, decoder: Dec
     names = set(service.put_many(5))
     for number in (10, 11):
         service.put(f"{number}_BF.tif", marked(number, Mark.IS_SLOW))
-    words = ("classify", *service.words)
+    words = ("classify", *service.words, "--batch-size", "1")  # each worker has one in hand
     with process(*words, log=service.root / "log", under=decoder.under) as running:
         running.until(lambda: decoder.told("hangs") == 2)
         kill(running)
