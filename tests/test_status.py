@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import call, cell, command, encoded, process, run, save, sidecar, state
 
@@ -243,8 +244,9 @@ def test_json(classified: Path) -> None:
 
 def test_samples_unlike_the_training_data_are_told_of(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    for number in range(100):
-        save(folder / "S" / f"{number:03}_BF.png", cell(10 + number % 20))
+    noise = np.random.default_rng(1).integers(0, 256, (100, 64, 64), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        save(folder / "S" / f"{number:03}_BF.png", pixels)
     call("classify", folder, "--provider", "cpu")
     found = json.loads(call("status", folder, "--json").stdout)
     assert found["likeness"]["S"]["state"] == "unlike"

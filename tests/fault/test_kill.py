@@ -197,16 +197,16 @@ import signal
 
 from ctcedge.sidecar import SidecarFolder
 
-write = SidecarFolder.write
+replace = SidecarFolder._replace
 
 
-def first(self, crop, record):
-    SidecarFolder.write = write
+def first(self, crop, *others):
+    SidecarFolder._replace = replace
     os.kill(os.getpid(), signal.SIGTERM)
-    return write(self, crop, record)
+    return replace(self, crop, *others)
 
 
-SidecarFolder.write = first
+SidecarFolder._replace = first
 """
 
 
@@ -218,5 +218,7 @@ def test_sigterm_finishes_the_batch_in_hand_and_begins_no_other(service: Service
     with process(*words, log=service.root / "log", under=under) as running:
         until(lambda: not running.alive(), "the end")
         assert running.popen.returncode == 0, running.stderr
-    assert len(found(service.out)) == 4
+    finished = len(found(service.out))
+    assert finished % 4 == 0
+    assert 4 <= finished <= 36  # a batch each of at most eight workers, and one that waits
     assert service.rule.strays() == []

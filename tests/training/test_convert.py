@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from train.network import Classifier, deviation, predict
 from train.presets import PRESETS
 from train.quantise import RECIPES, Recipe, int8_graph, symmetric_graph
 
-INPUT = PRESETS["tiny"].input
+INPUT = replace(PRESETS["tiny"].input, gain=32.0)
 VIEWS = 8
 VARIANTS = ("fp32", "fp16", "int8", "int8-symmetric")
 BIAS = 0.1

@@ -147,7 +147,8 @@ def test_force_exports_what_is_closest_and_says_so(run, tmp_path):
     settings = ExportSettings("forced", limits=limits, force=True)
     (model,) = export(run, settings, tmp_path, notes.append)
     assert any("exported all the same, quantised with" in note for note in notes)
-    assert set(model.spec.graphs) == {"int8", "fp16", "fp32"}  # the symmetric one is no one's only graph
+    # The symmetric one is no one's only graph.
+    assert set(model.spec.graphs) == {"int8", "fp16", "fp32"}
 
 
 def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch):
