@@ -8,8 +8,8 @@ one to three pixels of the crop, and some of the diffraction at a cell's rim lie
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,32 +20,41 @@ from ctcedge.decode import GreyImage
 
 _Box = tuple[slice, slice]
 
-_OUTLINE = 5.5
+_OUTLINE = 6.5
 """Least energy of an object's pixels above the ring's, in standard deviations there."""
-_OBJECT = 10.0
-"""The same for the largest energy in an object. The noise of an empty crop reaches 4 to 10."""
+_OBJECT = 8.0
+"""The same for the largest energy in an object. The noise of an empty crop reaches 4 to 8."""
 _HALF = 0.33
 """Where the outline lies, as a share of the energy in the middle: weak halos stay outside."""
+_PALE = 0.12
+"""The same where a paler cell beside the main one is looked for."""
+_LITTLE = 1.4
+"""Largest area of what is found so, over that of a single round cell's outline."""
 _LEAST_AREA = 0.004
 """Of an object, as a share of the picture."""
-_NOTCHED = 0.04, 0.45
+_NOTCHED = 0.025, 0.35
 """By how much the hull of several cells exceeds them; more is a cell of which a part is pale."""
-_LEAST_NOTCH = 1.0
+_LEAST_NOTCH = 0.8
 """Depth of a notch in an outline, in small pixels."""
-_NOTCHES = 5
+_NOTCHES = 4
 """How many of the deepest notches are looked at."""
-_LEAST_PART = 0.15
-"""Area of a part beside a waist, over the object's."""
+_LEAST_PART = 0.1
+"""Area of a part beside two notches, over the object's."""
+_COMPACT = 0.53
+"""Least share of its enclosing circle that a cell fills, be it a part of an outline or all."""
+_OUTSIDE = 1.2
+"""How far outside a cell its outline lies, in small pixels."""
 _CLEAR = 2.0
 """Least energy of an object, over that of the noise, for its sharpness to be told."""
 _PLAIN = 50.0
-"""The same, from which on the noise's gradient does not matter."""
+"""The same, from which on the noise's gradient matters to blurred objects alone."""
+_CRISP = 6.0
+"""Least sharpness of objects that are not blurred."""
 _STRIP = 5
 """Width of the strips that the noise's gradient is taken from, small pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(NamedTuple):
     """One thing in the picture; lengths in small pixels.
 
     Attributes:
@@ -59,6 +68,10 @@ class Object:
     area: float
     box: _Box
     sigmas: float
+
+    @property
+    def is_compact(self) -> bool:
+        return _is_compact(self.outline)
 
     @property
     def diameter(self) -> float:
@@ -80,17 +93,57 @@ class Object:
     def is_round(self) -> bool:
         """Whether it fills its box about as a disc does, which two discs side by side do not."""
         high, wide = (int(side.stop - side.start) for side in self.box)
-        return self.fill > 0.68 and max(high, wide) < 1.3 * min(high, wide)
+        return self.fill > 0.72 and max(high, wide) < 1.2 * min(high, wide)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Rest(NamedTuple):
+    """How the energy is where no object is, told from the ring's quieter part.
+
+    Attributes:
+        base: its value there.
+        spread: its standard deviation.
+        upper: what a quarter of the ring lies above, less the base.
+        peak: value that hardly more than a cell's brightest spots exceed, less the base.
+        highest: largest value in the middle, less the base.
+    """
+
+    base: float
+    spread: float
+    upper: float
+    peak: float
+    highest: float
+
+    @classmethod
+    def of(cls, energy: Floats, behind: Backdrop) -> Rest:
+        ring, middle = energy.take(behind.ring), energy.take(behind.middle)
+        ring.sort()
+        middle.sort()
+        last = ring.size - 1
+        base = float(ring[round(0.35 * last)])
+        # Of a normal variable, these two are a standard deviation apart.
+        spread = max(base - float(ring[round(0.08 * last)]), 0.1 * base, 0.001)
+        upper = float(ring[round(0.75 * last)]) - base
+        peak = float(middle[round(0.96 * (middle.size - 1))]) - base
+        return cls(base, spread, upper, peak, float(middle[-1]) - base)
+
+    def sigmas(self, value: float) -> float:
+        return value / self.spread
+
+    def outline(self, share: float) -> float:
+        """Return the energy at outlines for a share of the peak; a restless ring raises it."""
+        least = min(max(share * self.peak, 1.3 * self.upper), 0.5 * self.peak)
+        return self.base + max(_OUTLINE * self.spread, least)
+
+
+class Sight(NamedTuple):
     """A crop seen in small.
 
     Attributes:
         factor: edge length of a small pixel in pixels of the crop.
         level: the background's value.
         soft: smoothed relative deviation from the background.
+        energy: local mean of its size.
+        rest: how the energy is where no object is.
         noise: standard deviation of `soft` without an object.
         sigmas: largest energy in the middle above the ring's, in standard deviations there.
         contrast: the same as a share of the background.
@@ -102,6 +155,8 @@ class Sight:
     factor: int
     level: float
     soft: Floats
+    energy: Floats
+    rest: Rest
     noise: float
     sigmas: float
     contrast: float
@@ -116,18 +171,20 @@ def look(pixels: GreyImage) -> Sight:
         pixels: (height, width), uint8 or uint16, at least 8 pixels a side.
     """
     behind = backdrop(pixels)
-    soft = np.asarray(cv2.GaussianBlur(behind.flat, (5, 5), 1.0), np.float32)
-    energy = np.asarray(cv2.GaussianBlur(np.abs(soft), (5, 5), 1.2), np.float32)
-    rest = _Rest.of(energy, behind)
+    soft = np.asarray(cv2.GaussianBlur(behind.flat, (3, 3), 0.8), np.float32)
+    energy = np.asarray(cv2.blur(np.abs(soft), (3, 3)), np.float32)
+    rest = Rest.of(energy, behind)
     return Sight(
         factor=behind.factor,
         level=behind.level,
         soft=soft,
+        energy=energy,
+        rest=rest,
         noise=1.25 * rest.base,
         sigmas=rest.sigmas(rest.highest),
         contrast=rest.highest,
         unrest=rest.sigmas(rest.upper),
-        objects=_objects(energy, rest),
+        objects=_objects(energy, rest, rest.outline(_HALF)),
     )
 
 
@@ -140,31 +197,40 @@ def sharpness(sight: Sight, thing: Object) -> float | None:
     """
     box = sight.soft[thing.box]
     noise = sight.noise**2 * box.size
-    deviating = _energy(box) - noise
+    deviating = cv2.norm(box, cv2.NORM_L2SQR) - noise
     if deviating < _CLEAR * noise:
         return None
-    steep = _energy(box[:, 1:] - box[:, :-1]) + _energy(box[1:] - box[:-1])
-    if deviating < _PLAIN * noise:
-        steep -= _steepness(sight.soft) * box.size
+    steep = _gradient(box) + cv2.norm(box[1:], box[:-1], cv2.NORM_L2SQR)
+    if steep * thing.diameter**2 < _CRISP**2 * deviating or deviating < _PLAIN * noise:
+        strips = sight.soft[:_STRIP], sight.soft[-_STRIP:]
+        # Along the quieter of two edges, for both directions.
+        steep -= 2 * min(map(_gradient, strips)) / strips[0].size * box.size
     return math.sqrt(max(steep, 0.0) / deviating) * thing.diameter
 
 
-def _energy(values: Floats) -> float:
-    flat = values.ravel()
-    return float(np.dot(flat, flat))
+def _gradient(values: Floats) -> float:
+    return cv2.norm(values[:, 1:], values[:, :-1], cv2.NORM_L2SQR)
 
 
-def waist(thing: Object) -> float | None:
-    """Return how narrow an object is between two notches of its outline.
+def with_paler(sight: Sight) -> tuple[Object, ...]:
+    """Return the objects again, with what is paler than the main one; none where it is alone."""
+    main, level = sight.objects[0], sight.rest.outline(_PALE)
+    if main.is_round and np.count_nonzero(sight.energy > level) < _LITTLE * main.area:
+        return ()
+    return _objects(sight.energy, sight.rest, level)
 
-    The distance of the notches, over the diameter of a disc of the smaller part's area: below 0.4
-    where only blurred rims join two cells, about 0.7 where two cells touch, 0.9 where they overlap
-    by a quarter. The narrowest pair of notches counts that leaves a part of a cell's size on either
-    side. None for an outline without such a pair, as that of cells that overlap by half.
+
+def distance(thing: Object) -> float | None:
+    """Return how far apart two cells lie that share an outline, over the sum of their radii.
+
+    Two discs are fitted that meet in two notches of the outline: about 1 where cells touch, less
+    where they overlap, more where only blurred rims join them. The narrowest pair of notches counts
+    that leaves a part of a cell's size on either side. None for an outline without such a pair, as
+    that of cells that overlap by half, or where a part is no cell, but ragged or a tail.
     """
-    if thing.is_round:
-        return None
     outline, whole = thing.outline, cv2.contourArea(thing.outline)
+    if thing.is_round or whole == 0:  # as along a line
+        return None
     hull = np.asarray(cv2.convexHull(outline, returnPoints=False), np.int32)
     if not _NOTCHED[0] <= cv2.contourArea(outline[hull[:, 0]]) / whole - 1 <= _NOTCHED[1]:
         return None
@@ -176,98 +242,80 @@ def waist(thing: Object) -> float | None:
         return None
     found = sorted(notches.reshape(-1, 4).tolist(), key=lambda notch: -notch[3])[:_NOTCHES]
     deep = sorted(int(place) for _, _, place, depth in found if depth >= 256 * _LEAST_NOTCH)
-    widths = []
+    narrowest, where = math.inf, None
     for one, other in combinations(deep, 2):
         part = cv2.contourArea(outline[one : other + 1])
         part = min(part, whole - part)
-        if part >= _LEAST_PART * whole:
-            apart = math.dist(outline[one, 0].tolist(), outline[other, 0].tolist()) + 1
-            widths.append(apart / (2 * math.sqrt(part / math.pi)))
-    return min(widths, default=None)
+        if part < _LEAST_PART * whole:
+            continue
+        half = math.dist(outline[one, 0].tolist(), outline[other, 0].tolist()) / 2
+        radii = _radius(part, half), _radius(whole - part, half)
+        if half / radii[0] < narrowest:
+            narrowest, where = half / radii[0], (one, other, half, radii)
+    if where is None:
+        return None
+    one, other, half, radii = where
+    parts = outline[one : other + 1], np.concatenate((outline[other:], outline[: one + 1]))
+    if not all(map(_is_compact, parts)):
+        return None
+    between = sum(math.sqrt(max(radius**2 - half**2, 0)) for radius in radii)
+    return between / sum(max(radius - _OUTSIDE, 1) for radius in radii)
+
+
+def _is_compact(outline: NDArray[np.int32]) -> bool:
+    radius = cv2.minEnclosingCircle(outline)[1]
+    return cv2.contourArea(outline) >= _COMPACT * math.pi * radius**2
+
+
+def _radius(area: float, half: float) -> float:
+    """Return the radius of a disc of which a chord, of half that length, leaves an area."""
+    radius = max(math.sqrt(area / math.pi), half)
+    for _ in range(3):
+        turn = math.asin(min(1.0, half / radius))
+        sector = math.pi - turn + math.sin(turn) * math.cos(turn)
+        radius = max(half, math.sqrt(area / sector))
+    return radius
 
 
 def edge_share(sight: Sight, thing: Object) -> float:
     """Return the longest stretch of the picture's edge in an object, over its diameter."""
     rows, columns = thing.box
     height, width = sight.soft.shape
+    if rows.start and columns.start and rows.stop < height and columns.stop < width:
+        return 0.0
     x, y = thing.outline[:, 0, 0], thing.outline[:, 0, 1]
-    edges = []
-    if rows.start == 0:
-        edges.append(y == 0)
-    if rows.stop == height:
-        edges.append(y == height - 1)
-    if columns.start == 0:
-        edges.append(x == 0)
-    if columns.stop == width:
-        edges.append(x == width - 1)
-    return max((int(np.count_nonzero(edge)) for edge in edges), default=0) / thing.diameter
+    edges = (
+        (rows.start == 0, y, 0),
+        (rows.stop == height, y, height - 1),
+        (columns.start == 0, x, 0),
+        (columns.stop == width, x, width - 1),
+    )
+    longest = max((np.count_nonzero(at == edge) for met, at, edge in edges if met), default=0)
+    return int(longest) / thing.diameter
 
 
-def _steepness(soft: Floats) -> float:
-    """Mean squared gradient along the quieter of two edges, for both directions."""
-    strips = soft[:_STRIP], soft[-_STRIP:]
-    return 2 * min(_energy(strip[:, 1:] - strip[:, :-1]) / strip.size for strip in strips)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """How the energy is where no object is, told from the ring's quieter part.
-
-    Attributes:
-        base: its value there.
-        spread: its standard deviation.
-        upper: what a quarter of the ring lies above, less the base.
-        highest: largest value in the middle, less the base.
-        outline: value at an object's outline; a restless ring raises it.
-    """
-
-    base: float
-    spread: float
-    upper: float
-    highest: float
-    outline: float
-
-    @classmethod
-    def of(cls, energy: Floats, behind: Backdrop) -> _Rest:
-        ring, inner = energy.take(behind.ring), energy[behind.middle].ravel()
-        low, calm, upper = (round(share * (ring.size - 1)) for share in (0.08, 0.35, 0.75))
-        ring.partition((low, calm, upper))
-        base = float(ring[calm])
-        # Of a normal variable, these two are a standard deviation apart.
-        spread = max(base - float(ring[low]), 0.1 * base, 0.001)
-        place = round(0.96 * (inner.size - 1))
-        inner.partition(place)
-        peak, restless = float(inner[place]) - base, float(ring[upper]) - base
-        outline = max(_OUTLINE * spread, min(max(_HALF * peak, 1.3 * restless), 0.5 * peak))
-        return cls(base, spread, restless, float(inner[place:].max()) - base, base + outline)
-
-    def sigmas(self, value: float) -> float:
-        return value / self.spread
-
-
-def _objects(energy: Floats, rest: _Rest) -> tuple[Object, ...]:
-    """Outline what is large and clear enough."""
+def _objects(energy: Floats, rest: Rest, level: float) -> tuple[Object, ...]:
+    """Outline what is large and clear enough, where the energy exceeds a level."""
     height, width = energy.shape
-    mask = (energy > rest.outline).view(np.uint8)
+    mask = (energy > level).view(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     least = max(6, _LEAST_AREA * mask.size)
     reach = 0.175 * max(height, width)
     found = []
     for outline in outlines:
+        length = len(outline)
+        if length**2 < 4 * math.pi * least / 3:  # too short to enclose that much
+            continue
         # An outline runs through the middle of its pixels.
-        area = cv2.contourArea(outline) + len(outline) / 2
+        area = cv2.contourArea(outline) + length / 2
         if area < least:
             continue
         left, top, wide, high = cv2.boundingRect(outline)
         box = slice(top, top + high), slice(left, left + wide)
-        sigmas = rest.sigmas(float(energy[box].max()) - rest.base)
+        sigmas = rest.sigmas(cv2.minMaxLoc(energy[box])[1] - rest.base)
         if sigmas >= _OBJECT:
             far = math.hypot(left + (wide - width) / 2, top + (high - height) / 2)
-            found.append(
-                (
-                    area / (1 + (far / reach) ** 2),
-                    Object(np.asarray(outline, np.int32), area, box, sigmas),
-                )
-            )
+            thing = Object(np.asarray(outline, np.int32), area, box, sigmas)
+            found.append((area / (1 + (far / reach) ** 2), thing))
     found.sort(key=lambda each: -each[0])
     return tuple(thing for _, thing in found)

@@ -12,13 +12,15 @@ A gated crop keeps its probability and goes to a person, with reasons:
     neighbour       another object of a cell's size is in view, apart from the first
     overlap         cells lie on top of each other
 
-Touching cells are a `cluster`, which is a flag and no reason. The three are told apart by the
-waist of the outline: its width grows from neighbours by touching cells to overlapping ones.
+Touching cells are a `cluster`, which is a flag and no reason. The three are told apart by how far
+apart the two cells lie, over the sum of their radii.
+
+Rules on true sizes, as that of debris, need um/px, and are left out where nobody knows it.
 
 The thresholds were chosen on simulated and real crops so that ordinary cells pass: a gate that
 sends everything to review is of no use. What cannot be told is left alone: a dead cell or debris of
-a live cell's size, cells that lie half or more on each other, a pale cell beside a dark one, and an
-empty cage whose electrodes look like an object.
+a live cell's size, cells that lie half or more on each other, a cell far paler than the one beside
+it, and an empty cage whose electrodes look like an object.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.decode import GreyImage
-from ctcedge.objects import Object, Sight, edge_share, look, sharpness, waist
+from ctcedge.objects import Object, Sight, distance, edge_share, look, sharpness, with_paler
 from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec
 
-QUALITY = "quality/1"
+QUALITY = "quality/2"
 """Names the rules below; part of what a stored call depends on."""
 
 _LEAST_SIDE = 20
@@ -42,29 +44,29 @@ _LARGEST_ZOOM = 2.5
 """Input pixels to a pixel of the crop: at 0.5 um/px of the model, 1.25 um/px."""
 _BLANK = 2
 """Levels of the network's input about the background's."""
-_EMPTY_SIGMAS = 10.5
+_EMPTY_SIGMAS = 9.0
 _EMPTY_CONTRAST = 0.12
 """Largest energy, as a share of the background, that noise may make."""
 _CALM = 2.2
 """Largest unrest of the ring of an empty crop."""
 _CUT_SIGMAS = 12.0
-_BLUR_SIGMAS = 12.0
+_BLUR_SIGMAS = 18.0
 """How far a cell must stand out for its blur to be told from the noise."""
-_SHAPE_SIGMAS = 36.0
+_SHAPE_SIGMAS = 24.0
 """The same for its outline."""
 _LEAST_SHARPNESS = 3.3
 _LEAST_OF_SHARPEST = 0.85
 """The same, over that of a plain disc of the cell's size in focus."""
-_LEAST_UM = 6.2
+_LEAST_UM = 6.0
 """Diameter of the outline, which lies about 1 um outside: small leukocytes have 5 um and more."""
+_LEAST_NEIGHBOUR_UM = 7.8
+"""The same of the outline that a paler cell has too, which lies farther outside."""
 _CUT = 0.45
 """Stretch of the crop's edge that lies in a cell, over its diameter."""
 _NEIGHBOUR = 0.35
 """Area of a neighbour, over the cell's."""
-_COMPACT = 0.5
-"""Share of its box that a cell fills; less is a part of one."""
-_TOUCHING, _OVERLAPPING = 0.45, 0.82
-"""Least waist of touching and of overlapping cells."""
+_OVERLAPPING, _TOUCHING, _APART = 0.58, 0.74, 1.0
+"""Least distance of overlapping cells, of touching ones, and of neighbours, over their radii."""
 _DARK = 0.04
 """Least background, as a share of the full range."""
 _BLACK = 0.02
@@ -139,7 +141,7 @@ def assess(
         reasons.append("cut-by-edge")
     if px_um is not None and main.diameter * px_um < _LEAST_UM:
         reasons.append("debris")
-    company = _company(sight, main, px_um)
+    company = _company(sight, px_um)
     measures["cells"] = float(company.cells)
     if px_um is None:
         measures["area_px"] = float(round(main.area * sight.factor**2))
@@ -161,6 +163,8 @@ def _without_padding(pixels: GreyImage) -> GreyImage:
 def _middle(pixels: GreyImage, side: int) -> GreyImage:
     height, width = pixels.shape
     side = max(side, 16)
+    if height <= side and width <= side:
+        return pixels
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
     return pixels[top : top + side, left : left + side]
 
@@ -177,9 +181,9 @@ def _is_empty(sight: Sight, window: NDArray[np.uint8]) -> bool:
 
 def _is_central(sight: Sight, thing: Object) -> bool:
     """Whether an object covers the picture's middle, as electrodes beside a cell do not."""
-    middles = (side // 2 for side in sight.soft.shape)
-    return all(
-        part.start <= middle < part.stop for part, middle in zip(thing.box, middles, strict=True)
+    (rows, columns), (height, width) = thing.box, sight.soft.shape
+    return bool(
+        rows.start <= height // 2 < rows.stop and columns.start <= width // 2 < columns.stop
     )
 
 
@@ -189,11 +193,12 @@ def _is_dark(pixels: GreyImage, low: int, high: int, level: float, bits: int | N
     Cameras of 10 to 14 bits store their values in 16: the depth is the least of 12, 14 and 16 bits
     that holds them.
     """
+    if low == 0 and pixels.size - np.count_nonzero(pixels) > _BLACK * pixels.size:
+        return True
     depth = min(bits or 16, 8 * pixels.itemsize)
     if depth > 8:
-        depth = next(each for each in (12, 14, 16) if high < 2**each)
-    black = pixels.size - np.count_nonzero(pixels) if low == 0 else 0
-    return level < _DARK * 2**depth or bool(black > _BLACK * pixels.size)
+        depth = max(12, high.bit_length() + high.bit_length() % 2)
+    return bool(level < _DARK * 2**depth)
 
 
 def _saturated(pixels: GreyImage, high: int, level: float, bits: int | None) -> float:
@@ -221,24 +226,25 @@ class _Company:
     reasons: tuple[str, ...] = ()
 
 
-def _company(sight: Sight, main: Object, px_um: float | None) -> _Company:
+def _company(sight: Sight, px_um: float | None) -> _Company:
     """Tell other objects of a cell's size, apart from the main one or within its outline."""
-    if main.sigmas < _SHAPE_SIGMAS or sight.unrest > max(5.0, 0.2 * sight.sigmas):
+    if sight.objects[0].sigmas < _SHAPE_SIGMAS or sight.unrest > max(5.0, 0.2 * sight.sigmas):
         return _Company()
-    least = _NEIGHBOUR * main.area
+    things = with_paler(sight)
+    if not things:
+        return _Company()
+    main = things[0]
     others = sum(
-        thing.area >= least
+        thing.area >= _NEIGHBOUR * main.area
         and thing.sigmas >= _SHAPE_SIGMAS
-        and thing.fill >= _COMPACT
-        and (px_um is None or thing.diameter * px_um >= _LEAST_UM)
-        for thing in sight.objects[1:]
+        and (px_um is None or thing.diameter * px_um >= _LEAST_NEIGHBOUR_UM)
+        and thing.is_compact
+        for thing in things[1:]
     )
-    width = waist(main)
-    waisted = width is not None and width < 1
-    reasons = []
-    if others or (width is not None and width < _TOUCHING):
-        reasons.append("neighbour")
-    if width is not None and _OVERLAPPING <= width < 1:
+    apart = distance(main)
+    if apart is None or apart < _OVERLAPPING:
+        return _Company(1 + others, False, ("neighbour",) * (others > 0))
+    reasons = ["neighbour"] if others or apart >= _APART else []
+    if apart < _TOUCHING:
         reasons.append("overlap")
-    cluster = width is not None and _TOUCHING <= width < _OVERLAPPING
-    return _Company(1 + others + waisted, cluster, tuple(reasons))
+    return _Company(2 + others, _TOUCHING <= apart < _APART, tuple(reasons))

@@ -1,13 +1,14 @@
 """Defects put into crops, simulated or real: what the quality gate is to find.
 
-Light passes through transparent cells one after the other: a second cell is put into a crop by
-multiplying it with what that cell transmits.
+A second cell beside a simulated one is simulated with it, under the same microscope. Beside a real
+one it is another crop's: light passes through transparent cells one after the other, so that what
+the two transmit is multiplied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -17,9 +18,48 @@ import numpy as np
 from ctcedge.decode import GreyImage, decode
 from ctcedge.objects import look
 from train.simulate import Cell, simulate_cells
-from train.simulate.scene import draw_scene
+from train.simulate.anatomy import Anatomy
+from train.simulate.camera import expose
+from train.simulate.optics import Microscope
+from train.simulate.paint import paint
+from train.simulate.scene import Body, Scene, draw_scene
 from train.simulate.seeds import Stream, generator
-from train.simulate.site import draw_hospital, draw_sample
+from train.simulate.site import STAINS, Hospital, draw_hospital, draw_sample
+
+_LEAST_VISIBLE = 0.03
+"""Root mean square of a clearly visible cell's deviation, as a share of the background."""
+_OVER_NOISE = 2.0
+"""The same, over the noise of a pixel."""
+_FARTHEST_FOCUS_UM = 2.5
+"""Above or below a clearly visible cell's middle."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a simulated cell comes from: the simulation's seed, and the cell's three indices."""
+
+    seed: int
+    hospital: int
+    sample: int
+    cell: int
+
+    @classmethod
+    def of(cls, seed: int, cell: Cell) -> Origin:
+        return cls(seed, int(cell.hospital[1:]), int(cell.sample.split("s")[1]), int(cell.cell))
+
+    def instrument(self) -> Hospital:
+        return draw_hospital(self.seed, self.hospital)
+
+    def scene(self, kind: str, carcinoma: bool, cell: int | None = None) -> Scene:
+        """Draw its content once more, or that of another cell of its sample."""
+        number = self.cell if cell is None else cell
+        return draw_scene(
+            generator(self.seed, Stream.SCENE, self.hospital, self.sample, number),
+            kind,
+            carcinoma,
+            self.instrument(),
+            draw_sample(self.seed, self.hospital, self.sample),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +71,16 @@ class Crop:
         um_per_px: edge length of a pixel; None where nobody knows it.
         bits: that its values use.
         diameter: of the cell, in pixels; as measured where nobody knows it.
+        origin: of a simulated one.
+        carcinoma: whether it is simulated as a CTC.
     """
 
     pixels: GreyImage
     um_per_px: float | None
     bits: int
     diameter: float
+    origin: Origin | None = None
+    carcinoma: bool = False
 
 
 def simulated(count: int, seed: int) -> list[Crop]:
@@ -44,28 +88,16 @@ def simulated(count: int, seed: int) -> list[Crop]:
     found: list[Crop] = []
     for run in range(seed, seed + count):
         for cell in simulate_cells(hospitals=8, samples=1, cells=3, seed=run, channels=("BF",)):
-            if cell.kind == "single" and _is_alone(run, cell):
+            origin, carcinoma = Origin.of(run, cell), cell.label == "CTC"
+            # Dust is a body of its own.
+            if cell.kind == "single" and len(origin.scene(cell.kind, carcinoma).bodies) == 1:
                 pixels = cell.images["BF"]
                 bits = 8 if pixels.dtype == np.uint8 else 12 if int(pixels.max()) < 4096 else 16
                 size = cell.diameter_um / cell.um_per_px
-                found.append(Crop(pixels, cell.um_per_px, bits, size))
+                found.append(Crop(pixels, cell.um_per_px, bits, size, origin, carcinoma))
         if len(found) >= count:
             break
     return found[:count]
-
-
-def _is_alone(seed: int, cell: Cell) -> bool:
-    """Draw the content of a simulated crop once more, to see whether a cell is all there is."""
-    place = int(cell.hospital[1:]), int(cell.sample.split("s")[1])
-    scene = draw_scene(
-        generator(seed, Stream.SCENE, *place, int(cell.cell)),
-        cell.kind,
-        cell.label == "CTC",
-        draw_hospital(seed, place[0]),
-        draw_sample(seed, *place),
-    )
-    assert scene.bodies[0].anatomy.diameter == cell.diameter_um
-    return len(scene.bodies) == 1
 
 
 def real(folder: Path, um_per_px: float | None, count: int) -> list[Crop]:
@@ -88,8 +120,9 @@ def _measured(pixels: GreyImage) -> float:
     return max(sight.objects[0].diameter - 2, 4) * sight.factor if sight.objects else 0.0
 
 
-Defect = Callable[[np.random.Generator, Crop, Crop], Crop]
-"""From a crop, and another of the same kind, to the crop with the defect."""
+Defect = Callable[[np.random.Generator, Crop, Crop], Crop | None]
+"""From a crop, and another of the same kind, to the crop with the defect; None where a person would
+not see it."""
 
 
 def empty(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
@@ -140,17 +173,17 @@ def coarse(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
     return Crop(small, scale, crop.bits, crop.diameter * share)
 
 
-def neighbour(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
+def neighbour(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | None:
     """Another cell, a third of the two cells' mean diameter apart."""
     return _beside(rng, crop, other, 1.0 + 1 / 3)
 
 
-def touching(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
+def touching(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | None:
     """Another cell that touches the first."""
     return _beside(rng, crop, other, 0.95)
 
 
-def overlapping(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
+def overlapping(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | None:
     """Another cell that lies a quarter of the two cells' mean diameter on the first."""
     return _beside(rng, crop, other, 0.75)
 
@@ -171,11 +204,13 @@ DEFECTS: dict[str, Defect] = {
 
 
 def spoilt(crops: list[Crop], code: str, seed: int = 0) -> Iterator[Crop]:
-    """Yield each crop with a defect; a second cell comes from the next crop of a similar scale."""
+    """Yield crops with a defect that can be seen; a second cell comes from the next crop alike."""
     for number, crop in enumerate(crops):
         rng = np.random.default_rng((seed, number))
         others = crops[number + 1 :] + crops[:number] or [crop]
-        yield DEFECTS[code](rng, crop, min(others[:12], key=lambda each: _unlike(crop, each)))
+        made = DEFECTS[code](rng, crop, min(others[:12], key=lambda each: _unlike(crop, each)))
+        if made is not None:
+            yield made
 
 
 def _unlike(crop: Crop, other: Crop) -> float:
@@ -185,27 +220,28 @@ def _unlike(crop: Crop, other: Crop) -> float:
 
 def _like(crop: Crop, values: np.ndarray) -> Crop:
     clipped = np.clip(np.rint(values), 0, 2**crop.bits - 1).astype(crop.pixels.dtype)
-    return Crop(clipped, crop.um_per_px, crop.bits, crop.diameter)
+    return replace(crop, pixels=clipped)
 
 
 def _background(rng: np.random.Generator, pixels: GreyImage, shape: tuple[int, ...]) -> np.ndarray:
     """Values drawn from the middle half of those along the crop's edge."""
-    rim = np.concatenate([pixels[:2].ravel(), pixels[-2:].ravel(), pixels[:, :2].ravel()])
+    rim = _rim(pixels)
     rim = rim[np.abs(rim - np.median(rim)) <= 4 * np.median(np.abs(rim - np.median(rim))) + 1]
     return rng.choice(rim, shape).astype(np.float32)
 
 
+def _rim(pixels: GreyImage) -> np.ndarray:
+    return np.concatenate([pixels[:2].ravel(), pixels[-2:].ravel(), pixels[:, :2].ravel()])
+
+
 def _transmitted(crop: Crop) -> np.ndarray:
-    """What the crop's main object lets through, 1 around it."""
-    sight = look(crop.pixels)
-    if not sight.objects:
-        return np.ones(crop.pixels.shape, np.float32)
-    inside = np.zeros(sight.soft.shape, np.float32)
-    cv2.drawContours(inside, [sight.objects[0].outline], 0, 1.0, cv2.FILLED)
+    """What the crop lets through about its middle, over its background; 1 farther out."""
     height, width = crop.pixels.shape
-    mask = cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)
-    mask = np.clip(2 * cv2.GaussianBlur(mask, (0, 0), max(sight.factor, 1)), 0, 1)
-    return 1 + mask * (crop.pixels / sight.level - 1)
+    y, x = np.mgrid[:height, :width]
+    reach = min(height / 2, width / 2, 0.75 * crop.diameter + 2)
+    far = np.hypot(x - (width - 1) / 2, y - (height - 1) / 2) / reach
+    inside = np.clip((1 - far) / 0.15, 0, 1)
+    return np.asarray(1 + inside * (crop.pixels / np.median(_rim(crop.pixels)) - 1), np.float32)
 
 
 def _put(field: np.ndarray, piece: np.ndarray, x: float, y: float) -> np.ndarray:
@@ -217,8 +253,10 @@ def _put(field: np.ndarray, piece: np.ndarray, x: float, y: float) -> np.ndarray
     return field * cv2.warpAffine(piece, shift, (width, height), borderValue=1.0)
 
 
-def _beside(rng: np.random.Generator, crop: Crop, other: Crop, reach: float) -> Crop:
+def _beside(rng: np.random.Generator, crop: Crop, other: Crop, reach: float) -> Crop | None:
     """Put two cells on a field that holds both, `reach` times their mean diameter apart."""
+    if crop.origin is not None:
+        return _simulated_beside(rng, crop, crop.origin, reach)
     apart = reach * (crop.diameter + other.diameter) / 2
     side = round(max(*crop.pixels.shape, 1.4 * apart + 1.2 * (crop.diameter + other.diameter) / 2))
     turn = rng.uniform(0, 2 * np.pi)
@@ -226,3 +264,52 @@ def _beside(rng: np.random.Generator, crop: Crop, other: Crop, reach: float) -> 
     field = _background(rng, crop.pixels, (side, side))
     field = _put(field, _transmitted(crop), -x, -y)
     return _like(crop, _put(field, _transmitted(other), x, y))
+
+
+def _simulated_beside(
+    rng: np.random.Generator, crop: Crop, origin: Origin, reach: float
+) -> Crop | None:
+    """Simulate the cell beside another of its sample; None where one is not clearly visible."""
+    cells = [
+        origin.scene("single", carcinoma, number).bodies[0].anatomy
+        for carcinoma, number in (
+            (crop.carcinoma, origin.cell),
+            (bool(rng.random() < 0.5), 1000 + origin.cell),
+        )
+    ]
+    sizes = [cell.diameter for cell in cells]
+    apart, turn = reach * sum(sizes) / 2, rng.uniform(0, 2 * np.pi)
+    pitch = origin.instrument().um_per_px
+    side = max(crop.pixels.shape[0], round(1.25 * (apart + sum(sizes) / 2) / pitch))
+    hospital = replace(origin.instrument(), crop_px=side)
+    sample = draw_sample(origin.seed, origin.hospital, origin.sample)
+    focus = hospital.focus_um + sample.focus_um + rng.normal(0, hospital.focus_spread_um)
+    if abs(focus) > _FARTHEST_FOCUS_UM:
+        return None
+    middle = hospital.electrodes.pitch_um / 2 if hospital.electrodes else 0.0
+    electrodes = tuple(rng.normal(middle, 1.5, 2))
+    scope = Microscope(hospital)
+    ways = np.array([np.cos(turn), np.sin(turn)]) * apart / 2
+
+    def light(shown: list[Anatomy]) -> np.ndarray:
+        bodies = [Body(cell, *(ways if cell is cells[0] else -ways), False) for cell in shown]
+        maps = paint(
+            bodies,
+            [dict.fromkeys(STAINS, 0.0)] * len(bodies),
+            scope.size,
+            scope.pitch_um,
+            np.random.default_rng(0),
+        )
+        return scope.to_camera(scope.bright_field(maps, focus, electrodes))
+
+    bare = light([])
+    noise = np.hypot(hospital.electrons**-0.5, hospital.read_noise / hospital.electrons)
+    least = max(_LEAST_VISIBLE, _OVER_NOISE * noise, float(bare.std()))
+    y, x = (np.mgrid[:side, :side] + 0.5 - side / 2) * pitch
+    for cell, way in zip(cells, (ways, -ways), strict=True):
+        inside = np.hypot(x - way[0], y - way[1]) <= cell.diameter / 2
+        if np.sqrt(np.mean((light([cell]) - bare)[inside] ** 2)) < least:
+            return None
+    level = hospital.level * sample.gain
+    pixels = expose(rng, light(cells), hospital, level=level, electrons=hospital.electrons)
+    return replace(crop, pixels=pixels)
