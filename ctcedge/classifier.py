@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ctcedge.decide import Policy, Verdict, rounded_score
 from ctcedge.decode import GreyImage
-from ctcedge.engine import Engine, open_engine
+from ctcedge.engine import Answers, Engine, open_engine
 from ctcedge.errors import BadImage
 from ctcedge.finding import Finding, Ran
 from ctcedge.guard import Guard, Unlike
@@ -25,8 +26,7 @@ from ctcedge.recovery import RecoveringEngine
 from ctcedge.settings import DecisionSettings, OperatingPointName, ProviderChoice
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """An image made ready.
 
     Attributes:
@@ -38,8 +38,21 @@ class Seen:
     quality: Quality
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Answered(NamedTuple):
+    """What the network said of some crops.
+
+    Attributes:
+        inputs: (n, size, size) uint8, what it saw.
+        answers: what it said.
+        ran: by what.
+    """
+
+    inputs: NDArray[np.uint8]
+    answers: Answers
+    ran: Ran
+
+
+class Judged(NamedTuple):
     """What network and guard say of one crop.
 
     Attributes:
@@ -159,7 +172,7 @@ class Classifier:
         if not images:
             return []
         known = None if self.model.spec.input.um_per_px is None else um_per_px
-        seen = [self.look(each, known, None) for each in images]
+        seen = self.look([(each, None) for each in images], known)
         judged = self.judge(np.stack([each.input for each in seen]))
         verdicts = []
         for each, result in zip(seen, judged, strict=True):
@@ -169,34 +182,44 @@ class Classifier:
             verdicts.append(self.policy.verdict(found.score, found.doubts))
         return verdicts
 
-    def look(self, pixels: GreyImage, um_per_px: float | None, bits: int | None) -> Seen:
-        """Make an image ready and judge its quality; many threads may.
+    def look(
+        self, images: Sequence[tuple[GreyImage, int | None]], um_per_px: float | None
+    ) -> list[Seen]:
+        """Make images ready and judge their quality; many threads may.
 
         Args:
-            pixels: (height, width), uint8 or uint16.
-            um_per_px: edge length of a pixel, um; None where unknown, see `identity.scale`.
-            bits: of a sample as stored; None where that is not known.
-
-        Raises:
-            BadImage: it cannot be resampled.
+            images: of each its pixels, (height, width) of uint8 or uint16, and the bits of a
+                sample as stored, None where that is not known.
+            um_per_px: edge length of their pixels, um; None where unknown, see `identity.scale`.
         """
         spec = self.model.spec.input
-        window = network_input(pixels, um_per_px, spec)
-        return Seen(window, assess(pixels, window, um_per_px, spec, bits))
+        windows = [network_input(pixels, um_per_px, spec) for pixels, _ in images]
+        return [
+            Seen(window, assess(pixels, window, um_per_px, spec, bits))
+            for (pixels, bits), window in zip(images, windows, strict=True)
+        ]
 
-    def judge(self, inputs: NDArray[np.uint8]) -> list[Judged | BadImage]:
-        """Run the network; a crop for which it gives no number is a bad image.
+    def answer(self, inputs: NDArray[np.uint8]) -> Answered:
+        """Run the network, for most of the time without Python's lock.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
         """
         answers, engine = self.inference.answer(inputs)
+        return Answered(inputs, answers, self._ran(engine))
+
+    def judged(self, answered: Answered) -> list[Judged | BadImage]:
+        """What follows from the network's answers; where they are no number, the image is bad."""
+        inputs, answers, ran = answered
         logits = answers.logits.astype(np.float64).tolist()
         unlike: list[Unlike] | list[None] = [None] * len(logits)
         if self.guard is not None and answers.features is not None:
             unlike = self.guard.measure(inputs, answers.features)
-        ran = self._ran(engine)
         return [_judged(logit, far, ran) for logit, far in zip(logits, unlike, strict=True)]
+
+    def judge(self, inputs: NDArray[np.uint8]) -> list[Judged | BadImage]:
+        """Run the network and say what follows; arguments as of `answer`."""
+        return self.judged(self.answer(inputs))
 
 
 def _judged(logit: float, unlike: Unlike | None, ran: Ran) -> Judged | BadImage:

@@ -41,10 +41,16 @@ def detail(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         outer, inner = a + d, b + c
         energy = np.square(falling) + np.square(rising)
         found.append(energy.reshape(len(inputs), -1) @ _rings(side // 2))
-        found.append(np.square(outer - inner).mean((1, 2))[:, None])
+        found.append(np.square(outer - inner).reshape(len(inputs), -1) @ _mean(side // 2))
         coarse = (outer + inner) / np.float32(4)
     measures: NDArray[np.float32] = np.log(np.hstack(found) + np.float32(_FLOOR)) / 2
     return measures
+
+
+@cache
+def _mean(side: int) -> NDArray[np.float32]:
+    """Weights, (side * side, 1), of the mean over a square."""
+    return np.full((side * side, 1), 1 / side**2, np.float32)
 
 
 @cache

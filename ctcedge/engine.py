@@ -35,7 +35,7 @@ _VARIANTS: dict[Provider, tuple[str, ...]] = {
     "cuda": ("fp16", "fp32"),
     "tensorrt": ("int8-symmetric", "fp16"),
 }
-_CPU_BATCH = 16  # as many as the caches of a core hold
+_CPU_BATCH = 32  # as many as the caches of a core hold
 _SILENT = 4
 CUDA_HELP = (
     "install the NVIDIA driver, and the CUDA libraries with:"

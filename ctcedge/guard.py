@@ -23,7 +23,7 @@ import zipfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +62,7 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 State: TypeAlias = Literal["like", "unlike", "insufficient"]
 
 
-@dataclass(frozen=True, slots=True)
-class Unlike:
+class Unlike(NamedTuple):
     """How unlike the training data a crop is to the network.
 
     Attributes:

@@ -1,23 +1,25 @@
 """The one way from image files to sidecars; `classify` is `watch` run once.
 
-A few workers each take a small batch of crops all the way: read, hash, decode, bring to the
-network's input, run the network, write. So nothing waits for anything but the cores, and a batch
-stays in their caches. What the decoder may have died of is decoded in a process of its own. Where
-only the decision changed, the network does not run: the sidecar keeps what it said, and the new
-call follows from that. Outcomes leave in the order in which the crops came in.
+A few workers each take a handful of crops all the way: read, hash, decode, bring to the network's
+input, run the network, write. They take turns at all but the network, which needs no Python:
+threads that share Python's lock hand it over at every call into C, and that costs more than the
+calls. What the decoder may have died of is decoded in a process of its own. Where only the decision
+changed, the network does not run: the sidecar keeps what it said, and the new call follows from
+that. Outcomes leave in the order in which the crops came in.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -37,11 +39,14 @@ from ctcedge.settings import ImageSettings
 from ctcedge.sidecar import SCHEMA, NotWritten, Record, SidecarFolder, history, now
 
 _MOST_WORKERS = 8  # more would wait for each other in Python
+_WORKERS_A_TURN = 4  # as the network takes three quarters of a worker's time or more
+_HANDFUL = 64  # crops; of fewer, the caches are filled anew too often
+_MOST_HELD = 16 * 2**20  # bytes of pixels that a worker holds
 _LOOKED_AT_ONCE = 1000  # crops that are looked up in the index together
 
 Done: TypeAlias = Literal["written", "current", "vanished", "deferred", "not-written"]
 Note: TypeAlias = Callable[[str], None]
-Write: TypeAlias = Callable[[Crop, Record], Record]
+_T = TypeVar("_T")
 
 
 class Counted(NamedTuple):
@@ -102,8 +107,7 @@ class Outcome:
         return unlike["traits"] if unlike else ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
+class _Image(NamedTuple):
     """What is known of an image file once it was read, and, of its pixels, once it was decoded."""
 
     sha256: str | None
@@ -113,15 +117,14 @@ class _Image:
     bits: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A crop on its way: the network waits for `seen`, or has spoken earlier, or cannot."""
+class _Ready(NamedTuple):
+    """A crop on its way: `told` grows from pixels to what is seen of them, unless all is known."""
 
     crop: Crop
     looked: Looked
     image: _Image
     previous: Record | None
-    told: Seen | Finding | BadImage
+    told: Decoded | Seen | Finding | BadImage
 
 
 class _Unreadable(NamedTuple):
@@ -129,6 +132,13 @@ class _Unreadable(NamedTuple):
 
     ready: _Ready
     problem: BadImage
+
+
+class _Result(NamedTuple):
+    """What a sidecar will say."""
+
+    ready: _Ready
+    told: Finding | BadImage
 
 
 class Pipeline:
@@ -160,7 +170,9 @@ class Pipeline:
         self._in_hand = in_hand
         self._index = index
         self._batch_size = batch_size or classifier.engine.best_batch
+        self._handful = handful(self._batch_size)
         self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)
+        self._turns = threading.Semaphore(max(1, self._workers // _WORKERS_A_TURN))
         spec, policy = classifier.model.spec, classifier.policy
         self._um_per_px = scale(images, spec)
         self._inference_sha256 = inference_sha256(self._um_per_px)
@@ -195,7 +207,7 @@ class Pipeline:
             crops: bright-field crops.
             force: classify also those whose sidecar is current, and those that need a new decision
                 alone.
-            stop: asked before each batch is begun; when it says yes, what is in hand is finished
+            stop: asked before each handful is begun; when it says yes, what is in hand is finished
                 and the run ends.
             defer: asked about a crop that cannot be decoded: whether to try again later instead
                 of writing that it is unreadable.
@@ -206,10 +218,10 @@ class Pipeline:
         in_hand: deque[Future[list[Outcome | _Unreadable]]] = deque()
         with ThreadPoolExecutor(self._workers, "ctcedge") as workers:
             try:
-                for batch in self._batches(crops, force):
+                for some in self._handfuls(crops, force):
                     if stop():
                         break
-                    in_hand.append(workers.submit(self._work, batch, force))
+                    in_hand.append(workers.submit(self._work, some, force))
                     if len(in_hand) > self._workers:
                         yield from self._settle(in_hand.popleft().result(), defer)
                 while in_hand:
@@ -224,59 +236,65 @@ class Pipeline:
             else:
                 yield from zip(some, self._index.look(some), strict=True)
 
-    def _batches(self, crops: Iterable[Crop], force: bool) -> Iterator[list[tuple[Crop, Looked]]]:
-        """Batches that hold as many crops to be read as the network takes at once."""
-        batch: list[tuple[Crop, Looked]] = []
+    def _handfuls(self, crops: Iterable[Crop], force: bool) -> Iterator[list[tuple[Crop, Looked]]]:
+        """Handfuls that hold as many crops to be read as fill some calls of the network."""
+        some: list[tuple[Crop, Looked]] = []
         to_read = 0
         for crop, looked in self._look(crops):
-            batch.append((crop, looked))
+            some.append((crop, looked))
             to_read += force or looked.known is None
-            if to_read == self._batch_size or len(batch) == _LOOKED_AT_ONCE:
-                yield batch
-                batch, to_read = [], 0
-        if batch:
-            yield batch
+            if to_read == self._handful or len(some) == _LOOKED_AT_ONCE:
+                yield some
+                some, to_read = [], 0
+        if some:
+            yield some
 
     def _work(
         self, crops: Sequence[tuple[Crop, Looked]], force: bool
     ) -> list[Outcome | _Unreadable]:
-        """Take a batch as far as it goes: what is unreadable may have to be tried again."""
-        with self._in_hand.place() as note:
-            batch = [
+        """Take a handful as far as it goes: what is unreadable may have to be tried again."""
+        with self._turns, self._in_hand.place() as note:
+            read = (
                 _recalled(crop, looked.known)
                 if looked.known is not None and not force
                 else self._read(crop, looked, force, note)
                 for crop, looked in crops
+            )
+            ready = [each for some in _light(read) for each in self._look_at(some)]
+            inputs = [
+                each.told.input
+                for each in ready
+                if isinstance(each, _Ready) and isinstance(each.told, Seen)
             ]
-        inputs = [
-            each.told.input
-            for each in batch
-            if isinstance(each, _Ready) and isinstance(each.told, Seen)
-        ]
-        judged = iter(self._classifier.judge(np.stack(inputs)) if inputs else ())
-        done: list[Outcome | _Unreadable] = []
-        with self._sidecars.batch() as write:
-            for each in batch:
-                if isinstance(each, Outcome):
-                    done.append(each)
-                elif isinstance(each.told, BadImage) and each.told.status == "unreadable":
-                    done.append(_Unreadable(each, each.told))
-                elif isinstance(each.told, Seen):
-                    done.append(self._write(each, _found(each.told, next(judged)), write))
-                else:
-                    done.append(self._write(each, each.told, write))
-        return done
+            batches = [np.stack(some) for some in _chunks(inputs, self._batch_size)]
+        answered = [self._classifier.answer(batch) for batch in batches]
+        with self._turns:
+            judged = chain.from_iterable(map(self._classifier.judged, answered))
+            known = [_known(each, judged) for each in ready]
+            written = iter(self._write([each for each in known if isinstance(each, _Result)]))
+            return [next(written) if isinstance(each, _Result) else each for each in known]
+
+    def _look_at(self, read: Sequence[_Ready | Outcome]) -> Iterator[_Ready | Outcome]:
+        """Look at what was decoded: one step for all, then the next, keeps code in the caches."""
+        decoded = [told for each in read if (told := _decoded(each)) is not None]
+        images = [(each.pixels, each.header.bits) for each in decoded]
+        seen = iter(self._classifier.look(images, self._um_per_px))
+        for each in read:
+            if isinstance(each, _Ready) and isinstance(each.told, Decoded):
+                yield each._replace(told=next(seen))
+            else:
+                yield each
 
     def _settle(
-        self, batch: list[Outcome | _Unreadable], defer: Callable[[Crop], bool]
+        self, worked: list[Outcome | _Unreadable], defer: Callable[[Crop], bool]
     ) -> Iterator[Outcome]:
-        for each in batch:
+        for each in worked:
             if isinstance(each, Outcome):
                 yield each
             elif defer(each.ready.crop):
                 yield Outcome(each.ready.crop, "deferred", error=str(each.problem))
             else:
-                yield self._write(each.ready, each.problem, self._sidecars.write)
+                yield from self._write([_Result(each.ready, each.problem)])
 
     def _read(self, crop: Crop, looked: Looked, force: bool, note: Note) -> _Ready | Outcome:
         problem: BadImage | None = None
@@ -297,7 +315,9 @@ class Pipeline:
         except NotWritten as error:
             return Outcome(crop, "not-written", error=str(error))
         if previous and not force and self._is_current(previous, image, problem):
-            return self._noted(Outcome(crop, "current", previous, _unclassified(previous)), looked)
+            outcome = Outcome(crop, "current", previous, _unclassified(previous))
+            self._note(outcome, looked)
+            return outcome
         if problem is not None:
             return _Ready(crop, looked, image, previous, problem)
         if previous and not force and (finding := self._found_before(previous, sha256)):
@@ -306,10 +326,9 @@ class Pipeline:
             decoded = self._decode(data, sha256, previous, note)
             header = decoded.header
             image = _Image(sha256, len(data), header.width, header.height, header.bits)
-            seen = self._classifier.look(decoded.pixels, self._um_per_px, header.bits)
         except BadImage as error:
             return _Ready(crop, looked, image, previous, error)
-        return _Ready(crop, looked, image, previous, seen)
+        return _Ready(crop, looked, image, previous, decoded)
 
     def _decode(self, data: bytes, sha256: str, previous: Record | None, note: Note) -> Decoded:
         crashed_before = (
@@ -338,28 +357,36 @@ class Pipeline:
             return None
         return Finding.told(record)
 
-    def _write(self, ready: _Ready, result: Finding | BadImage, write: Write) -> Outcome:
-        record = self._record(ready, result)
-        try:
-            written = write(ready.crop, record)
-        except NotWritten as error:
-            return Outcome(ready.crop, "not-written", None, str(error))
-        outcome = Outcome(ready.crop, "written", written, _unclassified(written))
-        return self._noted(outcome, ready.looked)
+    def _write(self, results: Sequence[_Result]) -> list[Outcome]:
+        created = now()
+        records = [self._record(*each, created) for each in results]
+        outcomes = []
+        with self._sidecars.batch() as write:
+            for (ready, _), record in zip(results, records, strict=True):
+                try:
+                    written = write(ready.crop, record)
+                except NotWritten as error:
+                    outcomes.append(Outcome(ready.crop, "not-written", None, str(error)))
+                else:
+                    why = _unclassified(written)
+                    outcomes.append(Outcome(ready.crop, "written", written, why))
+        for (ready, _), outcome in zip(results, outcomes, strict=True):
+            if outcome.done == "written":
+                self._note(outcome, ready.looked)
+        return outcomes
 
-    def _noted(self, outcome: Outcome, looked: Looked) -> Outcome:
+    def _note(self, outcome: Outcome, looked: Looked) -> None:
         """Remember that a crop is done, where its image could be read."""
         if self._index is None or outcome.record is None:
-            return outcome
+            return
         sha256 = outcome.record["image"]["sha256"]
         if sha256 is not None:
             _, call, reasons, cluster = outcome.counted
             known = Known(call, reasons, cluster, outcome.error, outcome.traits)
             written = outcome.done == "written"
             self._index.note(looked, known, sha256=sha256, written=written)
-        return outcome
 
-    def _record(self, ready: _Ready, result: Finding | BadImage) -> Record:
+    def _record(self, ready: _Ready, result: Finding | BadImage, created: str) -> Record:
         finding, problem = (result, None) if isinstance(result, Finding) else (None, result)
         policy, spec = self._classifier.policy, self._classifier.model.spec
         verdict = finding and policy.verdict(finding.score, finding.doubts)
@@ -405,32 +432,71 @@ class Pipeline:
                 "onnxruntime": ran.onnxruntime,
                 "provider": ran.provider,
             },
-            "created": now(),
+            "created": created,
             "review": previous and previous["review"],
             "history": history(previous),
         }
 
 
-def _chunks(crops: Iterable[Crop], size: int) -> Iterator[list[Crop]]:
-    rest = iter(crops)
+def handful(batch_size: int) -> int:
+    """Crops that a worker takes at once: whole calls of the network."""
+    return batch_size * max(1, _HANDFUL // batch_size)
+
+
+def _chunks(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    rest = iter(things)
     while chunk := list(islice(rest, size)):
         yield chunk
+
+
+def _light(read: Iterable[_Ready | Outcome]) -> Iterator[list[_Ready | Outcome]]:
+    """Part what was read so that no part holds many more bytes of pixels than are allowed."""
+    part: list[_Ready | Outcome] = []
+    held = 0
+    for each in read:
+        part.append(each)
+        held += 0 if (decoded := _decoded(each)) is None else decoded.pixels.nbytes
+        if held > _MOST_HELD:
+            yield part
+            part, held = [], 0
+    yield part
+
+
+def _decoded(each: _Ready | Outcome) -> Decoded | None:
+    told = None if isinstance(each, Outcome) else each.told
+    return told if isinstance(told, Decoded) else None
 
 
 def _recalled(crop: Crop, known: Known) -> Outcome:
     return Outcome(crop, "current", None, known.error, known=known)
 
 
-def _found(seen: Seen, judged: Judged | BadImage) -> Finding | BadImage:
-    if isinstance(judged, BadImage):
-        return judged
-    return Finding.of(judged.score, seen.quality, judged.unlike, judged.ran)
+def _known(
+    each: _Ready | Outcome, judged: Iterator[Judged | BadImage]
+) -> Outcome | _Unreadable | _Result:
+    """What is to be done about a crop.
+
+    Args:
+        each: the crop, once it was looked at.
+        judged: what network and guard say of those that are seen, in their order.
+    """
+    if isinstance(each, Outcome):
+        return each
+    told = each.told
+    if isinstance(told, Seen):
+        said = next(judged)
+        if isinstance(said, BadImage):
+            return _Result(each, said)
+        return _Result(each, Finding.of(said.score, told.quality, said.unlike, said.ran))
+    if isinstance(told, BadImage) and told.status == "unreadable":
+        return _Unreadable(each, told)
+    assert not isinstance(told, Decoded)
+    return _Result(each, told)
 
 
 def _decoded_before(record: Record, image: _Image) -> _Image:
     known = record["image"]
-    return replace(
-        image,
+    return image._replace(
         width=known.get("width"),
         height=known.get("height"),
         bits=known.get("bit_depth"),

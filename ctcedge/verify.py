@@ -273,8 +273,8 @@ class _Again:
     def _look(self, crop: Crop, record: Record, classifier: Classifier) -> Seen:
         data = read_file(self._folder / crop.path)
         decoded = decode_apart(data) if record["error"] == CRASHED else decode(data)
-        scale = told_scale(record)
-        return classifier.look(decoded.pixels, scale, decoded.header.bits)
+        (seen,) = classifier.look([(decoded.pixels, decoded.header.bits)], told_scale(record))
+        return seen
 
     def _classifier(self, sha256: str, provider: str) -> Classifier | None:
         """A session where the stored score was computed, or else wherever one runs."""

@@ -133,7 +133,7 @@ def test_table_is_for_a_person(place: Path, model_folder: Path) -> None:
 
 
 def test_enough_crops_tell_a_steady_speed(place: Path, model_folder: Path) -> None:
-    assert measured("--model", model_folder, "--count", 160, "--provider", "cpu")["steady_state"]
+    assert measured("--model", model_folder, "--count", 640, "--provider", "cpu")["steady_state"]
 
 
 def test_crops_that_cannot_be_classified_are_told_of(
@@ -206,7 +206,7 @@ def test_crops_drawn_are_all_different_and_pass_for_cells(tmp_path: Path) -> Non
     classifier = Classifier.load(provider="cpu")
     images = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) for data in files]
     assert {(image.shape, image.dtype.name) for image in images} == {((96, 96), "uint8")}
-    seen = [classifier.look(image, 0.5, 8).quality for image in images]
+    seen = [each.quality for each in classifier.look([(image, 8) for image in images], 0.5)]
     assert sum(bool(quality.reasons) for quality in seen) < 6
     assert min(quality.measures["cells"] for quality in seen) >= 1
 
@@ -299,7 +299,8 @@ class Contrary:
 
 def test_two_classifiers_are_compared(classifier: Classifier) -> None:
     images = [cell(CTC), cell(LEUKOCYTE), cell(CTC), cell(LEUKOCYTE)]
-    inputs = np.stack([classifier.look(image, 0.5, 8).input for image in images])
+    seen = classifier.look([(image, 8) for image in images], 0.5)
+    inputs = np.stack([each.input for each in seen])
     same = compare(classifier, classifier, inputs)
     assert (same.crops, same.same_calls, same.flips, same.largest_difference) == (4, 1, 0, 0)
     contrary: Any = Contrary(classifier.inference)

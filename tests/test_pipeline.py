@@ -577,13 +577,13 @@ def test_a_review_that_comes_while_a_crop_is_classified_is_kept(
     save(bench.folder / "1_BF.png", cell())
     bench.run()
     (crop,) = bench.crops()
-    judge = type(bench.classifier).judge
+    answer = type(bench.classifier).answer
 
     def reviewed_meanwhile(self: Any, inputs: Any) -> Any:
         SidecarFolder(bench.folder).amend(crop, lambda record: {**record, "review": REVIEWED})
-        return judge(self, inputs)
+        return answer(self, inputs)
 
-    monkeypatch.setattr(type(bench.classifier), "judge", reviewed_meanwhile)
+    monkeypatch.setattr(type(bench.classifier), "answer", reviewed_meanwhile)
     bench.run(force=True)
     (record,) = sidecars(bench.folder).values()
     assert record["review"] == REVIEWED
@@ -667,9 +667,9 @@ def test_what_is_unlike_training_is_reviewed(
     assert (again["call"], again["unlike"]) == ("review", far["unlike"])
 
 
-def test_stop_finishes_the_batch_in_hand(bench: Bench) -> None:
-    for number in range(80):
-        save(bench.folder / f"{number:02}_BF.png", cell())
+def test_stop_finishes_what_is_in_hand(bench: Bench) -> None:
+    for number in range(800):
+        save(bench.folder / f"{number:03}_BF.png", cell())
     seen: list[Outcome] = []
     pipeline = Pipeline(
         bench.folder,
@@ -681,10 +681,10 @@ def test_stop_finishes_the_batch_in_hand(bench: Bench) -> None:
     )
     for outcome in pipeline.run(bench.crops(), stop=lambda: bool(seen)):
         seen.append(outcome)
-    assert 4 <= len(seen) <= 36  # what was in hand
+    assert 64 <= len(seen) <= 640  # what was in hand
     assert len(sidecars(bench.folder)) == len(seen)
     assert set(done(bench.run())) == {"current", "written"}
-    assert len(sidecars(bench.folder)) == 80
+    assert len(sidecars(bench.folder)) == 800
 
 
 def test_what_is_deferred_gets_no_sidecar(bench: Bench) -> None:

@@ -38,6 +38,7 @@ from ctcedge.errors import ModelError, OutputError, ProviderError
 from ctcedge.events import file_system
 from ctcedge.golden import largest_difference
 from ctcedge.model import Model, load_model
+from ctcedge.pipeline import handful
 from ctcedge.runs import list_folder, need_crops
 from ctcedge.settings import Settings
 
@@ -103,7 +104,7 @@ def bench(
         del classifier  # its memory is not the pipeline's
         tell(f"Model {model.spec.name} ({ran.variant}) on {ran.provider.upper()}: {why}")
 
-        wanted = count or max(USUAL_CROPS, least_crops(batch))
+        wanted = count or max(USUAL_CROPS, least_crops(handful(batch)))
         if folder is None:
             tell(f"Drawing {wanted:,} crops")
             for _ in write_crops(searched, wanted):

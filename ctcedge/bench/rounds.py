@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.bench.meter import Meter
-from ctcedge.classifier import Judged, Seen
+from ctcedge.classifier import Judged
 from ctcedge.crops import Crop
 from ctcedge.decode import decode
 from ctcedge.errors import BadImage, NoCropsError
 from ctcedge.finding import Finding
 from ctcedge.identity import scale
 from ctcedge.model import Model
-from ctcedge.pipeline import Outcome, read_file
+from ctcedge.pipeline import Outcome, handful, read_file
 from ctcedge.preprocess import network_input
 from ctcedge.quality import assess
 from ctcedge.runs import Run, open_run
@@ -31,7 +32,7 @@ from ctcedge.sidecar import SidecarFolder
 
 STAGES = ("read", "decode", "preprocess", "gates", "infer", "decide", "write")
 
-_LEAST_BATCHES = 4
+_LEAST_HANDFULS = 4
 """In the middle of a run; of fewer, no steady speed can be told."""
 
 
@@ -99,23 +100,27 @@ def batch_size(run: Run) -> int:
     return run.settings.batch_size or run.classifier.engine.best_batch
 
 
-def least_crops(batch: int) -> int:
+def least_crops(step: int) -> int:
     """Crops of which a steady speed can be told whatever the number of cores."""
-    return 10 * _LEAST_BATCHES * batch
+    return 10 * _LEAST_HANDFULS * step
 
 
-def steady_window(crops: int, batch: int) -> tuple[int, int] | None:
-    """Between which outcomes a run's speed is measured: its middle, in whole batches.
+def steady_window(crops: int, step: int) -> tuple[int, int] | None:
+    """Between which outcomes a run's speed is measured: its middle, in whole handfuls.
 
     The fifth at either end, in which the pipeline fills and empties, is left out. Outcomes come a
-    batch at a time, so that the time is taken at the first of a batch.
+    handful at a time, so that the time is taken at the first of one.
+
+    Args:
+        crops: of the run.
+        step: crops of a handful.
 
     Returns:
-        Numbers of two outcomes, from 0; None where too few batches lie between them.
+        Numbers of two outcomes, from 0; None where too few handfuls lie between them.
     """
-    first = -(-crops // (5 * batch)) * batch
-    last = (crops - first) // batch * batch
-    return (first, last) if last - first >= _LEAST_BATCHES * batch else None
+    first = -(-crops // (5 * step)) * step
+    last = (crops - first) // step * step
+    return (first, last) if last - first >= _LEAST_HANDFULS * step else None
 
 
 class _Clock(NamedTuple):
@@ -146,9 +151,10 @@ def pass_through(work: Work, out: Path, stage_crops: int) -> Passed:
         with meter.opening():
             run = stack.enter_context(open_run(work.folder, work.into(out)))
         meter.measure(run.classifier.inference)
-        window = steady_window(len(work.crops), batch_size(run))
+        window = steady_window(len(work.crops), handful(batch_size(run)))
         first, last = window or (0, len(work.crops))
-        outcomes = []
+        unclassified = 0
+        staged: list[Outcome] = []  # no more than are needed: `classify` keeps none
         start = end = _Clock.now(meter)
         for number, outcome in enumerate(run.pipeline.run(work.crops)):
             if window is not None and number == first:
@@ -156,11 +162,12 @@ def pass_through(work: Work, out: Path, stage_crops: int) -> Passed:
             elif number == last:
                 end = _Clock.now(meter)
             work.check()
-            outcomes.append(outcome)
+            if outcome.error is not None or outcome.record is None:
+                unclassified += 1
+            elif len(staged) < stage_crops:
+                staged.append(outcome)
         if window is None:
             end = _Clock.now(meter)
-        classified = [each for each in outcomes if each.error is None and each.record]
-        staged = classified[:stage_crops]
         seconds = _stages(work, out.with_name(f"{out.name}-stages"), run, meter, staged)
     spent = _Clock(*(late - early for late, early in zip(end, start, strict=True)))
     return Passed(
@@ -169,7 +176,7 @@ def pass_through(work: Work, out: Path, stage_crops: int) -> Passed:
         cpu_seconds=spent.cpu,
         session_cpu_seconds=spent.session,
         steady=window is not None,
-        unclassified=len(outcomes) - len(classified),
+        unclassified=unclassified,
         stages={name: each / max(1, len(staged)) for name, each in seconds.items()},
     )
 
@@ -195,32 +202,35 @@ def _stages(
     um_per_px = scale(work.settings.images, classifier.model.spec)
     sidecars = SidecarFolder(work.folder, out)
     batch = batch_size(run)
+    step = handful(batch)
     with sidecars.open():
-        for begin in range(0, len(outcomes), batch):
+        for begin in range(0, len(outcomes), step):
             work.check()
-            some = outcomes[begin : begin + batch]
-            seen = []
-            for each in some:
-                with timed("read"):
-                    data = read_file(f"{work.folder}/{each.crop.path}")
+            some = outcomes[begin : begin + step]
+            with timed("read"):
+                files = [read_file(f"{work.folder}/{each.crop.path}") for each in some]
+                for data in files:
                     hashlib.sha256(data).hexdigest()
-                with timed("decode"):
-                    decoded = decode(data)
-                with timed("preprocess"):
-                    window = network_input(decoded.pixels, um_per_px, spec)
-                with timed("gates"):
-                    quality = assess(decoded.pixels, window, um_per_px, spec, decoded.header.bits)
-                seen.append(Seen(window, quality))
-            inputs = np.stack([each.input for each in seen])
-            session, calls = meter.seconds(), meter.calls()
+            with timed("decode"):
+                images = [decode(data) for data in files]
+            with timed("preprocess"):
+                windows = [network_input(each.pixels, um_per_px, spec) for each in images]
+            with timed("gates"):
+                quality = [
+                    assess(each.pixels, window, um_per_px, spec, each.header.bits)
+                    for each, window in zip(images, windows, strict=True)
+                ]
+            before = meter.seconds()
+            answered = [
+                classifier.answer(np.stack(windows[start : start + batch]))
+                for start in range(0, len(windows), batch)
+            ]
+            seconds["infer"] += meter.seconds() - before
             with timed("decide"):
-                judged = classifier.judge(inputs)
-            seconds["infer"] += meter.seconds() - session
-            seconds["decide"] -= meter.calls() - calls
-            with timed("decide"):
-                for result, one in zip(judged, seen, strict=True):
+                judged = chain.from_iterable(map(classifier.judged, answered))
+                for result, one in zip(judged, quality, strict=True):
                     if isinstance(result, Judged):
-                        found = Finding.of(result.score, one.quality, result.unlike, classifier.ran)
+                        found = Finding.of(result.score, one, result.unlike, result.ran)
                         classifier.policy.verdict(found.score, found.doubts)
             with timed("write"), sidecars.batch() as write:
                 for each in some:
