@@ -6,7 +6,7 @@ Both show alike at opposite edges of the crop, where cells seldom lie.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -115,7 +115,7 @@ class _Frame(NamedTuple):
     slow: Floats
 
 
-@cache
+@lru_cache(64)  # an export has crops of few sizes
 def _frame(height: int, width: int) -> _Frame:
     edge = max(2, round(_RING * min(height, width)))
     places = np.arange(height * width).reshape(height, width)

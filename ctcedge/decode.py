@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctcedge.errors import BadImage
 from ctcedge.headers import MAX_PIXELS, ImageHeader, plain_png, read_header
@@ -23,8 +22,7 @@ DECODING = "grey/1"
 """Names the rules below; part of the settings hash, so that a change of rules makes calls stale."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """One decoded crop.
 
     Attributes:

@@ -111,6 +111,11 @@ class Looked(NamedTuple):
     sidecar: Signature | None = None
     moment: int = 0
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no sidecar was there; unknown, and so no, where nothing was looked at."""
+        return self.image is not None and self.sidecar is None
+
 
 class _Note(NamedTuple):
     name: bytes
@@ -417,7 +422,7 @@ def _mark(key: bytes, image: Signature, sidecar: Signature) -> bytes:
 
 def _packed(name: bytes, mark: bytes, known: Known) -> bytes | None:
     """An entry; None where it would be too long, or cannot be made."""
-    told = json.dumps([known.call, known.reasons, known.cluster, known.error]).encode()
+    told = _telling(*known[:4])
     content = mark + _LENGTH.pack(min(len(told), 65535)) + told + array("f", known.traits).tobytes()
     if not mark or len(content) > _LONGEST_ENTRY:
         return None
@@ -437,6 +442,11 @@ def _unpacked(name: bytes, entry: object, mark: bytes) -> Known | None:
 
 
 @functools.lru_cache(1024)  # most crops are told of in the same few words
+def _telling(*told: object) -> bytes:
+    return json.dumps(told).encode()
+
+
+@functools.lru_cache(1024)  # likewise
 def _told(text: bytes) -> tuple[str | None, tuple[str, ...], bool, str | None]:
     call, reasons, cluster, error = json.loads(text)
     return call, tuple(reasons), cluster, error

@@ -36,7 +36,7 @@ from ctcedge.identity import inference_sha256, scale, settings_sha256
 from ctcedge.in_hand import InHand
 from ctcedge.index import Index, Known, Looked
 from ctcedge.settings import ImageSettings
-from ctcedge.sidecar import SCHEMA, NotWritten, Record, SidecarFolder, history, now
+from ctcedge.sidecar import SCHEMA, NotWritten, Record, SidecarFolder, now
 
 _MOST_WORKERS = 8  # more would wait for each other in Python
 _WORKERS_A_TURN = 4  # as the network takes three quarters of a worker's time or more
@@ -123,7 +123,6 @@ class _Ready(NamedTuple):
     crop: Crop
     looked: Looked
     image: _Image
-    previous: Record | None
     told: Decoded | Seen | Finding | BadImage
 
 
@@ -311,7 +310,7 @@ class Pipeline:
             sha256 = hashlib.sha256(data).hexdigest()
             image = _Image(sha256, len(data))
         try:
-            previous = self._sidecars.read(crop)
+            previous = None if looked.is_new else self._sidecars.read(crop)
         except NotWritten as error:
             return Outcome(crop, "not-written", error=str(error))
         if previous and not force and self._is_current(previous, image, problem):
@@ -319,16 +318,16 @@ class Pipeline:
             self._note(outcome, looked)
             return outcome
         if problem is not None:
-            return _Ready(crop, looked, image, previous, problem)
+            return _Ready(crop, looked, image, problem)
         if previous and not force and (finding := self._found_before(previous, sha256)):
-            return _Ready(crop, looked, _decoded_before(previous, image), previous, finding)
+            return _Ready(crop, looked, _decoded_before(previous, image), finding)
         try:
             decoded = self._decode(data, sha256, previous, note)
             header = decoded.header
             image = _Image(sha256, len(data), header.width, header.height, header.bits)
         except BadImage as error:
-            return _Ready(crop, looked, image, previous, error)
-        return _Ready(crop, looked, image, previous, decoded)
+            return _Ready(crop, looked, image, error)
+        return _Ready(crop, looked, image, decoded)
 
     def _decode(self, data: bytes, sha256: str, previous: Record | None, note: Note) -> Decoded:
         crashed_before = (
@@ -391,7 +390,7 @@ class Pipeline:
         policy, spec = self._classifier.policy, self._classifier.model.spec
         verdict = finding and policy.verdict(finding.score, finding.doubts)
         ran = finding.ran if finding else self._classifier.ran
-        image, previous = ready.image, ready.previous
+        image = ready.image
         return {
             "schema": SCHEMA,
             "status": "classified" if problem is None else problem.status,
@@ -433,8 +432,8 @@ class Pipeline:
                 "provider": ran.provider,
             },
             "created": created,
-            "review": previous and previous["review"],
-            "history": history(previous),
+            "review": None,
+            "history": [],
         }
 
 

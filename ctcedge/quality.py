@@ -25,7 +25,7 @@ it, and an empty cage whose electrodes look like an object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -75,8 +75,7 @@ _PILED = 0.04
 """Largest share of pixels at the largest value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quality:
+class Quality(NamedTuple):
     """What the gate found.
 
     Attributes:
@@ -217,8 +216,7 @@ def _saturated(pixels: GreyImage, high: int, level: float, bits: int | None) -> 
     return piled if level < 0.98 * high and piled > near / 2 else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Company:
+class _Company(NamedTuple):
     """What else there is beside the cell."""
 
     cells: int = 1

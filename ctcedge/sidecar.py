@@ -207,12 +207,12 @@ class SidecarFolder:
 
         Yields:
             A function that writes a crop's sidecar, whole or not at all, and returns what stands
-            there now: the review that it holds stays. It raises `NotWritten` where this path
-            cannot be written but others may, and `OutputError` where no sidecar can be written
-            now, for instance because the disk is full.
+            there now: where it replaces one, `review` and `history` follow from that. It raises
+            `NotWritten` where this path cannot be written but others may, and `OutputError` where
+            no sidecar can be written now, for instance because the disk is full.
         """
         with _LastFolder(self._open_folder) as folders:
-            yield lambda crop, record: self._replace(crop, _reviewed(record), folders)
+            yield lambda crop, record: self._replace(crop, _in_place_of(record), folders)
 
     def write(self, crop: Crop, record: Record) -> Record:
         """Write one sidecar, as `batch` does."""
@@ -424,9 +424,11 @@ class _LastFolder:
             os.close(self._descriptor)
 
 
-def _reviewed(record: Record) -> Callable[[Record | None], Record]:
-    """The record, with the review that the one which it replaces holds."""
-    return lambda old: record if old is None else {**record, "review": old["review"]}
+def _in_place_of(record: Record) -> Callable[[Record | None], Record]:
+    """The record, with the review and the history of the one that it replaces."""
+    return lambda old: (
+        record if old is None else {**record, "review": old["review"], "history": history(old)}
+    )
 
 
 def _in_use(path: str, pid: int) -> bool:
