@@ -3,15 +3,13 @@
     python -m tests.bench.networks FOLDER
 
 Each is fitted for seconds on drawn disks, then exported and quantised by the code that makes the
-shipped model: nothing but its calls, which mean nothing, tells it from one. `<name>.fp32.onnx`
-beside a model folder is the same network in single precision.
+shipped model: nothing but its calls, which mean nothing, tells it from one.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +23,8 @@ from train.presets import PRESETS
 NETWORKS = {"resnet18-96": "resnet18", "resnet50-96": "resnet50"}
 
 
-def fp32_path(folder: Path, name: str) -> Path:
-    """Where the single-precision graph of a network lies."""
-    return folder / f"{name}.fp32.onnx"
-
-
 def make_network(folder: Path, name: str, seed: int = 1) -> None:
-    """Make `<folder>/<name>` and the single-precision graph beside it.
+    """Make `<folder>/<name>`.
 
     Args:
         folder: parent of the model folder.
@@ -60,7 +53,6 @@ def make_network(folder: Path, name: str, seed: int = 1) -> None:
         run = Path(scratch, name)
         fit(cells, sides_of(cells), settings, input, run)
         export(run, exported, folder, note=print)
-        shutil.copyfile(run / "model.fp32.onnx", fp32_path(folder, name))
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from train.results import (
     CLAIMED,
     COMPARED,
     FOLDS,
+    NETWORKED,
     NOTHING,
     RECIPE,
     SCORES_NAME,
@@ -30,7 +31,16 @@ from train.results import (
     scores,
 )
 from train.sections import sections
-from train.trials import CLAIMS, REFERENCE, SEEDS, SPLIT_SEED, TRIALS, Trial
+from train.trials import (
+    CLAIMS,
+    FIRST_NETWORK,
+    NETWORK_CLAIM,
+    REFERENCE,
+    SEEDS,
+    SPLIT_SEED,
+    TRIALS,
+    Trial,
+)
 
 from .drawn import drawn_cells
 from .test_evaluate import export
@@ -91,25 +101,40 @@ def test_claims_are_judged_from_the_scores(cells, tmp_path):
     keep(tmp_path, "dapi-samples", said(cells, 4.0))
     keep(tmp_path, "no-illumination", said(cells, 0.1))
     told = made_sections(cells, tmp_path)
-    families, dapi, networks = told[CLAIMED].splitlines()[-3:]
+    families, dapi = told[CLAIMED].splitlines()[-2:]
     assert "Shown for: geometry +" in families
     assert "The opposite is shown for: illumination -" in families
     assert "Nothing is shown for: noise and blur" in families
     assert "Not run yet: all three together." in families
     assert "The opposite is shown for: the study's way -" in dapi
-    assert networks.count("against") == networks.partition("Not run yet")[2].count("against") == 4
     assert "| without geometry | 3 | 400 |" in told[COMPARED]
     assert "| worse |" in told[COMPARED]
     assert "- Seeds: seed 2" in told[COMPARED]
     assert "- Augmentation: without geometry" not in told[COMPARED]
+    assert NETWORKED not in told
+
+
+def test_networks_are_compared_with_the_first_of_them(cells, tmp_path):
+    keep(tmp_path, "resnet18", said(cells, 4.0))
+    keep(tmp_path, "resnet34", said(cells, 4.0, seed=3))
+    keep(tmp_path, "resnet50", said(cells, 1.0))
+    told = made_sections(cells, tmp_path)
+    assert list(told) == ["", NETWORKED]
+    claim = next(line for line in told[NETWORKED].splitlines() if line.startswith("**"))
+    shown, _, not_run = claim.partition("Not run yet")
+    assert shown.count("Shown for: against ResNet-18 +") == 1
+    assert not_run.count("against") == 2
+    rows = [line for line in told[NETWORKED].splitlines() if line.startswith("| ResNet")]
+    assert len(rows) == 3
+    assert "| better |" in rows[2]
+    assert "- Networks: EfficientNet-B4" in told[NETWORKED]
 
 
 def test_claims_name_trials_that_exist():
     names = {trial.name for trial in TRIALS}
-    assert {name for claim in CLAIMS for pair in claim.pairs for name in (pair.better, pair.other)}
-    for claim in CLAIMS:
+    for claim in (*CLAIMS, NETWORK_CLAIM):
         assert {name for pair in claim.pairs for name in (pair.better, pair.other)} <= names
-    assert {REFERENCE, *SEEDS} <= names
+    assert {REFERENCE, FIRST_NETWORK, *SEEDS} <= names
     assert len(names) == len(TRIALS)
 
 
@@ -118,16 +143,19 @@ def manifest(tmp_path_factory):
     return export(tmp_path_factory.mktemp("exports") / "R", samples=20, each=12, um_per_px=None)
 
 
-def test_a_refresh_leaves_the_recipe_as_it_stands(manifest, tmp_path):
+def test_a_refresh_leaves_what_was_not_run_here_as_it_stands(manifest, tmp_path):
     path = tmp_path / "RESULTS.md"
     recipe = f"## {RECIPE}\n\nof another day,\nAUC 0.885"
-    path.write_text(f"# Old\n\n{recipe}\n\n## {COMPARED}\n\nold tables\n")
+    tables = f"## {COMPARED}\n\nold tables"
+    path.write_text(f"# Old\n\n{recipe}\n\n{tables}\n")
+    rows = np.arange(240)
+    keep(tmp_path / "runs", "resnet18", Scores(rows, 1 + rows % FOLDS, rows / 240))
     results.main(manifest, tmp_path / "runs", ["none"], None, None, path)
     text = path.read_text(encoding="utf-8")
     assert recipe in text
-    assert "old tables" not in text
+    assert tables in text
     assert "240 cells of 20 acquisitions" in " ".join(text.split())
-    assert list(sections(text)) == ["", RECIPE, CLAIMED, COMPARED]
+    assert list(sections(text)) == ["", RECIPE, COMPARED, NETWORKED]
 
 
 def test_an_unknown_trial_is_refused(manifest, tmp_path, capsys):
