@@ -687,6 +687,29 @@ def test_stop_finishes_what_is_in_hand(bench: Bench) -> None:
     assert len(sidecars(bench.folder)) == 800
 
 
+def test_large_images_are_held_a_few_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        save(bench.folder / f"{number}_BF.png", cell(CTC if number % 2 else LEUKOCYTE))
+    (bench.folder / "3_BF.png").write_bytes(b"no image")
+    together = sidecars(bench.folder) if bench.run() else {}
+    looked: list[int] = []
+    look = type(bench.classifier).look
+
+    def counted(self: Any, images: Any, um_per_px: float | None) -> Any:
+        looked.append(len(images))
+        return look(self, images, um_per_px)
+
+    monkeypatch.setattr(type(bench.classifier), "look", counted)
+    monkeypatch.setattr("ctcedge.pipeline._MOST_HELD", 2 * cell().nbytes - 1)
+    assert [each.crop.path for each in bench.run(force=True)] == sorted(together)
+    assert looked == [2, 2, 1]
+    apart = sidecars(bench.folder)
+    for key in ("status", "call", "score", "quality"):
+        assert [each[key] for each in apart.values()] == [each[key] for each in together.values()]
+
+
 def test_what_is_deferred_gets_no_sidecar(bench: Bench) -> None:
     (bench.folder / "1_BF.png").write_bytes(encoded(cell())[:100])
     (bench.folder / "2_BF.png").write_bytes(png(4, 4))
