@@ -441,6 +441,14 @@ def test_a_place_that_cannot_be_written_is_named(run: Path, tmp_path: Path, wher
         reports.write(run, out=tmp_path / where)
 
 
+@pytest.mark.parametrize("name", ["S1/00003_BF.png", "S1/00003_BF.png.ctc.json", "ctcedge.toml"])
+def test_what_is_no_page_is_not_replaced(run: Path, name: str) -> None:
+    (run / "ctcedge.toml").touch()
+    before = state(run)
+    assert "ends in .html" in call("report", run, "--out", run / name, code=2).stderr
+    assert state(run) == before
+
+
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(NoCropsError):
         reports.write(tmp_path)
