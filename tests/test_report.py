@@ -214,8 +214,8 @@ def test_crops_without_a_call_are_told_of(run: Path) -> None:
     reports.add(run, "S2", "00003", 0.9, software={"ctcedge": "0.1.0"})
     data = reports.data_of(reports.write(run))
     warnings = " ".join(data["warnings"])
-    assert "2 crops have no usable sidecar" in warnings
-    assert "1 crops could not be classified (1: truncated PNG)" in warnings
+    assert "No usable sidecar yet, and not in this report: 2 crops" in warnings
+    assert "Could not be classified: 1 crop (1: truncated PNG)" in warnings
 
 
 @pytest.mark.parametrize(

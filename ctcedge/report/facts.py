@@ -19,7 +19,7 @@ from ctcedge.sidecar import now
 
 CALLS = ("CTC", "review", "leukocyte")
 
-Figure = dict[str, str]
+Figure = dict[str, str | dict[str, str]]
 
 _MOST_NAMES = 10
 
@@ -40,14 +40,15 @@ def figures(
     calls = Counter(cell.call for cell in gathered.cells)
     clusters = Counter(cell.call for cell in gathered.cells if cell.cluster)
     found = [
-        _figure("Called CTC", calls["CTC"], "by the model, clusters included"),
+        _figure("Called CTC", calls["CTC"], "by the model, clusters included", call="CTC"),
         _figure(
             "Clusters of touching cells",
             clusters.total(),
             ", ".join(f"{clusters[call]:,} {call}" for call in CALLS),
+            reason="cluster",
         ),
-        _figure("To be looked at", calls["review"], "called review"),
-        _figure("Called leukocyte", calls["leukocyte"], "not a CTC"),
+        _figure("To be looked at", calls["review"], "called review", call="review"),
+        _figure("Called leukocyte", calls["leukocyte"], "not a CTC", call="leukocyte"),
         _false_calls(gathered, models),
         _like(likeness),
     ]
@@ -55,7 +56,8 @@ def figures(
         missing = gathered.unclassified.total() + gathered.pending.total()
         found.append(_figure("Without a call", missing, "see below"))
     if assessment.reviewed:
-        found.append(_figure("Reviewed", assessment.reviewed, _reviewed(assessment)))
+        words = _reviewed(assessment)
+        found.append(_figure("Reviewed", assessment.reviewed, words, reviewed="before"))
         found.append(_missed(assessment))
     return found
 
@@ -127,13 +129,12 @@ def warnings(
         found.append(f"The image of {_cells(unreadable)} cannot be read any more.")
     if gathered.pending:
         found.append(
-            f"{gathered.pending.total():,} crops have no usable sidecar yet, and are not in this"
-            " report."
+            f"No usable sidecar yet, and not in this report: {_crops(gathered.pending.total())}."
         )
     if gathered.unclassified:
         reasons = "; ".join(f"{n:,}: {text}" for text, n in gathered.unclassified.most_common(5))
         found.append(
-            f"{gathered.unclassified.total():,} crops could not be classified ({reasons})."
+            f"Could not be classified: {_crops(gathered.unclassified.total())} ({reasons})."
         )
     if left_out:
         found.append(
@@ -201,11 +202,13 @@ def draw_in_words(draw: ReviewList) -> str:
     )
 
 
-def _figure(name: str, value: int | str, small: str) -> Figure:
+def _figure(name: str, value: int | str, small: str, **only: str) -> Figure:
+    """A number; `only` are the gallery's filters that show the cells it counts."""
     return {
         "name": name,
         "value": f"{value:,}" if isinstance(value, int) else value,
         "small": small,
+        "only": only if value else {},
     }
 
 
@@ -269,6 +272,10 @@ def _counts(counter: Mapping[str, int]) -> str:
     if len(ordered) == 1:
         return ordered[0][0]
     return ", ".join(f"{name} ({count:,})" for name, count in ordered) or "none"
+
+
+def _crops(count: int) -> str:
+    return f"{count:,} crop{'s' * (count != 1)}"
 
 
 def _cells(count: int) -> str:

@@ -75,8 +75,8 @@ function reasonBars() {
 }
 
 function summaryView() {
-  const figure = ({ name, value, small }) => make("div", {},
-    make("dt", {}, name),
+  const figure = ({ name, value, small, only }) => make("div", {},
+    make("dt", {}, Object.keys(only).length ? make("button", { type: "button", onclick: () => gallery.only(only) }, name) : name),
     make("dd", { className: value.length > 14 ? "long" : "" }, value, small ? make("small", {}, small) : null));
   const facts = make("table", { className: "facts" }, make("tbody", {}, ...report.facts.map(([name, value]) =>
     make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)))));
