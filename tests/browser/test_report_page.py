@@ -156,6 +156,45 @@ def test_a_reason_in_the_summary_leads_to_its_cells(browser: Chromium) -> None:
     assert browser("location.hash") == "#gallery"
 
 
+def test_a_number_in_the_summary_leads_to_its_cells(browser: Chromium) -> None:
+    browser(
+        "[...document.querySelectorAll('.figures button')]"
+        ".find((button) => button.innerText === 'To be looked at').click()"
+    )
+    assert [label.split(": ")[1].split()[0] for label in tiles(browser)] == ["review"] * 2
+    assert browser("location.hash") == "#gallery"
+
+
+@pytest.mark.parametrize(("width", "height"), [(420, 700), (1000, 560)])
+@pytest.mark.parametrize("view", ["gallery", "review"])
+def test_decisions_are_in_sight_in_a_small_window(
+    browser: Chromium, view: str, width: int, height: int
+) -> None:
+    browser.size(width, height)
+    try:
+        show(browser, view)
+        where = f"document.querySelector('#{view} .decide button').getBoundingClientRect()"
+        browser.until(f"{where}.bottom > 0")
+        assert browser(f"{where}.bottom") <= height
+    finally:
+        browser.size(1280, 860)
+
+
+def test_the_gallery_is_printed_without_empty_pages(browser: Chromium) -> None:
+    show(browser, "gallery")
+    browser.until("document.querySelectorAll('.tile').length > 20")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        gap = """(() => {
+          const tiles = [...document.querySelectorAll('.tile')];
+          const end = Math.max(...tiles.map((tile) => tile.getBoundingClientRect().bottom));
+          return document.getElementById('canvas').getBoundingClientRect().bottom - end;
+        })()"""
+        assert browser(gap) < 60  # a heading may stand last
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+
+
 def test_pictures_are_drawn(browser: Chromium) -> None:
     show(browser, "gallery")
     spread = """(() => {
