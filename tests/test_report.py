@@ -65,6 +65,18 @@ def test_clusters_come_first_then_probability(run: Path) -> None:
     assert rest == sorted(rest, reverse=True)
 
 
+def test_where_calls_begin_is_told(run: Path) -> None:
+    data = reports.data_of(reports.write(run))
+    assert data["decisions"] == [{"review": 0.4, "ctc": 0.6}]
+    assert ["Decision", "the model’s own: CTC from 0.6, review from 0.4"] in data["facts"]
+    told = {"operating_point": "screening", "threshold": 0.3, "review_band": [0.3, 0.3]}
+    reports.add(run, "S3", "00009", 0.95, **told)
+    data = reports.data_of(reports.write(run))
+    assert data["decisions"][1] == {"review": 0.3, "ctc": 0.3}
+    words = "operating point screening: CTC from 0.3, no review band (1 crop)"
+    assert ["Decision", words] in data["facts"]
+
+
 def test_probabilities_at_different_priors_are_ordered_by_what_the_image_says(
     tmp_path: Path,
 ) -> None:

@@ -13,7 +13,7 @@ from ctcedge.guard import LEAST_CROPS
 from ctcedge.likeness import Compared
 from ctcedge.model import Model
 from ctcedge.report.draw import ReviewList
-from ctcedge.report.gather import Gathered
+from ctcedge.report.gather import Decided, Gathered
 from ctcedge.report.pseudonyms import Names
 from ctcedge.sidecar import now
 
@@ -163,16 +163,14 @@ def facts(
     priors = Counter(cell.prior for cell in gathered.cells)
     rows = [("Folder", names.folder(folder)), ("Crops", f"{gathered.crops:,}")]
     for seen, count in gathered.models.most_common():
-        of = f" ({count:,} crops)" if len(gathered.models) > 1 else ""
+        of = f" ({_crops(count)})" if len(gathered.models) > 1 else ""
         rows.append(("Model", f"{seen.name} {seen.version}, SHA-256 {seen.sha256}{of}"))
         model = models.get(seen.sha256)
         training = "unknown here" if model is None else model.spec.training
         rows.append(("Trained on", training))
-    for rule, count in gathered.rules.most_common():
-        of = f" ({count:,} crops)" if len(gathered.rules) > 1 else ""
-        rows.append(
-            ("Operating point", f"{rule.operating_point or 'the model’s own decision'}{of}")
-        )
+    for decided, count in gathered.decisions.most_common():
+        of = f" ({_crops(count)})" if len(gathered.decisions) > 1 else ""
+        rows.append(("Decision", f"{decision_in_words(decided)}{of}"))
     for prior, _ in priors.most_common():
         rows.append(("Probabilities", prior_in_words(prior)))
     rows.append(("Ran on", _counts(gathered.providers)))
@@ -182,6 +180,14 @@ def facts(
     rows += [_agreement(each, names) for each in assessment.kappas]
     rows += [("No call yet", f"{n:,}: {why}") for why, n in gathered.pending.most_common(5)]
     return rows
+
+
+def decision_in_words(decided: Decided) -> str:
+    """From which probability on a cell is called what."""
+    name = decided.operating_point
+    by = "the model’s own" if name is None else f"operating point {name}"
+    band = f"review from {decided.review:.4g}" if decided.review < decided.ctc else "no review band"
+    return f"{by}: CTC from {decided.ctc:.4g}, {band}"
 
 
 def prior_in_words(prior: float) -> str:

@@ -139,6 +139,7 @@ def _words(
         ),
         "figures": facts.figures(gathered, models, assessment, likeness),
         "facts": facts.facts(gathered, models, assessment, names, folder),
+        "decisions": [{"review": each.review, "ctc": each.ctc} for each in gathered.decisions],
     }
 
 

@@ -122,6 +122,7 @@ def test_summary_shows_counts_charts_and_facts(browser: Chromium) -> None:
     for expected in ("Called CTC\n3", "Clusters of touching cells\n1", "unknown here", "by-hand 1"):
         assert expected in words
     assert browser("document.querySelectorAll('#summary svg path').length") == 3
+    assert browser("document.querySelectorAll('#summary svg .mark').length") == 2
     title = browser("document.querySelector('#summary svg title').textContent")
     assert title.endswith("3 CTC, 2 review, 81 leukocyte")
 

@@ -56,8 +56,7 @@ function probabilityText(value) {
 /** The same where there is little room. */
 function shortProbability(value) {
   if (value > 0.9995 && value < 1) return ">0.999";
-  if (value > 0 && value < 0.0001) return value.toExponential(0);
-  return value > 0 && value < 0.001 ? value.toPrecision(1) : probabilityText(value);
+  return value > 0 && value < 0.001 ? value.toExponential(0) : probabilityText(value);
 }
 
 function callMark(call) {
