@@ -181,6 +181,21 @@ def test_decisions_are_in_sight_in_a_small_window(
         browser.size(1280, 860)
 
 
+def test_bright_field_is_as_large_as_there_is_room(browser: Chromium) -> None:
+    side = "document.querySelector('#review canvas').getBoundingClientRect().width"
+    sides = []
+    show(browser, "review")
+    try:
+        for width, height in ((900, 600), (1920, 1000)):
+            browser.size(width, height)
+            browser.press("ArrowRight", "ArrowLeft")
+            sides.append(browser(side))
+            assert browser("document.getElementById('review').scrollWidth") <= width
+    finally:
+        browser.size(1280, 860)
+    assert 240 <= sides[0] < sides[1] <= 640
+
+
 def test_the_gallery_is_printed_without_empty_pages(browser: Chromium) -> None:
     show(browser, "gallery")
     browser.until("document.querySelectorAll('.tile').length > 20")
