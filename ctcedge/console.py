@@ -171,6 +171,8 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     if done["vanished"]:
         table.add_row("vanished meanwhile", str(done["vanished"]))
     table.add_row("newly written sidecars", str(done["written"]))
+    if result.decided_anew:
+        table.add_row("  of these from stored scores", str(result.decided_anew))
     table.add_row("already current", str(done["current"]))
     output.print(table)
     if finished and done["current"] == done.total():

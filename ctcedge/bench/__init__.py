@@ -35,9 +35,9 @@ from ctcedge.classifier import Classifier, Judged
 from ctcedge.crops import check_folder
 from ctcedge.engine import Provider, open_engine
 from ctcedge.errors import ModelError, OutputError, ProviderError
-from ctcedge.events import file_system
 from ctcedge.golden import largest_difference
 from ctcedge.model import Model, load_model
+from ctcedge.mounts import file_system
 from ctcedge.pipeline import handful
 from ctcedge.runs import list_folder, need_crops
 from ctcedge.settings import Settings
