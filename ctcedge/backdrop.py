@@ -1,4 +1,4 @@
-"""A crop in small, as relative deviations from its background: where objects are looked for.
+"""Crops in small, as relative deviations from their background: where objects are looked for.
 
 The background is not flat: light varies slowly over a crop, and electrodes run straight through it.
 Both show alike at opposite edges of the crop, where cells seldom lie.
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.alike import pixels_at
 from ctcedge.decode import GreyImage
 
 Floats = NDArray[np.float32]
@@ -29,52 +30,76 @@ for 16 %; 1.9 for noise."""
 
 
 class Backdrop(NamedTuple):
-    """A crop in small, without the pattern that it lies on.
+    """Crops in small, all of one shape, without the pattern that they lie on.
 
     Attributes:
-        factor: edge length of a small pixel in pixels of the crop.
-        level: the background's value.
-        flat: relative deviation from it.
+        level: (n,), the background's value.
+        flat: (n, h, w), relative deviation from it.
         ring: indices of every third pixel of the ring along the edge.
         middle: indices of pixels of the part where cells are looked for, a grid of every third.
     """
 
-    factor: int
-    level: float
+    level: NDArray[np.float64]
     flat: Floats
     ring: NDArray[np.intp]
     middle: NDArray[np.intp]
 
 
-def backdrop(pixels: GreyImage) -> Backdrop:
-    """Shrink a crop, and take away what its opposite edges share.
+@lru_cache(64)  # an export has crops of few sizes
+def shrinkage(height: int, width: int) -> int:
+    """Return the edge length of a small pixel, in pixels of a crop of this shape."""
+    return max(1, min(round(max(height, width) / _SIDE), min(height, width) // 8))
 
-    Slow courses add up, lines cross.
+
+def shrunk(pixels: GreyImage) -> GreyImage:
+    """Shrink a crop, (height, width) of at least 8 pixels a side, by its `shrinkage`."""
+    height, width = pixels.shape
+    factor = shrinkage(height, width)
+    if factor == 1:
+        return pixels
+    rows, columns = height // factor, width // factor
+    whole = pixels[: rows * factor, : columns * factor]
+    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def backdrop(small: GreyImage) -> Backdrop:
+    """Take away what the opposite edges of each crop share.
+
+    Slow courses add up, lines cross. What comes out for a crop does not depend on the others.
 
     Args:
-        pixels: (height, width), uint8 or uint16, at least 8 pixels a side.
+        small: (n, h, w), uint8 or uint16, made by `shrunk`.
     """
-    small, factor = _shrunk(pixels)
-    frame = _frame(*small.shape)
-    edges = frame.rows @ small, (small @ frame.columns).T
-    slow = _minmod(edges[0] @ frame.along_x) + _minmod(edges[1] @ frame.along_y)
-    small -= (np.array(slow, np.float32) @ frame.slow).reshape(small.shape)
-    ring = small.take(frame.ring)
-    ring.sort()
-    low, calm, level, upper, high = (float(ring[place]) for place in frame.places)
-    if high - low > max(_HEAVY * (upper - calm), _LEAST_LINES * level):
-        _take_lines(small, frame, level)
-    level = max(level, 1e-3)
-    flat = np.asarray(cv2.addWeighted(small, 1 / level, small, 0, -1), np.float32)
-    return Backdrop(factor, level, flat, frame.ring, frame.middle)
+    frame = _frame(*small.shape[1:])
+    fields = small.astype(np.float32)
+    along_x = frame.rows @ fields @ frame.along_x
+    along_y = (fields @ frame.columns).swapaxes(1, 2) @ frame.along_y
+    slow = _minmod(np.concatenate((along_x, along_y), axis=2))
+    fields -= (slow[:, None] @ frame.slow).reshape(fields.shape)
+    ring = pixels_at(fields, frame.ring)
+    ring.sort(axis=1)
+    low, calm, level, upper, high = ring[:, frame.places].T.astype(np.float64)
+    heavy = high - low > np.maximum(_HEAVY * (upper - calm), _LEAST_LINES * level)
+    for place in np.flatnonzero(heavy):
+        _take_lines(fields[place], frame, level[place])
+    level = np.maximum(level, 1e-3)
+    fields *= (1 / level).astype(np.float32)[:, None, None]
+    fields -= 1
+    return Backdrop(level, fields, frame.ring, frame.middle)
 
 
-def _minmod(edges: NDArray[np.floating]) -> list[float]:
-    """Return what two opposite edges, (2, n), have in common: the smaller, 0 where at odds."""
-    pairs = zip(*edges.tolist(), strict=True)
-    return [
-        0.0 if one * other <= 0 else one if abs(one) < abs(other) else other for one, other in pairs
-    ]
+def _minmod(edges: NDArray[np.floating]) -> Floats:
+    """Return what two opposite edges have in common: the smaller, 0 where at odds.
+
+    Args:
+        edges: (n, 2, k), two of each crop.
+
+    Returns:
+        (n, k).
+    """
+    one, other = edges[:, 0], edges[:, 1]
+    smaller = np.where(np.abs(one) < np.abs(other), one, other)
+    return np.asarray(smaller * (one * other > 0), np.float32)
 
 
 def _take_lines(field: Floats, frame: _Frame, level: float) -> None:
@@ -109,7 +134,7 @@ class _Frame(NamedTuple):
 
     ring: NDArray[np.intp]
     middle: NDArray[np.intp]
-    places: tuple[int, ...]
+    places: list[int]
     rows: Floats
     columns: Floats
     along_x: Floats
@@ -130,7 +155,7 @@ def _frame(height: int, width: int) -> _Frame:
     return _Frame(
         ring,
         places[top : height - top : 3, left : width - left : 3].ravel(),
-        tuple(round(share * (ring.size - 1)) for share in (0.03, 0.16, 0.5, 0.84, 0.97)),
+        [round(share * (ring.size - 1)) for share in (0.03, 0.16, 0.5, 0.84, 0.97)],
         _ends(height, edge),
         np.ascontiguousarray(_ends(width, edge).T),
         along_x,
@@ -148,14 +173,3 @@ def _ends(size: int, edge: int) -> Floats:
 def _courses(size: int) -> Floats:
     basis, _ = np.linalg.qr(np.linspace(-1, 1, size)[:, None] ** np.arange(3))
     return np.asarray(basis[:, 1:], np.float32)
-
-
-def _shrunk(pixels: GreyImage) -> tuple[Floats, int]:
-    height, width = pixels.shape
-    factor = max(1, min(round(max(height, width) / _SIDE), min(height, width) // 8))
-    if factor == 1:
-        return pixels.astype(np.float32), 1
-    rows, columns = height // factor, width // factor
-    whole = pixels[: rows * factor, : columns * factor]
-    small = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32), factor

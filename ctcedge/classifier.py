@@ -193,12 +193,12 @@ class Classifier:
                 sample as stored, None where that is not known.
             um_per_px: edge length of their pixels, um; None where unknown, see `identity.scale`.
         """
+        if not images:
+            return []
         spec = self.model.spec.input
         windows = network_inputs([pixels for pixels, _ in images], um_per_px, spec)
-        return [
-            Seen(window, assess(pixels, window, um_per_px, spec, bits))
-            for (pixels, bits), window in zip(images, windows, strict=True)
-        ]
+        quality = assess(images, windows, um_per_px, spec)
+        return [Seen(*each) for each in zip(windows, quality, strict=True)]
 
     def answer(self, inputs: NDArray[np.uint8]) -> Answered:
         """Run the network, for most of the time without Python's lock.

@@ -216,10 +216,8 @@ def _stages(
             with timed("preprocess"):
                 windows = network_inputs([each.pixels for each in images], um_per_px, spec)
             with timed("gates"):
-                quality = [
-                    assess(each.pixels, window, um_per_px, spec, each.header.bits)
-                    for each, window in zip(images, windows, strict=True)
-                ]
+                seen = [(each.pixels, each.header.bits) for each in images]
+                quality = assess(seen, windows, um_per_px, spec)
             before = meter.seconds()
             answered = [
                 classifier.answer(windows[start : start + batch])
