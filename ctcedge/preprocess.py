@@ -102,8 +102,8 @@ def network_inputs(
     backgrounds = [_background(crop, spec.border) for crop in crops]
     windows = np.zeros((len(crops), spec.size, spec.size), np.float32)
     for window, crop, background in zip(windows, crops, backgrounds, strict=True):
-        middle = _centre_crop(crop, math.ceil(spec.size / zoom) + 2)
-        field: NDArray[np.float32] = np.subtract(middle, np.float32(background))
+        field = _centre_crop(crop, math.ceil(spec.size / zoom) + 2).astype(np.float32)
+        field -= background
         _centre_place(_resample(field, zoom), window)
     unit = _contrast(windows, spec)
     unit = np.maximum(unit, np.maximum(spec.floor * np.abs(backgrounds), 1e-6))
@@ -126,7 +126,7 @@ def _background(pixels: GreyImage, border: float) -> float:
     ring = pixels.take(_ring(*pixels.shape, max(2, round(border * min(pixels.shape)))))
     ring.sort(kind="stable")  # of such short numbers, several times as fast as others
     first, last = ring.size // 4, ring.size - ring.size // 4
-    return int(ring[first:last].sum()) / (last - first)
+    return cv2.sumElems(ring[first:last])[0] / (last - first)
 
 
 def _contrast(deviations: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float64]:
