@@ -78,7 +78,7 @@ def backdrop(small: GreyImage) -> Backdrop:
     fields -= (slow[:, None] @ frame.slow).reshape(fields.shape)
     ring = pixels_at(fields, frame.ring)
     ring.sort(axis=1)
-    low, calm, level, upper, high = ring[:, frame.places].T.astype(np.float64)
+    low, calm, level, upper, high = ring.take(frame.places, axis=1).T.astype(np.float64)
     heavy = high - low > np.maximum(_HEAVY * (upper - calm), _LEAST_LINES * level)
     for place in np.flatnonzero(heavy):
         _take_lines(fields[place], frame, level[place])
@@ -134,7 +134,7 @@ class _Frame(NamedTuple):
 
     ring: NDArray[np.intp]
     middle: NDArray[np.intp]
-    places: list[int]
+    places: NDArray[np.intp]
     rows: Floats
     columns: Floats
     along_x: Floats
@@ -155,7 +155,7 @@ def _frame(height: int, width: int) -> _Frame:
     return _Frame(
         ring,
         places[top : height - top : 3, left : width - left : 3].ravel(),
-        [round(share * (ring.size - 1)) for share in (0.03, 0.16, 0.5, 0.84, 0.97)],
+        np.array([round(share * (ring.size - 1)) for share in (0.03, 0.16, 0.5, 0.84, 0.97)]),
         _ends(height, edge),
         np.ascontiguousarray(_ends(width, edge).T),
         along_x,

@@ -122,9 +122,10 @@ class Rest(NamedTuple):
         ring.sort(axis=1)
         middle.sort(axis=1)
         last = ring.shape[1] - 1
-        calm = ring[:, [round(share * last) for share in (0.08, 0.35, 0.75)]]
-        high = middle[:, [round(0.96 * (middle.shape[1] - 1)), -1]]
-        return [cls._told(*each) for each in np.hstack((calm, high)).tolist()]
+        low, base, upper = (ring[:, round(share * last)] for share in (0.08, 0.35, 0.75))
+        peak, highest = middle[:, round(0.96 * (middle.shape[1] - 1))], middle[:, -1]
+        values = (each.tolist() for each in (low, base, upper, peak, highest))
+        return [cls._told(*each) for each in zip(*values, strict=True)]
 
     @classmethod
     def _told(cls, low: float, base: float, upper: float, peak: float, highest: float) -> Rest:
