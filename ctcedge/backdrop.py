@@ -7,7 +7,7 @@ Both show alike at opposite edges of the crop, where cells seldom lie.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,13 +33,13 @@ class Backdrop(NamedTuple):
     """Crops in small, all of one shape, without the pattern that they lie on.
 
     Attributes:
-        level: (n,), the background's value.
+        levels: the background's value of each.
         flat: (n, h, w), relative deviation from it.
         ring: indices of every third pixel of the ring along the edge.
         middle: indices of pixels of the part where cells are looked for, a grid of every third.
     """
 
-    level: NDArray[np.float64]
+    levels: list[float]
     flat: Floats
     ring: NDArray[np.intp]
     middle: NDArray[np.intp]
@@ -74,32 +74,26 @@ def backdrop(small: GreyImage) -> Backdrop:
     fields = small.astype(np.float32)
     along_x = frame.rows @ fields @ frame.along_x
     along_y = (fields @ frame.columns).swapaxes(1, 2) @ frame.along_y
-    slow = _minmod(np.concatenate((along_x, along_y), axis=2))
+    edges = np.concatenate((along_x, along_y), axis=2)
+    slow = _in_common(edges[:, 0], edges[:, 1])
     fields -= (slow[:, None] @ frame.slow).reshape(fields.shape)
-    ring = pixels_at(fields, frame.ring)
-    ring.sort(axis=1)
-    low, calm, level, upper, high = ring.take(frame.places, axis=1).T.astype(np.float64)
-    heavy = high - low > np.maximum(_HEAVY * (upper - calm), _LEAST_LINES * level)
-    for place in np.flatnonzero(heavy):
-        _take_lines(fields[place], frame, level[place])
-    level = np.maximum(level, 1e-3)
-    fields *= (1 / level).astype(np.float32)[:, None, None]
+    rings = pixels_at(fields, frame.ring)
+    rings.sort(axis=1)
+    levels = []
+    for field, values in zip(fields, rings.take(frame.places, axis=1).tolist(), strict=True):
+        low, calm, level, upper, high = values
+        if high - low > max(_HEAVY * (upper - calm), _LEAST_LINES * level):
+            _take_lines(field, frame, level)
+        levels.append(max(level, 1e-3))
+    fields *= np.array([1 / level for level in levels], np.float32)[:, None, None]
     fields -= 1
-    return Backdrop(level, fields, frame.ring, frame.middle)
+    return Backdrop(levels, fields, frame.ring, frame.middle)
 
 
-def _minmod(edges: NDArray[np.floating]) -> Floats:
-    """Return what two opposite edges have in common: the smaller, 0 where at odds.
-
-    Args:
-        edges: (n, 2, k), two of each crop.
-
-    Returns:
-        (n, k).
-    """
-    one, other = edges[:, 0], edges[:, 1]
-    smaller = np.where(np.abs(one) < np.abs(other), one, other)
-    return np.asarray(smaller * (one * other > 0), np.float32)
+def _in_common(one: NDArray[Any], other: NDArray[Any]) -> Floats:
+    """Return the smaller of two values of the same sign; 0 where they are at odds."""
+    both: Floats = np.maximum(np.minimum(one, other), np.minimum(np.maximum(one, other), 0))
+    return both
 
 
 def _take_lines(field: Floats, frame: _Frame, level: float) -> None:
@@ -113,9 +107,7 @@ def _take_lines(field: Floats, frame: _Frame, level: float) -> None:
 def _shared(edges: Floats) -> Floats:
     """Return what two opposite edges, (2, n), have in common beside their medians."""
     half = edges.shape[1] // 2
-    one, other = edges - np.partition(edges, half, axis=1)[:, half : half + 1]
-    both: Floats = np.maximum(np.minimum(one, other), np.minimum(np.maximum(one, other), 0))
-    return both
+    return _in_common(*(edges - np.partition(edges, half, axis=1)[:, half : half + 1]))
 
 
 class _Frame(NamedTuple):

@@ -186,8 +186,7 @@ def _sights(small: GreyImage) -> list[Sight]:
     rests = Rest.of(energy, behind)
     outlines = np.array([rest.outline(_HALF) for rest in rests], np.float32)
     masks = energy > outlines[:, None, None]
-    levels = behind.level.tolist()
-    return [_sight(*each) for each in zip(levels, soft, energy, rests, masks, strict=True)]
+    return [_sight(*each) for each in zip(behind.levels, soft, energy, rests, masks, strict=True)]
 
 
 def _filtered(pictures: Floats, filtering: Callable[[Floats], NDArray[Any]]) -> Floats:

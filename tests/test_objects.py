@@ -32,7 +32,7 @@ def discs(*placed: tuple[float, float, float], value: int = 68) -> np.ndarray:
 def behind(pixels: np.ndarray) -> tuple[float, np.ndarray]:
     """Level and relative deviation of one crop."""
     seen = backdrop(shrunk(pixels)[None])
-    return float(seen.level[0]), seen.flat[0]
+    return seen.levels[0], seen.flat[0]
 
 
 def sight(pixels: np.ndarray) -> Sight:
