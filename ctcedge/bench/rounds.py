@@ -24,7 +24,7 @@ from ctcedge.finding import Finding
 from ctcedge.identity import scale
 from ctcedge.model import Model
 from ctcedge.pipeline import Outcome, handful, read_file
-from ctcedge.preprocess import network_inputs
+from ctcedge.preprocess import network_input, network_inputs
 from ctcedge.quality import assess
 from ctcedge.runs import Run, open_run
 from ctcedge.settings import Settings
@@ -269,10 +269,11 @@ def inputs_of(work: Work, model: Model, most: int) -> NDArray[np.uint8]:
     for crop in work.crops[:most]:
         work.check()
         with contextlib.suppress(BadImage, OSError):
-            found.append(decode(read_file(f"{work.folder}/{crop.path}")).pixels)
+            pixels = decode(read_file(f"{work.folder}/{crop.path}")).pixels
+            found.append(network_input(pixels, um_per_px, spec.input))
     if not found:
         raise NoCropsError(
             f"none of the first {min(most, len(work.crops))} crops in {work.folder} can be read;"
             " 'ctcedge inspect' tells why"
         )
-    return network_inputs(found, um_per_px, spec.input)
+    return np.stack(found)
