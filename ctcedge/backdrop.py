@@ -1,4 +1,4 @@
-"""A crop in small, as relative deviations from its background: where objects are looked for.
+"""Crops in small, as relative deviations from their background: where objects are looked for.
 
 The background is not flat: light varies slowly over a crop, and electrodes run straight through it.
 Both show alike at opposite edges of the crop, where cells seldom lie.
@@ -7,12 +7,13 @@ Both show alike at opposite edges of the crop, where cells seldom lie.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.alike import pixels_at
 from ctcedge.decode import GreyImage
 
 Floats = NDArray[np.float32]
@@ -29,52 +30,70 @@ for 16 %; 1.9 for noise."""
 
 
 class Backdrop(NamedTuple):
-    """A crop in small, without the pattern that it lies on.
+    """Crops in small, all of one shape, without the pattern that they lie on.
 
     Attributes:
-        factor: edge length of a small pixel in pixels of the crop.
-        level: the background's value.
-        flat: relative deviation from it.
+        levels: the background's value of each.
+        flat: (n, h, w), relative deviation from it.
         ring: indices of every third pixel of the ring along the edge.
         middle: indices of pixels of the part where cells are looked for, a grid of every third.
     """
 
-    factor: int
-    level: float
+    levels: list[float]
     flat: Floats
     ring: NDArray[np.intp]
     middle: NDArray[np.intp]
 
 
-def backdrop(pixels: GreyImage) -> Backdrop:
-    """Shrink a crop, and take away what its opposite edges share.
+@lru_cache(64)  # an export has crops of few sizes
+def shrinkage(height: int, width: int) -> int:
+    """Return the edge length of a small pixel, in pixels of a crop of this shape."""
+    return max(1, min(round(max(height, width) / _SIDE), min(height, width) // 8))
 
-    Slow courses add up, lines cross.
+
+def shrunk(pixels: GreyImage) -> GreyImage:
+    """Shrink a crop, (height, width) of at least 8 pixels a side, by its `shrinkage`."""
+    height, width = pixels.shape
+    factor = shrinkage(height, width)
+    if factor == 1:
+        return pixels
+    rows, columns = height // factor, width // factor
+    whole = pixels[: rows * factor, : columns * factor]
+    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def backdrop(small: GreyImage) -> Backdrop:
+    """Take away what the opposite edges of each crop share.
+
+    Slow courses add up, lines cross. What comes out for a crop does not depend on the others.
 
     Args:
-        pixels: (height, width), uint8 or uint16, at least 8 pixels a side.
+        small: (n, h, w), uint8 or uint16, made by `shrunk`.
     """
-    small, factor = _shrunk(pixels)
-    frame = _frame(*small.shape)
-    edges = frame.rows @ small, (small @ frame.columns).T
-    slow = _minmod(edges[0] @ frame.along_x) + _minmod(edges[1] @ frame.along_y)
-    small -= (np.array(slow, np.float32) @ frame.slow).reshape(small.shape)
-    ring = small.take(frame.ring)
-    ring.sort()
-    low, calm, level, upper, high = (float(ring[place]) for place in frame.places)
-    if high - low > max(_HEAVY * (upper - calm), _LEAST_LINES * level):
-        _take_lines(small, frame, level)
-    level = max(level, 1e-3)
-    flat = np.asarray(cv2.addWeighted(small, 1 / level, small, 0, -1), np.float32)
-    return Backdrop(factor, level, flat, frame.ring, frame.middle)
+    frame = _frame(*small.shape[1:])
+    fields = small.astype(np.float32)
+    along_x = frame.rows @ fields @ frame.along_x
+    along_y = (fields @ frame.columns).swapaxes(1, 2) @ frame.along_y
+    edges = np.concatenate((along_x, along_y), axis=2)
+    slow = _in_common(edges[:, 0], edges[:, 1])
+    fields -= (slow[:, None] @ frame.slow).reshape(fields.shape)
+    rings = pixels_at(fields, frame.ring)
+    rings.sort(axis=1)
+    levels = []
+    for field, values in zip(fields, rings.take(frame.places, axis=1).tolist(), strict=True):
+        low, calm, level, upper, high = values
+        if high - low > max(_HEAVY * (upper - calm), _LEAST_LINES * level):
+            _take_lines(field, frame, level)
+        levels.append(max(level, 1e-3))
+    fields *= np.array([1 / level for level in levels], np.float32)[:, None, None]
+    fields -= 1
+    return Backdrop(levels, fields, frame.ring, frame.middle)
 
 
-def _minmod(edges: NDArray[np.floating]) -> list[float]:
-    """Return what two opposite edges, (2, n), have in common: the smaller, 0 where at odds."""
-    pairs = zip(*edges.tolist(), strict=True)
-    return [
-        0.0 if one * other <= 0 else one if abs(one) < abs(other) else other for one, other in pairs
-    ]
+def _in_common(one: NDArray[Any], other: NDArray[Any]) -> Floats:
+    """Return the smaller of two values of the same sign; 0 where they are at odds."""
+    both: Floats = np.maximum(np.minimum(one, other), np.minimum(np.maximum(one, other), 0))
+    return both
 
 
 def _take_lines(field: Floats, frame: _Frame, level: float) -> None:
@@ -88,9 +107,7 @@ def _take_lines(field: Floats, frame: _Frame, level: float) -> None:
 def _shared(edges: Floats) -> Floats:
     """Return what two opposite edges, (2, n), have in common beside their medians."""
     half = edges.shape[1] // 2
-    one, other = edges - np.partition(edges, half, axis=1)[:, half : half + 1]
-    both: Floats = np.maximum(np.minimum(one, other), np.minimum(np.maximum(one, other), 0))
-    return both
+    return _in_common(*(edges - np.partition(edges, half, axis=1)[:, half : half + 1]))
 
 
 class _Frame(NamedTuple):
@@ -109,7 +126,7 @@ class _Frame(NamedTuple):
 
     ring: NDArray[np.intp]
     middle: NDArray[np.intp]
-    places: tuple[int, ...]
+    places: NDArray[np.intp]
     rows: Floats
     columns: Floats
     along_x: Floats
@@ -130,7 +147,7 @@ def _frame(height: int, width: int) -> _Frame:
     return _Frame(
         ring,
         places[top : height - top : 3, left : width - left : 3].ravel(),
-        tuple(round(share * (ring.size - 1)) for share in (0.03, 0.16, 0.5, 0.84, 0.97)),
+        np.array([round(share * (ring.size - 1)) for share in (0.03, 0.16, 0.5, 0.84, 0.97)]),
         _ends(height, edge),
         np.ascontiguousarray(_ends(width, edge).T),
         along_x,
@@ -148,14 +165,3 @@ def _ends(size: int, edge: int) -> Floats:
 def _courses(size: int) -> Floats:
     basis, _ = np.linalg.qr(np.linspace(-1, 1, size)[:, None] ** np.arange(3))
     return np.asarray(basis[:, 1:], np.float32)
-
-
-def _shrunk(pixels: GreyImage) -> tuple[Floats, int]:
-    height, width = pixels.shape
-    factor = max(1, min(round(max(height, width) / _SIDE), min(height, width) // 8))
-    if factor == 1:
-        return pixels.astype(np.float32), 1
-    rows, columns = height // factor, width // factor
-    whole = pixels[: rows * factor, : columns * factor]
-    small = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32), factor

@@ -20,7 +20,7 @@ from ctcedge.errors import BadImage
 from ctcedge.finding import Finding, Ran
 from ctcedge.guard import Guard, Unlike
 from ctcedge.model import Model, load_model
-from ctcedge.preprocess import network_input
+from ctcedge.preprocess import network_inputs
 from ctcedge.quality import Quality, assess
 from ctcedge.recovery import RecoveringEngine
 from ctcedge.settings import DecisionSettings, OperatingPointName, ProviderChoice
@@ -193,12 +193,12 @@ class Classifier:
                 sample as stored, None where that is not known.
             um_per_px: edge length of their pixels, um; None where unknown, see `identity.scale`.
         """
+        if not images:
+            return []
         spec = self.model.spec.input
-        windows = [network_input(pixels, um_per_px, spec) for pixels, _ in images]
-        return [
-            Seen(window, assess(pixels, window, um_per_px, spec, bits))
-            for (pixels, bits), window in zip(images, windows, strict=True)
-        ]
+        windows = network_inputs([pixels for pixels, _ in images], um_per_px, spec)
+        quality = assess(images, windows, um_per_px, spec)
+        return [Seen(*each) for each in zip(windows, quality, strict=True)]
 
     def answer(self, inputs: NDArray[np.uint8]) -> Answered:
         """Run the network, for most of the time without Python's lock.

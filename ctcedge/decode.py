@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from ctcedge.errors import BadImage
-from ctcedge.headers import MAX_PIXELS, ImageHeader, plain_png, read_header
+from ctcedge.headers import MAX_PIXELS, PNG_MAGIC, ImageHeader, plain_png, read_header
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
 
@@ -53,9 +53,10 @@ def decode(data: bytes) -> Decoded:
     Raises:
         BadImage: the file is damaged or of a kind that is not supported.
     """
-    header = read_header(data)
-    if header.format == "PNG":
-        data = plain_png(data)
+    if data.startswith(PNG_MAGIC):
+        header, data = plain_png(data)
+    else:
+        header = read_header(data)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -139,16 +139,16 @@ class Guard:
     """What is known of cells like those of training.
 
     Attributes:
-        means: (2, d), of the features of leukocytes and of CTCs.
         whitening: (d, d); distances in `features @ whitening` are Mahalanobis distances.
+        centres: (2, d), mean features of leukocytes and of CTCs, so whitened.
         tails: of the distances of validation leukocytes and CTCs.
         detail: by which runs are compared, of the network's input; None where the model judges
             no runs.
         network: likewise, of the network's features.
     """
 
-    means: NDArray[np.float32]
     whitening: NDArray[np.float32]
+    centres: NDArray[np.float32]
     tails: tuple[Tail, Tail]
     detail: Aspect | None
     network: Aspect | None
@@ -177,9 +177,10 @@ class Guard:
         if positive.shape != distance.shape or positive.dtype != np.bool_:
             raise ValueError("'positive' must be true or false for each distance")
         judges_runs = any(name.startswith("detail_") for name in arrays)
+        whitening = _numbers(arrays, "whitening", width, width)
         return cls(
-            means=means,
-            whitening=_numbers(arrays, "whitening", width, width),
+            whitening=whitening,
+            centres=means @ whitening,
             tails=(Tail.of(distance[~positive]), Tail.of(distance[positive])),
             detail=Aspect.of(arrays, "detail", MEASURES) if judges_runs else None,
             network=Aspect.of(arrays, "network", width) if judges_runs else None,
@@ -195,10 +196,10 @@ class Guard:
         Raises:
             ModelError: the features are not those that the statistics are of.
         """
-        if features.shape[1] != self.means.shape[1]:
+        if features.shape[1] != len(self.whitening):
             raise ModelError(
                 f"the graph gives {features.shape[1]} features, but the model's statistics are of"
-                f" {self.means.shape[1]}"
+                f" {len(self.whitening)}"
             )
         rows: list[list[float]] = [[] for _ in features]
         if self.detail is not None and self.network is not None:
@@ -231,15 +232,17 @@ class Guard:
         return Likeness("unlike" if distance > 1 else "like", crops, distance)
 
     def _distances(self, features: NDArray[np.float32]) -> list[float]:
-        found: list[float] = distances(features, self.means, self.whitening).tolist()
+        found: list[float] = distances(features @ self.whitening, self.centres).tolist()
         return found
 
 
-def distances(
-    features: NDArray[np.float32], means: NDArray[np.float32], whitening: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return (n,), the Mahalanobis distance of each row of (n, d) from the nearer class."""
-    white, centres = features @ whitening, means @ whitening
+def distances(white: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (n,), the Mahalanobis distance of each row from the nearer class.
+
+    Args:
+        white: (n, d), whitened features.
+        centres: (2, d), see `Guard`.
+    """
     squares = [np.square(white - centre).sum(axis=1) for centre in centres]
     nearer: NDArray[np.float32] = np.sqrt(np.minimum(*squares))
     return nearer

@@ -25,7 +25,7 @@ MAX_PIXELS = 2048 * 2048
 MIN_SIDE = 8
 _MAX_CHUNKS = 65_536
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGIC = {b"II*\0": "<", b"MM\0*": ">"}
 _BIGTIFF_MAGIC = {b"II+\0": "<", b"MM\0+": ">"}
 _OTHER_FORMATS = {
@@ -64,8 +64,8 @@ def read_header(data: bytes) -> ImageHeader:
     """
     if not data:
         raise BadImage("unreadable", "empty file")
-    if data.startswith(_PNG_MAGIC):
-        header = _png_header(data)
+    if data.startswith(PNG_MAGIC):
+        header = _png_start(_png_chunks(data)).header
     elif data[:4] in _TIFF_MAGIC or data[:4] in _BIGTIFF_MAGIC:
         header = _tiff_header(data)
     else:
@@ -73,37 +73,30 @@ def read_header(data: bytes) -> ImageHeader:
     return header
 
 
-def plain_png(data: bytes) -> bytes:
-    """Return a PNG whose header was read, with nothing but its pixels, checked and uncompressed.
+def plain_png(data: bytes) -> tuple[ImageHeader, bytes]:
+    """Return a PNG's header, and the PNG with nothing but its pixels, checked and uncompressed.
 
     libpng writes to standard error about odd metadata and about pixel data that do not fit the
     header; it finds nothing to say about what is returned here. Inflating is most of the work of
     decoding, and libpng then need not do it: checking costs no time.
 
     Raises:
-        BadImage: a chunk or the pixel data are damaged.
+        BadImage: what `read_header` refuses; or a chunk or the pixel data are damaged.
     """
-    header = b""
-    extra: dict[bytes, bytes] = {}
-    compressed = []
-    for kind, raw in _png_chunks(data):
-        if kind == b"IHDR":
-            header = header or raw
-        elif kind == b"IDAT":
-            compressed.append(raw[8:-4])
-        elif kind in (b"PLTE", b"tRNS") and not compressed:
-            extra.setdefault(kind, raw[8:-4])
-    width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", header, 8)
-    chunks = [_PNG_MAGIC, header]
+    rest = _png_chunks(data)
+    start = _png_start(rest)
+    compressed = start.pixels + b"".join(raw[8:-4] for kind, raw in rest if kind == b"IDAT")
+    width, height, bits, colour, _, _, interlaced = start.fields
+    chunks = [PNG_MAGIC, start.raw]
     if colour == 3:
-        chunks += _png_chunk(b"PLTE", _whole_palette(extra.get(b"PLTE", b""), bits))
-    if b"tRNS" in extra and colour in (0, 2, 3):
-        chunks += _png_chunk(b"tRNS", _transparency(extra[b"tRNS"], bits, colour))
+        chunks += _png_chunk(b"PLTE", _whole_palette(start.extra.get(b"PLTE", b""), bits))
+    if b"tRNS" in start.extra and colour in (0, 2, 3):
+        chunks += _png_chunk(b"tRNS", _transparency(start.extra[b"tRNS"], bits, colour))
     pixel_bits = bits * _PNG_SAMPLES[colour]
-    rows = _png_rows(b"".join(compressed), _row_lengths(width, height, pixel_bits, interlaced))
+    rows = _png_rows(compressed, _row_lengths(width, height, pixel_bits, interlaced))
     chunks += _png_chunk(b"IDAT", zlib.compress(rows, 0))
     chunks += _png_chunk(b"IEND", b"")
-    return b"".join(chunks)
+    return start.header, b"".join(chunks)
 
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -194,7 +187,7 @@ def _refuse_other_format(data: bytes) -> None:
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield (type, whole chunk) up to and with IEND, checking lengths and CRCs."""
-    position = len(_PNG_MAGIC)
+    position = len(PNG_MAGIC)
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
             raise BadImage("unreadable", "truncated PNG")
@@ -212,25 +205,48 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     raise BadImage("unsupported", f"PNG of more than {_MAX_CHUNKS:,} chunks")
 
 
-def _png_header(data: bytes) -> ImageHeader:
-    chunks = _png_chunks(data)
-    kind, raw = next(chunks)
-    if kind != b"IHDR" or len(raw) != 25:
+class _PngStart(NamedTuple):
+    """A PNG up to and with its first chunk of pixels.
+
+    Attributes:
+        header: what is told of it.
+        raw: its IHDR chunk, whole.
+        fields: what that holds.
+        extra: contents of PLTE and tRNS chunks.
+        pixels: content of the first IDAT chunk; nothing where there is none.
+    """
+
+    header: ImageHeader
+    raw: bytes
+    fields: tuple[int, ...]
+    extra: Mapping[bytes, bytes]
+    pixels: bytes
+
+
+def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
+    """Read and check what comes before the pixels; what remains of the chunks comes after it."""
+    kind, header = next(chunks)
+    if kind != b"IHDR" or len(header) != 25:
         raise BadImage("unreadable", "damaged PNG: it does not begin with its header")
-    width, height, bits, colour, compression, filters, interlaced = struct.unpack_from(
-        ">IIBBBBB", raw, 8
-    )
+    fields = struct.unpack_from(">IIBBBBB", header, 8)
+    width, height, bits, colour, compression, filters, interlaced = fields
     if colour not in _PNG_SAMPLES or compression or filters or interlaced > 1:
         raise BadImage("unreadable", "damaged PNG: its header states what no PNG has")
-    for kind, _ in chunks:
+    extra: dict[bytes, bytes] = {}
+    pixels = b""
+    for kind, raw in chunks:
         if kind == b"acTL":
             raise BadImage("unsupported", "animated PNG: export one image a file")
         if kind == b"IDAT":
+            pixels = raw[8:-4]
             break
+        if kind in (b"PLTE", b"tRNS"):
+            extra.setdefault(kind, raw[8:-4])
     palette = colour == 3
     if bits not in ((1, 2, 4, 8) if palette else (8, 16)):
         raise BadImage("unsupported", f"{bits}-bit PNG; 8 to 16 bits are accepted")
-    return _checked(ImageHeader("PNG", width, height, 8 if palette else bits))
+    told = _checked(ImageHeader("PNG", width, height, 8 if palette else bits))
+    return _PngStart(told, header, fields, extra, pixels)
 
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262

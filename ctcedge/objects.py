@@ -8,14 +8,16 @@ one to three pixels of the crop, and some of the diffraction at a cell's rim lie
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.backdrop import Backdrop, Floats, backdrop
+from ctcedge.alike import pixels_at, together
+from ctcedge.backdrop import Backdrop, Floats, backdrop, shrunk
 from ctcedge.decode import GreyImage
 
 _Box = tuple[slice, slice]
@@ -114,17 +116,22 @@ class Rest(NamedTuple):
     highest: float
 
     @classmethod
-    def of(cls, energy: Floats, behind: Backdrop) -> Rest:
-        ring, middle = energy.take(behind.ring), energy.take(behind.middle)
-        ring.sort()
-        middle.sort()
-        last = ring.size - 1
-        base = float(ring[round(0.35 * last)])
-        # Of a normal variable, these two are a standard deviation apart.
-        spread = max(base - float(ring[round(0.08 * last)]), 0.1 * base, 0.001)
-        upper = float(ring[round(0.75 * last)]) - base
-        peak = float(middle[round(0.96 * (middle.size - 1))]) - base
-        return cls(base, spread, upper, peak, float(middle[-1]) - base)
+    def of(cls, energy: Floats, behind: Backdrop) -> list[Rest]:
+        """Tell it of each energy of (n, h, w)."""
+        ring, middle = pixels_at(energy, behind.ring), pixels_at(energy, behind.middle)
+        ring.sort(axis=1)
+        middle.sort(axis=1)
+        last = ring.shape[1] - 1
+        low, base, upper = (ring[:, round(share * last)] for share in (0.08, 0.35, 0.75))
+        peak, highest = middle[:, round(0.96 * (middle.shape[1] - 1))], middle[:, -1]
+        values = (each.tolist() for each in (low, base, upper, peak, highest))
+        return [cls._told(*each) for each in zip(*values, strict=True)]
+
+    @classmethod
+    def _told(cls, low: float, base: float, upper: float, peak: float, highest: float) -> Rest:
+        # Of a normal variable, the first two are a standard deviation apart.
+        spread = max(base - low, 0.1 * base, 0.001)
+        return cls(base, spread, upper - base, peak - base, highest - base)
 
     def sigmas(self, value: float) -> float:
         return value / self.spread
@@ -139,7 +146,6 @@ class Sight(NamedTuple):
     """A crop seen in small.
 
     Attributes:
-        factor: edge length of a small pixel in pixels of the crop.
         level: the background's value.
         soft: smoothed relative deviation from the background.
         energy: local mean of its size.
@@ -152,7 +158,6 @@ class Sight(NamedTuple):
         objects: the main one first: large, and near the middle.
     """
 
-    factor: int
     level: float
     soft: Floats
     energy: Floats
@@ -164,19 +169,41 @@ class Sight(NamedTuple):
     objects: tuple[Object, ...]
 
 
-def look(pixels: GreyImage) -> Sight:
-    """Find what lies in a crop.
+def look(crops: Sequence[GreyImage]) -> list[Sight]:
+    """Find what lies in crops; each comes out as it would alone.
 
     Args:
-        pixels: (height, width), uint8 or uint16, at least 8 pixels a side.
+        crops: each (height, width), uint8 or uint16, at least 8 pixels a side.
     """
-    behind = backdrop(pixels)
-    soft = np.asarray(cv2.GaussianBlur(behind.flat, (3, 3), 0.8), np.float32)
-    energy = np.asarray(cv2.blur(np.abs(soft), (3, 3)), np.float32)
-    rest = Rest.of(energy, behind)
+    return together(_sights, [shrunk(pixels) for pixels in crops])
+
+
+def _sights(small: GreyImage) -> list[Sight]:
+    """Look at (n, h, w), made by `shrunk`."""
+    behind = backdrop(small)
+    soft = _filtered(behind.flat, lambda rows: cv2.GaussianBlur(rows, (3, 3), 0.8))
+    energy = _filtered(np.abs(soft), lambda rows: cv2.blur(rows, (3, 3)))
+    rests = Rest.of(energy, behind)
+    outlines = np.array([rest.outline(_HALF) for rest in rests], np.float32)
+    masks = energy > outlines[:, None, None]
+    return [_sight(*each) for each in zip(behind.levels, soft, energy, rests, masks, strict=True)]
+
+
+def _filtered(pictures: Floats, filtering: Callable[[Floats], NDArray[Any]]) -> Floats:
+    """Filter each of (n, h, w), 3 by 3: one above the other, rows that mirror it between them."""
+    number, height, width = pictures.shape
+    apart = np.empty((number, height + 2, width), np.float32)
+    apart[:, 1:-1] = pictures
+    apart[:, 0], apart[:, -1] = pictures[:, 1], pictures[:, -2]
+    filtered: Floats = filtering(apart.reshape(-1, width)).reshape(apart.shape)
+    return filtered[:, 1:-1]
+
+
+def _sight(
+    level: float, soft: Floats, energy: Floats, rest: Rest, mask: NDArray[np.bool_]
+) -> Sight:
     return Sight(
-        factor=behind.factor,
-        level=behind.level,
+        level=level,
         soft=soft,
         energy=energy,
         rest=rest,
@@ -184,7 +211,7 @@ def look(pixels: GreyImage) -> Sight:
         sigmas=rest.sigmas(rest.highest),
         contrast=rest.highest,
         unrest=rest.sigmas(rest.upper),
-        objects=_objects(energy, rest, rest.outline(_HALF)),
+        objects=_objects(mask, energy, rest),
     )
 
 
@@ -214,10 +241,10 @@ def _gradient(values: Floats) -> float:
 
 def with_paler(sight: Sight) -> tuple[Object, ...]:
     """Return the objects again, with what is paler than the main one; none where it is alone."""
-    main, level = sight.objects[0], sight.rest.outline(_PALE)
-    if main.is_round and np.count_nonzero(sight.energy > level) < _LITTLE * main.area:
+    main, mask = sight.objects[0], sight.energy > sight.rest.outline(_PALE)
+    if main.is_round and np.count_nonzero(mask) < _LITTLE * main.area:
         return ()
-    return _objects(sight.energy, sight.rest, level)
+    return _objects(mask, sight.energy, sight.rest)
 
 
 def distance(thing: Object) -> float | None:
@@ -294,11 +321,10 @@ def edge_share(sight: Sight, thing: Object) -> float:
     return int(longest) / thing.diameter
 
 
-def _objects(energy: Floats, rest: Rest, level: float) -> tuple[Object, ...]:
-    """Outline what is large and clear enough, where the energy exceeds a level."""
+def _objects(mask: NDArray[np.bool_], energy: Floats, rest: Rest) -> tuple[Object, ...]:
+    """Outline what is large and clear enough within a mask, (h, w), of high energy."""
     height, width = energy.shape
-    mask = (energy > level).view(np.uint8)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     least = max(6, _LEAST_AREA * mask.size)
     reach = 0.175 * max(height, width)
     found = []

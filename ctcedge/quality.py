@@ -25,12 +25,14 @@ it, and an empty cage whose electrodes look like an object.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.backdrop import shrinkage
 from ctcedge.decode import GreyImage
 from ctcedge.objects import Object, Sight, distance, edge_share, look, sharpness, with_paler
 from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec
@@ -93,34 +95,72 @@ class Quality(NamedTuple):
 
 
 def assess(
-    pixels: GreyImage,
-    window: NDArray[np.uint8],
+    images: Sequence[tuple[GreyImage, int | None]],
+    windows: NDArray[np.uint8],
     um_per_px: float | None,
     spec: InputSpec,
-    bits: int | None,
-) -> Quality:
-    """Judge one crop.
+) -> list[Quality]:
+    """Judge crops; each comes out as it would alone.
 
     Only what lies within twice the network's view is looked at. Rows and columns of zeros along the
     edge are padding, and no part of the crop.
 
     Args:
-        pixels: (height, width), uint8 or uint16, values as stored, at least 8 pixels a side.
-        window: (size, size), the network's input made of it.
+        images: of each its pixels, (height, width), uint8 or uint16, values as stored, at least 8
+            pixels a side, and the bit depth as the file states it; None for the array's own.
+        windows: (n, size, size), the network's inputs made of them.
         um_per_px: edge length of a pixel, um; None where unknown: no rule on true sizes then.
         spec: the network's expectations.
-        bits: bit depth as the file states it; None for the array's own.
     """
+    zoom = spec.zoom(um_per_px)
+    parts = [_part(pixels, bits, round(2 * spec.size / zoom)) for pixels, bits in images]
+    sights = look([part.field for part in parts])
+    return [
+        _quality(part, sight, window, um_per_px, zoom)
+        for part, sight, window in zip(parts, sights, windows, strict=True)
+    ]
+
+
+class _Part(NamedTuple):
+    """What is looked at of a crop.
+
+    Attributes:
+        field: its middle, without padding.
+        side: shorter one of the crop without padding.
+        whole: whether nothing but padding is left out.
+        low: least value of the whole crop, padding included.
+        high: its largest.
+        bits: bit depth as the file states it.
+    """
+
+    field: GreyImage
+    side: int
+    whole: bool
+    low: int
+    high: int
+    bits: int | None
+
+    @property
+    def depth(self) -> int:
+        """Bits that a value can have."""
+        return min(self.bits or 16, 8 * self.field.itemsize)
+
+
+def _part(pixels: GreyImage, bits: int | None, side: int) -> _Part:
     low, high, _, _ = cv2.minMaxLoc(pixels)
     crop = pixels if low > 0 else _without_padding(pixels)
-    zoom = spec.zoom(um_per_px)
-    field = _middle(crop, round(2 * spec.size / zoom))
-    sight = look(field)
-    saturated = _saturated(field, int(high), sight.level, bits)
+    field = _middle(crop, side)
+    return _Part(field, min(crop.shape), field.shape == crop.shape, int(low), int(high), bits)
+
+
+def _quality(
+    part: _Part, sight: Sight, window: NDArray[np.uint8], um_per_px: float | None, zoom: float
+) -> Quality:
+    saturated = _saturated(part, sight.level)
     reasons = []
-    if min(crop.shape) < _LEAST_SIDE or (um_per_px is not None and zoom > _LARGEST_ZOOM):
+    if part.side < _LEAST_SIDE or (um_per_px is not None and zoom > _LARGEST_ZOOM):
         reasons.append("too-few-pixels")
-    if _is_dark(field, int(low), int(high), sight.level, bits):
+    if _is_dark(part, sight.level):
         reasons.append("under-exposed")
     if saturated > _PILED:
         reasons.append("over-exposed")
@@ -129,21 +169,21 @@ def assess(
         return Quality((*reasons, "empty"), False, measures)
     if not sight.objects:
         return Quality(tuple(reasons), False, measures)
-    main, px_um = sight.objects[0], None if um_per_px is None else sight.factor * um_per_px
+    main, factor = sight.objects[0], shrinkage(*part.field.shape)
+    px_um = None if um_per_px is None else factor * um_per_px
     focus = sharpness(sight, main)
     least = min(_LEAST_SHARPNESS, _LEAST_OF_SHARPEST * main.sharpest)
     clear = main.sigmas >= _BLUR_SIGMAS and _is_central(sight, main)
     if focus is not None and focus < least and clear:
         reasons.append("out-of-focus")
-    whole = field.shape == crop.shape and main.sigmas >= _CUT_SIGMAS
-    if whole and edge_share(sight, main) > _CUT:
+    if part.whole and main.sigmas >= _CUT_SIGMAS and edge_share(sight, main) > _CUT:
         reasons.append("cut-by-edge")
     if px_um is not None and main.diameter * px_um < _LEAST_UM:
         reasons.append("debris")
     company = _company(sight, px_um)
     measures["cells"] = float(company.cells)
     if px_um is None:
-        measures["area_px"] = float(round(main.area * sight.factor**2))
+        measures["area_px"] = float(round(main.area * factor**2))
     else:
         measures["area_um2"] = round(main.area * px_um**2, 1)
     if focus is not None:
@@ -186,31 +226,33 @@ def _is_central(sight: Sight, thing: Object) -> bool:
     )
 
 
-def _is_dark(pixels: GreyImage, low: int, high: int, level: float, bits: int | None) -> bool:
+def _is_dark(part: _Part, level: float) -> bool:
     """Whether the background is near zero, for the bit depth that the values suggest.
 
     Cameras of 10 to 14 bits store their values in 16: the depth is the least of 12, 14 and 16 bits
     that holds them.
     """
-    if low == 0 and pixels.size - np.count_nonzero(pixels) > _BLACK * pixels.size:
+    pixels = part.field
+    if part.low == 0 and pixels.size - np.count_nonzero(pixels) > _BLACK * pixels.size:
         return True
-    depth = min(bits or 16, 8 * pixels.itemsize)
+    depth = part.depth
     if depth > 8:
-        depth = max(12, high.bit_length() + high.bit_length() % 2)
+        depth = max(12, part.high.bit_length() + part.high.bit_length() % 2)
     return bool(level < _DARK * 2**depth)
 
 
-def _saturated(pixels: GreyImage, high: int, level: float, bits: int | None) -> float:
+def _saturated(part: _Part, level: float) -> float:
     """Return the share of pixels at the largest value where they pile up there, else 0.
 
     A pile is one at the end of a range of 8, 10, 12, 14 or 16 bits, or anywhere when it holds most
     of the brightest pixels and is not the background.
     """
+    pixels, high = part.field, part.high
     piled = float(np.count_nonzero(pixels == high)) / pixels.size
     if piled < _PILED / 4:
         return 0.0
-    depth = min(bits or 16, 8 * pixels.itemsize)
-    if any(0.995 * 2**each <= high < 2**each for each in (8, 10, 12, 14, 16) if each <= depth):
+    ends = (each for each in (8, 10, 12, 14, 16) if each <= part.depth)
+    if any(0.995 * 2**each <= high < 2**each for each in ends):
         return piled
     near = float(np.count_nonzero(pixels >= 0.98 * high)) / pixels.size
     return piled if level < 0.98 * high and piled > near / 2 else 0.0

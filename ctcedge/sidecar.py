@@ -93,7 +93,9 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LONGEST_LOCK = 10.0  # seconds for which a sidecar that is being replaced is waited for
 
 # Each key begins a line; the encoder's own indentation is several times slower.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",\n ", ": ")).encode
+_encode = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, separators=(",\n ", ": ")
+).encode
 
 
 class NotWritten(CtcEdgeError):

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ctcedge.backdrop import shrinkage
 from ctcedge.decode import GreyImage, decode
 from ctcedge.objects import look
 from train.simulate import Cell, simulate_cells
@@ -116,8 +117,9 @@ def _read(path: Path, um_per_px: float | None) -> Crop:
 
 
 def _measured(pixels: GreyImage) -> float:
-    sight = look(pixels)
-    return max(sight.objects[0].diameter - 2, 4) * sight.factor if sight.objects else 0.0
+    (sight,) = look([pixels])
+    factor = shrinkage(*pixels.shape)
+    return max(sight.objects[0].diameter - 2, 4) * factor if sight.objects else 0.0
 
 
 Defect = Callable[[np.random.Generator, Crop, Crop], Crop | None]

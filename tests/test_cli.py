@@ -462,7 +462,8 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
 ) -> None:
     looked = iter([Quality((), True, {}), Quality(("debris",), False, {}), Quality((), True, {})])
     monkeypatch.setattr(
-        "ctcedge.classifier.assess", lambda *_: next(looked, Quality((), False, {}))
+        "ctcedge.classifier.assess",
+        lambda images, *_: [next(looked, Quality((), False, {})) for _ in images],
     )
     told = call("classify", crops, "--model", model_folder).stdout
     assert "of these, clusters (1 CTC, 0 review, 1 leukocyte)" in told

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from support import cell
 
-from ctcedge.backdrop import backdrop
-from ctcedge.objects import Object, distance, look, sharpness, with_paler
+from ctcedge.backdrop import backdrop, shrinkage, shrunk
+from ctcedge.objects import Object, Sight, distance, look, sharpness, with_paler
 
 SIDE = 90
 
@@ -29,8 +29,19 @@ def discs(*placed: tuple[float, float, float], value: int = 68) -> np.ndarray:
     return noisy(cv2.GaussianBlur(field, (0, 0), 0.7))
 
 
+def behind(pixels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Level and relative deviation of one crop."""
+    seen = backdrop(shrunk(pixels)[None])
+    return seen.levels[0], seen.flat[0]
+
+
+def sight(pixels: np.ndarray) -> Sight:
+    (seen,) = look([pixels])
+    return seen
+
+
 def separation(pixels: np.ndarray) -> float | None:
-    found = with_paler(look(pixels))
+    found = with_paler(sight(pixels))
     return distance(found[0]) if found else None
 
 
@@ -39,25 +50,26 @@ def separation(pixels: np.ndarray) -> float | None:
 def test_slow_light_is_taken_away(shape: tuple[int, int], dtype: type) -> None:
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     light = 120 * (1 + 0.1 * x - 0.07 * y + 0.08 * x**2 + 0.05 * y**2)
-    seen = backdrop(light.astype(dtype))
-    assert np.abs(seen.flat).max() < 0.02
-    assert seen.level == pytest.approx(np.median(light), rel=0.1)
-    assert seen.flat.shape == tuple(side // seen.factor for side in shape)
+    pixels = light.astype(dtype)
+    level, flat = behind(pixels)
+    assert np.abs(flat).max() < 0.02
+    assert level == pytest.approx(np.median(light), rel=0.1)
+    assert flat.shape == tuple(side // shrinkage(*shape) for side in shape)
 
 
 @pytest.mark.parametrize("lines", [0.1, -0.2])
 def test_crossing_lines_are_taken_away(lines: float) -> None:
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     crossing = (np.abs(x - 0.3) < 0.06) | (np.abs(y + 0.2) < 0.06)
-    seen = backdrop(noisy(128 * (1 + lines * crossing), 0.5))
-    assert np.abs(seen.flat).max() < 0.4 * abs(lines)
+    _, flat = behind(noisy(128 * (1 + lines * crossing), 0.5))
+    assert np.abs(flat).max() < 0.4 * abs(lines)
 
 
 def test_a_cell_that_meets_the_edge_is_no_light() -> None:
     pixels = discs((-SIDE / 2, 0, 30))
-    seen = backdrop(pixels)
-    assert np.abs(seen.flat[:, seen.flat.shape[1] // 2 :]).max() < 0.06
-    assert seen.flat.min() < -0.4
+    _, flat = behind(pixels)
+    assert np.abs(flat[:, flat.shape[1] // 2 :]).max() < 0.06
+    assert flat.min() < -0.4
 
 
 @pytest.mark.parametrize(("one", "other"), [(24, 24), (20, 28), (28, 18)])
@@ -80,7 +92,7 @@ def test_distance_is_the_same_in_every_direction(turn: float) -> None:
 
 
 def test_a_round_cell_is_alone() -> None:
-    assert with_paler(look(noisy(cell(24, SIDE)))) == ()
+    assert with_paler(sight(noisy(cell(24, SIDE)))) == ()
 
 
 def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
@@ -89,8 +101,8 @@ def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
         pair = []
         for value in (68, 108, 188):
             drawn = cv2.GaussianBlur(discs((0, 0, 26), value=value), (0, 0), blur)
-            sight = look(noisy(drawn, 0.5))
-            pair.append(sharpness(sight, sight.objects[0]))
+            seen = sight(noisy(drawn, 0.5))
+            pair.append(sharpness(seen, seen.objects[0]))
         assert max(pair) < 1.35 * min(pair)
         found.append(np.mean(pair))
     assert found[0] > 1.1 * found[1] > 1.2 * found[2]

@@ -613,7 +613,7 @@ def test_a_gated_crop_is_reviewed_and_keeps_its_probability(
 
 
 def gate(monkeypatch: pytest.MonkeyPatch, quality: Quality) -> None:
-    monkeypatch.setattr("ctcedge.classifier.assess", lambda *arguments: quality)
+    monkeypatch.setattr("ctcedge.classifier.assess", lambda images, *_: [quality] * len(images))
 
 
 def test_all_reasons_stand_side_by_side(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

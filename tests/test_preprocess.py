@@ -8,7 +8,7 @@ from support import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, encoded
 
 from ctcedge.classifier import Classifier
 from ctcedge.decode import decode
-from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
+from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec, network_input, network_inputs
 
 SPEC = InputSpec(64, UM_PER_PX, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0)
 
@@ -140,3 +140,16 @@ def test_bytes_and_words_of_the_same_values_give_the_same_input(side: int) -> No
     assert (
         network_input(pixels, 0.4, SPEC) == network_input(pixels.astype(np.uint16), 0.4, SPEC)
     ).all()
+
+
+@pytest.mark.parametrize("um_per_px", [0.3, UM_PER_PX, 0.7])
+def test_a_crop_comes_out_alike_alone_and_among_others(um_per_px: float) -> None:
+    rng = np.random.default_rng(0)
+    crops = [
+        rng.integers(0, 256 * scale, (side, side + wider)).astype(dtype)
+        for side in (9, 64, 101)
+        for wider in (0, 5)
+        for dtype, scale in ((np.uint8, 1), (np.uint16, 16))
+    ]
+    alone = [network_input(crop, um_per_px, SPEC) for crop in crops]
+    np.testing.assert_array_equal(network_inputs(crops, um_per_px, SPEC), alone)

@@ -14,7 +14,7 @@ import pytest
 from defects import DEFECTS, Crop, real, simulated, spoilt
 from support import DATA, cell
 
-from ctcedge.preprocess import network_input
+from ctcedge.preprocess import network_inputs
 from ctcedge.quality import Quality, assess
 from train.presets import PRESETS
 
@@ -65,7 +65,10 @@ COMPANY = {"simulated": 0.5, "jurkat": 0.9}
 def judge(
     pixels: np.ndarray, um_per_px: float | None = UM_PER_PX, bits: int | None = None
 ) -> Quality:
-    return assess(pixels, network_input(pixels, um_per_px, SPEC), um_per_px, SPEC, bits)
+    (quality,) = assess(
+        [(pixels, bits)], network_inputs([pixels], um_per_px, SPEC), um_per_px, SPEC
+    )
+    return quality
 
 
 def noisy(pixels: np.ndarray, noise: float = NOISE, seed: int = 0) -> np.ndarray:
@@ -361,3 +364,16 @@ def test_any_shape_is_judged(shape: tuple[int, int], dtype: type, um_per_px: flo
         assert len(set(quality.reasons)) == len(quality.reasons)
         assert all(map(math.isfinite, quality.measures.values()))
         assert json.loads(json.dumps(quality.measures)) == quality.measures
+
+
+@pytest.mark.parametrize("um_per_px", [None, 0.3])
+def test_a_crop_is_judged_alike_alone_and_among_others(um_per_px: float | None) -> None:
+    crops = [
+        noisy(drawn.astype(dtype), seed=seed)
+        for seed in range(6)
+        for dtype in (np.uint8, np.uint16)
+        for drawn in (cell(24 + seed), cell(24, (90, 93 + seed)), pair(20 + seed))
+    ]
+    windows = network_inputs(crops, um_per_px, SPEC)
+    together = assess([(pixels, None) for pixels in crops], windows, um_per_px, SPEC)
+    assert together == [judge(pixels, um_per_px) for pixels in crops]

@@ -115,7 +115,7 @@ def feature_statistics(training: Known, validation: Known, seed: int) -> Feature
     features = Features(
         means=means,
         whitening=whitening,
-        distance=distances(validation.features, means, whitening),
+        distance=distances(validation.features @ whitening, means @ whitening),
         positive=validation.positive,
         sample=np.unique(validation.group, return_inverse=True)[1].astype(np.int32),
         detail=None,

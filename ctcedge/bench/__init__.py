@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from ctcedge.bench import machine
 from ctcedge.bench.crops import write_crops
 from ctcedge.bench.results import Bench, Parity, Round
-from ctcedge.bench.rounds import Work, alone, least_crops, network_inputs, pass_through
+from ctcedge.bench.rounds import Work, alone, inputs_of, least_crops, pass_through
 from ctcedge.bench.sessions import BareSession, Spent
 from ctcedge.classifier import Classifier, Judged
 from ctcedge.crops import check_folder
@@ -126,7 +126,7 @@ def bench(
         peak = machine.peak_memory_mb()
         one = _classify_one(place / "one", chosen, model)
 
-        inputs = network_inputs(work, model, _MOST_INPUTS)
+        inputs = inputs_of(work, model, _MOST_INPUTS)
         sessions: list[BareSession] = []
         unavailable: dict[str, str] = {}
         for provider in _providers(own, chosen):

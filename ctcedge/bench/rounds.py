@@ -24,7 +24,7 @@ from ctcedge.finding import Finding
 from ctcedge.identity import scale
 from ctcedge.model import Model
 from ctcedge.pipeline import Outcome, handful, read_file
-from ctcedge.preprocess import network_input
+from ctcedge.preprocess import network_input, network_inputs
 from ctcedge.quality import assess
 from ctcedge.runs import Run, open_run
 from ctcedge.settings import Settings
@@ -214,15 +214,13 @@ def _stages(
             with timed("decode"):
                 images = [decode(data) for data in files]
             with timed("preprocess"):
-                windows = [network_input(each.pixels, um_per_px, spec) for each in images]
+                windows = network_inputs([each.pixels for each in images], um_per_px, spec)
             with timed("gates"):
-                quality = [
-                    assess(each.pixels, window, um_per_px, spec, each.header.bits)
-                    for each, window in zip(images, windows, strict=True)
-                ]
+                seen = [(each.pixels, each.header.bits) for each in images]
+                quality = assess(seen, windows, um_per_px, spec)
             before = meter.seconds()
             answered = [
-                classifier.answer(np.stack(windows[start : start + batch]))
+                classifier.answer(windows[start : start + batch])
                 for start in range(0, len(windows), batch)
             ]
             seconds["infer"] += meter.seconds() - before
@@ -256,7 +254,7 @@ def alone(work: Work, out: Path, count: int) -> list[float]:
     return taken
 
 
-def network_inputs(work: Work, model: Model, most: int) -> NDArray[np.uint8]:
+def inputs_of(work: Work, model: Model, most: int) -> NDArray[np.uint8]:
     """What the network sees of the first crops that can be read.
 
     Returns:
@@ -270,11 +268,9 @@ def network_inputs(work: Work, model: Model, most: int) -> NDArray[np.uint8]:
     found = []
     for crop in work.crops[:most]:
         work.check()
-        try:
+        with contextlib.suppress(BadImage, OSError):
             pixels = decode(read_file(f"{work.folder}/{crop.path}")).pixels
             found.append(network_input(pixels, um_per_px, spec.input))
-        except (BadImage, OSError):
-            continue
     if not found:
         raise NoCropsError(
             f"none of the first {min(most, len(work.crops))} crops in {work.folder} can be read;"

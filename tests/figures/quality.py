@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from defects import DEFECTS, Crop, real, simulated, spoilt
 
-from ctcedge.preprocess import InputSpec, network_input
+from ctcedge.preprocess import InputSpec, network_inputs
 from ctcedge.quality import Quality, assess
 from train.presets import PRESETS
 
@@ -35,8 +35,9 @@ COLUMNS = *DEFECTS, "any", "several"
 
 
 def judged(crop: Crop, spec: InputSpec = SPEC) -> Quality:
-    window = network_input(crop.pixels, crop.um_per_px, spec)
-    return assess(crop.pixels, window, crop.um_per_px, spec, crop.bits)
+    windows = network_inputs([crop.pixels], crop.um_per_px, spec)
+    (quality,) = assess([(crop.pixels, crop.bits)], windows, crop.um_per_px, spec)
+    return quality
 
 
 def row(name: str, crops: Iterable[Crop]) -> str:
@@ -61,16 +62,17 @@ def table(name: str, crops: Sequence[Crop], defective: Sequence[Crop]) -> None:
 
 
 def cost(name: str, crops: Sequence[Crop], passes: int = 40) -> None:
-    """Print CPU times of a crop: the median over passes, and the least."""
-    inputs = [network_input(crop.pixels, crop.um_per_px, SPEC) for crop in crops]
+    """Print CPU times of a crop, in handfuls of 64: the median over passes, and the least."""
+    um_per_px = crops[0].um_per_px
+    images = [(crop.pixels, crop.bits) for crop in crops]
+    handfuls = [images[start : start + 64] for start in range(0, len(images), 64)]
     preparing, gating = [], []
     for _ in range(passes):
         start = time.thread_time()
-        for crop in crops:
-            network_input(crop.pixels, crop.um_per_px, SPEC)
+        inputs = [network_inputs([each for each, _ in some], um_per_px, SPEC) for some in handfuls]
         middle = time.thread_time()
-        for crop, window in zip(crops, inputs, strict=True):
-            assess(crop.pixels, window, crop.um_per_px, SPEC, crop.bits)
+        for some, windows in zip(handfuls, inputs, strict=True):
+            assess(some, windows, um_per_px, SPEC)
         gating.append(1e6 * (time.thread_time() - middle) / len(crops))
         preparing.append(1e6 * (middle - start) / len(crops))
     gate, prepared = median(gating), median(preparing)

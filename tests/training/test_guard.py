@@ -63,6 +63,11 @@ def likeness(guard, cells):
     return guard.likeness(run)
 
 
+def distances_of(features, statistics):
+    whitening = statistics.whitening
+    return distances(features @ whitening, statistics.means @ whitening)
+
+
 def test_distances_are_mahalanobis_distances(statistics):
     cells = drawn(3, 100, cells=10)
     training = drawn(1, 40)
@@ -72,7 +77,7 @@ def test_distances_are_mahalanobis_distances(statistics):
         np.linalg.norm((cells.features - mean)[:, :8] @ whitening.T, axis=1)
         for mean in statistics.means
     ]
-    found = distances(cells.features, statistics.means, statistics.whitening)
+    found = distances_of(cells.features, statistics)
     assert np.median(np.abs(found / np.minimum(*from_each) - 1)) < 0.05
 
 
@@ -83,7 +88,7 @@ def test_classes_are_alike_and_strangers_are_far(statistics):
     )
     assert ctc == pytest.approx(other, rel=0.15)
     strange = drawn(4, 1, cells=100).features - np.float32(25)
-    far = distances(strange, statistics.means, statistics.whitening)
+    far = distances_of(strange, statistics)
     assert far.min() > statistics.distance.max()
 
 
