@@ -72,7 +72,9 @@ def backdrop(pixels: GreyImage) -> Backdrop:
 def _minmod(edges: NDArray[np.floating]) -> list[float]:
     """Return what two opposite edges, (2, n), have in common: the smaller, 0 where at odds."""
     pairs = zip(*edges.tolist(), strict=True)
-    return [max(min(one, other), min(max(one, other), 0.0)) for one, other in pairs]
+    return [
+        0.0 if one * other <= 0 else one if abs(one) < abs(other) else other for one, other in pairs
+    ]
 
 
 def _take_lines(field: Floats, frame: _Frame, level: float) -> None:

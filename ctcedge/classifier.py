@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -179,7 +179,8 @@ class Classifier:
             if isinstance(result, BadImage):
                 raise result
             found = Finding.of(result.score, each.quality, result.unlike, result.ran)
-            verdicts.append(self.policy.verdict(found.score, found.doubts))
+            verdict = self.policy.verdict(found.score, found.doubts)
+            verdicts.append(replace(verdict, cluster=found.cluster))
         return verdicts
 
     def look(

@@ -720,12 +720,12 @@ def export(
     chosen = table.format_of(None if table_format is None else table_format.value, out)
     table.check_place(out, chosen)
     cells = need_stored(folder, place, settings.images.naming())
-    listed = table.picklist(cells) if pick else None
+    listed = table.picklist(folder, cells) if pick else None
     rows = table.rows(cells) if listed is None else listed.rows()
     kinds = table.KINDS if listed is None else table.PICKLIST_KINDS
     if out is None:
-        table.write(rows, kinds, chosen, sys.stdout.buffer, bom=False)
-        sys.stdout.buffer.flush()
+        with table.standard_output() as file:
+            table.write(rows, kinds, chosen, file, bom=False)
     else:
         with table.replacing(out) as file:
             table.write(rows, kinds, chosen, file, bom=True)

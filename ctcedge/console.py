@@ -171,6 +171,8 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     if done["vanished"]:
         table.add_row("vanished meanwhile", str(done["vanished"]))
     table.add_row("newly written sidecars", str(done["written"]))
+    if result.decided_anew:
+        table.add_row("  of these from stored scores", str(result.decided_anew))
     table.add_row("already current", str(done["current"]))
     output.print(table)
     if finished and done["current"] == done.total():
@@ -197,19 +199,24 @@ def _likeness(found: dict[str, Likeness], together: Likeness | None) -> None:
         f" too few crops to tell: {states['insufficient']}"
     )
     unlike = {sample: each for sample, each in found.items() if each.state == "unlike"}
-    for sample, each in list(unlike.items())[:_SHOWN]:
-        messages.print(_unlike(f"Sample {printable(sample)} is", each))
-    if len(unlike) > _SHOWN:
-        messages.print(f"  and {len(unlike) - _SHOWN} more samples; --json lists all")
-    if not unlike and together is not None and together.state == "unlike":
-        messages.print(_unlike("All crops together are", together))
+    if len(unlike) == 1:
+        ((sample, each),) = unlike.items()
+        messages.print(_unlike(f"Sample {printable(sample)} is", f"distance {each.distance:g}"))
+    elif unlike:
+        messages.print(_unlike(f"{len(unlike)} samples are", "distances below"))
+        for sample, each in list(unlike.items())[:_SHOWN]:
+            messages.print(f"  {printable(sample)}: {each.distance:g}")
+        if len(unlike) > _SHOWN:
+            messages.print(f"  and {len(unlike) - _SHOWN} more; --json lists all")
+    elif together is not None and together.state == "unlike":
+        messages.print(_unlike("All crops together are", f"distance {together.distance:g}"))
 
 
-def _unlike(what: str, found: Likeness) -> str:
+def _unlike(what: str, distance: str) -> str:
     return (
-        f"[yellow]{what} unlike the images that the model was trained on[/] (distance"
-        f" {found.distance:g}, at most 1 is like): another instrument, magnification or stain? Its"
-        " calls of these cells may be wrong."
+        f"[yellow]{what} unlike the images that the model was trained on[/] ({distance}, at most 1"
+        " is like): another instrument, magnification or stain? Its calls of these cells may be"
+        " wrong."
     )
 
 

@@ -30,11 +30,13 @@ class Verdict:
         call: `leukocyte` means 'not a CTC'; `review` asks a person to look.
         probability: of CTC, at the prior in force, 0 to 1.
         reasons: short codes that explain a review.
+        cluster: whether the crop shows touching cells, which is no reason for review.
     """
 
     call: Call
     probability: float
     reasons: tuple[str, ...] = ()
+    cluster: bool = False
 
 
 def rounded_score(logit: float) -> float:
@@ -113,13 +115,13 @@ class Policy:
             doubts: reasons not to trust the image or the network with it: what they say is called
                 review, whatever the score.
         """
-        plain = decide(probability(score, self.calibration), self.decision)
+        own = probability(score, self.calibration)
+        plain = decide(own, self.decision)
         reasons = (*doubts, *plain.reasons)
-        return Verdict("review" if reasons else plain.call, self._probability(score), reasons)
+        told = own if self.prior == self.own_prior else self._rebased(score)
+        return Verdict("review" if reasons else plain.call, told, reasons)
 
-    def _probability(self, score: float) -> float:
-        if self.prior == self.own_prior:
-            return probability(score, self.calibration)
+    def _rebased(self, score: float) -> float:
         # From the score: six decimals would say of the surest cells that they are certain.
         shift = _log_odds(self.prior) - _log_odds(self.own_prior)
         return _digits(_sigmoid(_calibrated(score, self.calibration) + shift))

@@ -25,6 +25,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from ctcedge.logs import event
+from ctcedge.mounts import file_system, is_remote
 
 log = logging.getLogger("ctcedge.watch")
 
@@ -39,8 +40,6 @@ _EVENTS: list[type[FileSystemEvent]] = [
     FileModifiedEvent,
     FileMovedEvent,
 ]
-# File systems that give no events for what another machine, or their server, writes.
-_SILENT = {"9p", "afs", "ceph", "cifs", "davfs", "nfs", "nfs4", "prl_fs", "smb3", "smbfs", "vboxsf"}
 
 
 class FolderEvents:
@@ -78,7 +77,7 @@ class FolderEvents:
             return
         self.stop()  # the events of a folder that was replaced tell nothing of the new one
         kind = file_system(self._folder)
-        if kind in _SILENT or kind.startswith("fuse"):
+        if is_remote(kind):  # what another machine, or the server, writes gives no events
             self._poll(f"a {kind} file system gives no reliable file events")
             return
         handler = FileSystemEventHandler()
@@ -130,34 +129,3 @@ class _Trouble(logging.Handler):
             text = "file events were lost: looking through the folder"
             log.warning(text, extra=event("events-lost"))
         self._events.lose()
-
-
-def file_system(folder: Path, mounts: str = "/proc/self/mountinfo") -> str:
-    """Type of the file system that a folder lies on, such as `ext4`; empty where unknown.
-
-    Args:
-        folder: an existing directory.
-        mounts: the kernel's list, see proc(5).
-    """
-    try:
-        lines = Path(mounts).read_bytes().decode("utf-8", "surrogateescape").splitlines()
-        place = os.path.realpath(folder)
-    except OSError:
-        return ""
-    best, kind = "", ""
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:
-            continue
-        point = _unescaped(fields[4])
-        inside = place == point or place.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):  # a later mount hides an earlier one
-            best, kind = point, after.split(" ")[0]
-    return kind
-
-
-def _unescaped(field: str) -> str:
-    for code, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
-        field = field.replace(code, character)
-    return field

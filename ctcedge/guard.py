@@ -20,6 +20,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -249,12 +250,12 @@ class Tail:
     """The distances of one class's validation cells, and what is assumed beyond them.
 
     Attributes:
-        distance: (n,), rising.
+        distance: of each cell, rising.
         start: the distance beyond which lie a tenth of them, and an exponential tail is assumed.
         excess: their mean distance beyond that.
     """
 
-    distance: NDArray[np.float32]
+    distance: list[float]
     start: float
     excess: float
 
@@ -270,13 +271,12 @@ class Tail:
         rising = np.sort(distance)
         start = float(np.quantile(rising, 1 - _TAIL))
         excess = float(rising[rising >= start].mean()) - start
-        return cls(rising, start, max(excess, 1e-6))
+        return cls(rising.tolist(), start, max(excess, 1e-6))
 
     def share(self, distance: float) -> float:
         """Return the share at least so far away; no number for none."""
         if distance < self.start:
-            nearer = np.searchsorted(self.distance, np.float32(distance))
-            return float(1 - nearer / len(self.distance))
+            return 1 - bisect_left(self.distance, distance) / len(self.distance)
         return _TAIL * math.exp((self.start - distance) / self.excess)
 
 

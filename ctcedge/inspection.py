@@ -83,7 +83,7 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
         SetupError: the folder cannot be read.
     """
     listing = list_folder(folder, images.naming())
-    skipped = [each for each in listing.skipped if not _is_ours(each.path)]
+    skipped = [each for each in listing.skipped if not is_ours(each.path)]
     found = Inspection(folder, images.um_per_px, skipped=skipped)
     every = (*listing.crops, *listing.others)
     found.cells.update(sample for sample, _ in {(crop.sample, crop.cell) for crop in every})
@@ -96,7 +96,7 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
     return found
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
     """Whether a file is for ctcedge, or of it, and so no crop whose name was not understood."""
     name = path.rpartition("/")[2]
     return path == FOLDER_CONFIG or any(fnmatch.fnmatchcase(name, each) for each in _OURS)

@@ -35,6 +35,7 @@ from ctcedge.headers import MAX_BYTES
 from ctcedge.identity import inference_sha256, scale, settings_sha256
 from ctcedge.in_hand import InHand
 from ctcedge.index import Index, Known, Looked
+from ctcedge.mounts import file_system, is_remote
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecar import SCHEMA, NotWritten, Record, SidecarFolder, now
 
@@ -57,12 +58,14 @@ class Counted(NamedTuple):
         call: where there is one.
         reasons: for which a person is asked to look.
         cluster: whether the crop shows touching cells.
+        decided_anew: whether the call follows from a stored score, without the network.
     """
 
     done: Done
     call: str | None = None
     reasons: tuple[str, ...] = ()
     cluster: bool = False
+    decided_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Outcome:
         error: why the crop stands unclassified, or None.
         instead_of: what became of the same crop earlier in the run, where `watch` did it again.
         known: what an index knew of a current sidecar, which then was not read.
+        decided_anew: whether the call that was written follows from a stored score, without the
+            network.
     """
 
     crop: Crop
@@ -85,6 +90,7 @@ class Outcome:
     error: str | None = None
     instead_of: Counted | None = None
     known: Known | None = None
+    decided_anew: bool = False
 
     @property
     def counted(self) -> Counted:
@@ -94,9 +100,8 @@ class Outcome:
         record = self.record
         if record is None or record["call"] is None:
             return Counted(self.done)
-        return Counted(
-            self.done, record["call"], tuple(record["reasons"]), record["cluster"] is True
-        )
+        reasons, cluster = tuple(record["reasons"]), record["cluster"] is True
+        return Counted(self.done, record["call"], reasons, cluster, self.decided_anew)
 
     @property
     def traits(self) -> Sequence[float]:
@@ -171,7 +176,10 @@ class Pipeline:
         self._batch_size = batch_size or classifier.engine.best_batch
         self._handful = handful(self._batch_size)
         self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)
-        self._turns = threading.Semaphore(max(1, self._workers // _WORKERS_A_TURN))
+        # Through a share, files are waited for: no turns, so that others work meanwhile.
+        shared = any(is_remote(file_system(each)) for each in (folder, sidecars.root))
+        turns = self._workers if shared else max(1, self._workers // _WORKERS_A_TURN)
+        self._turns = threading.Semaphore(turns)
         spec, policy = classifier.model.spec, classifier.policy
         self._um_per_px = scale(images, spec)
         self._inference_sha256 = inference_sha256(self._um_per_px)
@@ -367,8 +375,10 @@ class Pipeline:
                 except NotWritten as error:
                     outcomes.append(Outcome(ready.crop, "not-written", None, str(error)))
                 else:
-                    why = _unclassified(written)
-                    outcomes.append(Outcome(ready.crop, "written", written, why))
+                    why, stored = _unclassified(written), isinstance(ready.told, Finding)
+                    outcomes.append(
+                        Outcome(ready.crop, "written", written, why, decided_anew=stored)
+                    )
         for (ready, _), outcome in zip(results, outcomes, strict=True):
             if outcome.done == "written":
                 self._note(outcome, ready.looked)
@@ -380,7 +390,7 @@ class Pipeline:
             return
         sha256 = outcome.record["image"]["sha256"]
         if sha256 is not None:
-            _, call, reasons, cluster = outcome.counted
+            _, call, reasons, cluster, _ = outcome.counted
             known = Known(call, reasons, cluster, outcome.error, outcome.traits)
             written = outcome.done == "written"
             self._index.note(looked, known, sha256=sha256, written=written)

@@ -109,7 +109,8 @@ def _background(pixels: GreyImage, border: float) -> float:
     ring = pixels.take(_ring(*pixels.shape, max(2, round(border * min(pixels.shape)))))
     first, last = ring.size // 4, ring.size - ring.size // 4
     if ring.dtype == np.uint8:  # counting is several times as fast as sorting bytes
-        upto = np.bincount(ring, minlength=256).cumsum().clip(first, last)
+        upto = np.bincount(ring, minlength=256).cumsum()
+        upto = np.minimum(np.maximum(upto, first), last)
         return (255 * last - int(upto[:-1].sum())) / (last - first)
     ring.partition((first, last - 1))
     return float(ring[first:last].mean())

@@ -94,6 +94,7 @@ class Summary:
 
     Attributes:
         done: outcomes by what was done (`written`, `current`, ...).
+        decided_anew: of the written, those whose call follows from a stored score.
         calls: classified crops by call, whether new or current.
         clusters: those of touching cells, by call; they are among `calls` too.
         review_reasons: calls of review by reason; a call may have several.
@@ -103,6 +104,7 @@ class Summary:
     """
 
     done: Counter[str] = field(default_factory=Counter)
+    decided_anew: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     clusters: Counter[str] = field(default_factory=Counter)
     review_reasons: Counter[str] = field(default_factory=Counter)
@@ -127,6 +129,7 @@ class Summary:
 
     def _count(self, counted: Counted, times: int) -> None:
         self.done[counted.done] += times
+        self.decided_anew += times * counted.decided_anew
         if counted.call is None:
             return
         self.calls[counted.call] += times
@@ -166,6 +169,7 @@ class Summary:
             "out": str(run.sidecars.root),
             "crops": sum(self.done.values()),
             "written": self.done["written"],
+            "decided_anew": self.decided_anew,
             "current": self.done["current"],
             "vanished": self.done["vanished"],
             "calls": {call: self.calls[call] for call in _CALLS},

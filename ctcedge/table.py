@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from ctcedge.crops import IMAGE_SUFFIXES, SIDECAR_SUFFIX
 from ctcedge.errors import OutputError, SettingsError
 from ctcedge.files import replaced
 from ctcedge.sidecar import Record, is_number
-from ctcedge.stored import Stored
+from ctcedge.stored import Stored, image_now
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 Kind: TypeAlias = Literal["text", "number", "whole", "flag"]
@@ -199,8 +200,13 @@ def _fitting(column: Column, record: Record) -> Value:
     return value if fits[column.kind] else None
 
 
-def picklist(stored: Iterable[Stored]) -> PickList:
-    """Cells whose last review says CTC, of the image that was classified."""
+def picklist(folder: Path, stored: Iterable[Stored]) -> PickList:
+    """Cells whose last review says CTC, of the image that was classified and lies there now.
+
+    Args:
+        folder: the searched folder.
+        stored: its bright-field crops, with their sidecars.
+    """
     found = PickList([], [], [])
     confirmed: dict[tuple[str, str], None] = {}
     otherwise = set()
@@ -211,7 +217,11 @@ def picklist(stored: Iterable[Stored]) -> PickList:
         key = each.crop.sample, each.crop.cell
         if review["call"] != "CTC":
             otherwise.add(key)
-        elif review["image_sha256"] == each.record["image"]["sha256"]:
+        elif (
+            review["image_sha256"]
+            == each.record["image"]["sha256"]
+            == image_now(folder, each.crop).sha256
+        ):
             confirmed[key] = None
         else:
             found.changed.append(each.crop.path)
@@ -305,6 +315,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}; give another --out"
+        ) from None
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Standard output, for bytes.
+
+    Raises:
+        OutputError: it cannot be written. That a reader went away is no error of this kind.
+    """
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"standard output cannot be written: {error.strerror}; give --out FILE"
         ) from None
 
 

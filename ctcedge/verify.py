@@ -36,7 +36,7 @@ from ctcedge.model import Model, load_model, models_at_hand
 from ctcedge.pipeline import read_file
 from ctcedge.settings import DecisionSettings, ProviderChoice
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
-from ctcedge.stored import ModelSeen, image_now, need_stored
+from ctcedge.stored import ModelSeen, Stored, image_now, need_stored
 
 SAMPLE = 200
 """Calls that are made again unless told otherwise."""
@@ -158,9 +158,9 @@ def verify(
         path = each.crop.path
         result.crops += 1
         crops[path] = each.crop
-        if each.problem is not None:
-            result.unusable.append((path, each.problem))
         if each.record is None:
+            if (why := _unusable(each)) is not None:
+                result.unusable.append((path, why))
             continue
         result.sidecars += 1
         made_by = ModelSeen.of(each.record)
@@ -183,6 +183,13 @@ def verify(
         [crops[path] for path in sorted(path for _, path in chosen)]
     )
     return result
+
+
+def _unusable(found: Stored) -> str | None:
+    """Why the sidecar that is there cannot be used; None where there is none."""
+    if found.problem is not None:
+        return found.problem
+    return "it is torn, or no sidecar" if os.path.lexists(found.path) else None
 
 
 def _changed(folder: Path, crop: Crop, record: Record) -> str | None:

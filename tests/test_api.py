@@ -62,6 +62,7 @@ def test_classify_arrays(model_folder: Path) -> None:
     images = [cell(LEUKOCYTE), cell(REVIEW, side=(80, 50)), cell(CTC).astype(np.uint16) * 16]
     verdicts = classifier.classify(images, um_per_px=UM_PER_PX)
     assert [verdict.call for verdict in verdicts] == ["leukocyte", "review", "CTC"]
+    assert not any(verdict.cluster for verdict in verdicts)
     assert classifier.classify([]) == []
     assert classifier.classify(images) == verdicts
 

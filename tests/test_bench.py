@@ -24,8 +24,8 @@ from ctcedge.bench.meter import Meter, _cpu_seconds
 from ctcedge.bench.results import Bench, Round
 from ctcedge.bench.rounds import STAGES, Passed, least_crops, steady_window
 from ctcedge.classifier import Classifier, Judged
-from ctcedge.events import file_system
 from ctcedge.model import load_model
+from ctcedge.mounts import file_system
 from ctcedge.recovery import RecoveringEngine
 from ctcedge.settings import Settings
 

@@ -425,7 +425,7 @@ def test_an_operating_point_and_a_prevalence(crops: Path, model_copy: EditableMo
         assert words in told.stderr
     assert (summary["operating_point"], summary["prior"]) == ("screening", 0.0002)
     assert summary["threshold"] == pytest.approx(0.31 / 0.69 / 4999, rel=1e-3)
-    assert summary["written"] == 4
+    assert summary["written"] == summary["decided_anew"] == 4
     for name, record in sidecars(crops).items():
         assert record["operating_point"] == "screening"
         assert record["score"] == before[name]["score"]
@@ -479,7 +479,7 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
     assert "Why review: debris (1), near-threshold (1)" in told
 
 
-@pytest.mark.parametrize("least", [2, 4, 9])
+@pytest.mark.parametrize("least", [1, 2, 4, 9])
 def test_what_is_unlike_the_training_data_is_warned_of(
     crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
@@ -506,6 +506,9 @@ def test_what_is_unlike_the_training_data_is_warned_of(
     if least == 2:  # S1 holds three crops, S2 one
         assert f"Sample S1 is{warned}" in told.stderr
         assert states == {"S1": "unlike", "S2": "insufficient"}
+    elif least == 1:
+        assert "2 samples are unlike the images" in told.stderr
+        assert "\n  S1: 3.5\n  S2: 3.5\n" in told.stderr
     elif least == 4:
         assert f"All crops together are{warned}" in told.stderr
         assert summary["likeness_together"] == {"state": "unlike", "crops": 4, "distance": 3.5}

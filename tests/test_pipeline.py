@@ -36,7 +36,7 @@ from ctcedge.errors import BadImage
 from ctcedge.guard import Unlike
 from ctcedge.in_hand import InHand
 from ctcedge.model import OperatingPoint, Rate
-from ctcedge.pipeline import Outcome, Pipeline, read_file
+from ctcedge.pipeline import Counted, Outcome, Pipeline, read_file
 from ctcedge.quality import Quality
 from ctcedge.settings import DecisionSettings, ImageSettings
 from ctcedge.sidecar import SidecarFolder, schema
@@ -633,7 +633,7 @@ def test_a_cluster_is_flagged_and_keeps_its_call(
     (outcome,) = bench.run()
     (record,) = sidecars(bench.folder).values()
     assert (record["call"], record["cluster"]) == ("CTC", True)
-    assert outcome.counted == ("written", "CTC", (), True)
+    assert outcome.counted == Counted("written", "CTC", (), cluster=True)
 
 
 def test_what_is_unlike_training_is_reviewed(

@@ -65,6 +65,18 @@ def test_clusters_come_first_then_probability(run: Path) -> None:
     assert rest == sorted(rest, reverse=True)
 
 
+def test_where_calls_begin_is_told(run: Path) -> None:
+    data = reports.data_of(reports.write(run))
+    assert data["decisions"] == [{"review": 0.4, "ctc": 0.6}]
+    assert ["Decision", "the model’s own: CTC from 0.6, review from 0.4"] in data["facts"]
+    told = {"operating_point": "screening", "threshold": 0.3, "review_band": [0.3, 0.3]}
+    reports.add(run, "S3", "00009", 0.95, **told)
+    data = reports.data_of(reports.write(run))
+    assert data["decisions"][1] == {"review": 0.3, "ctc": 0.3}
+    words = "operating point screening: CTC from 0.3, no review band (1 crop)"
+    assert ["Decision", words] in data["facts"]
+
+
 def test_probabilities_at_different_priors_are_ordered_by_what_the_image_says(
     tmp_path: Path,
 ) -> None:
@@ -214,8 +226,8 @@ def test_crops_without_a_call_are_told_of(run: Path) -> None:
     reports.add(run, "S2", "00003", 0.9, software={"ctcedge": "0.1.0"})
     data = reports.data_of(reports.write(run))
     warnings = " ".join(data["warnings"])
-    assert "2 crops have no usable sidecar" in warnings
-    assert "1 crops could not be classified (1: truncated PNG)" in warnings
+    assert "No usable sidecar yet, and not in this report: 2 crops" in warnings
+    assert "Could not be classified: 1 crop (1: truncated PNG)" in warnings
 
 
 @pytest.mark.parametrize(
@@ -439,6 +451,14 @@ def test_nothing_but_the_page_is_written(run: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(run: Path, tmp_path: Path, where: str) -> None:
     with pytest.raises(OutputError, match=re.escape(str(tmp_path / where))):
         reports.write(run, out=tmp_path / where)
+
+
+@pytest.mark.parametrize("name", ["S1/00003_BF.png", "S1/00003_BF.png.ctc.json", "ctcedge.toml"])
+def test_what_is_no_page_is_not_replaced(run: Path, name: str) -> None:
+    (run / "ctcedge.toml").touch()
+    before = state(run)
+    assert "ends in .html" in call("report", run, "--out", run / name, code=2).stderr
+    assert state(run) == before
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -267,12 +268,23 @@ def test_a_cell_whose_image_changed_since_its_review_is_not_picked(called: Path)
     assert "image changed" in done.stderr and "S1/00003_BF.png" in done.stderr
 
 
-def test_a_cell_of_two_images_is_picked_once_and_told_of() -> None:
+def test_a_cell_whose_image_lies_there_no_more_is_not_picked(called: Path) -> None:
+    image = called / "S1" / "00003_BF.png"
+    put_review(image, "CTC")
+    save(image, cell(11))
+    done = call("export", called, "--picklist")
+    assert rows_of(done.stdout) == []
+    assert "image changed" in done.stderr and "S1/00003_BF.png" in done.stderr
+
+
+def test_a_cell_of_two_images_is_picked_once_and_told_of(tmp_path: Path) -> None:
     def stored(path: str, word: str) -> Stored:
-        record = {"image": {"sha256": "0"}, "review": review(word, "0")}
+        (tmp_path / path).write_text(path)
+        sha256 = hashlib.sha256(path.encode()).hexdigest()
+        record = {"image": {"sha256": sha256}, "review": review(word, sha256)}
         return Stored(Crop(path, "S", "1", "BF"), Path(path), record)
 
-    found = picklist([stored("a", "CTC"), stored("b", "CTC"), stored("c", "leukocyte")])
+    found = picklist(tmp_path, [stored("a", "CTC"), stored("b", "CTC"), stored("c", "leukocyte")])
     assert found.cells == [("S", "1")]
     assert found.disputed == [("S", "1")]
 
@@ -296,6 +308,16 @@ def test_what_a_person_made_of_a_sidecar_does_not_break_the_table(
             names = ("width", "um_per_px", "bit_depth", "threshold", "probability")
             assert {row[name] for name in (*names, "operating_point")} == {None}
             assert row["cell"] and row["call"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_standard_output_that_is_full_is_told_in_a_line(called: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        words = [sys.executable, "-m", "ctcedge", "export", str(called)]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: standard output cannot be written: No space left")
+    assert "internal" not in done.stderr and "ignored" not in done.stderr
 
 
 def test_a_name_of_no_format_is_refused(called: Path, tmp_path: Path) -> None:

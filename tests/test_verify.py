@@ -89,6 +89,13 @@ def test_sidecars_without_an_image_are_named(called: Path, model_folder: Path) -
     assert verified(called, model_folder, code=3)["without_image"] == [IMAGE + ".ctc.json"]
 
 
+def test_torn_sidecars_are_named(called: Path, model_folder: Path) -> None:
+    sidecar(called / IMAGE).write_text('{"schema": "ctcedge/sidecar/2", "sta')
+    found = verified(called, model_folder, "--sample", 0, code=3)
+    assert found["unusable"] == [{"path": IMAGE, "why": "it is torn, or no sidecar"}]
+    assert IMAGE in call("verify", called, "--model", model_folder, code=3).stdout
+
+
 def test_crops_that_wait_are_counted_and_no_fault(called: Path, model_folder: Path) -> None:
     save(called / "S1" / "00009_BF.png", cell())
     found = verified(called, model_folder)

@@ -13,13 +13,13 @@ from ctcedge.guard import LEAST_CROPS
 from ctcedge.likeness import Compared
 from ctcedge.model import Model
 from ctcedge.report.draw import ReviewList
-from ctcedge.report.gather import Gathered
+from ctcedge.report.gather import Decided, Gathered
 from ctcedge.report.pseudonyms import Names
 from ctcedge.sidecar import now
 
 CALLS = ("CTC", "review", "leukocyte")
 
-Figure = dict[str, str]
+Figure = dict[str, str | dict[str, str]]
 
 _MOST_NAMES = 10
 
@@ -40,14 +40,15 @@ def figures(
     calls = Counter(cell.call for cell in gathered.cells)
     clusters = Counter(cell.call for cell in gathered.cells if cell.cluster)
     found = [
-        _figure("Called CTC", calls["CTC"], "by the model, clusters included"),
+        _figure("Called CTC", calls["CTC"], "by the model, clusters included", call="CTC"),
         _figure(
             "Clusters of touching cells",
             clusters.total(),
             ", ".join(f"{clusters[call]:,} {call}" for call in CALLS),
+            reason="cluster",
         ),
-        _figure("To be looked at", calls["review"], "called review"),
-        _figure("Called leukocyte", calls["leukocyte"], "not a CTC"),
+        _figure("To be looked at", calls["review"], "called review", call="review"),
+        _figure("Called leukocyte", calls["leukocyte"], "not a CTC", call="leukocyte"),
         _false_calls(gathered, models),
         _like(likeness),
     ]
@@ -55,7 +56,8 @@ def figures(
         missing = gathered.unclassified.total() + gathered.pending.total()
         found.append(_figure("Without a call", missing, "see below"))
     if assessment.reviewed:
-        found.append(_figure("Reviewed", assessment.reviewed, _reviewed(assessment)))
+        words = _reviewed(assessment)
+        found.append(_figure("Reviewed", assessment.reviewed, words, reviewed="before"))
         found.append(_missed(assessment))
     return found
 
@@ -127,13 +129,12 @@ def warnings(
         found.append(f"The image of {_cells(unreadable)} cannot be read any more.")
     if gathered.pending:
         found.append(
-            f"{gathered.pending.total():,} crops have no usable sidecar yet, and are not in this"
-            " report."
+            f"No usable sidecar yet, and not in this report: {_crops(gathered.pending.total())}."
         )
     if gathered.unclassified:
         reasons = "; ".join(f"{n:,}: {text}" for text, n in gathered.unclassified.most_common(5))
         found.append(
-            f"{gathered.unclassified.total():,} crops could not be classified ({reasons})."
+            f"Could not be classified: {_crops(gathered.unclassified.total())} ({reasons})."
         )
     if left_out:
         found.append(
@@ -162,16 +163,14 @@ def facts(
     priors = Counter(cell.prior for cell in gathered.cells)
     rows = [("Folder", names.folder(folder)), ("Crops", f"{gathered.crops:,}")]
     for seen, count in gathered.models.most_common():
-        of = f" ({count:,} crops)" if len(gathered.models) > 1 else ""
+        of = f" ({_crops(count)})" if len(gathered.models) > 1 else ""
         rows.append(("Model", f"{seen.name} {seen.version}, SHA-256 {seen.sha256}{of}"))
         model = models.get(seen.sha256)
         training = "unknown here" if model is None else model.spec.training
         rows.append(("Trained on", training))
-    for rule, count in gathered.rules.most_common():
-        of = f" ({count:,} crops)" if len(gathered.rules) > 1 else ""
-        rows.append(
-            ("Operating point", f"{rule.operating_point or 'the model’s own decision'}{of}")
-        )
+    for decided, count in gathered.decisions.most_common():
+        of = f" ({_crops(count)})" if len(gathered.decisions) > 1 else ""
+        rows.append(("Decision", f"{decision_in_words(decided)}{of}"))
     for prior, _ in priors.most_common():
         rows.append(("Probabilities", prior_in_words(prior)))
     rows.append(("Ran on", _counts(gathered.providers)))
@@ -181,6 +180,14 @@ def facts(
     rows += [_agreement(each, names) for each in assessment.kappas]
     rows += [("No call yet", f"{n:,}: {why}") for why, n in gathered.pending.most_common(5)]
     return rows
+
+
+def decision_in_words(decided: Decided) -> str:
+    """From which probability on a cell is called what."""
+    name = decided.operating_point
+    by = "the model’s own" if name is None else f"operating point {name}"
+    band = f"review from {decided.review:.4g}" if decided.review < decided.ctc else "no review band"
+    return f"{by}: CTC from {decided.ctc:.4g}, {band}"
 
 
 def prior_in_words(prior: float) -> str:
@@ -201,11 +208,13 @@ def draw_in_words(draw: ReviewList) -> str:
     )
 
 
-def _figure(name: str, value: int | str, small: str) -> Figure:
+def _figure(name: str, value: int | str, small: str, **only: str) -> Figure:
+    """A number; `only` are the gallery's filters that show the cells it counts."""
     return {
         "name": name,
         "value": f"{value:,}" if isinstance(value, int) else value,
         "small": small,
+        "only": only if value else {},
     }
 
 
@@ -269,6 +278,10 @@ def _counts(counter: Mapping[str, int]) -> str:
     if len(ordered) == 1:
         return ordered[0][0]
     return ", ".join(f"{name} ({count:,})" for name, count in ordered) or "none"
+
+
+def _crops(count: int) -> str:
+    return f"{count:,} crop{'s' * (count != 1)}"
 
 
 def _cells(count: int) -> str:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ctcedge.agreement import Assessment, assess
 from ctcedge.controls import Rule
@@ -80,6 +81,29 @@ class Cell:
         return (not self.cluster, -odds, -(self.score or 0.0), self.crop.path)
 
 
+class Decided(NamedTuple):
+    """From which probability on a cell is called what.
+
+    Attributes:
+        operating_point: its name; None for the model's own decision.
+        review: least probability of the call review; `ctc` where there is no review band.
+        ctc: least probability of the call CTC.
+    """
+
+    operating_point: str | None
+    review: float
+    ctc: float
+
+    @classmethod
+    def of(cls, record: Record) -> Decided:
+        """By what a sidecar's call was made; raises ValueError where it is not a probability."""
+        low, high = map(float, record["review_band"])
+        least = max(float(record["threshold"]), high)
+        if not 0 <= low <= least <= 1:
+            raise ValueError("no decision is so")
+        return cls(record["operating_point"], low if low < high else least, least)
+
+
 @dataclass(slots=True)
 class Gathered:
     """All that the sidecars of a folder say.
@@ -92,6 +116,7 @@ class Gathered:
         providers: sidecars by where the network ran.
         versions: sidecars by ctcedge's version.
         rules: sidecars by what decided.
+        decisions: sidecars by where it decided.
         traits: by which samples are compared with the training data.
         newest: when the newest call was made, RFC 3339; empty where there is none.
     """
@@ -104,6 +129,7 @@ class Gathered:
     providers: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     rules: Counter[Rule] = field(default_factory=Counter)
+    decisions: Counter[Decided] = field(default_factory=Counter)
     newest: str = ""
 
     @property
@@ -130,7 +156,7 @@ class Gathered:
             self.unclassified[str(record["error"])] += 1
             return
         cell = _cell(crop, record)
-        software, rule = record["software"], Rule.of(record)
+        software, rule, decided = record["software"], Rule.of(record), Decided.of(record)
         provider, version, created = (
             str(software["provider"]),
             str(software["ctcedge"]),
@@ -140,6 +166,7 @@ class Gathered:
         self.cells.append(cell)
         self.models[cell.model] += 1
         self.rules[rule] += 1
+        self.decisions[decided] += 1
         self.providers[provider] += 1
         self.versions[version] += 1
         self.newest = max(self.newest, created)

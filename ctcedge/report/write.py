@@ -26,6 +26,7 @@ from ctcedge.table import replacing
 
 REPORT_NAME = "ctcedge-report.html"
 PSEUDONYMISED_NAME = "ctcedge-pseudonymised-report.html"
+_SUFFIXES = (".html", ".htm")
 FIRST_IN_FULL = 1000
 """Cells of the gallery in full size, beside those of the review list."""
 
@@ -68,8 +69,7 @@ def write_report(
         raise NoCropsError(f"{folder} holds no bright-field crop of sample '{sample}'")
     names = Pseudonyms(folder, key_of(sidecars or folder)) if pseudonymise else Names(folder)
     place = out or folder / (PSEUDONYMISED_NAME if pseudonymise else REPORT_NAME)
-    if place.is_dir():
-        raise OutputError(f"{place} is a folder; give --out a file, such as {place / REPORT_NAME}")
+    _check_place(place)
     cells = gathered.cells
     draw = review_list(cells)
     full = frozenset((*draw.order, *range(min(FIRST_IN_FULL, len(cells)))))
@@ -109,6 +109,14 @@ def write_report(
     return place
 
 
+def _check_place(place: Path) -> None:
+    """See that the page replaces nothing that is no page, such as an image or a sidecar."""
+    if place.is_dir():
+        raise OutputError(f"{place} is a folder; give --out a file, such as {place / REPORT_NAME}")
+    if place.suffix.lower() not in _SUFFIXES:
+        raise OutputError(f"{place} is no name of a page; give --out one that ends in .html")
+
+
 def _words(
     gathered: Gathered,
     models: dict[str, Model],
@@ -131,6 +139,7 @@ def _words(
         ),
         "figures": facts.figures(gathered, models, assessment, likeness),
         "facts": facts.facts(gathered, models, assessment, names, folder),
+        "decisions": [{"review": each.review, "ctc": each.ctc} for each in gathered.decisions],
     }
 
 

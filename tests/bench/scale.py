@@ -40,8 +40,8 @@ def fill(folder: Path, drawn: Path, count: int) -> None:
     for start in range(0, count, len(files)):
         sample = folder / f"sample-{start // len(files):04d}"
         sample.mkdir()
-        for file in files[: count - start]:
-            shutil.copyfile(file, sample / file.name)
+        for number, file in enumerate(files[: count - start]):
+            shutil.copyfile(file, sample / f"{number:05d}_BF.png")
 
 
 def steady(crops: Path, out: Path) -> float:

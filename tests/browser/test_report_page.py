@@ -122,6 +122,7 @@ def test_summary_shows_counts_charts_and_facts(browser: Chromium) -> None:
     for expected in ("Called CTC\n3", "Clusters of touching cells\n1", "unknown here", "by-hand 1"):
         assert expected in words
     assert browser("document.querySelectorAll('#summary svg path').length") == 3
+    assert browser("document.querySelectorAll('#summary svg .mark').length") == 2
     title = browser("document.querySelector('#summary svg title').textContent")
     assert title.endswith("3 CTC, 2 review, 81 leukocyte")
 
@@ -154,6 +155,60 @@ def test_a_reason_in_the_summary_leads_to_its_cells(browser: Chromium) -> None:
     )
     assert len(tiles(browser)) == 1
     assert browser("location.hash") == "#gallery"
+
+
+def test_a_number_in_the_summary_leads_to_its_cells(browser: Chromium) -> None:
+    browser(
+        "[...document.querySelectorAll('.figures button')]"
+        ".find((button) => button.innerText === 'To be looked at').click()"
+    )
+    assert [label.split(": ")[1].split()[0] for label in tiles(browser)] == ["review"] * 2
+    assert browser("location.hash") == "#gallery"
+
+
+@pytest.mark.parametrize(("width", "height"), [(420, 700), (1000, 560)])
+@pytest.mark.parametrize("view", ["gallery", "review"])
+def test_decisions_are_in_sight_in_a_small_window(
+    browser: Chromium, view: str, width: int, height: int
+) -> None:
+    browser.size(width, height)
+    try:
+        show(browser, view)
+        where = f"document.querySelector('#{view} .decide button').getBoundingClientRect()"
+        browser.until(f"{where}.bottom > 0")
+        assert browser(f"{where}.bottom") <= height
+    finally:
+        browser.size(1280, 860)
+
+
+def test_bright_field_is_as_large_as_there_is_room(browser: Chromium) -> None:
+    side = "document.querySelector('#review canvas').getBoundingClientRect().width"
+    sides = []
+    show(browser, "review")
+    try:
+        for width, height in ((900, 600), (1920, 1000)):
+            browser.size(width, height)
+            browser.press("ArrowRight", "ArrowLeft")
+            sides.append(browser(side))
+            assert browser("document.getElementById('review').scrollWidth") <= width
+    finally:
+        browser.size(1280, 860)
+    assert 240 <= sides[0] < sides[1] <= 640
+
+
+def test_the_gallery_is_printed_without_empty_pages(browser: Chromium) -> None:
+    show(browser, "gallery")
+    browser.until("document.querySelectorAll('.tile').length > 20")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        gap = """(() => {
+          const tiles = [...document.querySelectorAll('.tile')];
+          const end = Math.max(...tiles.map((tile) => tile.getBoundingClientRect().bottom));
+          return document.getElementById('canvas').getBoundingClientRect().bottom - end;
+        })()"""
+        assert browser(gap) < 60  # a heading may stand last
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
 
 
 def test_pictures_are_drawn(browser: Chromium) -> None:

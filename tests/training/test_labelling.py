@@ -113,6 +113,7 @@ def test_rows_and_images_that_do_not_fit_are_named(export, tmp_path):
     (export / "A/004_BF.png").write_bytes(b"no image")
     (export / "B/001_DAPI.png").write_bytes(b"no image")
     crop(export / "notes_x.png")
+    (export / "ctcedge-report.html").write_text("of an earlier run")
     table(export, "A,001,CTC", "A,001,CTC", "A,1,CTC", "A,002,", "B,001,x", "B,002,x")
     result = label(export, tmp_path / "m.csv")
     assert result.exit_code == 0, result.output
@@ -127,6 +128,7 @@ def test_rows_and_images_that_do_not_fit_are_named(export, tmp_path):
         "files not understood (channel 'x' is not in the channel table): notes_x.png",
     ):
         assert text in said
+    assert "ctcedge-report.html" not in said
     made = rows(tmp_path / "m.csv")
     assert set(made) == {("A", "001"), ("A", "002"), ("B", "001"), ("B", "002")}
     assert (made["A", "002"].label, made["A", "002"].stratum) == ("", "ungated")

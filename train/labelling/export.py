@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ctcedge.crops import BRIGHT_FIELD, Crop
+from ctcedge.inspection import is_ours
 from ctcedge.runs import list_folder, need_crops
-from ctcedge.settings import FOLDER_CONFIG, load_settings
+from ctcedge.settings import load_settings
 from train.manifest import listed
 
-_TABLES = (FOLDER_CONFIG, "labels.csv")
+_TABLE = "labels.csv"
 
 CellId = tuple[str, str]
 """Sample and cell, verbatim."""
@@ -92,7 +93,7 @@ def read_export(
         doubts.add("cells without bright field, left out", name(key))
         del cells[key]
     for entry in listing.skipped:
-        if entry.path not in _TABLES and entry.kind != "ignored":
+        if entry.kind != "ignored" and entry.path != _TABLE and not is_ours(entry.path):
             doubts.add(f"files not understood ({entry.reason})", entry.path)
     return Export(folder, settings.um_per_px, cells, doubts)
 

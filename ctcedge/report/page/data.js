@@ -53,6 +53,12 @@ function probabilityText(value) {
   return value <= 0.99 ? value.toFixed(2) : value.toFixed(Math.min(6, 1 - Math.floor(Math.log10(1 - value))));
 }
 
+/** The same where there is little room. */
+function shortProbability(value) {
+  if (value > 0.9995 && value < 1) return ">0.999";
+  return value > 0 && value < 0.001 ? value.toExponential(0) : probabilityText(value);
+}
+
 function callMark(call) {
   return make("span", { className: `call ${call}` }, `${MARKS[call]} ${call}`);
 }

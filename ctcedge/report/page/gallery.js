@@ -147,6 +147,7 @@ const gallery = {
     const made = row.cells ? row.cells.map((cell) => this.makeTile(cell)) : [this.makeHead(row)];
     made.forEach((each, column) => {
       each.style.top = `${row.top + 4}px`;
+      each.style.order = String(row.top); // on paper
       if (row.cells) each.style.left = `${8 + column * this.WIDTH}px`;
     });
     this.canvas.append(...made);
@@ -176,13 +177,15 @@ const gallery = {
     const call = callOf(cell);
     const words = `${call} ${probabilityText(cells.probability[cell])}`;
     while (tile.childNodes.length > 1) tile.lastChild.remove();
-    tile.append(make("span", { className: `call ${call}` }, `${MARKS[call]} ${call === "leukocyte" ? "leuk." : call} ${probabilityText(cells.probability[cell])}`));
+    tile.append(make("span", { className: `call ${call}` }, `${MARKS[call]} ${call === "leukocyte" ? "leuk." : call} ${shortProbability(cells.probability[cell])}`));
     if (entry || earlier) {
       const said = entry ? entry.call : earlier[earlier.length - 1].call;
       tile.append(make("b", { className: said === call ? "" : "differs" }, `${entry ? "✓" : "earlier:"} ${said === "leukocyte" ? "leuk." : said}`));
     }
-    tile.setAttribute("aria-label", `cell ${cells.cell[cell]} of ${sampleOf(cell)}: ${words}`
-      + `${cells.cluster[cell] ? ", cluster" : ""}${entry ? `, reviewed: ${entry.call}` : ""}`);
+    const told = [words, cells.cluster[cell] ? "cluster" : "", ...reasonsOf(cell), entry ? `reviewed: ${entry.call}` : ""];
+    const label = harmless(`cell ${cells.cell[cell]} of ${sampleOf(cell)}: ${told.filter(Boolean).join(", ")}`);
+    tile.setAttribute("aria-label", label);
+    tile.title = label;
   },
 
   /** Bring labels and selection up to date. */

@@ -34,11 +34,18 @@ const reviewing = {
       shown,
       done === total ? make("p", { className: "strip" }, "All cells of the list are reviewed. Save the corrections.") : null,
       make("p", { className: "quiet" }, report.draw.words)));
-    const side = Math.max(200, Math.min(this.box.clientWidth - 48, this.box.clientHeight - 130, 420));
+    const side = this.side();
     const sizes = NARROW.matches ? { side: 240, small: 100, columns: 1 } : { side, small: Math.floor((side - 34) / 2), columns: 2 };
     showCell(shown, this.cell, { blind: true, ...sizes });
     const next = report.list[this.at + 1];
     if (next !== undefined && cells.strip[next] !== null) strips.get(cells.strip[next]);
+  },
+
+  /** Bright field as large as leaves room for the other channels and the words. */
+  side() {
+    const others = channelsShown(this.cell).length - 1;
+    const wide = (Math.min(this.box.clientWidth, 1600) - 340) / (others > 1 ? 2 : others ? 1.5 : 1);
+    return Math.floor(Math.max(240, Math.min(wide, this.box.clientHeight - 130, 640)));
   },
 
   move(step) {

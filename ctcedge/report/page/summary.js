@@ -11,12 +11,20 @@ function draw(name, attributes, text = null) {
 
 const logOdds = (p) => Math.log(Math.max(p, 1e-7) / Math.max(1 - p, 1e-7));
 
-/** Bars of each call side by side, evenly spaced in log-odds, heights by the counts' logarithm. */
+/** Where the calls review and CTC begin, if that is the same for all cells. */
+function decisionMarks() {
+  const [decision, other] = report.decisions;
+  return decision && !other ? [...new Set([decision.review, decision.ctc])].filter((p) => p > 0 && p < 1) : [];
+}
+
+/** Bars of each call side by side, CTC on the right, evenly spaced in log-odds, heights by the counts' logarithm. */
 function histogram() {
   const [left, top, width, height, bins] = [46, 8, 420, 150, 24];
   const odds = cells.probability.map(logOdds);
-  const low = Math.floor(odds.reduce((a, b) => Math.min(a, b), -3));
-  const high = Math.ceil(odds.reduce((a, b) => Math.max(a, b), 3));
+  const marks = decisionMarks();
+  const all = [...marks.map(logOdds), -3, 3];
+  const low = Math.floor(odds.reduce((a, b) => Math.min(a, b), Math.min(...all)));
+  const high = Math.ceil(odds.reduce((a, b) => Math.max(a, b), Math.max(...all)));
   const counts = CALLS.map(() => new Array(bins).fill(0));
   odds.forEach((value, cell) => {
     const bin = Math.min(bins - 1, Math.floor((value - low) / (high - low) * bins));
@@ -33,11 +41,15 @@ function histogram() {
     chart.append(draw("text", { x: left - 5, y: y + 4, "text-anchor": "end" }, number(n)));
   }
   chart.append(draw("line", { class: "axis", x1: left, x2: left + width, y1: top + height, y2: top + height }));
+  for (const p of marks) {
+    const x = left + width * (logOdds(p) - low) / (high - low);
+    chart.append(draw("line", { class: "mark", x1: x, x2: x, y1: top, y2: top + height }));
+  }
   const step = width / bins;
   CALLS.forEach((call, i) => {
     const bar = (step - 2) / CALLS.length;
     const path = counts[i].map((n, bin) => n
-      ? `M${(left + bin * step + 1 + i * bar).toFixed(1)} ${top + height}v${-rise(n).toFixed(1)}h${bar.toFixed(1)}V${top + height}z` : "");
+      ? `M${(left + bin * step + 1 + (CALLS.length - 1 - i) * bar).toFixed(1)} ${top + height}v${-rise(n).toFixed(1)}h${bar.toFixed(1)}V${top + height}z` : "");
     chart.append(draw("path", { class: call, d: path.join("") }));
   });
   const ticks = [1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999];
@@ -46,7 +58,7 @@ function histogram() {
     const x = left + width * (logOdds(p) - low) / (high - low);
     if (x - last < 38) continue;
     last = x;
-    chart.append(draw("text", { x, y: top + height + 14, "text-anchor": "middle" }, String(p)));
+    chart.append(draw("text", { x, y: top + height + 14, "text-anchor": "middle" }, p < 0.001 ? p.toExponential(0) : String(p)));
   }
   chart.append(draw("text", { x: left + width / 2, y: top + height + 30, "text-anchor": "middle" }, "probability of CTC"));
   return chart;
@@ -75,13 +87,14 @@ function reasonBars() {
 }
 
 function summaryView() {
-  const figure = ({ name, value, small }) => make("div", {},
-    make("dt", {}, name),
+  const figure = ({ name, value, small, only }) => make("div", {},
+    make("dt", {}, Object.keys(only).length ? make("button", { type: "button", onclick: () => gallery.only(only) }, name) : name),
     make("dd", { className: value.length > 14 ? "long" : "" }, value, small ? make("small", {}, small) : null));
   const facts = make("table", { className: "facts" }, make("tbody", {}, ...report.facts.map(([name, value]) =>
     make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)))));
   const legend = make("p", { className: "quiet" }, ...CALLS.flatMap((call) => [callMark(call), "  "]),
-    "Counts on a logarithmic scale; probabilities evenly spaced in log-odds.");
+    "Counts on a logarithmic scale; probabilities evenly spaced in log-odds.",
+    decisionMarks().length ? ` Dashed: ${decisionMarks().length > 1 ? "where review and CTC begin" : "where CTC begins"}.` : "");
   const begin = make("div", { className: "begin" },
     make("button", { type: "button", onclick: () => go("review") }, "Start the review"),
     make("p", { className: "quiet" }, report.draw.words));
