@@ -121,6 +121,7 @@ def test_a_build_goes_on_from_a_model_and_says_so(made, model, tmp_path):
     card = (tmp_path / "models" / "next" / "README.md").read_text()
     assert f"--seed 2 {' '.join(start)} --tiny" in card
     assert "1 epochs from weights of an earlier model" in card
+    assert f"Weights it starts from: SHA-256 {run.init}" in card
 
 
 def test_a_build_without_weights_to_start_from_is_refused(tmp_path):
