@@ -45,22 +45,36 @@ def build(
     runs: Annotated[Path, typer.Option(help="Parent of what is kept but not shipped.")] = Path(
         "runs"
     ),
+    init: Annotated[
+        Path | None, typer.Option(help="Run or model folder whose weights to start from.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, show_default="recipe's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(show_default="recipe's")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="A minute; proves the path.")] = False,
 ) -> None:
-    """Simulate, fit and export: a model folder from nothing.
+    """Simulate, fit and export: a model folder from nothing, or from an earlier one.
 
     Example: `python -m train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models`
     """
+    from ctcedge.errors import CtcEdgeError
     from train.build import TINY, BuildSettings
     from train.build import build as build_model
     from train.parity import ParityError
 
     settings = TINY if tiny else BuildSettings()
-    settings = replace(settings, fit=replace(settings.fit, seed=seed))
-    preset = " --tiny" if tiny else ""
+    given = {"init": init, "epochs": epochs, "learning-rate": learning_rate}
+    options = [f" --{option} {value}" for option, value in given.items() if value is not None]
+    preset = "".join(options) + (" --tiny" if tiny else "")
     command = f"python -m train build --name {name} --version {version} --seed {seed}{preset}"
-    with _refusing(ValueError, ParityError, OSError):
-        model = build_model(name, version, settings, command=command, out=out, runs=runs)
+    fit = replace(
+        settings.fit,
+        seed=seed,
+        epochs=epochs or settings.fit.epochs,
+        learning_rate=learning_rate or settings.fit.learning_rate,
+    )
+    settings = replace(settings, fit=fit)
+    with _refusing(ValueError, CtcEdgeError, ParityError, OSError):
+        model = build_model(name, version, settings, command=command, out=out, runs=runs, init=init)
     typer.echo(f"{out / name}: {model.sha256}")
 
 

@@ -1,4 +1,4 @@
-"""The shipped model, from nothing but settings: simulate, fit, export."""
+"""The shipped model, from settings and, if it goes on from one, a model: simulate, fit, export."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.crops import BRIGHT_FIELD
-from ctcedge.model import Model
+from ctcedge.model import SPEC_NAME, Model, load_model
 from ctcedge.preprocess import InputSpec
 from train.augment import Augmentation
 from train.dataset import CHANNELS, Cells, simulated_cells
 from train.export import ExportSettings, export
 from train.fit import fit
+from train.initial import Initial
 from train.package import refuse_foreign
 from train.parity import ParityLimits
 from train.presets import PRESETS
@@ -73,9 +74,16 @@ TINY = BuildSettings(
 
 
 def build(
-    name: str, version: str, settings: BuildSettings, *, command: str, out: Path, runs: Path
+    name: str,
+    version: str,
+    settings: BuildSettings,
+    *,
+    command: str,
+    out: Path,
+    runs: Path,
+    init: Path | None = None,
 ) -> Model:
-    """Make a model folder from nothing but settings.
+    """Make a model folder from settings.
 
     Args:
         name: of the model and its folder.
@@ -84,6 +92,7 @@ def build(
         command: that makes this model, for its card.
         out: parent of the model folder.
         runs: parent of the run folder `<name>-<version>`, which keeps what is not shipped.
+        init: folder of a run or a model to start from; `out/name` may be the same.
 
     Returns:
         The model, at `out/name`.
@@ -91,17 +100,20 @@ def build(
     Raises:
         ParityError: an exported graph differs too much from the network.
         FileExistsError: `out/name` is no model folder.
+        InitialError: there are no weights to start from, or of another network.
+        ModelError: the model folder to start from is damaged.
     """
     refuse_foreign(out / name)
     run = runs / f"{name}-{version}"
+    initial = Initial.of(init) if init else None
     cells = simulate(settings)
-    fit(cells, sides(cells, settings), settings.fit, settings.input, run)
+    fit(cells, sides(cells, settings), settings.fit, settings.input, run, initial=initial)
     (model,) = export(
         run,
         ExportSettings(
             name=name,
             version=version,
-            about=f"simulated images only, seed {settings.fit.seed}",
+            about=f"simulated images only, seed {settings.fit.seed}{_origin(init)}",
             command=command,
             demonstration=True,
             limits=settings.limits,
@@ -111,6 +123,16 @@ def build(
         note=print,
     )
     return model
+
+
+def _origin(init: Path | None) -> str:
+    """Say which weights it goes on from."""
+    if init is None:
+        return ""
+    if not (init / SPEC_NAME).is_file():
+        return f", from the weights of the run {init.name}"
+    spec = load_model(init).spec
+    return f", from the weights of {spec.name} {spec.version} ({spec.training})"
 
 
 def simulate(settings: BuildSettings) -> Cells:

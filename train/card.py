@@ -218,12 +218,18 @@ def _making(facts: Facts) -> str:
     pixel = f"{spec.crop_px:g} crop pixels" if spec.um_per_px is None else f"{spec.um_per_px:g} um"
     command = f"    {facts.command}\n\n" if facts.command else ""
     start = "weights of an earlier model" if facts.run.init else "random weights"
+    origin = f"\n- Weights it starts from: SHA-256 {facts.run.init}." if facts.run.init else ""
+    if origin and facts.demonstration:
+        origin += (
+            "\n  Earlier versions of a shipped model lie in the repository's history; `make model`"
+            " takes them from there."
+        )
     return f"""\
 ## How it was made
 
 {command}- Network: {fit.network} of width {fit.width:g}, {spec.size} x {spec.size} px of {pixel},
   mean of {fit.views} mirrored and turned views; {fit.epochs} epochs from {start}, AdamW,
-  classes weighted equally; use of DAPI images: {fit.dapi}; seed {fit.seed}.
+  classes weighted equally; use of DAPI images: {fit.dapi}; seed {fit.seed}.{origin}
 - Python {platform.python_version()}, {libraries}."""
 
 

@@ -104,6 +104,34 @@ def test_what_is_not_shipped_stays_in_the_run_folder(made):
     assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
 
 
+def test_a_build_goes_on_from_a_model_and_says_so(made, model, tmp_path):
+    arguments = ["build", "--tiny", "--name", "next", "--version", "0.0.2", "--seed", "2"]
+    start = ["--init", str(model.folder), "--epochs", "1", "--learning-rate", "0.0001"]
+    places = ["--out", str(tmp_path / "models"), "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(app, [*arguments, *start, *places], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (run,) = open_runs(tmp_path / "runs" / "next-0.0.2")
+    assert run.init == model.spec.graphs["fp32"].sha256
+    assert (run.settings.epochs, run.settings.learning_rate) == (1, 0.0001)
+    (before,) = open_runs(made / "runs" / "tiny-0.0.1")
+    moved, first = run.network().head.weight, before.network().head.weight
+    assert 0 < (moved - first).abs().max() < 0.05
+    spec = load_model(tmp_path / "models" / "next").spec
+    assert "seed 2, from the weights of tiny 0.0.1 (simulated images only, seed 1" in spec.training
+    card = (tmp_path / "models" / "next" / "README.md").read_text()
+    assert f"--seed 2 {' '.join(start)} --tiny" in card
+    assert "1 epochs from weights of an earlier model" in card
+    assert f"Weights it starts from: SHA-256 {run.init}" in card
+
+
+def test_a_build_without_weights_to_start_from_is_refused(tmp_path):
+    arguments = ["build", "--tiny", "--name", "tiny", "--version", "0.0.1"]
+    places = ["--init", str(tmp_path), "--out", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(app, [*arguments, *places])
+    assert result.exit_code == 2
+    assert "neither a model folder nor a run" in result.output
+
+
 def test_a_build_replaces_a_model_folder_and_nothing_else(model, tmp_path):
     destination = tmp_path / "tiny"
     publish(model, destination)

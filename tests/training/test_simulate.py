@@ -6,6 +6,7 @@ import csv
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,11 +17,13 @@ from sklearn.metrics import roc_auc_score
 
 from train.simulate import CHANNELS, Cell, simulate_cells, write_export
 from train.simulate.anatomy import (
+    BLAST,
     CARCINOMA,
     LEUKOCYTES,
     TUMOURS,
     Anatomy,
     draw_anatomy,
+    draw_apoptotic,
     draw_dead,
     draw_fragment,
 )
@@ -184,6 +187,60 @@ def test_the_dead_shrink_or_leak() -> None:
     assert min(cell.index for cell in shrunken) >= alive.index > max(cell.index for cell in leaky)
     for cell in dead:
         assert all(np.hypot(*cell.granules[:, :2].T) <= cell.body.radius)
+
+
+def test_leukocytes_may_be_oval_and_smooth_at_once() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_anatomy(rng, replace(BLAST, tailed=0.0)).body for _ in range(400)]
+    oval = [body for body in drawn if 1.12 < body.elongation < 1.4]
+    smooth = [body for body in oval if np.abs(body.outline).sum() < 0.12]
+    assert len(smooth) > 0.3 * len(drawn)
+
+
+def test_a_tail_is_a_point_or_a_tuft_on_one_side() -> None:
+    rng = np.random.default_rng(0)
+    plain = replace(BLAST, roughness=(0.0, 0.0), deformed=0.0, blebs=0.0, tailed=1.0)
+    drawn = [draw_anatomy(rng, plain) for _ in range(100)]
+    pointed = [cell.body.outline for cell in drawn if np.abs(cell.body.outline).max() > 0.01]
+    tufts = [cell for cell in drawn if len(cell.blebs)]
+    assert len(pointed) + len(tufts) == len(drawn)
+    assert 40 < len(pointed) < 80
+    turns = np.linspace(0, 2 * np.pi, 360, endpoint=False)
+    for outline in pointed:
+        reach = (outline[:, None] * np.exp(1j * np.arange(2, 7)[:, None] * turns)).sum(0).real
+        assert 0.14 < reach.max() < 0.51
+        assert np.mean(reach > reach.max() / 2) < 0.25
+    for cell in tufts:
+        middle = np.hypot(*cell.blebs[:, :2].mean(0))
+        assert middle > 0.6 * cell.body.radius
+        assert cell.blebs[:, 2].max() < 0.25 * cell.body.radius
+
+
+def test_the_apoptotic_shrink_into_smooth_lobes() -> None:
+    rng = np.random.default_rng(0)
+    alive = draw_anatomy(rng, BLAST)
+    drawn = [draw_apoptotic(rng, alive) for _ in range(100)]
+    assert {len(cell.blebs) for cell in drawn} == {0, 1, 2, 3, 4}
+    for cell in drawn:
+        assert 0.5 < cell.diameter / alive.diameter < 0.95
+        assert cell.index >= alive.index
+        assert len(cell.nucleus) == len(alive.nucleus)
+        assert all(np.hypot(*cell.blebs[:, :2].T) <= cell.body.radius)
+        assert all(np.hypot(*cell.granules[:, :2].T) <= cell.body.radius)
+
+
+def test_blasts_crowd_in_some_samples() -> None:
+    shares = [draw_sample(SEED, hospital, 0).blasts for hospital in range(200)]
+    ill = [share for share in shares if share]
+    assert 40 < len(ill) < 80
+    assert 0.4 <= min(ill) < 0.6 < 0.8 < max(ill) <= 1.0
+    hospital, sample = draw_hospital(SEED, 0), draw_sample(SEED, 0, 0)
+    median = {}
+    for share in (0.0, 1.0):
+        rng, given = np.random.default_rng(0), replace(sample, blasts=share)
+        scenes = [draw_scene(rng, "single", False, hospital, given) for _ in range(200)]
+        median[share] = np.median([scene.bodies[0].anatomy.diameter for scene in scenes])
+    assert median[0.0] < 10.5 < 11 < median[1.0]
 
 
 def test_debris_is_small_and_without_a_nucleus() -> None:

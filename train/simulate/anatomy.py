@@ -4,10 +4,10 @@ This is the only module that knows how carcinoma cells differ from leukocytes. A
 in micrometres, refractive indices relative to their surroundings.
 
 The classes differ in many traits and in none of them fully, so that a network cannot lean on one.
-Leukocytes may be granular, vacuolated, large, polarised or shrunken, and carcinoma cells round and
-smooth, as patients' CTCs vary much within one patient (PMC2810476). Diameters are published
-(PMC7782084), and so is that a nucleus may refract less than the cytoplasm (PMC5647217). The other
-ranges are the authors' judgement, and wide.
+Leukocytes may be granular, vacuolated, large, oval, tailed, shrunken or falling apart, and
+carcinoma cells round and smooth, as patients' CTCs vary much within one patient (PMC2810476).
+Diameters are published (PMC7782084), and so is that a nucleus may refract less than the cytoplasm
+(PMC5647217). The other ranges are the authors' judgement, and wide.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ Range = tuple[float, float]
 
 HARMONICS = 5
 """An outline's Fourier terms: the orders 2 to 6."""
+_POINT = np.array([1.0, 0.85, 0.6, 0.35, 0.15])
+"""Their shares in a tail: falling, so that the rest of the outline hardly ripples."""
 DEFORMED = {"elongation": (1.15, 1.9), "roughness": (0.03, 0.10)}
 """How cells look that crawl, are polarised, or were squeezed."""
 
@@ -41,6 +43,8 @@ class Population:
         roughness: relative amplitude of the outline's Fourier terms.
         deformed: share of cells that crawl or were squeezed: see `DEFORMED`.
         blebs: mean number of blebs.
+        tailed: share of cells that end in a point or a tuft on one side: see `_tail`, `_tuft`.
+        apoptotic: share of cells that have shrunk and fall apart: see `draw_apoptotic`.
         index: refractive index of the cytoplasm, above the medium's.
         nucleus_ratio: diameter of a disc of the nucleus's area, over the cell's diameter.
         eccentricity: how far the nucleus lies off centre, as a share of the room it has.
@@ -65,6 +69,8 @@ class Population:
     roughness: Range
     deformed: float
     blebs: float
+    tailed: float
+    apoptotic: float
     index: Range
     nucleus_ratio: Range
     eccentricity: Range
@@ -85,11 +91,13 @@ class Population:
 LYMPHOCYTE = Population(
     diameter=8.3,
     spread=0.12,
-    elongation=(1.0, 1.14),
+    elongation=(1.0, 1.20),
     flatness=(0.7, 1.0),
     roughness=(0.003, 0.030),
     deformed=0.08,
     blebs=0.4,
+    tailed=0.12,
+    apoptotic=0.05,
     index=(0.020, 0.046),
     nucleus_ratio=(0.70, 0.94),
     eccentricity=(0.0, 0.8),
@@ -122,6 +130,7 @@ MONOCYTE = replace(
     LYMPHOCYTE,
     diameter=11.2,
     spread=0.13,
+    elongation=(1.0, 1.32),
     roughness=(0.006, 0.045),
     deformed=0.15,
     blebs=0.7,
@@ -138,8 +147,11 @@ BLAST = replace(
     LYMPHOCYTE,
     diameter=12.4,
     spread=0.14,
+    elongation=(1.0, 1.32),
     roughness=(0.003, 0.036),
     blebs=0.7,
+    tailed=0.15,
+    apoptotic=0.12,
     nucleus_ratio=(0.62, 0.90),
     nucleoli=2.0,
     granules=60.0,
@@ -151,6 +163,7 @@ BLAST = replace(
     chromatin=(0.40, 1.1),
     chromatin_contrast=(0.08, 0.42),
 )
+"""A leukocyte that divides: activated, leukaemic or of a culture, as large as a carcinoma cell."""
 AGED = replace(
     GRANULOCYTE,
     diameter=7.0,
@@ -186,6 +199,8 @@ CARCINOMA = Population(
     roughness=(0.020, 0.095),
     deformed=0.20,
     blebs=2.2,
+    tailed=0.03,
+    apoptotic=0.03,
     index=(0.034, 0.062),
     nucleus_ratio=(0.50, 0.82),
     eccentricity=(0.1, 1.0),
@@ -219,6 +234,8 @@ FRAGMENT = replace(
     flatness=(0.4, 1.0),
     roughness=(0.02, 0.14),
     blebs=0.8,
+    tailed=0.0,
+    apoptotic=0.0,
     index=(0.015, 0.10),
     nucleus_ratio=(0.0, 0.0),
     nucleoli=0.0,
@@ -301,10 +318,16 @@ def draw_anatomy(rng: np.random.Generator, population: Population) -> Anatomy:
     body = _disc(rng, 0.0, 0.0, radius, population.elongation, between(rng, population.roughness))
     height = 2 * radius * min(between(rng, population.flatness), 1.0)
     nucleus = _nucleus(rng, population, radius)
+    blebs = _blebs(rng, population.blebs, radius)
+    if rng.random() < population.tailed:
+        if rng.random() < 0.6:
+            body = replace(body, outline=body.outline + _tail(rng))
+        else:
+            blebs = np.concatenate([blebs, _tuft(rng, radius)])
     return Anatomy(
         body=body,
         height=height,
-        blebs=_blebs(rng, population.blebs, radius),
+        blebs=blebs,
         index=max(between(rng, population.index), 0.005),
         absorption=float(rng.exponential(0.015)),
         nucleus=nucleus,
@@ -362,6 +385,34 @@ def draw_dead(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
     )
 
 
+def draw_apoptotic(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
+    """Return a cell as it looks in apoptosis: shrunken, dense, and most often in smooth lobes."""
+    shrinkage = float(rng.uniform(0.55, 0.9))
+    radius = alive.body.radius * shrinkage
+    lobes = int(rng.integers(0, 5))
+    sizes = radius * rng.uniform(0.35, 0.75, lobes)
+    turns = rng.uniform(0, 2 * np.pi) + (np.arange(lobes) + rng.uniform(0, 0.8, lobes)) * 1.4
+    distance = radius * rng.uniform(0.6, 1.0, lobes)
+    smooth = float(rng.uniform(0.003, 0.03))
+    return replace(
+        alive,
+        body=replace(alive.body, radius=radius, outline=_outline(rng, smooth)),
+        height=alive.height * shrinkage,
+        nucleus=tuple(
+            replace(
+                lobe, x=lobe.x * shrinkage, y=lobe.y * shrinkage, radius=lobe.radius * shrinkage
+            )
+            for lobe in alive.nucleus
+        ),
+        blebs=np.stack([distance * np.cos(turns), distance * np.sin(turns), sizes], 1).astype(
+            np.float32
+        ),
+        index=alive.index * rng.uniform(1.0, 1.7),
+        nucleoli=alive.nucleoli[:0],
+        granules=alive.granules * np.float32([shrinkage, shrinkage, 1.0]),
+    )
+
+
 def _outline(rng: np.random.Generator, roughness: float) -> Complexes:
     orders = np.arange(2, 2 + HARMONICS)
     parts = rng.normal(0, max(roughness, 0.0), (2, HARMONICS)) / (orders - 1) ** 0.7
@@ -410,6 +461,24 @@ def _blebs(rng: np.random.Generator, mean: float, radius: float) -> Floats:
     sizes = radius * rng.uniform(0.10, 0.34, number)
     turns = rng.uniform(0, 2 * np.pi, number)
     distance = radius + sizes * rng.uniform(-0.5, 0.6, number)
+    return np.stack([distance * np.cos(turns), distance * np.sin(turns), sizes], 1).astype(
+        np.float32
+    )
+
+
+def _tail(rng: np.random.Generator) -> Complexes:
+    """Draw what pulls an outline out into a point on one side, as a teardrop."""
+    orders = np.arange(2, 2 + HARMONICS)
+    reach, turn = rng.uniform(0.15, 0.5), rng.uniform(0, 2 * np.pi)
+    return np.asarray(reach * _POINT / _POINT.sum() * np.exp(-1j * orders * turn), np.complex64)
+
+
+def _tuft(rng: np.random.Generator, radius: float) -> Floats:
+    """Draw small blebs side by side, as at the rear of a cell that crawls: x, y and radius."""
+    number = int(rng.integers(2, 7))
+    turns = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.2, number)
+    distance = radius * rng.uniform(0.9, 1.3, number)
+    sizes = radius * rng.uniform(0.07, 0.20, number)
     return np.stack([distance * np.cos(turns), distance * np.sin(turns), sizes], 1).astype(
         np.float32
     )

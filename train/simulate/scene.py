@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from train.simulate.anatomy import (
+    BLAST,
     LEUKOCYTES,
     TUMOURS,
     Anatomy,
     Population,
     draw_anatomy,
+    draw_apoptotic,
     draw_dead,
     draw_fragment,
 )
@@ -109,6 +111,8 @@ def draw_scene(
 def _population(rng: np.random.Generator, carcinoma: bool, sample: Sample) -> Population:
     if carcinoma:
         return TUMOURS[sample.tumour]
+    if rng.random() < sample.blasts:
+        return BLAST
     populations, shares = zip(*LEUKOCYTES, strict=True)
     chosen: Population = populations[rng.choice(len(shares), p=shares)]
     return chosen
@@ -120,7 +124,8 @@ def _cell(rng: np.random.Generator, carcinoma: bool, sample: Sample) -> Anatomy:
     prepared = replace(population, diameter=population.diameter * sample.swelling)
     anatomy = draw_anatomy(rng, prepared)
     kept = rng.random(len(anatomy.blebs)) < sample.blebbing
-    return replace(anatomy, index=anatomy.index * sample.index_gain, blebs=anatomy.blebs[kept])
+    anatomy = replace(anatomy, index=anatomy.index * sample.index_gain, blebs=anatomy.blebs[kept])
+    return draw_apoptotic(rng, anatomy) if rng.random() < population.apoptotic else anatomy
 
 
 def _clump(

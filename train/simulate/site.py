@@ -119,6 +119,8 @@ class Sample:
         swelling: of all cells' sizes, from the buffer's osmolality.
         index_gain: of all cells' refractive indices, from the medium.
         blebbing: probability that a cell keeps its blebs, from the fixation.
+        blasts: share of the leukocytes that are blasts, besides those of the usual mixture: the
+            patient is ill or treated, or the cells are of a culture.
     """
 
     index: int
@@ -129,6 +131,7 @@ class Sample:
     swelling: float
     index_gain: float
     blebbing: float
+    blasts: float
 
 
 def draw_hospital(seed: int, index: int) -> Hospital:
@@ -188,6 +191,7 @@ def draw_sample(seed: int, hospital: int, index: int) -> Sample:
         swelling=float(np.exp(rng.normal(0, 0.03))),
         index_gain=float(np.exp(rng.normal(0, 0.12))),
         blebbing=float(rng.uniform(0.3, 1.0)),
+        blasts=float(rng.uniform(0.4, 1.0)) if rng.random() < 0.3 else 0.0,
     )
 
 
