@@ -173,8 +173,9 @@ class Pipeline:
         self._sidecars = sidecars
         self._in_hand = in_hand
         self._index = index
-        self._batch_size = batch_size or classifier.engine.best_batch
-        self._handful = handful(self._batch_size)
+        best = classifier.engine.best_batch
+        self._batch_size = batch_size or best
+        self._handful = handful(batch_size, best)
         self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)
         # Through a share, files are waited for: no turns, so that others work meanwhile.
         shared = any(is_remote(file_system(each)) for each in (folder, sidecars.root))
@@ -447,9 +448,14 @@ class Pipeline:
         }
 
 
-def handful(batch_size: int) -> int:
-    """Crops that a worker takes at once: whole calls of the network."""
-    return batch_size * max(1, _HANDFUL // batch_size)
+def handful(batch_size: int | None, best: int) -> int:
+    """Crops that a worker takes at once: one call of the network where its size was chosen.
+
+    Args:
+        batch_size: crops a call, as chosen; None where nobody did.
+        best: crops a call at which the provider is fastest.
+    """
+    return batch_size or best * max(1, _HANDFUL // best)
 
 
 def _chunks(things: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -668,8 +668,8 @@ def test_what_is_unlike_training_is_reviewed(
 
 
 def test_stop_finishes_what_is_in_hand(bench: Bench) -> None:
-    for number in range(800):
-        save(bench.folder / f"{number:03}_BF.png", cell())
+    for number in range(80):
+        save(bench.folder / f"{number:02}_BF.png", cell())
     seen: list[Outcome] = []
     pipeline = Pipeline(
         bench.folder,
@@ -681,10 +681,10 @@ def test_stop_finishes_what_is_in_hand(bench: Bench) -> None:
     )
     for outcome in pipeline.run(bench.crops(), stop=lambda: bool(seen)):
         seen.append(outcome)
-    assert 64 <= len(seen) <= 640  # what was in hand
+    assert 4 <= len(seen) <= 36  # what was in hand
     assert len(sidecars(bench.folder)) == len(seen)
     assert set(done(bench.run())) == {"current", "written"}
-    assert len(sidecars(bench.folder)) == 800
+    assert len(sidecars(bench.folder)) == 80
 
 
 def test_large_images_are_held_a_few_at_a_time(

@@ -103,11 +103,11 @@ def bench(
         opened = time.perf_counter() - start
         ran, why = classifier.ran, classifier.engine.why
         own: Provider = classifier.engine.provider
-        batch = chosen.batch_size or classifier.engine.best_batch
+        best = classifier.engine.best_batch
         del classifier  # its memory is not the pipeline's
         tell(f"Model {model.spec.name} ({ran.variant}) on {ran.provider.upper()}: {why}")
 
-        wanted = count or max(USUAL_CROPS, least_crops(handful(batch)))
+        wanted = count or max(USUAL_CROPS, least_crops(handful(chosen.batch_size, best)))
         if folder is None:
             tell(f"Drawing {wanted:,} crops")
             for _ in write_crops(searched, wanted):
@@ -183,7 +183,7 @@ def bench(
                 "file_system": file_system(searched),
             },
             sidecars={"folder": str(place.parents[1]), "file_system": file_system(place)},
-            batch=batch,
+            batch=chosen.batch_size or best,
             latency_ms={
                 "median": round(float(np.median(latencies)), 2),
                 "p99": round(float(np.percentile(latencies, 99)), 2),

@@ -95,9 +95,10 @@ class Passed:
         return 1e6 * (self.cpu_seconds - self.session_cpu_seconds) / self.crops
 
 
-def batch_size(run: Run) -> int:
-    """Crops a call of the network."""
-    return run.settings.batch_size or run.classifier.engine.best_batch
+def _steps(run: Run) -> tuple[int, int]:
+    """Crops a call of the network, and crops that a worker takes at once."""
+    chosen, best = run.settings.batch_size, run.classifier.engine.best_batch
+    return chosen or best, handful(chosen, best)
 
 
 def least_crops(step: int) -> int:
@@ -151,7 +152,7 @@ def pass_through(work: Work, out: Path, stage_crops: int) -> Passed:
         with meter.opening():
             run = stack.enter_context(open_run(work.folder, work.into(out)))
         meter.measure(run.classifier.inference)
-        window = steady_window(len(work.crops), handful(batch_size(run)))
+        window = steady_window(len(work.crops), _steps(run)[1])
         first, last = window or (0, len(work.crops))
         unclassified = 0
         staged: list[Outcome] = []  # no more than are needed: `classify` keeps none
@@ -201,8 +202,7 @@ def _stages(
     spec = classifier.model.spec.input
     um_per_px = scale(work.settings.images, classifier.model.spec)
     sidecars = SidecarFolder(work.folder, out)
-    batch = batch_size(run)
-    step = handful(batch)
+    batch, step = _steps(run)
     with sidecars.open():
         for begin in range(0, len(outcomes), step):
             work.check()
