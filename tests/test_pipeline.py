@@ -703,7 +703,8 @@ def test_large_images_are_held_a_few_at_a_time(
 
     monkeypatch.setattr(type(bench.classifier), "look", counted)
     monkeypatch.setattr("ctcedge.pipeline._MOST_HELD", 2 * cell().nbytes - 1)
-    assert [each.crop.path for each in bench.run(force=True)] == sorted(together)
+    outcomes = bench.run(force=True, batch_size=6)
+    assert [each.crop.path for each in outcomes] == sorted(together)
     assert looked == [2, 2, 1]
     apart = sidecars(bench.folder)
     for key in ("status", "call", "score", "quality"):
