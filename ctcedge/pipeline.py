@@ -156,6 +156,10 @@ class Pipeline:
         in_hand: notes what is decoded, and knows what to suspect.
         batch_size: crops a call of the network; None for what suits the provider.
         index: remembers what is done, so that it need not be read; None for no memory.
+
+    Attributes:
+        batch_size: crops a call of the network.
+        handful: crops that a worker takes at once.
     """
 
     def __init__(
@@ -174,8 +178,8 @@ class Pipeline:
         self._in_hand = in_hand
         self._index = index
         best = classifier.engine.best_batch
-        self._batch_size = batch_size or best
-        self._handful = handful(batch_size, best)
+        self.batch_size = batch_size or best
+        self.handful = handful(batch_size, best)
         self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)
         # Through a share, files are waited for: no turns, so that others work meanwhile.
         shared = any(is_remote(file_system(each)) for each in (folder, sidecars.root))
@@ -251,7 +255,7 @@ class Pipeline:
         for crop, looked in self._look(crops):
             some.append((crop, looked))
             to_read += force or looked.known is None
-            if to_read == self._handful or len(some) == _LOOKED_AT_ONCE:
+            if to_read == self.handful or len(some) == _LOOKED_AT_ONCE:
                 yield some
                 some, to_read = [], 0
         if some:
@@ -274,7 +278,7 @@ class Pipeline:
                 for each in ready
                 if isinstance(each, _Ready) and isinstance(each.told, Seen)
             ]
-            batches = [np.stack(some) for some in _chunks(inputs, self._batch_size)]
+            batches = [np.stack(some) for some in _chunks(inputs, self.batch_size)]
         answered = [self._classifier.answer(batch) for batch in batches]
         with self._turns:
             judged = chain.from_iterable(map(self._classifier.judged, answered))

@@ -23,7 +23,7 @@ from ctcedge.errors import BadImage, NoCropsError
 from ctcedge.finding import Finding
 from ctcedge.identity import scale
 from ctcedge.model import Model
-from ctcedge.pipeline import Outcome, handful, read_file
+from ctcedge.pipeline import Outcome, read_file
 from ctcedge.preprocess import network_input, network_inputs
 from ctcedge.quality import assess
 from ctcedge.runs import Run, open_run
@@ -95,12 +95,6 @@ class Passed:
         return 1e6 * (self.cpu_seconds - self.session_cpu_seconds) / self.crops
 
 
-def _steps(run: Run) -> tuple[int, int]:
-    """Crops a call of the network, and crops that a worker takes at once."""
-    chosen, best = run.settings.batch_size, run.classifier.engine.best_batch
-    return chosen or best, handful(chosen, best)
-
-
 def least_crops(step: int) -> int:
     """Crops of which a steady speed can be told whatever the number of cores."""
     return 10 * _LEAST_HANDFULS * step
@@ -152,7 +146,7 @@ def pass_through(work: Work, out: Path, stage_crops: int) -> Passed:
         with meter.opening():
             run = stack.enter_context(open_run(work.folder, work.into(out)))
         meter.measure(run.classifier.inference)
-        window = steady_window(len(work.crops), _steps(run)[1])
+        window = steady_window(len(work.crops), run.pipeline.handful)
         first, last = window or (0, len(work.crops))
         unclassified = 0
         staged: list[Outcome] = []  # no more than are needed: `classify` keeps none
@@ -202,7 +196,7 @@ def _stages(
     spec = classifier.model.spec.input
     um_per_px = scale(work.settings.images, classifier.model.spec)
     sidecars = SidecarFolder(work.folder, out)
-    batch, step = _steps(run)
+    batch, step = run.pipeline.batch_size, run.pipeline.handful
     with sidecars.open():
         for begin in range(0, len(outcomes), step):
             work.check()
