@@ -6,13 +6,15 @@ import os
 from typing import Any, NamedTuple
 
 from ctcedge.errors import BadImage
-from ctcedge.headers import MAX_PIXELS, PNG_MAGIC, ImageHeader, plain_png, read_header
+from ctcedge.headers import MAX_PIXELS, PNG_MAGIC, ImageHeader, inflated_png, read_header
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ctcedge.filters import unfiltered
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -54,7 +56,10 @@ def decode(data: bytes) -> Decoded:
         BadImage: the file is damaged or of a kind that is not supported.
     """
     if data.startswith(PNG_MAGIC):
-        header, data = plain_png(data)
+        png = inflated_png(data)
+        if png.grey and (grey := unfiltered(png.rows, png.header)) is not None:
+            return Decoded(grey, png.header)
+        header, data = png.header, png.stored()
     else:
         header = read_header(data)
     try:

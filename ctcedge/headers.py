@@ -73,12 +73,37 @@ def read_header(data: bytes) -> ImageHeader:
     return header
 
 
-def plain_png(data: bytes) -> tuple[ImageHeader, bytes]:
-    """Return a PNG's header, and the PNG with nothing but its pixels, checked and uncompressed.
+class InflatedPng(NamedTuple):
+    """A PNG whose pixels are checked and uncompressed.
 
-    libpng writes to standard error about odd metadata and about pixel data that do not fit the
-    header; it finds nothing to say about what is returned here. Inflating is most of the work of
-    decoding, and libpng then need not do it: checking costs no time.
+    Attributes:
+        header: what is told of it.
+        grey: whether it is plain grey, its rows one after the other.
+        rows: each begins with the number of its filter.
+        head: what a PNG of the same pixels begins with.
+    """
+
+    header: ImageHeader
+    grey: bool
+    rows: bytes
+    head: tuple[bytes, ...]
+
+    def stored(self) -> bytes:
+        """A PNG with nothing but the pixels, stored as they are.
+
+        libpng writes to standard error about odd metadata and about pixel data that do not fit the
+        header; it finds nothing to say about this. Inflating is most of the work of decoding, and
+        libpng then need not do it: checking costs no time.
+        """
+        pixels, end = _png_chunk(b"IDAT", zlib.compress(self.rows, 0)), _png_chunk(b"IEND", b"")
+        return b"".join((*self.head, *pixels, *end))
+
+
+def inflated_png(data: bytes) -> InflatedPng:
+    """Inflate the pixels of a PNG.
+
+    Args:
+        data: the whole file.
 
     Raises:
         BadImage: what `read_header` refuses; or a chunk or the pixel data are damaged.
@@ -87,16 +112,16 @@ def plain_png(data: bytes) -> tuple[ImageHeader, bytes]:
     start = _png_start(rest)
     compressed = start.pixels + b"".join(raw[8:-4] for kind, raw in rest if kind == b"IDAT")
     width, height, bits, colour, _, _, interlaced = start.fields
-    chunks = [PNG_MAGIC, start.raw]
+    head: list[bytes] = [PNG_MAGIC, start.raw]
     if colour == 3:
-        chunks += _png_chunk(b"PLTE", _whole_palette(start.extra.get(b"PLTE", b""), bits))
-    if b"tRNS" in start.extra and colour in (0, 2, 3):
-        chunks += _png_chunk(b"tRNS", _transparency(start.extra[b"tRNS"], bits, colour))
+        head += _png_chunk(b"PLTE", _whole_palette(start.extra.get(b"PLTE", b""), bits))
+    transparent = b"tRNS" in start.extra and colour in (0, 2, 3)
+    if transparent:
+        head += _png_chunk(b"tRNS", _transparency(start.extra[b"tRNS"], bits, colour))
     pixel_bits = bits * _PNG_SAMPLES[colour]
     rows = _png_rows(compressed, _row_lengths(width, height, pixel_bits, interlaced))
-    chunks += _png_chunk(b"IDAT", zlib.compress(rows, 0))
-    chunks += _png_chunk(b"IEND", b"")
-    return start.header, b"".join(chunks)
+    grey = colour == 0 and not interlaced and not transparent
+    return InflatedPng(start.header, grey, rows, tuple(head))
 
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -23,6 +23,19 @@ def test_grey_pixels_are_kept_exactly(suffix: str, dtype: type) -> None:
     np.testing.assert_array_equal(decoded.pixels, pixels)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("filters", [[0], [1], [2], [3], [4], [1, 0], [2, 1], [0, 1, 2, 3, 4]])
+def test_every_filter_of_a_png_is_undone_as_libpng_does(filters: list[int], bits: int) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (21, 14 * bits // 8), dtype=np.uint8)
+    number = itertools.cycle(filters)
+    rows = b"".join(bytes([next(number)]) + row.tobytes() for row in values)
+    data = png(14, 21, bits=bits, rows=rows)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = decode(data)
+    assert decoded.pixels.dtype == pixels.dtype
+    np.testing.assert_array_equal(decoded.pixels, pixels)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_equal_channels_become_the_same_grey(suffix: str, dtype: type) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support import cell, encoded, png, png_chunk, tiff
 
 from ctcedge.errors import BadImage
-from ctcedge.headers import ImageHeader, plain_png, read_header
+from ctcedge.headers import ImageHeader, inflated_png, read_header
 
 
 @pytest.mark.parametrize(
@@ -181,19 +181,19 @@ def test_changed_bytes_raise_nothing_but_bad_image(data: bytes) -> None:
 
 def test_metadata_is_dropped_and_pixels_are_kept() -> None:
     text = png_chunk(b"tEXt", b"Comment\0x") + png_chunk(b"iCCP", b"odd")
-    header, plain = plain_png(png(16, 16, before=text) + b"trailing")
-    assert header == read_header(png(16, 16))
-    assert plain == plain_png(png(16, 16))[1]
+    inflated = inflated_png(png(16, 16, before=text) + b"trailing")
+    assert inflated.header == read_header(png(16, 16))
+    assert inflated.stored() == inflated_png(png(16, 16)).stored()
 
 
 def test_a_png_that_ends_early_is_unreadable() -> None:
     with pytest.raises(BadImage, match="truncated"):
-        plain_png(png(16, 16)[:-1])
+        inflated_png(png(16, 16)[:-1])
 
 
 def test_rows_are_kept_when_a_png_is_repacked() -> None:
     rows = b"".join(b"\4" + bytes(range(row, row + 16)) for row in range(16))
-    _, repacked = plain_png(png(16, 16, rows=rows))
+    repacked = inflated_png(png(16, 16, rows=rows)).stored()
     (length,) = struct.unpack_from(">I", repacked, 33)
     assert zlib.decompress(repacked[41 : 41 + length]) == rows
 
@@ -216,13 +216,13 @@ def test_rows_are_kept_when_a_png_is_repacked() -> None:
 )
 def test_a_png_with_sound_checksums_and_unsound_pixels(data: bytes, words: str) -> None:
     with pytest.raises(BadImage, match=words) as caught:
-        plain_png(data)
+        inflated_png(data)
     assert caught.value.status == "unreadable"
 
 
 def test_a_png_of_millions_of_chunks_is_not_walked_through() -> None:
     with pytest.raises(BadImage, match="chunks"):
-        plain_png(png(16, 16, before=png_chunk(b"abCD", b"") * 70_000))
+        inflated_png(png(16, 16, before=png_chunk(b"abCD", b"") * 70_000))
 
 
 def test_pixels_that_inflate_beyond_their_size_are_not_inflated() -> None:
@@ -230,7 +230,7 @@ def test_pixels_that_inflate_beyond_their_size_are_not_inflated() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BadImage):
-            plain_png(data)
+            inflated_png(data)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()

@@ -3,8 +3,8 @@
     python -m tests.bench.crops FOLDER --count 10000
 
 A few hundred simulated cells are brought to one pixel size, and each file is one of them, turned,
-cut to a size of its own and given fresh noise, so that no two files are the same. The same seed
-gives the same files, and fewer files are the first of more.
+cut to the size of its sample's crops and given fresh noise, so that no two files are the same. The
+same seed gives the same files, and fewer files are the first of more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from train.simulate import Cell, simulate_cells
 
 UM_PER_PX = 0.3
 SMALLEST, LARGEST = 96, 128
-"""Pixels of a crop's side."""
+"""Pixels of a side of a sample's crops, which have one size but for a few that the field's edge
+cuts, as in both collections of real crops that the project was measured on."""
 
 CELLS_OF_A_SAMPLE = 500
 _BASE_CELLS = 300
@@ -30,18 +31,19 @@ _NOISE_LEVELS = 1.5
 
 
 def crops(seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield crops, (side, side), without end; every side lies between the smallest and largest."""
+    """Yield crops, (side, side), without end; those of a sample are alike."""
     rng = np.random.default_rng(seed)
     base = list(itertools.islice(_large_cells(seed), _BASE_CELLS))
     while True:
-        whole = base[rng.integers(len(base))]
-        side = int(rng.integers(SMALLEST, min(LARGEST, len(whole)) + 1))
-        top, left = (len(whole) - side) // 2 + rng.integers(-1, 2, 2).clip(
-            -((len(whole) - side) // 2), len(whole) - side - (len(whole) - side) // 2
-        )
-        part = np.rot90(whole[top : top + side, left : left + side], int(rng.integers(4)))
-        noise = _NOISE_LEVELS * rng.standard_normal(part.shape, np.float32)
-        yield np.rint(part + noise).clip(0, 255).astype(np.uint8)
+        side = int(rng.integers(SMALLEST, LARGEST + 1))
+        large = [cell for cell in base if len(cell) >= side]
+        for _ in range(CELLS_OF_A_SAMPLE):
+            whole = large[rng.integers(len(large))]
+            room = len(whole) - side
+            top, left = (room // 2 + rng.integers(-1, 2, 2)).clip(0, room)
+            part = np.rot90(whole[top : top + side, left : left + side], int(rng.integers(4)))
+            noise = _NOISE_LEVELS * rng.standard_normal(part.shape, np.float32)
+            yield np.rint(part + noise).clip(0, 255).astype(np.uint8)
 
 
 def write_crops(folder: Path, count: int, seed: int = 1) -> None:
