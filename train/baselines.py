@@ -14,12 +14,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ctcedge.preprocess import InputSpec
 from train.columns import Columns
-from train.dataset import Cells
+from train.dataset import Cells, rows_by_sample
 from train.size import measured_diameters, size_score
 from train.texture import COUNT, texture_features
 
 TRAINING = "training"
 TABLE_NAME = "training.npz"
+MOST_SHOWN = 16_000
+"""Training cells of which a model folder keeps what the baselines see; more make it large."""
 
 
 class TableError(ValueError):
@@ -37,8 +39,8 @@ class Table(Columns):
         side: (n,) text, `training`, `validation` or `test`.
         positive: (n,) bool.
         sample_digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the group's name.
-        features: (n, k) float32, see `train.texture`.
-        diameter: (n,) float32, measured, input pixels.
+        features: (n, k) float32, see `train.texture`; NaN for cells that are listed alone.
+        diameter: (n,) float32, measured, input pixels; NaN likewise.
     """
 
     digest: NDArray[np.str_]
@@ -50,6 +52,11 @@ class Table(Columns):
 
     def __len__(self) -> int:
         return len(self.digest)
+
+    @property
+    def shown(self) -> Table:
+        """The cells of which more is told than that they are there."""
+        return self.select(~np.isnan(self.features[:, 0]))
 
     def save(self, path: Path) -> None:
         """Write an npz, texts as ASCII bytes."""
@@ -82,6 +89,9 @@ def describe(
     side: NDArray[np.str_] | str,
     spec: InputSpec,
     each: Callable[[], object] = lambda: None,
+    *,
+    most: int | None = None,
+    seed: int = 1,
 ) -> Table:
     """Compute what the baselines see.
 
@@ -89,15 +99,27 @@ def describe(
         cells: of any side.
         side: (n,) of each cell, or one for all.
         spec: the input that the cells were made for.
-        each: called after each cell.
+        each: called after each cell that is shown.
+        most: training cells to show, drawn by sample; all where None. The rest are listed alone.
+        seed: of the draw.
     """
+    sides = np.broadcast_to(np.array(side), (len(cells),))
+    shown = np.full(len(cells), True)
+    if most is not None:
+        training = np.flatnonzero(sides == TRAINING)
+        shown[training] = False
+        shown[training[rows_by_sample(cells.select(training), most, seed)]] = True
+    features = np.full((len(cells), COUNT), np.nan, np.float32)
+    diameter = np.full(len(cells), np.nan, np.float32)
+    features[shown] = [_told(texture_features(one, spec), each) for one in cells.bright[shown]]
+    diameter[shown] = measured_diameters(cells.bright[shown], spec)
     return Table(
         digest=cells.digest,
-        side=np.broadcast_to(np.array(side), (len(cells),)),
+        side=sides,
         positive=cells.positive,
         sample_digest=np.array([name_digest(name) for name in cells.group]),
-        features=np.stack([_told(texture_features(one, spec), each) for one in cells.bright]),
-        diameter=measured_diameters(cells.bright, spec).astype(np.float32),
+        features=features,
+        diameter=diameter,
     )
 
 
@@ -110,8 +132,8 @@ def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArra
     """Fit both baselines on training cells and score others, higher for CTC.
 
     Args:
-        training: holds both classes.
-        test: cells never trained on.
+        training: those that are shown hold both classes.
+        test: cells never trained on, all shown.
         seed: of the boosting.
 
     Returns:
@@ -120,6 +142,7 @@ def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArra
     Raises:
         ValueError: the training cells are of one class only.
     """
+    training = training.shown
     return {
         "size": size_score(training.diameter, training.positive, test.diameter),
         "texture": _boosted(training, seed).decision_function(test.features),

@@ -155,10 +155,15 @@ def without_nucleus(cells: Cells, share: float, seed: int) -> Cells:
 
 def draw_by_sample(cells: Cells, count: int, seed: int) -> Cells:
     """Draw up to `count` cells, as evenly as possible from every sample."""
+    return cells.select(rows_by_sample(cells, count, seed))
+
+
+def rows_by_sample(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
+    """Return the rows of the cells that `draw_by_sample` draws, in order."""
     order = np.random.default_rng(seed).permutation(len(cells))
     sample = cells.sample[order]
     turn = np.empty(len(order), dtype=np.intp)
     for name in np.unique(sample):
         mine = sample == name
         turn[mine] = np.arange(mine.sum())
-    return cells.select(np.sort(order[np.argsort(turn, kind="stable")[:count]]))
+    return np.sort(order[np.argsort(turn, kind="stable")[:count]])

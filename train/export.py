@@ -29,7 +29,7 @@ from ctcedge.model import (
     Parity,
     Variant,
 )
-from train.baselines import TABLE_NAME, Table, baseline_scores, describe
+from train.baselines import MOST_SHOWN, TABLE_NAME, Table, baseline_scores, describe
 from train.calibrate import PRIOR, calibrate, choose_decision
 from train.card import Facts, card
 from train.convert import OPSET, float_graph, fp16_graph, fp32_graph
@@ -172,7 +172,7 @@ def export_run(
         feature_statistics(known[0], known[1], settings.seed).save(folder / FEATURES_FILE)
 
         advance(note="what the baselines see")
-        table = describe(run.cells, run.side, spec)
+        table = describe(run.cells, run.side, spec, most=MOST_SHOWN, seed=settings.seed)
         table.save(folder / TABLE_NAME)
 
         advance(note="test")

@@ -2,7 +2,8 @@
 
 The CPU's graph has U8 activations and S8 weights per channel; its input is already quantised and is
 dequantised about the background level, which ONNX Runtime fuses into the first convolution. The
-symmetric graph, for TensorRT, has S8 activations without zero points.
+symmetric graph, for TensorRT, has S8 activations without zero points. Rounding moves the logits of
+both a little to one side, which the last layer's bias makes up for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -29,6 +30,7 @@ from onnxruntime.quantization import (
 from ctcedge.model import FEATURES_NAME, INPUT_NAME
 from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec
 from train.convert import SCALED, copied, finish, with_scaled_input
+from train.graphs import run_graph
 from train.network import batches
 
 Ranges: TypeAlias = Literal["min-max", "percentile", "entropy"]
@@ -143,6 +145,7 @@ def _quantised(
     }
     if recipe.ranges != "min-max":
         inputs = inputs[np.linspace(0, len(inputs) - 1, _HISTOGRAM_IMAGES).astype(np.intp)]
+    meant = run_graph(model.SerializeToString(), inputs)  # ONNX Runtime takes the model apart
     # ONNX Runtime otherwise advises pre-processing, which the export has done.
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
@@ -160,7 +163,18 @@ def _quantised(
             nodes_to_exclude=sorted(_in_float(model.graph, recipe)),
             extra_options=extra_options,
         )
-        return onnx.load(path)
+        quantised = onnx.load(path)
+    moved = np.median(run_graph(quantised.SerializeToString(), inputs) - meant)
+    _lower(quantised.graph, moved)
+    return quantised
+
+
+def _lower(graph: onnx.GraphProto, by: np.float32) -> None:
+    """Take a number from the last layer's bias."""
+    (head,) = (node for node in graph.node if FEATURES_NAME in node.input)
+    (bias,) = (tensor for tensor in graph.initializer if tensor.name == head.input[2])
+    centred = numpy_helper.to_array(bias) - by
+    bias.CopyFrom(numpy_helper.from_array(centred.astype(np.float32), bias.name))
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]

@@ -52,6 +52,23 @@ def test_a_table_names_nobody(cells, table, tmp_path):
     assert set(table.sample_digest) == {name_digest(name) for name in cells.group}
 
 
+def test_training_cells_beyond_a_number_are_listed_but_not_shown(cells, table):
+    side = np.where(cells.group == cells.group[0], "test", "training")
+    capped = describe(cells, side, INPUT, most=30)
+    assert (capped.digest == table.digest).all()
+    assert np.count_nonzero(capped.shown.side == "training") == 30
+    assert (capped.shown.side == "test").sum() == (side == "test").sum()
+    assert len(set(capped.shown.sample_digest)) == 4
+    rows = np.isin(table.digest, capped.shown.digest)
+    np.testing.assert_array_equal(capped.shown.features, table.features[rows])
+    np.testing.assert_array_equal(capped.shown.diameter, table.diameter[rows])
+    test = table.select(side == "test")
+    training = capped.select(side == "training")
+    scores = baseline_scores(training, test, seed=1)
+    for name, expected in baseline_scores(training.shown, test, seed=1).items():
+        np.testing.assert_array_equal(scores[name], expected)
+
+
 @pytest.mark.parametrize("data", [b"", b"PK no archive", b"\x93NUMPY"])
 def test_what_is_no_table_is_refused(data):
     with pytest.raises(TableError, match="export the model anew"):
