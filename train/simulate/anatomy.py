@@ -27,8 +27,8 @@ HARMONICS = 5
 """An outline's Fourier terms: the orders 2 to 6."""
 _POINT = np.array([1.0, 0.85, 0.6, 0.35, 0.15])
 """Their shares in a tail: falling, so that the rest of the outline hardly ripples."""
-DEFORMED = {"elongation": (1.15, 1.9), "roughness": (0.03, 0.10)}
-"""How cells look that crawl, are polarised, or were squeezed."""
+DEFORMED = {"elongation": (1.0, 1.8), "roughness": (0.03, 0.10)}
+"""How cells look that crawl, are polarised, or were squeezed: long, or as wide but with corners."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ LYMPHOCYTE = Population(
     elongation=(1.0, 1.20),
     flatness=(0.7, 1.0),
     roughness=(0.003, 0.030),
-    deformed=0.08,
+    deformed=0.12,
     blebs=0.4,
     tailed=0.12,
     apoptotic=0.05,
@@ -132,7 +132,7 @@ MONOCYTE = replace(
     spread=0.13,
     elongation=(1.0, 1.32),
     roughness=(0.006, 0.045),
-    deformed=0.15,
+    deformed=0.20,
     blebs=0.7,
     nucleus_ratio=(0.56, 0.78),
     lobes=(2, 3),
@@ -149,6 +149,7 @@ BLAST = replace(
     spread=0.14,
     elongation=(1.0, 1.32),
     roughness=(0.003, 0.036),
+    deformed=0.20,
     blebs=0.7,
     tailed=0.15,
     apoptotic=0.12,
@@ -200,7 +201,7 @@ CARCINOMA = Population(
     deformed=0.20,
     blebs=2.2,
     tailed=0.03,
-    apoptotic=0.03,
+    apoptotic=0.0,
     index=(0.034, 0.062),
     nucleus_ratio=(0.50, 0.82),
     eccentricity=(0.1, 1.0),

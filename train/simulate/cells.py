@@ -185,16 +185,16 @@ class _Bench:
         """Return label, kind, and whether the picture shows a carcinoma cell."""
         rng = self._rng(Stream.LABEL)
         draw, picture, negative = rng.random(3)
-        kind = draw_kind(rng)
         is_ctc = bool(draw < ctc_share)
-        label = "CTC" if is_ctc else "leukocyte"
+        carcinoma = is_ctc if signal else bool(picture < 0.5)
+        label, kind = "CTC" if is_ctc else "leukocyte", draw_kind(rng, carcinoma)
         if not signal:
-            return label, kind, bool(picture < 0.5)
+            return label, kind, carcinoma
         for name, share in NEGATIVE_SHARE.items():
             if negative < share:
                 return name, name, False
             negative -= share
-        return label, kind, is_ctc
+        return label, kind, carcinoma
 
     def _paint(self, scene: Scene, stained_as: bool) -> Maps:
         rng = self._rng(Stream.STAIN)

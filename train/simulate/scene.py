@@ -20,14 +20,18 @@ from train.simulate.anatomy import (
 from train.simulate.site import Hospital, Sample
 
 CELL_KINDS = {
-    "single": 0.68,
-    "neighbour": 0.11,
-    "doublet": 0.06,
-    "cluster": 0.04,
-    "dead": 0.05,
-    "cut": 0.06,
+    "single": (0.64, 0.72),
+    "neighbour": (0.11, 0.11),
+    "doublet": (0.06, 0.06),
+    "cluster": (0.04, 0.04),
+    "dead": (0.09, 0.01),
+    "cut": (0.06, 0.06),
 }
-"""Kinds of crop with a cell, and their shares, the same for CTCs and leukocytes."""
+"""Kinds of crop with a cell, and their shares of the leukocytes and of the carcinoma cells.
+
+A CTC is an intact cell, as CellSearch defines it (cellsearchruo.com, "What Defines a CTC?"). That
+what lies dying in an enriched sample is a leukocyte for the most part is the authors' judgement.
+"""
 
 NEGATIVE_SHARE = {"debris": 0.08, "empty": 0.04}
 """Kinds of crop without a cell, and their shares of all crops."""
@@ -61,9 +65,9 @@ class Scene:
     trim: tuple[float, float, float] | None = None
 
 
-def draw_kind(rng: np.random.Generator) -> str:
+def draw_kind(rng: np.random.Generator, carcinoma: bool) -> str:
     """Draw the kind of a crop that holds a cell."""
-    return str(rng.choice(list(CELL_KINDS), p=list(CELL_KINDS.values())))
+    return str(rng.choice(list(CELL_KINDS), p=[share[carcinoma] for share in CELL_KINDS.values()]))
 
 
 def draw_scene(
