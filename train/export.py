@@ -276,23 +276,36 @@ def _graphs(
     def quantised(recipe: Recipe) -> bytes:
         return int8_graph(body, spec, views, ranges, recipe)
 
+    def symmetric(recipe: Recipe) -> bytes:
+        return symmetric_graph(body, spec, views, ranges, recipe)
+
     recipe, int8 = _choose_recipe(quantised, proof, settings, note)
-    graphs: dict[Variant, bytes] = {
-        "int8": int8,
-        "int8-symmetric": symmetric_graph(body, spec, views, ranges, recipe),
+    graphs: dict[Variant, bytes] = {"int8": int8}
+    if (good := _good_enough(symmetric, proof, note)) is not None:
+        graphs["int8-symmetric"] = good
+    floats: dict[Variant, bytes] = {
         "fp16": fp16_graph(body, spec, views),
         "fp32": fp32_graph(body, spec, views),
     }
-    for variant, graph in list(graphs.items()):
-        problems = [] if variant == "int8" else proof.problems(variant, graph)
-        if problems and variant == "int8-symmetric":
-            note(f"left out; {'; '.join(problems)}")
-            del graphs[variant], proof.parity[variant]
-        elif problems and not settings.force:
+    for variant, graph in floats.items():
+        problems = proof.problems(variant, graph)
+        if problems and not settings.force:
             raise ParityError(f"not exported; {'; '.join(problems)}")
-        elif problems:
+        if problems:
             note(f"exported all the same; {'; '.join(problems)}")
-    return graphs, recipe
+    return graphs | floats, recipe
+
+
+def _good_enough(symmetric: Callable[[Recipe], bytes], proof: _Proof, note: Note) -> bytes | None:
+    """Return the first symmetric graph that says what the network says; None where none does."""
+    for recipe in RECIPES:
+        graph = symmetric(recipe)
+        problems = proof.problems("int8-symmetric", graph)
+        if not problems:
+            return graph
+    note(f"left out; {'; '.join(problems)}")
+    del proof.parity["int8-symmetric"]
+    return None
 
 
 def _choose_recipe(

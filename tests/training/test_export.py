@@ -20,7 +20,7 @@ from train.export import ExportSettings, export
 from train.graphs import run_graph
 from train.parity import ParityError, ParityLimits
 from train.presets import PRESETS
-from train.quantise import RECIPES, int8_graph
+from train.quantise import RECIPES
 from train.run import open_runs
 from training.drawn import fitted
 
@@ -151,18 +151,25 @@ def test_force_exports_what_is_closest_and_says_so(run, tmp_path):
     assert set(model.spec.graphs) == {"int8", "fp16", "fp32"}
 
 
-def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("made", ["int8_graph", "symmetric_graph"])
+def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
+    original, tried = getattr(exporting, made), []
+
     def spoilt_at_first(body, spec, views, inputs, recipe):
+        tried.append(recipe)
         if recipe == RECIPES[0]:
             wrong = dataclasses.replace(spec, gain=spec.gain * 3)
             return fp32_graph(body, wrong, views)
-        return int8_graph(body, spec, views, inputs, recipe)
+        return original(body, spec, views, inputs, recipe)
 
-    monkeypatch.setattr(exporting, "int8_graph", spoilt_at_first)
+    monkeypatch.setattr(exporting, made, spoilt_at_first)
     notes = []
     (model,) = export(run, ExportSettings("mended"), tmp_path, notes.append)
-    assert f"int8: quantised with {RECIPES[1]}" in notes
-    assert str(RECIPES[1]) in model.read(model.spec.card).decode()
+    assert tried == [*RECIPES[:2]]
+    assert set(model.spec.graphs) == {"int8", "int8-symmetric", "fp16", "fp32"}
+    if made == "int8_graph":
+        assert f"int8: quantised with {RECIPES[1]}" in notes
+        assert str(RECIPES[1]) in model.read(model.spec.card).decode()
 
 
 @pytest.mark.parametrize(
