@@ -139,6 +139,8 @@ class _EfficientNet(EfficientNetBN):
         super().__init__(
             "efficientnet-b4", pretrained=False, spatial_dims=2, in_channels=channels, num_classes=1
         )
+        # MONAI draws it for a thousand classes: with one, the first logits reach a hundred.
+        self._fc.reset_parameters()
         # The other form of the same activation cannot be exported.
         self.set_swish(memory_efficient=False)
 

@@ -41,6 +41,15 @@ def test_the_logit_is_that_of_the_network_as_monai_has_it(images, name):
         assert torch.allclose(network(images), network.body(images).squeeze(1), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_fit_begins_with_moderate_logits(name):
+    torch.manual_seed(1)
+    network = Classifier(name).train()
+    images = torch.randn(16, 1, 64, 64)
+    with torch.no_grad():
+        assert network(images).abs().max() < 5
+
+
 @pytest.mark.parametrize("views", VIEWS)
 def test_views_are_all_different(images, views):
     copies = turned(images, views).unflatten(0, (views, -1))
