@@ -64,7 +64,7 @@ def test_whatever_the_decoder_does_the_image_is_unreadable(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(apart, "_TIME", 2 if "sleep" in does else 100)
     with pytest.raises(BadImage) as alone:
-        decode_apart(encoded(cell()))
+        decode_apart(encoded(cell(), ".tif"))
     assert (alone.value.status, str(alone.value)) == ("unreadable", CRASHED)
 
 
