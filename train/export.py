@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -296,14 +297,32 @@ def _graphs(
     return graphs | floats, recipe
 
 
+class _Attempt(NamedTuple):
+    """A quantised graph, and in what it differs too much from the network."""
+
+    recipe: Recipe
+    graph: bytes
+    problems: list[str]
+
+
+def _attempts(
+    variant: Variant, quantised: Callable[[Recipe], bytes], proof: _Proof
+) -> Iterator[_Attempt]:
+    """Quantise in one way after the other, up to the first whose graph has no problems."""
+    for recipe in RECIPES:
+        graph = quantised(recipe)
+        problems = proof.problems(variant, graph)
+        yield _Attempt(recipe, graph, problems)
+        if not problems:
+            return
+
+
 def _good_enough(symmetric: Callable[[Recipe], bytes], proof: _Proof, note: Note) -> bytes | None:
     """Return the first symmetric graph that says what the network says; None where none does."""
-    for recipe in RECIPES:
-        graph = symmetric(recipe)
-        problems = proof.problems("int8-symmetric", graph)
-        if not problems:
-            return graph
-    note(f"left out; {'; '.join(problems)}")
+    *_, last = _attempts("int8-symmetric", symmetric, proof)
+    if not last.problems:
+        return last.graph
+    note(f"left out; {'; '.join(last.problems)}")
     del proof.parity["int8-symmetric"]
     return None
 
@@ -313,9 +332,7 @@ def _choose_recipe(
 ) -> tuple[Recipe, bytes]:
     """Return the first recipe whose graph says what the network says; with `force`, the closest."""
     tried: list[tuple[float, Recipe, bytes]] = []
-    for recipe in RECIPES:
-        graph = quantised(recipe)
-        problems = proof.problems("int8", graph)
+    for recipe, graph, problems in _attempts("int8", quantised, proof):
         if not problems:
             if tried:
                 note(f"int8: quantised with {recipe}")

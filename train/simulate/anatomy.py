@@ -20,6 +20,7 @@ import numpy.typing as npt
 from train.simulate.seeds import between
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Complexes = npt.NDArray[np.complex64]
 Range = tuple[float, float]
 
@@ -368,15 +369,11 @@ def draw_dead(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
         outline=_outline(rng, float(rng.uniform(0.01, 0.12))),
     )
     condensed = shrinkage * rng.uniform(0.5, 1.0)
-    nucleus = tuple(
-        replace(lobe, x=lobe.x * condensed, y=lobe.y * condensed, radius=lobe.radius * condensed)
-        for lobe in alive.nucleus
-    )
     return replace(
         alive,
         body=body,
         height=alive.height * shrinkage,
-        nucleus=nucleus,
+        nucleus=_shrunken(alive.nucleus, condensed),
         nucleus_index=float(rng.uniform(0.0, 0.035)),
         chromatin_contrast=0.05,
         nucleoli=np.zeros((0, 3), np.float32),
@@ -399,18 +396,25 @@ def draw_apoptotic(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
         alive,
         body=replace(alive.body, radius=radius, outline=_outline(rng, smooth)),
         height=alive.height * shrinkage,
-        nucleus=tuple(
-            replace(
-                lobe, x=lobe.x * shrinkage, y=lobe.y * shrinkage, radius=lobe.radius * shrinkage
-            )
-            for lobe in alive.nucleus
-        ),
-        blebs=np.stack([distance * np.cos(turns), distance * np.sin(turns), sizes], 1).astype(
-            np.float32
-        ),
+        nucleus=_shrunken(alive.nucleus, shrinkage),
+        blebs=_around(distance, turns, sizes),
         index=alive.index * rng.uniform(1.0, 1.7),
         nucleoli=alive.nucleoli[:0],
         granules=alive.granules * np.float32([shrinkage, shrinkage, 1.0]),
+    )
+
+
+def _shrunken(nucleus: tuple[Lobe, ...], by: float) -> tuple[Lobe, ...]:
+    """Draw the lobes of a nucleus in, towards the cell's centre."""
+    return tuple(
+        replace(lobe, x=lobe.x * by, y=lobe.y * by, radius=lobe.radius * by) for lobe in nucleus
+    )
+
+
+def _around(distance: Doubles, turns: Doubles, trait: Doubles) -> Floats:
+    """Place things around the cell's centre, (n, 3): x, y and a trait of each."""
+    return np.stack([distance * np.cos(turns), distance * np.sin(turns), trait], 1).astype(
+        np.float32
     )
 
 
@@ -462,9 +466,7 @@ def _blebs(rng: np.random.Generator, mean: float, radius: float) -> Floats:
     sizes = radius * rng.uniform(0.10, 0.34, number)
     turns = rng.uniform(0, 2 * np.pi, number)
     distance = radius + sizes * rng.uniform(-0.5, 0.6, number)
-    return np.stack([distance * np.cos(turns), distance * np.sin(turns), sizes], 1).astype(
-        np.float32
-    )
+    return _around(distance, turns, sizes)
 
 
 def _tail(rng: np.random.Generator) -> Complexes:
@@ -480,9 +482,7 @@ def _tuft(rng: np.random.Generator, radius: float) -> Floats:
     turns = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.2, number)
     distance = radius * rng.uniform(0.9, 1.3, number)
     sizes = radius * rng.uniform(0.07, 0.20, number)
-    return np.stack([distance * np.cos(turns), distance * np.sin(turns), sizes], 1).astype(
-        np.float32
-    )
+    return _around(distance, turns, sizes)
 
 
 def _nucleoli(rng: np.random.Generator, mean: float, nucleus: tuple[Lobe, ...]) -> Floats:
@@ -504,9 +504,7 @@ def _specks(rng: np.random.Generator, number: int, radius: float, path: float) -
     distance = radius * 0.92 * np.sqrt(rng.random(number))
     turns = rng.uniform(0, 2 * np.pi) + rng.uniform(0.35, 1.0) * rng.uniform(-np.pi, np.pi, number)
     paths = path * rng.gamma(3.0, 1 / 3, number)
-    return np.stack([distance * np.cos(turns), distance * np.sin(turns), paths], 1).astype(
-        np.float32
-    )
+    return _around(distance, turns, paths)
 
 
 def _granules(rng: np.random.Generator, population: Population, radius: float) -> Floats:
