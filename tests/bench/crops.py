@@ -22,8 +22,8 @@ from train.simulate import Cell, simulate_cells
 
 UM_PER_PX = 0.3
 SMALLEST, LARGEST = 96, 128
-"""Pixels of a side of a sample's crops, which have one size but for a few that the field's edge
-cuts, as in both collections of real crops that the project was measured on."""
+"""Pixels of a side of a sample's crops, which have one size, as nearly all have in both collections
+of real crops that the project was measured on."""
 
 CELLS_OF_A_SAMPLE = 500
 _BASE_CELLS = 300
