@@ -18,6 +18,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
+from isal import isal_zlib
+
 from ctcedge.errors import BadImage
 
 MAX_BYTES = 40 * 1024 * 1024
@@ -149,14 +151,29 @@ def _row_lengths(
     return [(1 + (columns * pixel_bits + 7) // 8, rows) for columns, rows in sizes if columns]
 
 
+def _inflated(compressed: bytes, most: int) -> tuple[bytes | None, bool]:
+    """Inflate a zlib stream.
+
+    Args:
+        compressed: the stream; what follows its end is passed over.
+        most: bytes to return of a longer one.
+
+    Returns:
+        Its content, None where it is damaged, and whether its end and checksum were seen.
+    """
+    inflate = isal_zlib.decompressobj()
+    try:
+        return inflate.decompress(compressed, most), inflate.eof
+    except isal_zlib.error:  # type: ignore[misc]  # which isal's stubs take for no type
+        return None, False
+
+
 def _png_rows(compressed: bytes, passes: list[tuple[int, int]]) -> bytes:
     expected = sum(length * rows for length, rows in passes)
-    inflate = zlib.decompressobj()
-    try:
-        rows = inflate.decompress(compressed, expected + 1)
-    except zlib.error:
-        raise BadImage("unreadable", "damaged PNG: its pixels do not decompress") from None
-    if len(rows) != expected or not inflate.eof:
+    rows, complete = _inflated(compressed, expected + 1)
+    if rows is None:
+        raise BadImage("unreadable", "damaged PNG: its pixels do not decompress")
+    if len(rows) != expected or not complete:
         raise BadImage("unreadable", "damaged PNG: its pixels do not fill its size")
     start = 0
     for length, number in passes:
@@ -381,12 +398,8 @@ def _pieces(
 
 def _check_deflated(piece: bytes, size: int) -> None:
     """Inflate to the end: libtiff does not compare the checksum."""
-    inflate = zlib.decompressobj()
-    try:
-        found = len(inflate.decompress(piece, size + 1))
-    except zlib.error:
-        found = 0
-    if found < size or (found == size and not inflate.eof):
+    found, complete = _inflated(piece, size + 1)
+    if found is None or len(found) < size or (len(found) == size and not complete):
         raise BadImage("unreadable", "damaged TIFF: its pixels do not decompress")
 
 

@@ -49,7 +49,7 @@ def build(
         Path | None, typer.Option(help="Run or model folder whose weights to start from.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="recipe's")] = None,
-    learning_rate: Annotated[float | None, typer.Option(show_default="recipe's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-6, show_default="recipe's")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="A minute; proves the path.")] = False,
 ) -> None:
     """Simulate, fit and export: a model folder from nothing, or from an earlier one.
@@ -147,7 +147,7 @@ def fit(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="preset's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, show_default="preset's")] = None,
-    learning_rate: Annotated[float | None, typer.Option(show_default="preset's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-6, show_default="preset's")] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Augmentation to leave out: geometry, illumination, noise; repeatable."),

@@ -176,3 +176,11 @@ def test_simulate_writes_labelled_exports(tmp_path):
 def test_help_shows_an_example(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert f"python -m train {command}" in result.output
+
+
+@pytest.mark.parametrize("command", [["build", "--name", "a", "--version", "1"], ["fit", "a.csv"]])
+def test_a_learning_rate_of_nothing_is_refused(command, tmp_path):
+    out = ["--out", str(tmp_path / "out"), "--learning-rate", "0"]
+    result = CliRunner().invoke(app, [*command, *out])
+    assert result.exit_code == 2
+    assert "learning-rate" in result.output
