@@ -49,7 +49,7 @@ def build(
         Path | None, typer.Option(help="Run or model folder whose weights to start from.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="recipe's")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-6, show_default="recipe's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(show_default="recipe's")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="A minute; proves the path.")] = False,
 ) -> None:
     """Simulate, fit and export: a model folder from nothing, or from an earlier one.
@@ -66,15 +66,17 @@ def build(
     options = [f" --{option} {value}" for option, value in given.items() if value is not None]
     preset = "".join(options) + (" --tiny" if tiny else "")
     command = f"python -m train build --name {name} --version {version} --seed {seed}{preset}"
-    fit = replace(
-        settings.fit,
-        seed=seed,
-        epochs=epochs or settings.fit.epochs,
-        learning_rate=learning_rate or settings.fit.learning_rate,
-    )
-    settings = replace(settings, fit=fit)
     with _refusing(ValueError, CtcEdgeError, ParityError, OSError):
-        model = build_model(name, version, settings, command=command, out=out, runs=runs, init=init)
+        fit = settings.fit.with_given(seed=seed, epochs=epochs, learning_rate=learning_rate)
+        model = build_model(
+            name,
+            version,
+            replace(settings, fit=fit),
+            command=command,
+            out=out,
+            runs=runs,
+            init=init,
+        )
     typer.echo(f"{out / name}: {model.sha256}")
 
 
@@ -147,7 +149,7 @@ def fit(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="preset's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, show_default="preset's")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-6, show_default="preset's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(show_default="preset's")] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Augmentation to leave out: geometry, illumination, noise; repeatable."),
@@ -358,6 +360,8 @@ def simulate(
             written = write_export(out, made, progress=lambda _: advance())
     except FileExistsError as error:
         raise _refusal(f"{error.filename} exists; move it away") from None
+    except OSError as error:
+        raise _refusal(f"{error.filename}: {error.strerror}") from None
     typer.echo(f"{out}: {written:,} cells")
 
 

@@ -98,30 +98,27 @@ def build(
         The model, at `out/name`.
 
     Raises:
+        ExportError: name or version cannot be used.
         ParityError: an exported graph differs too much from the network.
         FileExistsError: `out/name` is no model folder.
         InitialError: there are no weights to start from, or of another network.
         ModelError: the model folder to start from is damaged.
     """
     refuse_foreign(out / name)
+    exported = ExportSettings(
+        name=name,
+        version=version,
+        about=f"simulated images only, seed {settings.fit.seed}{_origin(init)}",
+        command=command,
+        demonstration=True,
+        limits=settings.limits,
+        seed=settings.fit.seed,
+    )
     run = runs / f"{name}-{version}"
     initial = Initial.of(init) if init else None
     cells = simulate(settings)
     fit(cells, sides(cells, settings), settings.fit, settings.input, run, initial=initial)
-    (model,) = export(
-        run,
-        ExportSettings(
-            name=name,
-            version=version,
-            about=f"simulated images only, seed {settings.fit.seed}{_origin(init)}",
-            command=command,
-            demonstration=True,
-            limits=settings.limits,
-            seed=settings.fit.seed,
-        ),
-        out,
-        note=print,
-    )
+    (model,) = export(run, exported, out, note=print)
     return model
 
 
@@ -151,7 +148,7 @@ def simulate(settings: BuildSettings) -> Cells:
 
 
 def sides(cells: Cells, settings: BuildSettings) -> NDArray[np.str_]:
-    """Give each cell the side of its hospital, in their order."""
+    """Give each cell the side of its hospital, in the order of their names."""
     last = np.cumsum(
         [settings.training_hospitals, settings.validation_hospitals, settings.test_hospitals]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,13 +144,6 @@ def _stack(seen: Sequence[_Seen], **columns: Sequence[object]) -> Cells:
         digest=np.array([one.digest for one in seen]),
         **{name: np.array(values) for name, values in columns.items()},
     )
-
-
-def without_nucleus(cells: Cells, share: float, seed: int) -> Cells:
-    """Take the DAPI image from all but a random share of the cells."""
-    kept = cells.has_nucleus & (np.random.default_rng(seed).random(len(cells)) < share)
-    nucleus = np.where(kept[:, None, None], cells.nucleus, np.uint8(BACKGROUND_LEVEL))
-    return replace(cells, nucleus=nucleus, has_nucleus=kept)
 
 
 def draw_by_sample(cells: Cells, count: int, seed: int) -> Cells:

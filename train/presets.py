@@ -50,11 +50,11 @@ class Preset:
         for family in without:
             if family not in FAMILIES:
                 raise ValueError(f"no augmentation '{family}' (known: {', '.join(FAMILIES)})")
-        kept = {name: value for name, value in given.items() if value is not None}
-        if kept.get("network", self.settings.network) != self.settings.network:
-            kept.setdefault("width", 1.0)
-        kept["augmentation"] = replace(self.settings.augmentation, **dict.fromkeys(without, False))
-        return replace(self.settings, **kept)
+        settings = self.settings
+        if given.get("network") not in (None, settings.network):
+            settings = replace(settings, width=1.0)
+        augmentation = replace(settings.augmentation, **dict.fromkeys(without, False))
+        return settings.with_given(augmentation=augmentation, **given)
 
 
 PRESETS = {
@@ -113,7 +113,7 @@ def input_for(
     known = {row.um_per_px is not None for row in rows}
     if len(known) > 1:
         raise ManifestError("some manifests know their um/px and some do not; give it for all")
-    size = size or preset.input.size
+    size = preset.input.size if size is None else size
     if known == {False}:
         if um_per_px is not None:
             raise ManifestError(
@@ -122,10 +122,14 @@ def input_for(
         return without_um_per_px(preset, size, crop_px)
     if crop_px is not None:
         raise ManifestError("--crop-px is for manifests without um/px; give --um-per-px")
-    return replace(preset.input, size=size, um_per_px=um_per_px or preset.input.um_per_px)
+    if um_per_px is None:
+        um_per_px = preset.input.um_per_px
+    return replace(preset.input, size=size, um_per_px=um_per_px)
 
 
 def without_um_per_px(preset: Preset, size: int, crop_px: float | None = None) -> InputSpec:
     """Return what the network is to see of crops whose um/px is unknown; see `input_for`."""
-    crop_px = crop_px or _COVERED_PX / size
-    return replace(preset.input, size=size, um_per_px=None, crop_px=crop_px)
+    sized = replace(preset.input, size=size)
+    return replace(
+        sized, um_per_px=None, crop_px=_COVERED_PX / size if crop_px is None else crop_px
+    )

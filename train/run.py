@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -30,6 +30,9 @@ RUN_NAME = "run.json"
 CELLS_NAME = "cells.npz"
 WEIGHTS_NAME = "weights.pt"
 LOG_NAME = "log.json"
+
+LEAST_WIDTH = 1 / 16
+"""Of a network: its narrowest layer then has four channels."""
 
 Side: TypeAlias = Literal["training", "validation", "test"]
 """Validation cells serve calibration and operating points only; test cells serve nothing."""
@@ -84,6 +87,14 @@ class FitSettings:
             raise ValueError(f"unknown use of DAPI '{self.dapi}' ({', '.join(get_args(Dapi))})")
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError("at least 1 epoch and batches of at least 2 cells are needed")
+        if not self.width >= LEAST_WIDTH:
+            raise ValueError(f"a width of at least {LEAST_WIDTH:g} is needed")
+        if not self.learning_rate > 0:
+            raise ValueError("a learning rate above 0 is needed")
+
+    def with_given(self, **given: Any) -> FitSettings:
+        """Return the same with some replaced, by name; None keeps what is there."""
+        return replace(self, **{name: each for name, each in given.items() if each is not None})
 
     def classifier(self) -> Classifier:
         """Draw the first weights of the network that is to be fitted."""

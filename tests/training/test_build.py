@@ -163,6 +163,13 @@ def test_simulate_refuses_to_overwrite(tmp_path):
     assert "exists; move it away" in result.output
 
 
+def test_simulate_into_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, ["simulate", str(tmp_path / "file"), "--cells", "1"])
+    assert result.exit_code == 2
+    assert "Not a directory" in result.output
+
+
 def test_simulate_writes_labelled_exports(tmp_path):
     counts = ["--hospitals", "2", "--samples", "1", "--cells", "3"]
     result = CliRunner().invoke(app, ["simulate", str(tmp_path), *counts], catch_exceptions=False)
@@ -178,9 +185,14 @@ def test_help_shows_an_example(command):
     assert f"python -m train {command}" in result.output
 
 
-@pytest.mark.parametrize("command", [["build", "--name", "a", "--version", "1"], ["fit", "a.csv"]])
-def test_a_learning_rate_of_nothing_is_refused(command, tmp_path):
-    out = ["--out", str(tmp_path / "out"), "--learning-rate", "0"]
-    result = CliRunner().invoke(app, [*command, *out])
-    assert result.exit_code == 2
-    assert "learning-rate" in result.output
+@pytest.mark.parametrize(
+    "given",
+    [["--name", "no name"], ["--name", "a", "--version", "1\n"], ["--learning-rate", "0"]],
+    ids=" ".join,
+)
+def test_what_cannot_be_built_is_refused_before_anything_is_simulated(given, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.build.simulate", lambda _: pytest.fail("simulated"))
+    usual = ["build", "--tiny", "--name", "a", "--version", "1", "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(app, [*usual, "--out", str(tmp_path / "models"), *given])
+    assert result.exit_code == 2, result.output
+    assert not list(tmp_path.iterdir())

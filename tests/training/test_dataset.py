@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctcedge.preprocess import BACKGROUND_LEVEL
-from train.dataset import CHANNELS, draw_by_sample, read_cells, simulated_cells, without_nucleus
+from train.dataset import CHANNELS, draw_by_sample, read_cells, simulated_cells
 from train.manifest import ManifestError, Row
 from train.presets import PRESETS
 from train.simulate import simulate_cells
@@ -70,17 +70,6 @@ def test_selected_cells_keep_their_columns(hospitals):
     chosen = hospitals.select(hospitals.positive)
     assert chosen.positive.all()
     assert len(chosen.digest) == len(chosen) == hospitals.positive.sum()
-
-
-def test_nuclei_are_taken_away(hospitals):
-    none = without_nucleus(hospitals, 0.0, seed=1)
-    assert not none.has_nucleus.any()
-    assert (none.nucleus == BACKGROUND_LEVEL).all()
-    half = without_nucleus(hospitals, 0.5, seed=1)
-    kept = half.has_nucleus
-    assert 16 < kept.sum() < 48
-    assert np.array_equal(half.nucleus[kept], hospitals.nucleus[kept])
-    assert np.array_equal(half.bright, hospitals.bright)
 
 
 def test_every_sample_is_drawn_from_alike(hospitals):

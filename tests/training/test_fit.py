@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from train.__main__ import app
-from train.dataset import CHANNELS, without_nucleus
+from train.dataset import CHANNELS
 from train.fit import fit, fit_folds, sides_of
 from train.manifest import Row, write_manifest
 from train.network import predict
@@ -117,7 +117,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_weights(hospitals, side, tmp
 
 
 def test_without_dapi_a_use_of_it_is_refused(hospitals, side, tmp_path):
-    bare = without_nucleus(hospitals, 0.0, seed=1)
+    bare = replace(hospitals, has_nucleus=np.zeros(len(hospitals), bool))
     with pytest.raises(FitError, match=r"no training cell has a DAPI image, .*--dapi teacher"):
         fit(bare, side, replace(SETTINGS, dapi="teacher"), INPUT, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -40,6 +40,20 @@ def test_the_wrong_unit_is_refused():
         input_for([row(0.5)], CPU, size=4)
 
 
+@pytest.mark.parametrize(
+    ("known", "given"), [(0.5, "size"), (0.5, "um_per_px"), (None, "size"), (None, "crop_px")]
+)
+def test_nothing_is_not_taken_for_the_preset(known, given):
+    with pytest.raises(ValueError, match="must"):
+        input_for([row(known)], CPU, **{given: 0})
+
+
+@pytest.mark.parametrize("given", [{"width": 0.01}, {"width": -1}, {"learning_rate": 0}])
+def test_settings_that_fit_nothing_are_refused(given):
+    with pytest.raises(ValueError, match="is needed"):
+        CPU.adapted(**given)
+
+
 def test_families_are_left_out():
     settings = CPU.adapted(without=["noise", "geometry"])
     assert not settings.augmentation.noise
