@@ -151,29 +151,14 @@ def _row_lengths(
     return [(1 + (columns * pixel_bits + 7) // 8, rows) for columns, rows in sizes if columns]
 
 
-def _inflated(compressed: bytes, most: int) -> tuple[bytes | None, bool]:
-    """Inflate a zlib stream.
-
-    Args:
-        compressed: the stream; what follows its end is passed over.
-        most: bytes to return of a longer one.
-
-    Returns:
-        Its content, None where it is damaged, and whether its end and checksum were seen.
-    """
-    inflate = isal_zlib.decompressobj()
-    try:
-        return inflate.decompress(compressed, most), inflate.eof
-    except isal_zlib.error:  # type: ignore[misc]  # which isal's stubs take for no type
-        return None, False
-
-
 def _png_rows(compressed: bytes, passes: list[tuple[int, int]]) -> bytes:
     expected = sum(length * rows for length, rows in passes)
-    rows, complete = _inflated(compressed, expected + 1)
-    if rows is None:
-        raise BadImage("unreadable", "damaged PNG: its pixels do not decompress")
-    if len(rows) != expected or not complete:
+    inflate = isal_zlib.decompressobj()
+    try:
+        rows = inflate.decompress(compressed, expected + 1)
+    except isal_zlib.error:  # type: ignore[misc]  # which isal's stubs take for no type
+        raise BadImage("unreadable", "damaged PNG: its pixels do not decompress") from None
+    if len(rows) != expected or not inflate.eof:
         raise BadImage("unreadable", "damaged PNG: its pixels do not fill its size")
     start = 0
     for length, number in passes:
@@ -371,7 +356,7 @@ def _check_pixel_data(data: bytes, tags: _Tags, header: ImageHeader, pixel_bits:
         if data.endswith(_ZERO_TAIL, offset, end):
             raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
         if compression in _DEFLATED:
-            _check_deflated(data[offset:end], size)
+            _check_deflated(data[offset:end], size, max(sizes))
 
 
 def _pieces(
@@ -396,10 +381,22 @@ def _pieces(
     return sizes, tags.get(_STRIP_OFFSETS, ()), tags.get(_STRIP_COUNTS, ())
 
 
-def _check_deflated(piece: bytes, size: int) -> None:
-    """Inflate to the end: libtiff does not compare the checksum."""
-    found, complete = _inflated(piece, size + 1)
-    if found is None or len(found) < size or (len(found) == size and not complete):
+def _check_deflated(piece: bytes, least: int, most: int) -> None:
+    """Inflate to the end, where the checksum is that libtiff does not look at.
+
+    By zlib, as libtiff does: what another inflater lets pass, libtiff may not.
+
+    Args:
+        piece: a strip or tile.
+        least: bytes that it must hold.
+        most: bytes that it may hold: a last strip may be padded to the height of the others.
+    """
+    inflate = zlib.decompressobj()
+    try:
+        found = len(inflate.decompress(piece, most + 1))
+    except zlib.error:
+        found = 0
+    if not (least <= found <= most and inflate.eof):
         raise BadImage("unreadable", "damaged TIFF: its pixels do not decompress")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import cell, encoded, png, png_chunk, tiff
 
+from ctcedge.decode import decode
 from ctcedge.errors import BadImage
 from ctcedge.headers import ImageHeader, inflated_png, read_header
 
@@ -108,6 +109,16 @@ REFUSED = {
     ),
     "deflated TIFF of too few rows": (
         tiff(data=zlib.compress(b"\x80" * 255), tags={259: (3, 8)}),
+        "unreadable",
+        "do not decompress",
+    ),
+    "deflated TIFF of too many rows": (
+        tiff(data=zlib.compress(b"\x80" * 257), tags={259: (3, 8)}),
+        "unreadable",
+        "do not decompress",
+    ),
+    "deflated TIFF of another window": (
+        tiff(data=b"\x88\x1c" + DEFLATED[2:], tags={259: (3, 8)}),
         "unreadable",
         "do not decompress",
     ),
@@ -236,15 +247,30 @@ def test_pixels_that_inflate_beyond_their_size_are_not_inflated() -> None:
         tracemalloc.stop()
 
 
-def test_strips_that_overlap_are_refused() -> None:
+def of_strips(rows: int, offsets: list[int], counts: list[int]) -> bytes:
+    """A deflated TIFF of 16 x 16 pixels in strips, up to where its pixels may begin, at 250."""
+    number = len(offsets)
     entries = b"".join(
-        struct.pack("<HHII", tag, 4, number, value)
-        for tag, number, value in (
+        struct.pack("<HHII", tag, 4, count, value)
+        for tag, count, value in (
             *((256, 1, 16), (257, 1, 16), (258, 1, 8), (259, 1, 8), (262, 1, 1)),
-            *((273, 16, 122), (278, 1, 1), (279, 16, 186)),
+            *((273, number, 110), (278, 1, rows), (279, number, 110 + 4 * number)),
         )
     )
-    lists = struct.pack("<16I", *[250] * 16) + struct.pack("<16I", *[20] * 16)
-    data = struct.pack("<4sIH", b"II*\0", 8, 8) + entries + bytes(4) + bytes(8) + lists
+    lists = struct.pack(f"<{2 * number}I", *offsets, *counts)
+    start = struct.pack("<4sIH", b"II*\0", 8, 8) + entries + bytes(4) + lists
+    return start.ljust(250, b"\0")
+
+
+def test_strips_that_overlap_are_refused() -> None:
+    data = of_strips(1, [250] * 16, [20] * 16)
     with pytest.raises(BadImage, match="half-written"):
-        read_header(data.ljust(250, b"\0") + zlib.compress(bytes(16)).ljust(20, b"\1"))
+        read_header(data + zlib.compress(bytes(16)).ljust(20, b"\1"))
+
+
+def test_a_last_strip_may_be_padded() -> None:
+    strips = [zlib.compress(bytes([level]) * 160) for level in (100, 200)]
+    lengths = [len(strip) for strip in strips]
+    data = of_strips(10, [250, 250 + lengths[0]], lengths) + b"".join(strips)
+    pixels = decode(data).pixels
+    assert (pixels[:10] == 100).all() and (pixels[10:] == 200).all()
