@@ -14,9 +14,10 @@ import os
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -32,7 +33,7 @@ _PRIORITIES = {  # those of syslog, which the journal understands
 
 @contextlib.contextmanager
 def to_stderr(log_format: LogFormat) -> Iterator[None]:
-    """Send log lines to standard error, also of what ends a thread.
+    """Send log lines to standard error, also of what ends a thread and of Python's warnings.
 
     Args:
         log_format: `text` for people and the journal, `json` for collectors.
@@ -44,7 +45,9 @@ def to_stderr(log_format: LogFormat) -> Iterator[None]:
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell_of_warning
+            yield
     finally:
         _LOGGER.setLevel(level)
         _LOGGER.removeHandler(handler)
@@ -123,3 +126,17 @@ def _is_journal() -> bool:
 def _tell_of_thread(died: threading.ExceptHookArgs) -> None:
     if died.exc_value is not None:
         crash(died.exc_value)
+
+
+def _tell_of_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Log a warning without its text, which may hold the name of a folder."""
+    place = f"{os.path.basename(filename)}:{lineno}"
+    extra = event("python-warning", category=category.__name__, place=place)
+    _LOGGER.warning("%s at %s", category.__name__, place, extra=extra)

@@ -75,7 +75,8 @@ class Outcome:
     Attributes:
         crop: the crop.
         done: `written` a new sidecar, `current` one was already there, `vanished` the image is
-            gone, `deferred` to be tried again later, `not-written` the sidecar's path refused it.
+            gone, `deferred` to be tried again later, `not-written` the sidecar's path refused it,
+            or its image cannot be read now, but could be before.
         record: the sidecar's content, or None where there is none.
         error: why the crop stands unclassified, or None.
         instead_of: what became of the same crop earlier in the run, where `watch` did it again.
@@ -102,6 +103,16 @@ class Outcome:
             return Counted(self.done)
         reasons, cluster = tuple(record["reasons"]), record["cluster"] is True
         return Counted(self.done, record["call"], reasons, cluster, self.decided_anew)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the image could not be read at all, which may pass."""
+        record = self.record
+        return (
+            record is not None
+            and record["status"] == "unreadable"
+            and record["image"]["sha256"] is None
+        )
 
     @property
     def traits(self) -> Sequence[float]:
@@ -211,7 +222,7 @@ class Pipeline:
         *,
         force: bool = False,
         stop: Callable[[], bool] = lambda: False,
-        defer: Callable[[Crop], bool] = lambda crop: False,
+        defer: Callable[[Crop, bool], bool] = lambda crop, was_read: False,
     ) -> Iterator[Outcome]:
         """Classify crops that have no current sidecar, and yield every crop's outcome in order.
 
@@ -221,8 +232,8 @@ class Pipeline:
                 alone.
             stop: asked before each handful is begun; when it says yes, what is in hand is finished
                 and the run ends.
-            defer: asked about a crop that cannot be decoded: whether to try again later instead
-                of writing that it is unreadable.
+            defer: asked about a crop that cannot be decoded, or not even read: whether to try again
+                later instead of writing that it is unreadable. Given whether it was read.
 
         Raises:
             OutputError: sidecars cannot be written at all, for instance because the disk is full.
@@ -298,12 +309,12 @@ class Pipeline:
                 yield each
 
     def _settle(
-        self, worked: list[Outcome | _Unreadable], defer: Callable[[Crop], bool]
+        self, worked: list[Outcome | _Unreadable], defer: Callable[[Crop, bool], bool]
     ) -> Iterator[Outcome]:
         for each in worked:
             if isinstance(each, Outcome):
                 yield each
-            elif defer(each.ready.crop):
+            elif defer(each.ready.crop, each.ready.image.sha256 is not None):
                 yield Outcome(each.ready.crop, "deferred", error=str(each.problem))
             else:
                 yield from self._write([_Result(each.ready, each.problem)])
@@ -330,6 +341,10 @@ class Pipeline:
             outcome = Outcome(crop, "current", previous, _unclassified(previous))
             self._note(outcome, looked)
             return outcome
+        if problem is not None and previous and previous["image"]["sha256"] is not None:
+            # Whatever ails the disk or the share, what was found when it could be read still holds.
+            kept = f"the image {problem}; its sidecar is kept"
+            return Outcome(crop, "not-written", error=kept)
         if problem is not None:
             return _Ready(crop, looked, image, problem)
         if previous and not force and (finding := self._found_before(previous, sha256)):

@@ -121,9 +121,10 @@ class Summary:
         if outcome.done == "deferred":
             return
         self._count(outcome.counted, 1)
-        if outcome.instead_of is not None:
-            self._count(outcome.instead_of, -1)
-        elif outcome.traits:
+        before = outcome.instead_of
+        if before is not None:
+            self._count(before, -1)
+        if outcome.traits and (before is None or before.call is None):
             self._traits.setdefault(outcome.crop.sample, RunTraits()).add(outcome.traits)
             self._all_traits.add(outcome.traits)
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
@@ -40,6 +41,7 @@ _TELL_IDLE = 10.0  # most seconds between two tellings
 _SCAN_SHARE = 100  # a rescan may take one part in so many of the time
 _SCANNED_AT_ONCE = 1000  # entries of a rescan between two looks at the clock
 _MOST_TAKEN = 4096  # crops between two looks at what has come meanwhile
+_MOST_GONE = 100_000  # crops that are gone, of which it is known still that they were counted
 
 
 class Watcher:
@@ -208,9 +210,11 @@ class Watcher:
             self._force_next_scan = False
             if not closed:
                 self._run.pipeline.tidy(len(there))
-            for memory in (self._seen, self._counted, self._failing):
-                for path in memory.keys() - there:
-                    del memory[path]
+            _forget(self._seen, there)
+            _forget(self._failing, there)
+            # What comes back, as with a folder that was renamed, is not to be counted again.
+            if len(self._counted) > len(there) + _MOST_GONE:
+                _forget(self._counted, there)
         now = self._clock()
         return now + max(self._events.interval, _SCAN_SHARE * (now - started))
 
@@ -265,7 +269,7 @@ class Watcher:
                     group,
                     force=again,
                     stop=lambda: self._stopping,
-                    defer=lambda crop: self._defers(crop.path, settled[crop.path].signature),
+                    defer=lambda crop, was_read: self._defers(settled[crop.path], was_read),
                 ):
                     left.discard(outcome.crop.path)
                     self._remember(outcome, settled[outcome.crop.path])
@@ -282,10 +286,11 @@ class Watcher:
         finally:
             self._in_hand = 0
 
-    def _defers(self, path: str, signature: Signature) -> bool:
-        """Whether an image that does not decode may still be in the making."""
+    def _defers(self, image: Settled, was_read: bool) -> bool:
+        """Whether an image may still be in the making, or the disk may read it yet."""
+        path, signature = image.path, image.signature
         limit = self._run.settings.watch.give_up
-        if time.time() - signature[1] / 1e9 > limit:
+        if was_read and time.time() - signature[1] / 1e9 > limit:
             return False
         known, since = self._failing.get(path, (None, 0.0))
         if known != signature:
@@ -296,7 +301,8 @@ class Watcher:
     def _remember(self, outcome: Outcome, settled: Settled) -> None:
         path = outcome.crop.path
         self._in_hand -= 1
-        self._count(outcome, settled.since)
+        if not (outcome.done == "current" and outcome.is_unread):
+            self._count(outcome, settled.since)
         if outcome.done == "deferred":
             self._settling.retry(path, self._clock() + _RETRY)
             return
@@ -304,7 +310,7 @@ class Watcher:
         self._forced.discard(path)
         if outcome.done == "vanished":
             self._seen.pop(path, None)
-        elif outcome.done != "not-written":
+        elif outcome.done != "not-written" and not outcome.is_unread:
             self._seen[path] = self._mark(path, settled.signature)
 
     def _again(self, outcome: Outcome) -> Outcome:
@@ -397,3 +403,9 @@ class Watcher:
         if trouble is not None:
             self._troubles[work] = trouble
         self.state.trouble = "; ".join(self._troubles.values()) or None
+
+
+def _forget(memory: dict[str, Any], there: set[str]) -> None:
+    """Forget crops that are gone."""
+    for path in memory.keys() - there:
+        del memory[path]

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from datetime import datetime
@@ -50,6 +51,17 @@ class Logged:
             with redirect_stderr(stream), logs.to_stderr(log_format):
                 say()
         return self._path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def test_a_warning_of_python_is_one_line_without_its_text(logged: Logged) -> None:
+    def warn() -> None:
+        warnings.simplefilter("always")
+        warnings.warn("watch of /in/PATIENT_Smith\nis overwritten", RuntimeWarning, stacklevel=1)
+
+    (line,) = logged(warn)
+    assert re.search(r" WARNING RuntimeWarning at test_logs\.py:\d+$", line)
+    (line,) = logged(warn, "json")
+    assert json.loads(line)["event"] == "python-warning"
 
 
 def test_in_a_file_a_line_has_time_and_level(logged: Logged) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import struct
@@ -714,9 +715,32 @@ def test_large_images_are_held_a_few_at_a_time(
 def test_what_is_deferred_gets_no_sidecar(bench: Bench) -> None:
     (bench.folder / "1_BF.png").write_bytes(encoded(cell())[:100])
     (bench.folder / "2_BF.png").write_bytes(png(4, 4))
-    outcomes = bench.run(defer=lambda crop: True)
+    outcomes = bench.run(defer=lambda crop, was_read: was_read)
     assert done(outcomes) == ["deferred", "written"]
     assert set(sidecars(bench.folder)) == {"2_BF.png"}
+
+
+def test_an_image_that_cannot_be_read_now_keeps_its_sidecar(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(bench.folder / "1_BF.png", cell(CTC))
+    bench.run()
+    before = sidecars(bench.folder)
+    save(bench.folder / "2_BF.png", cell(CTC))
+    with monkeypatch.context() as failing:
+        failing.setattr("ctcedge.pipeline.read_plain", no_disk)
+        kept, written = bench.run(force=True)
+    assert (kept.done, written.done) == ("not-written", "written")
+    assert kept.error == "the image cannot be read: Input/output error; its sidecar is kept"
+    after = sidecars(bench.folder)
+    assert after["1_BF.png"] == before["1_BF.png"]
+    assert after["2_BF.png"]["status"] == "unreadable"
+    assert done(bench.run()) == ["current", "written"]
+    assert sidecars(bench.folder)["2_BF.png"]["call"] == "CTC"
+
+
+def no_disk(*arguments: object) -> bytes:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_network_that_gives_no_number_stops_nothing(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -28,9 +29,11 @@ from support import (
 )
 from watchdog.events import DirCreatedEvent
 
+from ctcedge.crops import Crop
 from ctcedge.engine import Engine
 from ctcedge.guard import Likeness, RunTraits, Unlike
-from ctcedge.pipeline import Outcome
+from ctcedge.index import Known
+from ctcedge.pipeline import Counted, Outcome
 from ctcedge.runs import Summary, open_run
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
 from ctcedge.watch import Watcher
@@ -317,6 +320,13 @@ def collected(watcher: Watcher, count: int) -> list[Outcome]:
     return outcomes
 
 
+def without_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_events(*arguments: object, **options: object) -> None:
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", no_events)
+
+
 def test_force_applies_once(tmp_path: Path, watcher: Callable[..., Watcher]) -> None:
     for number in range(3):
         os.utime(save(tmp_path / "S" / f"{number}_BF.png", cell()), (0, 0))
@@ -374,6 +384,61 @@ def test_an_image_is_given_up_after_its_time(
     assert record["status"] == "unreadable"
 
 
+def test_an_image_that_could_not_be_read_is_read_once_it_can_be(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_disk(*arguments: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    clock, summary = Clock(), Summary()
+    os.utime(save(tmp_path / "S" / "1_BF.png", cell(CTC)), (0, 0))
+    monkeypatch.setattr("ctcedge.pipeline.read_plain", no_disk)
+    trying = watcher(clock=clock)
+    outcomes = []
+    for outcome in trying.outcomes():
+        summary.add(outcome)
+        outcomes.append(outcome.done)
+        clock.now += 10
+        if outcome.done == "current":
+            monkeypatch.undo()
+        elif outcomes.count("written") == 2:
+            trying.stop()
+    assert outcomes[-3:] == ["written", "current", "written"]
+    assert set(outcomes[:-3]) == {"deferred"}
+    assert trying.state.done == {"deferred": len(outcomes) - 3, "written": 2}
+    assert (+summary.calls, summary.unclassified) == ({"CTC": 1}, {})
+
+
+def test_crops_that_come_back_are_not_counted_again(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_events(monkeypatch)
+    folder, away = tmp_path / "S", tmp_path / "away"
+    os.utime(save(folder / "P" / "1_BF.png", cell(CTC)), (0, 0))
+    watching, summary = watcher(), Summary()
+    for outcome in watching.outcomes():
+        summary.add(outcome)
+        if outcome.crop.path == "other_BF.png":  # found by a full look without the first
+            away.rename(folder / "P")
+            save(folder / "P" / "2_BF.png", cell(LEUKOCYTE))
+        elif outcome.crop.path == "P/1_BF.png" and not away.exists() and summary.done.total() == 1:
+            (folder / "P").rename(away)
+            save(folder / "other_BF.png", cell(LEUKOCYTE))
+        elif summary.done.total() == 3:
+            watching.stop()
+    assert +summary.calls == {"CTC": 1, "leukocyte": 2}
+
+
+def test_a_crop_that_was_first_unreadable_counts_for_the_likeness_of_its_sample() -> None:
+    crop, summary = Crop("1_BF.png", "S", "1", "BF"), Summary()
+    known = Known("CTC", (), False, None, [0.1, 0.2])
+    summary.add(Outcome(crop, "written", error="unreadable"))
+    for _ in range(2):
+        before = Counted("written") if not summary._traits else Counted("current", "CTC")
+        summary.add(Outcome(crop, "current", known=known, instead_of=before))
+    assert summary._traits["S"].crops == 1
+
+
 def test_the_summary_counts_a_crop_once_however_often_it_is_done(
     tmp_path: Path, watcher: Callable[..., Watcher]
 ) -> None:
@@ -417,10 +482,7 @@ def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
 def test_without_events_the_full_look_finds_what_arrives(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_events(*arguments: object, **options: object) -> None:
-        raise OSError(28, "inotify watch limit reached")
-
-    monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", no_events)
+    without_events(monkeypatch)
     os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
     polling = watcher()
     names = []
