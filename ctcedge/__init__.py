@@ -9,7 +9,7 @@ Research software, not a diagnostic.
         print(verdict.call, verdict.probability)
 
     for outcome in ctcedge.classify_folder("/deparray/out", out="/data/calls"):
-        print(outcome.crop.cell, outcome.record["call"])
+        print(outcome.crop.cell, outcome.call)
 """
 
 from __future__ import annotations

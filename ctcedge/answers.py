@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ctcedge.console import messages, output, printable
+from ctcedge.console import left_out, messages, output, printable
 
 if TYPE_CHECKING:
     from ctcedge.agreement import Assessment, Kappa, Missed
@@ -120,6 +120,7 @@ def verified(found: Verified) -> None:
         ("models are damaged", _pairs(found.damaged)),
     ):
         _listed(title, lines)
+    left_out(found.closed)
 
 
 def added(found: Added) -> None:

@@ -31,7 +31,8 @@ app = typer.Typer(
         "Tell circulating tumour cells (CTCs) from leukocytes in DEPArray bright-field crops.\n\n"
         "Research software, not a diagnostic.\n\n"
         "Exit codes: 0 every crop is classified; 3 finished, but some crops stand unclassified;"
-        " 2 wrong use or set-up; 1 internal error; 130 classify was interrupted."
+        " or, of status, pending; 2 wrong use or set-up; 1 internal error; 130 or 143 classify was"
+        " interrupted by Ctrl-C or SIGTERM."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -177,7 +178,7 @@ Prevalence = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Crops a call of the network.  [default: 16; on a GPU 256]"),
+    typer.Option(metavar="N", help="Crops a call of the network.  [default: 32; on a GPU 256]"),
 ]
 GpuMemory = Annotated[
     int | None,
@@ -348,7 +349,9 @@ def watch(
     force: Force = False,
     metrics: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Keep metrics for Prometheus in FILE (name.prom)."),
+        typer.Option(
+            metavar="FILE", parser=_path, help="Keep metrics for Prometheus in FILE (name.prom)."
+        ),
     ] = None,
     log_format: Annotated[
         LogFormatName,
@@ -453,16 +456,17 @@ def status(
     from ctcedge import console
     from ctcedge.model import load_model
     from ctcedge.status import take_stock
-    from ctcedge.stored import bright_field
+    from ctcedge.stored import Closed, bright_field
 
     settings = _settings(folder, config, out, model, pattern=pattern)
+    closed: Closed = {}
     made_by = None if settings.model is None else load_model(settings.model)
     naming = settings.images.naming()
     total = sum(1 for _ in bright_field(folder, naming)) if sys.stderr.isatty() else None
     with console.progress(total, "Reading sidecars") as bar:
-        crops = bar.track(bright_field(folder, naming), task_id=bar.task_ids[0])
+        crops = bar.track(bright_field(folder, naming, closed), task_id=bar.task_ids[0])
         place = None if settings.out is None else Path(settings.out)
-        found = take_stock(folder, place, crops, made_by)
+        found = take_stock(folder, place, crops, made_by, closed)
     if as_json:
         _print_json(found.as_json())
     else:
@@ -500,7 +504,9 @@ def inspect(
 def doctor(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="FOLDER", help="Folder in which sidecars shall be written."),
+        typer.Argument(
+            metavar="FOLDER", parser=_path, help="Folder in which sidecars shall be written."
+        ),
     ] = None,
     model: ModelOption = None,
     as_json: Json = False,
@@ -607,7 +613,9 @@ def report(
     """
     from ctcedge.model import load_model
     from ctcedge.report import write_report
+    from ctcedge.stored import Closed
 
+    closed: Closed = {}
     settings = _settings(folder, config, sidecars, model, pattern=pattern)
     written = write_report(
         folder,
@@ -616,8 +624,10 @@ def report(
         settings.images.naming(),
         pseudonymise=pseudonymise,
         model=None if settings.model is None else load_model(settings.model),
+        closed=closed,
     )
     print(written)
+    _tell_left_out(closed)
 
 
 @review_app.command("import")
@@ -656,8 +666,9 @@ def review_import(
     from ctcedge.crops import folder_name
     from ctcedge.review import import_reviews, read_corrections
     from ctcedge.sidecar import SidecarFolder
-    from ctcedge.stored import need_stored
+    from ctcedge.stored import Closed, need_stored
 
+    closed: Closed = {}
     corrections = read_corrections(file)
     folder = Path(os.path.abspath(file)).parent if folder is None else folder
     settings = _settings(folder, config, sidecars, pattern=pattern)
@@ -666,7 +677,7 @@ def review_import(
     done = import_reviews(
         corrections,
         folder,
-        need_stored(folder, place, naming),
+        need_stored(folder, place, naming, closed),
         SidecarFolder(folder, place),
         changed_calls=changed_calls,
     )
@@ -685,6 +696,7 @@ def review_import(
     else:
         answers.imported(done, None if same_name else head.folder_name)
         answers.assessment(found)
+    _tell_left_out(closed)
     if not done.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)
 
@@ -713,13 +725,14 @@ def export(
     Example: ctcedge export /deparray/out --sidecars /data/calls --out calls.csv
     """
     from ctcedge import answers, table
-    from ctcedge.stored import need_stored
+    from ctcedge.stored import Closed, need_stored
 
+    closed: Closed = {}
     settings = _settings(folder, config, sidecars, pattern=pattern)
     place = None if settings.out is None else Path(settings.out)
     chosen = table.format_of(None if table_format is None else table_format.value, out)
     table.check_place(out, chosen)
-    cells = need_stored(folder, place, settings.images.naming())
+    cells = need_stored(folder, place, settings.images.naming(), closed)
     listed = table.picklist(folder, cells) if pick else None
     rows = table.rows(cells) if listed is None else listed.rows()
     kinds = table.KINDS if listed is None else table.PICKLIST_KINDS
@@ -731,6 +744,7 @@ def export(
             table.write(rows, kinds, chosen, file, bom=True)
     if listed is not None:
         answers.picked(listed)
+    _tell_left_out(closed)
 
 
 @app.command()
@@ -798,15 +812,17 @@ def controls_add(
     """
     from ctcedge import answers
     from ctcedge.controls import add
-    from ctcedge.stored import need_stored
+    from ctcedge.stored import Closed, need_stored
 
+    closed: Closed = {}
     settings = _settings(folder, config, sidecars, pattern=pattern)
     place = None if settings.out is None else Path(settings.out)
-    found = add(folder, need_stored(folder, place, settings.images.naming()), name)
+    found = add(folder, need_stored(folder, place, settings.images.naming(), closed), name)
     if as_json:
         _print_json({"schema": "ctcedge/controls-added/1", **found.as_json()})
     else:
         answers.added(found)
+    _tell_left_out(closed)
 
 
 @controls_app.command("list")
@@ -1059,9 +1075,20 @@ def _settings(
     )
 
 
+def _tell_left_out(closed: dict[str, str]) -> None:
+    """Warn of folders that could not be read, and end with the code for what stands undone."""
+    from ctcedge import console
+
+    if closed:
+        console.left_out(closed)
+        raise typer.Exit(EXIT_UNCLASSIFIED)
+
+
 def _print_json(content: object) -> None:
     import json
 
+    from ctcedge.table import standard_output
+
     text = json.dumps(content, ensure_ascii=False, indent=2)
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stdout.buffer.flush()
+    with standard_output() as file:
+        file.write(text.encode("utf-8", "backslashreplace") + b"\n")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # what is shown; loading it all here would make light command
     from ctcedge.model import Model, ModelSpec, Parity
     from ctcedge.runs import Listing, Run, Summary
     from ctcedge.status import Status
+    from ctcedge.stored import Closed
 
 output = Console(highlight=False, soft_wrap=True, emoji=False)
 messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -176,7 +177,7 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     table.add_row("already current", str(done["current"]))
     output.print(table)
     if finished and done["current"] == done.total():
-        output.print("Nothing to do: every crop has a current sidecar.")
+        output.print("Nothing to do: every crop that was found has a current sidecar.")
     _review_reasons(result.review_reasons)
     _likeness(result.likeness(), result.likeness_together())
     output.print(printable(describe(result.false_calls(run))))
@@ -272,6 +273,21 @@ def status(found: Status) -> None:
     output.print(f"Sidecars: {printable(str(found.out))}")
     for text in found.warnings():
         messages.print(f"[yellow]{printable(text[:1].upper() + text[1:])}.[/]")
+    left_out(found.closed)
+
+
+def left_out(closed: Closed) -> None:
+    """Warn of sub-folders that cannot be read, whose cells are in nothing that is told."""
+    if closed:
+        several = len(closed) > 1
+        what = (
+            f"{len(closed)} folders cannot be read; their"
+            if several
+            else "A folder cannot be read; its"
+        )
+        messages.print(f"[yellow]{what} cells are left out:[/]")
+        for path, why in list(closed.items())[:_SHOWN]:
+            messages.print(f"  {printable(path)}: {printable(why)}")
 
 
 def inspection(found: Inspection) -> None:

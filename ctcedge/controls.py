@@ -34,7 +34,7 @@ from ctcedge.intervals import Floats, beta_cdf
 from ctcedge.logs import event
 from ctcedge.model import ModelSpec
 from ctcedge.sidecar import Record, now
-from ctcedge.stored import Stored
+from ctcedge.stored import ModelSeen, Stored
 
 log = logging.getLogger("ctcedge.controls")
 
@@ -385,7 +385,8 @@ def _count(
             left_out[sample] += 1
             continue
         calls[sample][rule, record["call"]] += 1
-        models[rule.model_sha256] = f"{record['model']['name']} {record['model']['version']}"
+        seen = ModelSeen.of(record)
+        models[rule.model_sha256] = f"{seen.name} {seen.version}"
         confirmed[sample] += record["review"] is not None and record["review"]["call"] == "CTC"
     if not calls:
         raise SetupError(f"no cell in {folder} is classified; run: ctcedge classify")

@@ -18,7 +18,15 @@ from ctcedge.golden import largest_difference
 from ctcedge.model import load_model
 from ctcedge.sidecar import try_writing
 
-_PACKAGES = ("onnxruntime-gpu", "numpy", "opencv-python-headless", "typer", "rich", "watchdog")
+_PACKAGES = (
+    "onnxruntime-gpu",
+    "numpy",
+    "opencv-python-headless",
+    "isal",
+    "typer",
+    "rich",
+    "watchdog",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,11 @@ class Outcome:
         return Counted(self.done, record["call"], reasons, cluster, self.decided_anew)
 
     @property
+    def call(self) -> str | None:
+        """The call, where there is one."""
+        return self.counted.call
+
+    @property
     def is_unread(self) -> bool:
         """Whether the image could not be read at all, which may pass."""
         record = self.record

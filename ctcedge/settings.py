@@ -128,6 +128,8 @@ class Settings:
             raise ValueError("gpu_memory_mb must lie between 64 and 1,000,000")
         if any("\0" in (path or "") for path in (self.model, self.out)):
             raise ValueError("a path must not hold a NUL character")
+        if "" in (self.model, self.out):
+            raise ValueError("a path must not be empty")
 
 
 @dataclass(frozen=True, slots=True)

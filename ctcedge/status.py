@@ -22,7 +22,7 @@ from ctcedge.crops import Crop
 from ctcedge.likeness import Compared, FolderTraits
 from ctcedge.model import Model, models_at_hand
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
-from ctcedge.stored import ModelSeen, image_now
+from ctcedge.stored import Closed, ModelSeen, image_now
 
 STATUS_SCHEMA = "ctcedge/status/1"
 CALLS = ("CTC", "review", "leukocyte")
@@ -51,6 +51,7 @@ class Status:
         versions: sidecars by ctcedge's version.
         traits: by which samples are compared with the training data.
         likeness: what is like the training data.
+        closed: sub-folders that cannot be read.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Status:
     versions: Counter[str] = field(default_factory=Counter)
     traits: FolderTraits = field(default_factory=FolderTraits)
     likeness: Compared = field(default_factory=lambda: Compared({}, None))
+    closed: Closed = field(default_factory=dict)
 
     @property
     def crops(self) -> int:
@@ -77,7 +79,7 @@ class Status:
     @property
     def complete(self) -> bool:
         """Whether every crop is classified."""
-        return not self.unclassified and not self.pending
+        return not (self.unclassified or self.pending or self.closed)
 
     def warnings(self) -> list[str]:
         """What a person should know."""
@@ -117,6 +119,9 @@ class Status:
             "likeness_together": together and asdict(together),
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
+            "unreadable_folders": [
+                {"path": path, "reason": why} for path, why in self.closed.items()
+            ],
             "newest_call": self.newest and rfc3339(self.newest),
             "models": [
                 {**model._asdict(), "sidecars": count} for model, count in self.models.most_common()
@@ -160,7 +165,11 @@ class Status:
 
 
 def take_stock(
-    folder: Path, out: Path | None, crops: Iterable[Crop], model: Model | None = None
+    folder: Path,
+    out: Path | None,
+    crops: Iterable[Crop],
+    model: Model | None = None,
+    closed: Closed | None = None,
 ) -> Status:
     """Look at the sidecar of each crop.
 
@@ -168,6 +177,7 @@ def take_stock(
         folder: the searched folder.
         out: root of the sidecars; None for beside the images.
         crops: bright-field crops of the folder.
+        closed: what `crops` found of sub-folders that cannot be read.
         model: that made the calls, where it is no shipped one; it tells whether samples are like
             its training data.
     """
@@ -183,6 +193,7 @@ def take_stock(
             status.pending[found] += 1
         else:
             status.add_record(found)
+    status.closed.update(closed or {})
     status.likeness = status.traits.compared(models_at_hand(model))
     return status
 

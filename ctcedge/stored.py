@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, search
+from ctcedge.crops import BRIGHT_FIELD, Crop, Naming, Skipped, search
 from ctcedge.errors import NoCropsError, SetupError
 from ctcedge.files import read_plain
 from ctcedge.headers import MAX_BYTES
@@ -46,7 +46,13 @@ class Stored:
     problem: str | None = None
 
 
-def stored(folder: Path, sidecars: Path | None, naming: Naming) -> Iterator[Stored]:
+Closed: TypeAlias = dict[str, str]
+"""Sub-folders that cannot be read, whose crops are not known: their paths, and why."""
+
+
+def stored(
+    folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
+) -> Iterator[Stored]:
     """Yield the folder's bright-field crops in the order of their names, each with its sidecar.
 
     Whether a sidecar is of the image as it is now is not looked at.
@@ -55,12 +61,13 @@ def stored(folder: Path, sidecars: Path | None, naming: Naming) -> Iterator[Stor
         folder: the searched folder.
         sidecars: root of the sidecars; None for beside the images.
         naming: how file names are read.
+        closed: gets the sub-folders that cannot be read.
 
     Raises:
         SetupError: it is not a folder that can be read.
     """
     place = SidecarFolder(folder, sidecars)
-    for crop in bright_field(folder, naming):
+    for crop in bright_field(folder, naming, closed):
         path = place.path(crop)
         try:
             yield Stored(crop, path, place.read(crop))
@@ -68,7 +75,9 @@ def stored(folder: Path, sidecars: Path | None, naming: Naming) -> Iterator[Stor
             yield Stored(crop, path, None, str(error))
 
 
-def need_stored(folder: Path, sidecars: Path | None, naming: Naming) -> Iterator[Stored]:
+def need_stored(
+    folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
+) -> Iterator[Stored]:
     """As `stored`, of a folder of which something must be stored; memory stays bounded.
 
     Raises:
@@ -76,7 +85,7 @@ def need_stored(folder: Path, sidecars: Path | None, naming: Naming) -> Iterator
         SetupError: no crop has a sidecar, or it is not a folder that can be read.
     """
     crops, problem = 0, None
-    found = stored(folder, sidecars, naming)
+    found = stored(folder, sidecars, naming, closed)
     for each in found:
         crops += 1
         problem = problem or each.problem
@@ -89,7 +98,7 @@ def need_stored(folder: Path, sidecars: Path | None, naming: Naming) -> Iterator
             )
         why = problem or "run 'ctcedge classify' first, or say with --sidecars where they lie"
         raise SetupError(f"no crop of {folder} has a sidecar in {sidecars or folder}: {why}")
-    yield from stored(folder, sidecars, naming)
+    yield from stored(folder, sidecars, naming, closed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +129,20 @@ def image_now(folder: Path, crop: Crop) -> ImageNow:
     return ImageNow(data, hashlib.sha256(data).hexdigest(), None)
 
 
-def bright_field(folder: Path, naming: Naming) -> Iterator[Crop]:
+def bright_field(folder: Path, naming: Naming, closed: Closed | None = None) -> Iterator[Crop]:
     """Walk the folder for the crops that decide calls.
+
+    Args:
+        folder: the searched folder.
+        naming: how file names are read.
+        closed: gets the sub-folders that cannot be read.
 
     Raises:
         SetupError: it is not a folder that can be read.
     """
     for found in search(folder, naming):
-        if isinstance(found, Crop) and found.channel == BRIGHT_FIELD:
+        if isinstance(found, Skipped):
+            if closed is not None and found.kind == "unreadable":
+                closed[found.path] = found.reason
+        elif found.channel == BRIGHT_FIELD:
             yield found

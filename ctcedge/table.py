@@ -331,9 +331,7 @@ def standard_output() -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(
-            f"standard output cannot be written: {error.strerror}; give --out FILE"
-        ) from None
+        raise OutputError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def guarded(text: str) -> str:

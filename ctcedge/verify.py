@@ -36,7 +36,7 @@ from ctcedge.model import Model, load_model, models_at_hand
 from ctcedge.pipeline import read_file
 from ctcedge.settings import DecisionSettings, ProviderChoice
 from ctcedge.sidecar import NotWritten, Record, SidecarFolder
-from ctcedge.stored import ModelSeen, Stored, image_now, need_stored
+from ctcedge.stored import Closed, ModelSeen, Stored, image_now, need_stored
 
 SAMPLE = 200
 """Calls that are made again unless told otherwise."""
@@ -68,6 +68,7 @@ class Verified:
         models: sidecars by model.
         not_at_hand: models that made sidecars and are not here.
         damaged: models that are here with other files than they should have.
+        closed: sub-folders that cannot be read.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class Verified:
     models: Counter[ModelSeen] = field(default_factory=Counter)
     not_at_hand: list[ModelSeen] = field(default_factory=list)
     damaged: list[Named] = field(default_factory=list)
+    closed: Closed = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -96,6 +98,7 @@ class Verified:
             or self.other_rules
             or self.not_at_hand
             or self.damaged
+            or self.closed
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -114,6 +117,7 @@ class Verified:
             "changed": named(self.changed),
             "without_image": self.orphans,
             "unusable": named(self.unusable),
+            "unreadable_folders": named(list(self.closed.items())),
             "chosen": self.chosen,
             "reproduced": self.reproduced,
             "different": named(self.different),
@@ -154,7 +158,7 @@ def verify(
     at_hand = models_at_hand(None if model is None else load_model(model))
     chosen: list[tuple[str, str]] = []  # lot, path; the greatest lots, as those of a heap
     crops: dict[str, Crop] = {}
-    for each in need_stored(folder, sidecars, naming):
+    for each in need_stored(folder, sidecars, naming, result.closed):
         path = each.crop.path
         result.crops += 1
         crops[path] = each.crop
@@ -176,7 +180,7 @@ def verify(
             heapq.heappush(chosen, (lot, path))
         elif sample:
             heapq.heappushpop(chosen, (lot, path))
-    result.orphans = _orphans(SidecarFolder(folder, sidecars).root, crops)
+    result.orphans = _orphans(SidecarFolder(folder, sidecars).root, crops, result.closed)
     result.not_at_hand = [made_by for made_by in result.models if made_by.sha256 not in at_hand]
     result.chosen = len(chosen)
     _Again(folder, SidecarFolder(folder, sidecars), at_hand, result).make(
@@ -203,10 +207,16 @@ def _changed(folder: Path, crop: Crop, record: Record) -> str | None:
     return "the image is another now"
 
 
-def _orphans(root: Path, crops: dict[str, Crop]) -> list[str]:
+def _orphans(root: Path, crops: dict[str, Crop], closed: Closed) -> list[str]:
     found = []
     for parent, below, names in os.walk(root):
-        below[:] = (name for name in below if not name.startswith("."))  # as with images
+        # As with images; and what lies in a folder that cannot be read is not known to be gone.
+        below[:] = (
+            name
+            for name in below
+            if not name.startswith(".")
+            and os.path.relpath(os.path.join(parent, name), root) not in closed
+        )
         for name in names:
             if name.endswith(SIDECAR_SUFFIX):
                 path = os.path.relpath(os.path.join(parent, name), root)

@@ -95,12 +95,12 @@ def test_an_impossible_um_per_px_is_a_value_error(
 def test_classify_folder(crops: Path, model_folder: Path, tmp_path: Path) -> None:
     options = {"out": tmp_path / "o", "model": model_folder, "provider": "cpu"}
     outcomes = list(ctcedge.classify_folder(crops, um_per_px=UM_PER_PX, **options))
-    calls = [outcome.record["call"] for outcome in outcomes if outcome.record]
-    assert calls == ["leukocyte", "review", "CTC", "CTC"]
+    assert [outcome.call for outcome in outcomes] == ["leukocyte", "review", "CTC", "CTC"]
     assert [outcome.crop.cell for outcome in outcomes] == ["00001", "00002", "00003", "00034"]
     assert len(sidecars(tmp_path / "o")) == 4
-    again = ctcedge.classify_folder(str(crops), um_per_px=UM_PER_PX, **options)
+    again = list(ctcedge.classify_folder(str(crops), um_per_px=UM_PER_PX, **options))
     assert {outcome.done for outcome in again} == {"current"}
+    assert [outcome.call for outcome in again] == [outcome.call for outcome in outcomes]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])

@@ -587,8 +587,24 @@ def test_a_progress_bar_on_a_terminal_only(crops: Path, model_folder: Path, tmp_
 
 
 def test_an_empty_path_is_refused_rather_than_taken_for_this_folder(tmp_path: Path) -> None:
-    for words in (("classify", ""), ("classify", tmp_path, "--out", ""), ("inspect", "")):
-        assert "must not be empty" in run(*words, code=2).stderr
+    for words in (
+        ("classify", ""),
+        ("classify", tmp_path, "--out", ""),
+        ("inspect", ""),
+        ("doctor", ""),
+        ("watch", tmp_path, "--metrics", ""),
+    ):
+        assert "must not be empty" in call(*words, code=2).stderr
+    (tmp_path / "ctcedge.toml").write_text('out = ""')
+    config = ("--config", tmp_path / "ctcedge.toml")
+    assert "must not be empty" in call("classify", tmp_path, *config, code=2).stderr
+
+
+def test_results_that_find_no_room_are_told_of(crops: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command("status", crops, "--json"), stdout=full, stderr=-1, text=True)
+    assert done.returncode == 2
+    assert "standard output cannot be written: No space left" in done.stderr
 
 
 def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(
@@ -609,6 +625,32 @@ def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(
     ]
     found = json.loads(call("inspect", crops, "--json", code=0).stdout)
     assert [each["path"] for each in found["unreadable_folders"]] == ["closed"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["verify"], ["export"], ["report"], ["controls", "add"]],
+    ids=" ".join,
+)
+def test_cells_of_a_folder_that_cannot_be_read_are_not_left_out_in_silence(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    save(crops / "closed" / "1_BF.png", cell())
+    call("classify", crops, "--model", model_folder, code=0)
+    model = ["--model", model_folder] if words[0] in ("status", "verify") else []
+    call(*words, crops, *model, code=0)
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    done = call(*words, crops, *model, code=3)
+    assert "A folder cannot be read; its cells are left out:" in done.stderr
+    assert "closed: folder cannot be read: Permission denied" in done.stderr
+    assert "without an image" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["README.md", "golden.npz"])

@@ -248,6 +248,15 @@ def test_what_a_person_made_of_a_sidecar_is_not_counted(donors: Path) -> None:
     assert "1 crops have no usable call" in call("controls", "add", donors).stderr
 
 
+def test_a_model_without_a_name_does_no_harm(donors: Path) -> None:
+    for path in (donors / "D1").glob("*.ctc.json"):
+        record = json.loads(path.read_bytes())
+        del record["model"]["name"]
+        path.write_text(json.dumps(record))
+    call("controls", "add", donors)
+    assert {c.cells for c in known()} == {3, 2}
+
+
 def test_a_folder_without_calls_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "in" / "1_BF.png", cell())
     assert "classify" in call("controls", "add", tmp_path / "in", code=2).stderr

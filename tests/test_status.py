@@ -238,6 +238,7 @@ def test_json(classified: Path) -> None:
         "likeness_together": None,
         "pending": 0,
         "pending_reasons": {},
+        "unreadable_folders": [],
         "warnings": [],
     }
 

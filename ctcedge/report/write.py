@@ -21,7 +21,7 @@ from ctcedge.report.page import PageWriter
 from ctcedge.report.pictures import ACROSS, TILE
 from ctcedge.report.pseudonyms import Names, Pseudonyms, key_of
 from ctcedge.report.why import activations
-from ctcedge.stored import ModelSeen, need_stored
+from ctcedge.stored import Closed, ModelSeen, need_stored
 from ctcedge.table import replacing
 
 REPORT_NAME = "ctcedge-report.html"
@@ -40,6 +40,7 @@ def write_report(
     pseudonymise: bool = False,
     sample: str | None = None,
     model: Model | None = None,
+    closed: Closed | None = None,
 ) -> Path:
     """Write the report of a folder, whole or not at all.
 
@@ -52,6 +53,7 @@ def write_report(
         sample: report on this one alone.
         model: that made the calls, where it is no shipped one; tells of itself and, where it can,
             where in a crop a call comes from.
+        closed: gets the sub-folders that cannot be read.
 
     Returns:
         The file.
@@ -61,7 +63,7 @@ def write_report(
         SetupError: no crop has a sidecar, or the folder cannot be read.
         OutputError: the report cannot be written.
     """
-    found = need_stored(folder, sidecars, naming)
+    found = need_stored(folder, sidecars, naming, closed)
     if sample is not None:
         found = (each for each in found if each.crop.sample == sample)
     gathered, assessment = gather(found)
