@@ -15,6 +15,7 @@ import pytest
 import support
 from typer.testing import CliRunner
 
+import train.evaluate
 from ctcedge.classifier import Classifier
 from ctcedge.decode import decode
 from ctcedge.model import load_model
@@ -351,7 +352,24 @@ def test_a_damaged_table_is_refused(model, test_manifest, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(model, test_manifest, tmp_path):
     (tmp_path / "out").touch()
-    assert "cannot be written" in refused(model, test_manifest, "--out", tmp_path / "out")
+    output = refused(model, test_manifest, "--out", tmp_path / "out")
+    assert f"{tmp_path / 'out'}: File exists" in output
+
+
+def test_an_image_that_is_gone_before_the_gallery_is_told(
+    model, test_manifest, tmp_path, monkeypatch
+):
+    shutil.copytree(test_manifest.parent, tmp_path / "E")
+    measure = train.evaluate.evaluate
+
+    def measured_and_gone(*arguments, **options):
+        evaluation = measure(*arguments, **options)
+        shutil.rmtree(tmp_path / "E" / "E0")
+        return evaluation
+
+    monkeypatch.setattr(train.evaluate, "evaluate", measured_and_gone)
+    output = refused(model, tmp_path / "E" / "cells.csv", "--out", tmp_path / "out")
+    assert re.search(rf"{tmp_path / 'E' / 'E0'}/\d+_BF.png: No such file", output)
 
 
 def test_the_help_shows_an_example():
