@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -199,6 +200,15 @@ def test_one_sample_of_a_class_has_curves_without_intervals(model, tmp_path):
     manifest = export(tmp_path / "E", samples=3, seed=5)
     roc, _, reliability, _ = charts(evaluate(model, [manifest], seed=1))
     assert len(roc.band) == len(reliability.band) == 0
+
+
+def test_an_undecided_sample_gives_neither_table_nor_curve_an_interval(model, tmp_path):
+    rows = read_manifests([export(tmp_path / "E", samples=4, seed=5)])
+    rows = [dataclasses.replace(row, label="") if row.sample == "E3" else row for row in rows]
+    write_manifest(tmp_path / "some.csv", rows)
+    evaluation = evaluate(model, [tmp_path / "some.csv"], seed=1)
+    assert math.isnan(evaluation.figures["auc"].low)
+    assert len(charts(evaluation)[0].band) == 0
 
 
 def test_names_are_escaped(model, tmp_path):

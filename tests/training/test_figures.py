@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -135,6 +136,31 @@ def test_a_single_sample_of_a_class_has_no_interval():
     assert math.isfinite(found.value)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+@pytest.mark.parametrize("where", ["a sample of its own", "a sample of the other class"])
+def test_cells_without_a_label_are_of_no_class(where):
+    """Of two CTC samples, one of others and one that nobody labelled, two make no class."""
+    positive = np.repeat([True, True, False, False], 20)
+    sample = np.repeat(["s0", "s1", "s2", "s3"], 20)
+    known = np.arange(80) < 60
+    if where == "a sample of the other class":
+        sample[~known] = "s0"
+    probability = np.round(np.random.default_rng(2).random(80), 6)
+    found = measured(made(positive, sample), probability, known=known)["auc"]
+    assert math.isfinite(found.value)
+    assert math.isnan(found.low)
+
+
+def test_cells_without_a_label_change_no_interval():
+    cells, probability = drawn(samples=12)
+    known = np.arange(len(cells)) % 10 != 0
+    known[cells.sample == "s05"] = False
+    found = measured(cells, probability, known=known)
+    alone = measured(cells.select(known), probability[known])
+    for name, estimate in found.values.items():
+        expected = dataclasses.astuple(alone[name])
+        assert dataclasses.astuple(estimate) == pytest.approx(expected, nan_ok=True), name
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
