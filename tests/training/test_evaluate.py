@@ -26,6 +26,7 @@ from train.dataset import read_cells
 from train.evaluate import evaluate, figures
 from train.evaluate.charts import charts
 from train.evaluate.figures import MEANING
+from train.evaluate.report import summary
 from train.manifest import Row, read_manifests, write_manifest
 from train.package import pin
 from train.split import LeakError
@@ -291,8 +292,23 @@ def test_each_cell_is_scored_by_the_fold_that_never_saw_it(two_folds, train_mani
 
 
 def test_a_sample_that_several_folds_may_score_is_refused(two_folds, test_manifest):
-    with pytest.raises(LeakError, match=r"2 of the models never saw 'E0'.*give one of them"):
+    with pytest.raises(LeakError, match=r"2 of the models never saw 'E0'.*one of them.*alone"):
         evaluate(two_folds, [test_manifest], seed=1)
+
+
+def test_a_sample_that_nobody_labelled_is_scored_by_the_first_fold(
+    two_folds, train_manifest, tmp_path
+):
+    """As one whose stains could not be gated: fit left it out, so that no fold saw it."""
+    shutil.copytree(train_manifest.parent, tmp_path / "T")
+    ungated = export(tmp_path / "T" / "U", samples=1, seed=8, label="", stratum="ungated")
+    rows = [*read_manifests([train_manifest]), *read_manifests([ungated])]
+    write_manifest(tmp_path / "cells.csv", rows)
+    evaluation = evaluate(two_folds, [tmp_path / "cells.csv"], seed=1)
+    scored, found = evaluation.scored, evaluation.figures
+    assert set(scored.by[scored.cells.sample == "U0"]) == {0}
+    assert (found.cells, found.unlabelled) == (64, 8)
+    assert "by the first where that holds no labelled cell" in summary(evaluation)
 
 
 def test_models_that_do_not_tell_what_they_saw_are_refused(tmp_path, test_manifest):

@@ -33,6 +33,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from train.evaluate.bootstrap import Estimate
 from train.evaluate.evaluation import Evaluation
 from train.evaluate.figures import MEANING, SECTIONS, Counted, Figures
@@ -150,8 +152,13 @@ def summary(evaluation: Evaluation) -> str:
         if found.groups != found.samples
         else ""
     )
+    by_first = (
+        ", or by the first where that holds no labelled cell"
+        if len(np.unique(evaluation.scored.cells.group)) > found.groups
+        else ""
+    )
     who = (
-        "Each cell was scored by the one model that never saw its patient or sample."
+        f"Each cell was scored by the one model that never saw its patient or sample{by_first}."
         if len(evaluation.models) > 1
         else "No cell's image, nor another of its patient or sample, was trained on."
         if evaluation.leak_checked

@@ -142,26 +142,35 @@ def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Sc
 
     Raises:
         ManifestError: an image cannot be read or scored.
-        LeakError: a sample was seen by every candidate, or more than one never saw it.
+        LeakError: a sample was seen by every candidate, or more than one never saw a labelled one.
     """
     spec = candidates[0].model.spec.input
     seen = [replace(row, images={BRIGHT_FIELD: row.images[BRIGHT_FIELD]}) for row in rows]
     with progress("Read", len(seen)) as advance:
         cells = read_cells(seen, spec, advance)
-    by = assign(candidates, cells)
-    scores = _say(candidates, cells, by)
     known = np.array([bool(row.label) for row in rows])
+    by = assign(candidates, cells, known)
+    scores = _say(candidates, cells, by)
     return Scored(list(rows), cells, known, by, scores, _baselines(candidates, cells, by, seed))
 
 
-def assign(candidates: Sequence[Candidate], cells: Cells) -> NDArray[np.intp]:
+def assign(candidates: Sequence[Candidate], cells: Cells, known: Labels) -> NDArray[np.intp]:
     """Choose for each cell the one candidate that saw no image of its group.
+
+    A run with folds leaves groups without a labelled cell out, so that no candidate saw them: they
+    go to the first.
+
+    Args:
+        candidates: of one model, or of one a fold.
+        cells: n.
+        known: (n,) whether the label counts.
 
     Returns:
         (n,) index of the candidate.
 
     Raises:
-        LeakError: naming a group that every candidate saw, or that several did not.
+        LeakError: naming a group that every candidate saw, or one with labelled cells that several
+            did not.
     """
     if candidates[0].table is None:
         return np.zeros(len(cells), dtype=np.intp)
@@ -177,11 +186,12 @@ def assign(candidates: Sequence[Candidate], cells: Cells) -> NDArray[np.intp]:
             f" {'the model' if len(candidates) == 1 else 'every model'} was made from; test on"
             " others, or fit with --folds"
         )
-    if (free > 1).any():
-        first = names[free > 1][0]
+    several = (free > 1) & (np.bincount(member, known) > 0)
+    if several.any():
         raise LeakError(
-            f"{int(free.max())} of the models never saw '{first}', and each may score it; give"
-            f" one of them, such as {candidates[0].model.folder}"
+            f"{int(free[several][0])} of the models never saw '{names[several][0]}', and each may"
+            f" score it; give one of them, such as {candidates[0].model.folder}, and a manifest of"
+            " such patients or samples alone"
         )
     return np.argmin(saw, axis=0)[member]
 
