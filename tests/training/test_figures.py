@@ -8,10 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from ctcedge.decide import Verdict
 from ctcedge.model import Decision
 from train.dataset import Cells
 from train.evaluate import Scores, figures
 from train.evaluate.bootstrap import Resampling
+from train.evaluate.calls import count_calls
 from train.evaluate.figures import MEANING
 from train.logistic import sigmoid
 from train.metrics import Calls, Curve
@@ -265,4 +267,29 @@ def test_scores_of_several_models_are_joined_at_the_points_that_all_have():
     assert list(joined.at) == ["screening"]
     assert joined.at["screening"].tolist() == [True, True, False]
     assert joined.called.tolist() == [False, True, False]
-    assert [joined.call(row) for row in range(3)] == ["leukocyte", "CTC", "review"]
+    assert joined.review.tolist() == [False, False, True]
+
+
+def test_calls_are_counted_with_what_the_threshold_alone_would_say():
+    positive = np.array([True, True, True, False, False, False])
+    sample = np.array(["s0", "s0", "s1", "s2", "s3", "s3"])
+    verdicts = [
+        Verdict("CTC", 0.9),
+        Verdict("review", 0.8, ("empty", "near-threshold")),
+        Verdict("review", 0.3, ("near-threshold",)),
+        Verdict("leukocyte", 0.1),
+        Verdict("review", 0.7, ("empty",)),
+        Verdict("review", 0.1, ("empty",)),
+    ]
+    above = np.array([verdict.probability >= 0.5 for verdict in verdicts])
+    known = np.arange(6) < 5
+    found = count_calls(made(positive, sample), verdicts, above, known=known, seed=1, draws=200)
+    review = found.by_call["review"]
+    assert (review.ctcs, review.others, review.unlabelled) == (2, 1, 1)
+    assert (review.ctcs_above, review.others_above) == (1, 1)
+    assert (review.ctcs_share.value, review.others_share.value) == (2 / 3, 1 / 2)
+    assert (review.others_share.low, review.others_share.high) == (0, 1)
+    assert found.by_call["CTC"].ctcs_share.value == 1 / 3
+    assert list(found.by_reason) == ["empty", "near-threshold"]
+    assert found.by_reason["near-threshold"].ctcs == 2
+    assert (found.doubted.ctcs, found.doubted.others, found.doubted.unlabelled) == (1, 1, 1)
