@@ -279,7 +279,7 @@ def evaluate(
             )
             write(evaluation, out)
     except OSError as error:
-        raise _refusal(f"{out} cannot be written ({error.strerror})") from None
+        raise _refusal(f"{error.filename or out}: {error.strerror}") from None
     typer.echo(out / "report.html")
 
 

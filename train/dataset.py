@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.crops import BRIGHT_FIELD
-from ctcedge.decode import decode
+from ctcedge.decode import Decoded, decode
 from ctcedge.errors import BadImage
 from ctcedge.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
 from train.columns import Columns
@@ -53,13 +54,20 @@ class Cells(Columns):
         return len(self.bright)
 
 
-def read_cells(rows: Sequence[Row], spec: InputSpec, each: Callable[[], object]) -> Cells:
+Look: TypeAlias = Callable[[Row, Decoded, NDArray[np.uint8]], object]
+"""Told a cell, its bright field as decoded, and what the network sees of that, (size, size)."""
+
+
+def read_cells(
+    rows: Sequence[Row], spec: InputSpec, each: Callable[[], object], look: Look | None = None
+) -> Cells:
     """Read the images of labelled rows, through the runtime's own decoding and preprocessing.
 
     Args:
         rows: of manifests, each with a label.
         spec: the network's expectations.
         each: called after each cell.
+        look: called with each cell that can be read, as the whole images are not kept.
 
     Raises:
         ManifestError: naming every image that cannot be read.
@@ -67,12 +75,16 @@ def read_cells(rows: Sequence[Row], spec: InputSpec, each: Callable[[], object])
     made, bad = [], []
     for row in rows:
         try:
-            images = {
-                channel: decode(path.read_bytes()).pixels
+            decoded = {
+                channel: decode(path.read_bytes())
                 for channel, path in row.images.items()
                 if channel in CHANNELS
             }
-            made.append(_Seen.of(images, row.um_per_px, spec))
+            images = {channel: image.pixels for channel, image in decoded.items()}
+            seen = _Seen.of(images, row.um_per_px, spec)
+            if look is not None:
+                look(row, decoded[BRIGHT_FIELD], seen.bright)
+            made.append(seen)
         except (OSError, BadImage) as error:
             bad.append(f"cell {row.cell} of sample {row.place}: {error}")
         each()

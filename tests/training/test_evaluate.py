@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import disks
@@ -15,18 +17,24 @@ import pytest
 import support
 from typer.testing import CliRunner
 
+import train.evaluate
 from ctcedge.classifier import Classifier
 from ctcedge.decode import decode
 from ctcedge.model import load_model
 from train.__main__ import app
 from train.baselines import TABLE_NAME, describe
 from train.dataset import read_cells
-from train.evaluate import evaluate, figures
+from train.evaluate import evaluate, figures, write
 from train.evaluate.charts import charts
 from train.evaluate.figures import MEANING
+from train.evaluate.report import summary
+from train.guard import FEATURES_FILE
 from train.manifest import Row, read_manifests, write_manifest
 from train.package import pin
+from train.simulate import simulate_cells
 from train.split import LeakError
+
+MODELS = Path(__file__).parents[2] / "models"
 
 CTC_PX, OTHER_PX = 27, 21
 """Mean diameters; the model's threshold lies between."""
@@ -150,6 +158,95 @@ def test_scores_are_those_of_the_runtime(report, model, test_manifest):
     assert {line["call"] for line in told} == {"CTC", "leukocyte", "review"}
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """The shipped model with a more anxious guard, and without what it was made from."""
+    folder = tmp_path_factory.mktemp("models") / "guarded"
+    shutil.copytree(MODELS / "sim-resnet18", folder)
+    text = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    with np.load(folder / FEATURES_FILE) as features:
+        nearer = {**features, "distance": features["distance"] * 0.35}
+    np.savez(folder / FEATURES_FILE, **nearer)
+    text["features"] = dataclasses.asdict(pin(folder / FEATURES_FILE))
+    text["training_table"] = None
+    (folder / "model.json").write_text(json.dumps(text), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory):
+    """Simulated cells, some of which no network should judge alone: manifest and crops."""
+    folder = tmp_path_factory.mktemp("exports") / "S"
+    rows, crops = [], []
+    for cell in simulate_cells(hospitals=2, samples=2, cells=10, seed=777, channels=("BF",)):
+        pixels = cell.images["BF"]
+        rows.append(
+            Row(
+                sample=cell.sample,
+                cell=cell.cell,
+                label="CTC" if cell.label == "CTC" else "other",
+                stratum=cell.label,
+                source="reviewed",
+                um_per_px=cell.um_per_px,
+                images={"BF": support.save(folder / cell.sample / f"{cell.cell}.png", pixels)},
+            )
+        )
+        crops.append(pixels)
+    write_manifest(folder / "cells.csv", rows)
+    return folder / "cells.csv", crops
+
+
+def runtime_verdicts(model, rows, crops):
+    classifier = Classifier.load(model, "cpu")
+    return [
+        verdict
+        for row, crop in zip(rows, crops, strict=True)
+        for verdict in classifier.classify([crop], row.um_per_px)
+    ]
+
+
+def test_calls_and_reasons_are_those_of_the_runtime(guarded, doubtful, tmp_path):
+    manifest, crops = doubtful
+    verdicts = runtime_verdicts(guarded, read_manifests([manifest]), crops)
+    evaluation = evaluate(guarded, [manifest], seed=1)
+    write(evaluation, tmp_path)
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        told = list(csv.DictReader(file))
+    assert [line["call"] for line in told] == [verdict.call for verdict in verdicts]
+    assert [tuple(line["reasons"].split()) for line in told] == [v.reasons for v in verdicts]
+    assert {"cut-by-edge", "debris", "near-threshold", "unlike-training"} <= {
+        reason for verdict in verdicts for reason in verdict.reasons
+    }
+    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    calls = Counter(verdict.call for verdict in verdicts)
+    for call, part in told["calls"].items():
+        assert part["ctcs"] + part["others"] == calls[call]
+    assert sum(part["ctcs_share"] for part in told["calls"].values()) == pytest.approx(1)
+    reasons = Counter(reason for verdict in verdicts for reason in verdict.reasons)
+    found = {name: part["ctcs"] + part["others"] for name, part in told["reasons"].items()}
+    assert found == reasons
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "Called review" in text
+        assert all(reason in text for reason in reasons)
+
+
+def test_no_size_is_judged_where_images_or_model_know_no_um_per_px(guarded, doubtful, tmp_path):
+    """As in the runtime, where debris is told by its true size alone."""
+    manifest, crops = doubtful
+    rows = read_manifests([manifest])
+    unknown = [dataclasses.replace(row, um_per_px=None) for row in rows]
+    write_manifest(tmp_path / "unknown.csv", unknown)
+    shutil.copytree(guarded, tmp_path / "unscaled")
+    text = json.loads((guarded / "model.json").read_text(encoding="utf-8"))
+    text["input"] |= {"um_per_px": None, "crop_px": 1.0}
+    (tmp_path / "unscaled" / "model.json").write_text(json.dumps(text), encoding="utf-8")
+    for model, path in ((guarded, tmp_path / "unknown.csv"), (tmp_path / "unscaled", manifest)):
+        verdicts = runtime_verdicts(model, read_manifests([path]), crops)
+        assert evaluate(model, [path], seed=1).scored.verdicts == verdicts
+        assert "debris" not in {reason for verdict in verdicts for reason in verdict.reasons}
+
+
 def test_the_texts_warn_and_show_the_figures(report):
     for name in ("report.md", "report.html"):
         text = (report / name).read_text(encoding="utf-8")
@@ -198,6 +295,15 @@ def test_one_sample_of_a_class_has_curves_without_intervals(model, tmp_path):
     manifest = export(tmp_path / "E", samples=3, seed=5)
     roc, _, reliability, _ = charts(evaluate(model, [manifest], seed=1))
     assert len(roc.band) == len(reliability.band) == 0
+
+
+def test_an_undecided_sample_gives_neither_table_nor_curve_an_interval(model, tmp_path):
+    rows = read_manifests([export(tmp_path / "E", samples=4, seed=5)])
+    rows = [dataclasses.replace(row, label="") if row.sample == "E3" else row for row in rows]
+    write_manifest(tmp_path / "some.csv", rows)
+    evaluation = evaluate(model, [tmp_path / "some.csv"], seed=1)
+    assert math.isnan(evaluation.figures["auc"].low)
+    assert len(charts(evaluation)[0].band) == 0
 
 
 def test_names_are_escaped(model, tmp_path):
@@ -280,8 +386,23 @@ def test_each_cell_is_scored_by_the_fold_that_never_saw_it(two_folds, train_mani
 
 
 def test_a_sample_that_several_folds_may_score_is_refused(two_folds, test_manifest):
-    with pytest.raises(LeakError, match=r"2 of the models never saw 'E0'.*give one of them"):
+    with pytest.raises(LeakError, match=r"2 of the models never saw 'E0'.*one of them.*alone"):
         evaluate(two_folds, [test_manifest], seed=1)
+
+
+def test_a_sample_that_nobody_labelled_is_scored_by_the_first_fold(
+    two_folds, train_manifest, tmp_path
+):
+    """As one whose stains could not be gated: fit left it out, so that no fold saw it."""
+    shutil.copytree(train_manifest.parent, tmp_path / "T")
+    ungated = export(tmp_path / "T" / "U", samples=1, seed=8, label="", stratum="ungated")
+    rows = [*read_manifests([train_manifest]), *read_manifests([ungated])]
+    write_manifest(tmp_path / "cells.csv", rows)
+    evaluation = evaluate(two_folds, [tmp_path / "cells.csv"], seed=1)
+    scored, found = evaluation.scored, evaluation.figures
+    assert set(scored.by[scored.cells.sample == "U0"]) == {0}
+    assert (found.cells, found.unlabelled) == (64, 8)
+    assert "by the first where that holds no labelled cell" in summary(evaluation)
 
 
 def test_models_that_do_not_tell_what_they_saw_are_refused(tmp_path, test_manifest):
@@ -351,7 +472,24 @@ def test_a_damaged_table_is_refused(model, test_manifest, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(model, test_manifest, tmp_path):
     (tmp_path / "out").touch()
-    assert "cannot be written" in refused(model, test_manifest, "--out", tmp_path / "out")
+    output = refused(model, test_manifest, "--out", tmp_path / "out")
+    assert f"{tmp_path / 'out'}: File exists" in output
+
+
+def test_an_image_that_is_gone_before_the_gallery_is_told(
+    model, test_manifest, tmp_path, monkeypatch
+):
+    shutil.copytree(test_manifest.parent, tmp_path / "E")
+    measure = train.evaluate.evaluate
+
+    def measured_and_gone(*arguments, **options):
+        evaluation = measure(*arguments, **options)
+        shutil.rmtree(tmp_path / "E" / "E0")
+        return evaluation
+
+    monkeypatch.setattr(train.evaluate, "evaluate", measured_and_gone)
+    output = refused(model, tmp_path / "E" / "cells.csv", "--out", tmp_path / "out")
+    assert re.search(rf"{tmp_path / 'E' / 'E0'}/\d+_BF.png: No such file", output)
 
 
 def test_the_help_shows_an_example():

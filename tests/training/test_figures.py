@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
+from ctcedge.decide import Verdict
 from ctcedge.model import Decision
 from train.dataset import Cells
 from train.evaluate import Scores, figures
 from train.evaluate.bootstrap import Resampling
+from train.evaluate.calls import count_calls
 from train.evaluate.figures import MEANING
 from train.logistic import sigmoid
 from train.metrics import Calls, Curve
@@ -137,6 +140,31 @@ def test_a_single_sample_of_a_class_has_no_interval():
     assert math.isnan(found.high)
 
 
+@pytest.mark.parametrize("where", ["a sample of its own", "a sample of the other class"])
+def test_cells_without_a_label_are_of_no_class(where):
+    """Of two CTC samples, one of others and one that nobody labelled, two make no class."""
+    positive = np.repeat([True, True, False, False], 20)
+    sample = np.repeat(["s0", "s1", "s2", "s3"], 20)
+    known = np.arange(80) < 60
+    if where == "a sample of the other class":
+        sample[~known] = "s0"
+    probability = np.round(np.random.default_rng(2).random(80), 6)
+    found = measured(made(positive, sample), probability, known=known)["auc"]
+    assert math.isfinite(found.value)
+    assert math.isnan(found.low)
+
+
+def test_cells_without_a_label_change_no_interval():
+    cells, probability = drawn(samples=12)
+    known = np.arange(len(cells)) % 10 != 0
+    known[cells.sample == "s05"] = False
+    found = measured(cells, probability, known=known)
+    alone = measured(cells.select(known), probability[known])
+    for name, estimate in found.values.items():
+        expected = dataclasses.astuple(alone[name])
+        assert dataclasses.astuple(estimate) == pytest.approx(expected, nan_ok=True), name
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     """Of 60 draws of samples, 95 % intervals should hold the AUC of a very large draw in 57."""
     cells, probability = drawn(seed=100, samples=4000)
@@ -239,4 +267,29 @@ def test_scores_of_several_models_are_joined_at_the_points_that_all_have():
     assert list(joined.at) == ["screening"]
     assert joined.at["screening"].tolist() == [True, True, False]
     assert joined.called.tolist() == [False, True, False]
-    assert [joined.call(row) for row in range(3)] == ["leukocyte", "CTC", "review"]
+    assert joined.review.tolist() == [False, False, True]
+
+
+def test_calls_are_counted_with_what_the_threshold_alone_would_say():
+    positive = np.array([True, True, True, False, False, False])
+    sample = np.array(["s0", "s0", "s1", "s2", "s3", "s3"])
+    verdicts = [
+        Verdict("CTC", 0.9),
+        Verdict("review", 0.8, ("empty", "near-threshold")),
+        Verdict("review", 0.3, ("near-threshold",)),
+        Verdict("leukocyte", 0.1),
+        Verdict("review", 0.7, ("empty",)),
+        Verdict("review", 0.1, ("empty",)),
+    ]
+    above = np.array([verdict.probability >= 0.5 for verdict in verdicts])
+    known = np.arange(6) < 5
+    found = count_calls(made(positive, sample), verdicts, above, known=known, seed=1, draws=200)
+    review = found.by_call["review"]
+    assert (review.ctcs, review.others, review.unlabelled) == (2, 1, 1)
+    assert (review.ctcs_above, review.others_above) == (1, 1)
+    assert (review.ctcs_share.value, review.others_share.value) == (2 / 3, 1 / 2)
+    assert (review.others_share.low, review.others_share.high) == (0, 1)
+    assert found.by_call["CTC"].ctcs_share.value == 1 / 3
+    assert list(found.by_reason) == ["empty", "near-threshold"]
+    assert found.by_reason["near-threshold"].ctcs == 2
+    assert (found.doubted.ctcs, found.doubted.others, found.doubted.unlabelled) == (1, 1, 1)

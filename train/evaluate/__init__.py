@@ -1,7 +1,8 @@
 """What a model folder is worth on labelled cells.
 
 bootstrap    intervals: whole patients or samples drawn anew
-scores       what models say of cells
+scores       what models' probabilities say of cells
+calls        the runtime's calls: what goes to a person, and why
 statistics   figures as functions of how often each cell counts
 figures      every figure with its meaning and interval
 scoring      cells through the runtime's own code, each by a model that never saw its sample

@@ -2,7 +2,7 @@
 
 Cells of one sample share their optics and their patient, so that drawing cells would promise too
 much. Where every group is of one class, each class's groups are drawn by themselves, so that the
-share of CTCs stays what it is.
+share of CTCs stays what it is. Groups without a label are drawn apart, and change no other draw.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from train.metrics import Floats
+from train.metrics import Floats, Labels
 
 DRAWS = 1000
 
@@ -41,6 +41,7 @@ class Resampling:
         positive: (n,) bool.
         seed: of the draws.
         draws: their number.
+        known: (n,) false for cells of unknown label; None where all are known.
     """
 
     def __init__(
@@ -49,15 +50,19 @@ class Resampling:
         positive: NDArray[np.bool_],
         seed: int,
         draws: int = DRAWS,
+        known: Labels | None = None,
     ) -> None:
+        known = np.ones(len(group), dtype=bool) if known is None else known
         names, self._member = np.unique(group, return_inverse=True)
-        share = np.bincount(self._member, positive) / np.bincount(self._member)
-        pure = bool(np.isin(share, (0, 1)).all())
-        parts = [np.flatnonzero(share == kind) for kind in (0, 1)] if pure else [range(len(names))]
+        ctcs, others = (
+            np.bincount(self._member, known & kind) > 0 for kind in (positive, ~positive)
+        )
+        classes = (others | ctcs,) if (others & ctcs).any() else (others, ctcs)
+        parts = [np.flatnonzero(each) for each in classes]
         self.smallest_part = min(len(part) for part in parts)
         chance = np.random.default_rng(seed)
         self._counts = np.zeros((draws, len(names)))
-        for part in parts:
+        for part in (*parts, np.flatnonzero(~(others | ctcs))):
             if len(part):
                 even = np.full(len(part), 1 / len(part))
                 self._counts[:, part] = chance.multinomial(len(part), even, size=draws)

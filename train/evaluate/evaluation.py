@@ -10,6 +10,7 @@ import numpy as np
 
 from ctcedge.model import Model
 from train.evaluate.bootstrap import DRAWS
+from train.evaluate.calls import Calls, count_calls
 from train.evaluate.figures import Figures, figures
 from train.evaluate.scoring import Candidate, Scored, labelled, open_candidates, score
 from train.manifest import ManifestError, read_manifests
@@ -26,6 +27,7 @@ class Evaluation:
         manifests: whose cells were scored.
         scored: the cells and what is said of them.
         figures: on those of known label.
+        calls: of the runtime.
         leak_checked: whether it is certain that no cell's group was trained on.
         warnings: what a reader must know before the figures, a sentence each.
         seed: of the bootstrap and the boosting.
@@ -36,6 +38,7 @@ class Evaluation:
     manifests: list[Path]
     scored: Scored
     figures: Figures
+    calls: Calls
     leak_checked: bool
     warnings: list[str]
     seed: int
@@ -88,6 +91,9 @@ def evaluate(
         manifests=list(manifests),
         scored=scored,
         figures=measured,
+        calls=count_calls(
+            scored.cells, scored.verdicts, scored.scores.called, known=scored.known, seed=seed
+        ),
         leak_checked=all(candidate.table is not None for candidate in candidates),
         warnings=_warnings(candidates, scored, measured, trust_gates),
         seed=seed,

@@ -211,7 +211,8 @@ def figures(
             parts[_STRATUM + name] = of_stratum(cells.positive, scores, inside, known, weight)
         return parts
 
-    found = Resampling(cells.group, cells.positive, seed, draws).estimate(statistics)
+    resampling = Resampling(cells.group, cells.positive, seed, draws, known)
+    found = resampling.estimate(statistics)
     for name, part in itertools.product(_NO_INTERVAL, found.values()):
         if name in part:
             part[name] = Estimate(part[name].value, math.nan, math.nan)

@@ -28,7 +28,8 @@ class Picture:
         cell: of the cell.
         label: `CTC` or `other`.
         probability: of CTC.
-        call: of the model.
+        call: of the runtime.
+        reasons: of a review.
         width: of the crop, in words.
         png: bright field, its contrast stretched, base64.
     """
@@ -38,6 +39,7 @@ class Picture:
     label: str
     probability: float
     call: str
+    reasons: tuple[str, ...]
     width: str
     png: str
 
@@ -64,14 +66,15 @@ def galleries(scored: Scored) -> dict[str, list[Picture]]:
 
 
 def _picture(scored: Scored, index: int) -> Picture:
-    row = scored.rows[index]
+    row, verdict = scored.rows[index], scored.verdicts[index]
     pixels = decode(row.images[BRIGHT_FIELD].read_bytes()).pixels
     return Picture(
         sample=row.place,
         cell=row.cell,
         label=row.label,
-        probability=float(scored.scores.probability[index]),
-        call=scored.scores.call(index),
+        probability=verdict.probability,
+        call=verdict.call,
+        reasons=verdict.reasons,
         width=_width(row, pixels.shape[1]),
         png=base64.b64encode(_png(pixels)).decode(),
     )

@@ -23,7 +23,12 @@ _HEADLINE = {
 
 def write_page(evaluation: Evaluation, path: Path) -> None:
     """Write the page; every name on it is escaped."""
-    found = evaluation.figures
+    found, review = evaluation.figures, evaluation.calls.by_call["review"]
+    headline = [(text, shown(name, found[name])) for name, text in _HEADLINE.items()]
+    headline += [
+        ("CTCs that go to a person", shown("share", review.ctcs_share)),
+        ("Others that go to a person", shown("share", review.others_share)),
+    ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -37,7 +42,7 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
             notices=NOTICES,
             warnings=evaluation.warnings,
             summary=summary(evaluation),
-            headline=[(text, shown(name, found[name])) for name, text in _HEADLINE.items()],
+            headline=headline,
             unknown=UNKNOWN,
             charts=charts(evaluation),
             tables=tables(evaluation),

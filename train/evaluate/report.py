@@ -17,10 +17,20 @@ them:
     baselines           by name (size, texture) the ranking figures and auc_gain, the model's AUC
                         less the baseline's; null where they are not available
     operating_points    by name, the figures of its calls
+    calls               the runtime's, by call (CTC, leukocyte, review): how many ctcs, others and
+                        unlabelled cells; how many CTCs and others of them are at or above the
+                        threshold (ctcs_above, others_above); which share of all CTCs and of all
+                        others they are (ctcs_share, others_share, each with its interval)
+    doubted             likewise, of the cells that go to a person whatever their probability
+    reasons             likewise, by reason for review; a cell may have several
     strata, per_sample  cells, ctcs, others, mean_probability, called (CTC), review; a stratum's
                         called_share and auc against all of the other class
 
-scores.csv has a row a cell: sample, cell, label, stratum, probability, call, fold.
+All but calls, doubted and reasons goes by the probabilities of all cells, as if there were no
+quality gate and no comparison with the training data.
+
+scores.csv has a row a cell: sample, cell, label, stratum, probability, call, fold, reasons; call
+and reasons are the runtime's, and spaces part the reasons.
 """
 
 from __future__ import annotations
@@ -33,7 +43,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ctcedge.decide import NEAR_THRESHOLD
 from train.evaluate.bootstrap import Estimate
+from train.evaluate.calls import Calls, Part
 from train.evaluate.evaluation import Evaluation
 from train.evaluate.figures import MEANING, SECTIONS, Counted, Figures
 
@@ -54,6 +68,9 @@ EXPLANATIONS = (
     "'Cannot be told': too few cells or samples, such as fewer than 3,000 others for 1 in 1,000; of"
     " samples, that some hold cells of both classes.",
     "'Others' are cells that are no CTCs.",
+    "Calls are those of `ctcedge classify`, which sends cells to a person also for what the quality"
+    " gate finds and because they are unlike the training data. All other figures take every cell"
+    " by its probability.",
 )
 
 BASELINES = {
@@ -96,6 +113,9 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
             else {name: _plain(values) for name, values in found.baselines.items()}
         ),
         "operating_points": {n: _plain(values) for n, values in found.operating_points.items()},
+        "calls": {call: _part(part) for call, part in evaluation.calls.by_call.items()},
+        "doubted": _part(evaluation.calls.doubted),
+        "reasons": {reason: _part(part) for reason, part in evaluation.calls.by_reason.items()},
         "strata": [
             {**asdict(one.counted), **_plain({"called_share": one.called, "auc": one.auc})}
             for one in found.strata
@@ -150,8 +170,13 @@ def summary(evaluation: Evaluation) -> str:
         if found.groups != found.samples
         else ""
     )
+    by_first = (
+        ", or by the first where that holds no labelled cell"
+        if len(np.unique(evaluation.scored.cells.group)) > found.groups
+        else ""
+    )
     who = (
-        "Each cell was scored by the one model that never saw its patient or sample."
+        f"Each cell was scored by the one model that never saw its patient or sample{by_first}."
         if len(evaluation.models) > 1
         else "No cell's image, nor another of its patient or sample, was trained on."
         if evaluation.leak_checked
@@ -170,6 +195,10 @@ def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
         heading: [["", "Model"], *([text, shown(name, found[name])] for name, text in rows.items())]
         for heading, rows in SECTIONS.items()
     }
+    made["Calls of the runtime"] = _calls(evaluation.calls)
+    made["What goes to a person, and why (a cell may have several reasons)"] = _reasons(
+        evaluation.calls
+    )
     if found.baselines:
         made["Beside the baselines, fitted on the model's own training cells"] = _compared(found)
     if found.operating_points:
@@ -222,6 +251,41 @@ def _points(found: Figures) -> list[list[str]]:
     ]
 
 
+def _calls(calls: Calls) -> list[list[str]]:
+    parts = calls.by_call.values()
+    rows = [
+        ["Share of the CTCs", *(shown("share", part.ctcs_share) for part in parts)],
+        ["Share of the others", *(shown("share", part.others_share) for part in parts)],
+        ["CTCs", *(f"{part.ctcs:,}" for part in parts)],
+        ["Others", *(f"{part.others:,}" for part in parts)],
+    ]
+    if any(part.unlabelled for part in parts):
+        rows.append(["Cells without a label", *(f"{part.unlabelled:,}" for part in parts)])
+    return [["", *(f"Called {call}" for call in calls.by_call)], *rows]
+
+
+def _reasons(calls: Calls) -> list[list[str]]:
+    named = {
+        "any": calls.by_call["review"],
+        f"any but {NEAR_THRESHOLD}": calls.doubted,
+        **calls.by_reason,
+    }
+    head = ["Reason", "Share of the CTCs", "Share of the others"]
+    return [
+        [*head, "CTCs that the threshold finds", "Others that it calls CTC"],
+        *(
+            [
+                reason,
+                shown("share", part.ctcs_share),
+                shown("share", part.others_share),
+                f"{part.ctcs_above:,} of {part.ctcs:,}",
+                f"{part.others_above:,} of {part.others:,}",
+            ]
+            for reason, part in named.items()
+        ),
+    ]
+
+
 def _strata(found: Figures) -> list[list[str]]:
     return [
         ["Stratum", *_COUNTED, "Share called CTC", "AUC against all of the other class"],
@@ -259,6 +323,12 @@ def _plain(values: dict[str, Estimate]) -> dict[str, Any]:
     return plain
 
 
+def _part(part: Part) -> dict[str, Any]:
+    counts = ("ctcs", "others", "unlabelled", "ctcs_above", "others_above")
+    shares = {"ctcs_share": part.ctcs_share, "others_share": part.others_share}
+    return {**{name: getattr(part, name) for name in counts}, **_plain(shares)}
+
+
 def _cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
@@ -268,17 +338,20 @@ def _write_scores(evaluation: Evaluation, path: Path) -> None:
     folds = len(evaluation.models) > 1
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("sample", "cell", "label", "stratum", "probability", "call", "fold"))
+        table.writerow(
+            ("sample", "cell", "label", "stratum", "probability", "call", "fold", "reasons")
+        )
         for index, row in enumerate(scored.rows):
-            by = scored.by[index]
+            by, verdict = scored.by[index], scored.verdicts[index]
             table.writerow(
                 (
                     row.place,
                     row.cell,
                     row.label,
                     row.stratum,
-                    f"{scored.scores.probability[index]:.6f}",
-                    scored.scores.call(index),
+                    f"{verdict.probability:.6f}",
+                    verdict.call,
                     evaluation.models[by].folder.name if folds else "",
+                    " ".join(verdict.reasons),
                 )
             )

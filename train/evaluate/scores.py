@@ -1,4 +1,4 @@
-"""What models say of cells."""
+"""What models' probabilities say of cells; the runtime's calls are more, see `calls`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.decide import Call, decide
+from ctcedge.decide import decide
 from ctcedge.model import Decision
 from train.metrics import Floats, Labels, log_odds
 
@@ -38,7 +38,7 @@ class Scores:
         decision: Decision,
         thresholds: Mapping[str, float] | None = None,
     ) -> Scores:
-        """Decide as the runtime does.
+        """Compare probabilities with the threshold and the review band.
 
         Args:
             probability: (n,) of one model.
@@ -53,12 +53,6 @@ class Scores:
             certainty=np.abs(log_odds(probability) - log_odds(np.array(decision.threshold))),
             at={name: probability >= least for name, least in (thresholds or {}).items()},
         )
-
-    def call(self, row: int) -> Call:
-        """Return the runtime's call of one cell."""
-        if self.review[row]:
-            return "review"
-        return "CTC" if self.called[row] else "leukocyte"
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Scores:
         """Return the cells of a mask or of indices."""

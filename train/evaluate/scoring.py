@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from ctcedge.classifier import Classifier
 from ctcedge.crops import BRIGHT_FIELD
-from ctcedge.decide import probability
+from ctcedge.decide import Verdict
+from ctcedge.decode import Decoded
 from ctcedge.errors import BadImage, ModelError
-from ctcedge.model import SPEC_NAME, Model
+from ctcedge.finding import Finding
+from ctcedge.identity import scale
+from ctcedge.model import SPEC_NAME, Model, ModelSpec
+from ctcedge.quality import Quality, assess
+from ctcedge.settings import ImageSettings
 from train.baselines import TRAINING, Table, baseline_scores, describe, name_digest, read_table
 from train.dataset import Cells, read_cells
 from train.evaluate.scores import Scores
@@ -126,6 +131,7 @@ class Scored:
         known: (n,) whether the label counts.
         by: (n,) which candidate scored each.
         scores: n.
+        verdicts: n, of the runtime at the model's own decision.
         baselines: by name, (n,) scores; None where a model does not tell what it was trained on.
     """
 
@@ -134,6 +140,7 @@ class Scored:
     known: Labels
     by: NDArray[np.intp]
     scores: Scores
+    verdicts: list[Verdict]
     baselines: dict[str, Floats] | None
 
 
@@ -142,26 +149,47 @@ def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Sc
 
     Raises:
         ManifestError: an image cannot be read or scored.
-        LeakError: a sample was seen by every candidate, or more than one never saw it.
+        LeakError: a sample was seen by every candidate, or more than one never saw a labelled one.
     """
-    spec = candidates[0].model.spec.input
-    seen = [replace(row, images={BRIGHT_FIELD: row.images[BRIGHT_FIELD]}) for row in rows]
-    with progress("Read", len(seen)) as advance:
-        cells = read_cells(seen, spec, advance)
-    by = assign(candidates, cells)
-    scores = _say(candidates, cells, by)
+    cells, quality = _read(rows, candidates[0].model.spec)
     known = np.array([bool(row.label) for row in rows])
-    return Scored(list(rows), cells, known, by, scores, _baselines(candidates, cells, by, seed))
+    by = assign(candidates, cells, known)
+    scores, verdicts = _say(candidates, cells, quality, by)
+    baselines = _baselines(candidates, cells, by, seed)
+    return Scored(list(rows), cells, known, by, scores, verdicts, baselines)
 
 
-def assign(candidates: Sequence[Candidate], cells: Cells) -> NDArray[np.intp]:
+def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:
+    """Read every row's bright field, and judge its quality as the runtime does."""
+    seen = [replace(row, images={BRIGHT_FIELD: row.images[BRIGHT_FIELD]}) for row in rows]
+    quality: list[Quality] = []
+
+    def look(row: Row, image: Decoded, window: NDArray[np.uint8]) -> None:
+        um_per_px = scale(ImageSettings(um_per_px=row.um_per_px), spec)
+        bright = (image.pixels, image.header.bits)
+        quality.extend(assess([bright], window[None], um_per_px, spec.input))
+
+    with progress("Read", len(seen)) as advance:
+        return read_cells(seen, spec.input, advance, look), quality
+
+
+def assign(candidates: Sequence[Candidate], cells: Cells, known: Labels) -> NDArray[np.intp]:
     """Choose for each cell the one candidate that saw no image of its group.
+
+    A run with folds leaves groups without a labelled cell out, so that no candidate saw them: they
+    go to the first.
+
+    Args:
+        candidates: of one model, or of one a fold.
+        cells: n.
+        known: (n,) whether the label counts.
 
     Returns:
         (n,) index of the candidate.
 
     Raises:
-        LeakError: naming a group that every candidate saw, or that several did not.
+        LeakError: naming a group that every candidate saw, or one with labelled cells that several
+            did not.
     """
     if candidates[0].table is None:
         return np.zeros(len(cells), dtype=np.intp)
@@ -177,25 +205,31 @@ def assign(candidates: Sequence[Candidate], cells: Cells) -> NDArray[np.intp]:
             f" {'the model' if len(candidates) == 1 else 'every model'} was made from; test on"
             " others, or fit with --folds"
         )
-    if (free > 1).any():
-        first = names[free > 1][0]
+    several = (free > 1) & (np.bincount(member, known) > 0)
+    if several.any():
         raise LeakError(
-            f"{int(free.max())} of the models never saw '{first}', and each may score it; give"
-            f" one of them, such as {candidates[0].model.folder}"
+            f"{int(free[several][0])} of the models never saw '{names[several][0]}', and each may"
+            f" score it; give one of them, such as {candidates[0].model.folder}, and a manifest of"
+            " such patients or samples alone"
         )
     return np.argmin(saw, axis=0)[member]
 
 
-def _say(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.intp]) -> Scores:
+def _say(
+    candidates: Sequence[Candidate],
+    cells: Cells,
+    quality: Sequence[Quality],
+    by: NDArray[np.intp],
+) -> tuple[Scores, list[Verdict]]:
     parts, order = [], []
+    verdicts: dict[int, Verdict] = {}
     with progress("Score", len(cells)) as advance:
         for index, candidate in enumerate(candidates):
             mine = np.flatnonzero(by == index)
             if not mine.size:
                 continue
-            said: list[float] = []
             for start in range(0, len(mine), _BATCH):
-                batch = mine[start : start + _BATCH]
+                batch = mine[start : start + _BATCH].tolist()
                 judged = candidate.classifier.judge(cells.bright[batch])
                 for row, each in zip(batch, judged, strict=True):
                     if isinstance(each, BadImage):
@@ -203,12 +237,15 @@ def _say(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.intp]) ->
                             f"cell {cells.cell[row]} of sample {cells.sample[row]}: {each};"
                             " remove its row"
                         )
-                    said.append(probability(each.score, candidate.model.spec.calibration))
+                    found = Finding.of(each.score, quality[row], each.unlike, each.ran)
+                    verdict = candidate.classifier.policy.verdict(found.score, found.doubts)
+                    verdicts[row] = replace(verdict, cluster=found.cluster)
                 advance(len(batch))
-            spec = candidate.model.spec
-            parts.append(Scores.of(np.array(said), spec.decision, _thresholds(candidate)))
+            said = np.array([verdicts[row].probability for row in mine.tolist()])
+            parts.append(Scores.of(said, candidate.model.spec.decision, _thresholds(candidate)))
             order.append(mine)
-    return Scores.joined(parts).select(np.argsort(np.concatenate(order)))
+    scores = Scores.joined(parts).select(np.argsort(np.concatenate(order)))
+    return scores, [verdicts[row] for row in range(len(cells))]
 
 
 def _thresholds(candidate: Candidate) -> dict[str, float]:
