@@ -233,11 +233,15 @@ def made_sections(cells: Cells, out: Path) -> dict[str, str]:
     changes = [trial for trial in TRIALS if trial.table != NETWORKS]
     made = {"": _head(cells)}
     if any(trial.name in held for trial in changes):
-        made[CLAIMED] = _claims(cells, held)
-        made[COMPARED] = _comparisons(cells, held, changes, REFERENCE, _INTRODUCTION)
+        names = (REFERENCE, *SEEDS) if REFERENCE in held else ()
+        seeds = [held[name] for name in names if name in held]
+        told = "\n".join(f"- {_claim(cells, held, claim, seeds)}" for claim in CLAIMS)
+        made[CLAIMED] = f"{stamp(_COMMAND)}\n\n{_OF_CLAIMS}\n\n{told}"
+        made[COMPARED] = _comparisons(cells, held, changes, REFERENCE, seeds, _INTRODUCTION)
     if any(trial.name in held for trial in networks):
-        introduction = f"{_OF_NETWORKS}\n\n{_claim(cells, held, NETWORK_CLAIM)}"
-        made[NETWORKED] = _comparisons(cells, held, networks, FIRST_NETWORK, introduction)
+        # The reference's seeds are of another width, and say nothing of these.
+        introduction = f"{_OF_NETWORKS}\n\n{_claim(cells, held, NETWORK_CLAIM, ())}"
+        made[NETWORKED] = _comparisons(cells, held, networks, FIRST_NETWORK, (), introduction)
     return made
 
 
@@ -246,6 +250,7 @@ def _comparisons(
     held: Mapping[str, Scores],
     compared: Sequence[Trial],
     reference: str,
+    seeds: Sequence[Scores],
     introduction: str,
 ) -> str:
     blocks = [stamp(_COMMAND), introduction]
@@ -254,7 +259,7 @@ def _comparisons(
         for trial in trials:
             against = None if trial.name == reference else held.get(reference)
             mine = held.get(trial.name)
-            found = mine and compare(cells, mine, against, _seeds(held))
+            found = mine and compare(cells, mine, against, seeds)
             if found:
                 rows.append(
                     [
@@ -273,10 +278,6 @@ def _comparisons(
     if missing:
         blocks.append("### Not run yet\n\nThe same command runs these:\n\n" + "\n".join(missing))
     return "\n\n".join(blocks)
-
-
-def _seeds(held: Mapping[str, Scores]) -> list[Scores]:
-    return [held[name] for name in (REFERENCE, *SEEDS) if name in held] if REFERENCE in held else []
 
 
 _COLUMNS = (
@@ -302,23 +303,16 @@ The same short schedule as above, at full width, 64 px. A gain is over ResNet-18
 nobody has measured here how much another would move the AUC."""
 
 
-def _claims(cells: Cells, held: Mapping[str, Scores]) -> str:
-    told = "\n".join(f"- {_claim(cells, held, claim)}" for claim in CLAIMS)
-    return f"""\
-{stamp(_COMMAND)}
-
-By the rules of the tables below, on these two cell lines and a short schedule.
-
-{told}"""
+_OF_CLAIMS = "By the rules of the tables below, on these two cell lines and a short schedule."
 
 
-def _claim(cells: Cells, held: Mapping[str, Scores], claim: Claim) -> str:
+def _claim(cells: Cells, held: Mapping[str, Scores], claim: Claim, seeds: Sequence[Scores]) -> str:
     """Write one line: for which pairs it is shown, for which not, and the gains."""
     by_verdict: dict[str, list[str]] = {}
     for pair in claim.pairs:
         found = None
         if pair.better in held and pair.other in held:
-            found = compare(cells, held[pair.better], held[pair.other], _seeds(held))
+            found = compare(cells, held[pair.better], held[pair.other], seeds)
         verdict = found.verdict if found else _NOT_RUN
         told = f" {_gain(found.gain)} on {_folds(found.folds)}" if found else ""
         by_verdict.setdefault(_CONCLUSIONS[verdict], []).append(f"{pair.title}{told}")

@@ -130,6 +130,18 @@ def test_networks_are_compared_with_the_first_of_them(cells, tmp_path):
     assert "- Networks: EfficientNet-B4" in told[NETWORKED]
 
 
+def test_no_seed_of_another_network_takes_a_verdict_back(cells, tmp_path):
+    keep(tmp_path, "resnet18", said(cells, 4.0))
+    keep(tmp_path, "resnet50", said(cells, 1.0))
+    keep(tmp_path, REFERENCE, said(cells, 0.1))
+    keep(tmp_path, "seed-2", said(cells, 9.0))
+    keep(tmp_path, "no-noise", said(cells, 4.0))
+    told = made_sections(cells, tmp_path)
+    assert BY_CHANCE in told[COMPARED].split("| without noise")[1].splitlines()[0]
+    assert "| better |" in told[NETWORKED]
+    assert "Shown for: against ResNet-18 +" in told[NETWORKED]
+
+
 def test_claims_name_trials_that_exist():
     names = {trial.name for trial in TRIALS}
     for claim in (*CLAIMS, NETWORK_CLAIM):
