@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from train.refusal import refusal, refusing
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 Seed = Annotated[int, typer.Option(help="Of all randomness; the same seed gives the same result.")]
 Positive = Annotated[list[str] | None, typer.Option(help="Stratum to count as CTC; repeatable.")]
 Negative = Annotated[list[str] | None, typer.Option(help="Stratum to count as no CTC; repeatable.")]
-
-
-@contextmanager
-def _refusing(*kinds: type[Exception]) -> Iterator[None]:
-    """End with one line and exit code 2 where one of these is raised."""
-    try:
-        yield
-    except kinds as error:
-        raise _refusal(str(error)) from None
-
-
-def _refusal(text: str) -> typer.Exit:
-    typer.echo(f"train: {text}", err=True)
-    return typer.Exit(2)
 
 
 @app.callback()
@@ -73,7 +60,7 @@ def build(
         learning_rate=learning_rate or settings.fit.learning_rate,
     )
     settings = replace(settings, fit=fit)
-    with _refusing(ValueError, CtcEdgeError, ParityError, OSError):
+    with refusing(ValueError, CtcEdgeError, ParityError, OSError):
         model = build_model(name, version, settings, command=command, out=out, runs=runs, init=init)
     typer.echo(f"{out / name}: {model.sha256}")
 
@@ -117,7 +104,7 @@ def export(
     def note(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
 
-    with _refusing(ValueError, ParityError, CtcEdgeError, OSError):
+    with refusing(ValueError, ParityError, CtcEdgeError, OSError):
         settings = ExportSettings(
             name=name,
             version=version,
@@ -201,7 +188,7 @@ def fit(
     # What torchrun starts, torchrun ends.
     with team() as processes, interruption if processes.size == 1 else nullcontext():
         try:
-            with _refusing(ValueError, CtcEdgeError, OSError):
+            with refusing(ValueError, CtcEdgeError, OSError):
                 recipe = preset_named(preset)
                 runs = fit_manifests(
                     manifests,
@@ -266,7 +253,7 @@ def evaluate(
     from train.split import LeakError
 
     try:
-        with _refusing(ManifestError, LeakError, TableError, SetupError):
+        with refusing(ManifestError, LeakError, TableError, SetupError):
             evaluation = measure(
                 model,
                 manifests,
@@ -277,7 +264,7 @@ def evaluate(
             )
             write(evaluation, out)
     except OSError as error:
-        raise _refusal(f"{out} cannot be written ({error.strerror})") from None
+        raise refusal(f"{out} cannot be written ({error.strerror})") from None
     typer.echo(out / "report.html")
 
 
@@ -318,7 +305,7 @@ def label(
     from train.labelling import LabelError, label_folder
 
     try:
-        with _refusing(LabelError, SetupError):
+        with refusing(LabelError, SetupError):
             label_folder(
                 export,
                 out,
@@ -331,7 +318,7 @@ def label(
                 um_per_px=um_per_px,
             )
     except OSError as error:
-        raise _refusal(f"{error.filename}: {error.strerror}") from None
+        raise refusal(f"{error.filename}: {error.strerror}") from None
 
 
 @app.command()
@@ -357,7 +344,7 @@ def simulate(
         with progress("Simulate", hospitals * samples * cells) as advance:
             written = write_export(out, made, progress=lambda _: advance())
     except FileExistsError as error:
-        raise _refusal(f"{error.filename} exists; move it away") from None
+        raise refusal(f"{error.filename} exists; move it away") from None
     typer.echo(f"{out}: {written:,} cells")
 
 
