@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from train.refusal import refusal, refusing
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 Seed = Annotated[int, typer.Option(help="Of all randomness; the same seed gives the same result.")]
 Positive = Annotated[list[str] | None, typer.Option(help="Stratum to count as CTC; repeatable.")]
 Negative = Annotated[list[str] | None, typer.Option(help="Stratum to count as no CTC; repeatable.")]
-
-
-@contextmanager
-def _refusing(*kinds: type[Exception]) -> Iterator[None]:
-    """End with one line and exit code 2 where one of these is raised."""
-    try:
-        yield
-    except kinds as error:
-        raise _refusal(str(error)) from None
-
-
-def _refusal(text: str) -> typer.Exit:
-    typer.echo(f"train: {text}", err=True)
-    return typer.Exit(2)
 
 
 @app.callback()
@@ -66,7 +53,7 @@ def build(
     options = [f" --{option} {value}" for option, value in given.items() if value is not None]
     preset = "".join(options) + (" --tiny" if tiny else "")
     command = f"python -m train build --name {name} --version {version} --seed {seed}{preset}"
-    with _refusing(ValueError, CtcEdgeError, ParityError, OSError):
+    with refusing(ValueError, CtcEdgeError, ParityError, OSError):
         fit = settings.fit.with_given(seed=seed, epochs=epochs, learning_rate=learning_rate)
         model = build_model(
             name,
@@ -119,7 +106,7 @@ def export(
     def note(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
 
-    with _refusing(ValueError, ParityError, CtcEdgeError, OSError):
+    with refusing(ValueError, ParityError, CtcEdgeError, OSError):
         settings = ExportSettings(
             name=name,
             version=version,
@@ -203,7 +190,7 @@ def fit(
     # What torchrun starts, torchrun ends.
     with team() as processes, interruption if processes.size == 1 else nullcontext():
         try:
-            with _refusing(ValueError, CtcEdgeError, OSError):
+            with refusing(ValueError, CtcEdgeError, OSError):
                 recipe = preset_named(preset)
                 runs = fit_manifests(
                     manifests,
@@ -268,7 +255,7 @@ def evaluate(
     from train.split import LeakError
 
     try:
-        with _refusing(ManifestError, LeakError, TableError, SetupError):
+        with refusing(ManifestError, LeakError, TableError, SetupError):
             evaluation = measure(
                 model,
                 manifests,
@@ -279,7 +266,7 @@ def evaluate(
             )
             write(evaluation, out)
     except OSError as error:
-        raise _refusal(f"{error.filename or out}: {error.strerror}") from None
+        raise refusal(f"{error.filename or out}: {error.strerror}") from None
     typer.echo(out / "report.html")
 
 
@@ -320,7 +307,7 @@ def label(
     from train.labelling import LabelError, label_folder
 
     try:
-        with _refusing(LabelError, SetupError):
+        with refusing(LabelError, SetupError):
             label_folder(
                 export,
                 out,
@@ -333,7 +320,7 @@ def label(
                 um_per_px=um_per_px,
             )
     except OSError as error:
-        raise _refusal(f"{error.filename}: {error.strerror}") from None
+        raise refusal(f"{error.filename}: {error.strerror}") from None
 
 
 @app.command()
@@ -359,9 +346,9 @@ def simulate(
         with progress("Simulate", hospitals * samples * cells) as advance:
             written = write_export(out, made, progress=lambda _: advance())
     except FileExistsError as error:
-        raise _refusal(f"{error.filename} exists; move it away") from None
+        raise refusal(f"{error.filename} exists; move it away") from None
     except OSError as error:
-        raise _refusal(f"{error.filename}: {error.strerror}") from None
+        raise refusal(f"{error.filename}: {error.strerror}") from None
     typer.echo(f"{out}: {written:,} cells")
 
 

@@ -29,8 +29,10 @@ from train.evaluate.report import markdown_table, shown
 from train.manifest import ManifestError, Row, choose, read_manifests
 from train.metrics import Curve, Floats, Labels, log_odds, roc_auc
 from train.progress import progress
-from train.results import CEILING, ORDER, scores
+from train.refusal import refusing
+from train.results import CEILING, ORDER
 from train.run import write_whole
+from train.scored import held_scores
 from train.sections import put_sections, stamp
 from train.traits import Traits, traits_of
 from train.trials import FOLDS, REFERENCE, SEEDS, SPLIT_SEED, TRIALS
@@ -92,9 +94,10 @@ def read_said(cells: Cells, out: Path) -> Said:
     """Read what the trials have said so far.
 
     Raises:
-        ValueError: the reference has scored no fold.
+        ValueError: the reference has scored no fold, or a trial is of another recipe or of other
+            cells.
     """
-    held = {one.name: said for one in TRIALS if (said := scores(one, out)) is not None}
+    held = held_scores(TRIALS, cells, out)
     if REFERENCE not in held:
         raise ValueError(f"{out} holds no fold of the trial '{REFERENCE}'; run it first")
     rows = np.sort(held[REFERENCE].row)
@@ -597,7 +600,7 @@ def main(
 
     Example: `python -m train.ceiling breast.csv --out runs/ceiling`
     """
-    try:
+    with refusing(ValueError):
         rows = choose(read_manifests([manifest]))
         if any(NUCLEUS not in row.images for row in rows):
             raise ManifestError("every cell needs a DAPI image, which tells where the cell lies")
@@ -605,9 +608,6 @@ def main(
         with progress("Read", len(rows)) as advance:
             cells = read_cells(rows, spec, advance)
         said = read_said(cells, runs)
-    except ValueError as error:
-        typer.echo(f"train: {error}", err=True)
-        raise typer.Exit(2) from None
     chosen = [rows[index] for index in said.rows]
     traits = _traits(chosen)
     text, doubted = section(said, traits, boost(cells, said, spec))

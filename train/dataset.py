@@ -142,9 +142,14 @@ class _Seen:
             network_input(images[channel], um_per_px, spec) if channel in images else None  # type: ignore[arg-type]
             for channel in CHANNELS
         ]
-        digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes())
         assert inputs[0] is not None
-        return cls(inputs[0], inputs[1], digest.hexdigest()[:16])
+        return cls(inputs[0], inputs[1], digest_of(pixels))
+
+
+def digest_of(pixels: NDArray[np.generic]) -> str:
+    """Return what `Cells.digest` holds of bright-field pixels."""
+    data = f"{pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes()
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _stack(seen: Sequence[_Seen], **columns: Sequence[object]) -> Cells:

@@ -1,9 +1,8 @@
 """Fit the trials on grouped folds and write `train/RESULTS.md`: `python -m train.results --help`.
 
-Each fold of each trial is a run folder of its own, so that a run that is cut off goes on where it
-stopped, and trials can be added later. The tables hold what has been run so far, and say so; a
-section none of whose trials has been run here is left as it stands. What the recipe itself scores
-is written from its report (`--report`).
+A run that is cut off goes on where it stopped, and trials can be added later. The tables hold what
+has been run so far, and say so; a section none of whose trials has been run here is left as it
+stands. What the recipe itself scores is written from its report (`--report`).
 """
 
 from __future__ import annotations
@@ -23,19 +22,14 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from train import split
-from train.calibrate import calibrate
-from train.dataset import Cells, read_cells
+from train.dataset import Cells
 from train.evaluate.bootstrap import Estimate, Resampling
 from train.evaluate.report import UNKNOWN, markdown_table, shown
 from train.evaluate.statistics import of_samples
-from train.fit import fit, sides_of
-from train.graphs import probabilities
-from train.manifest import choose, read_manifests
 from train.metrics import Curve, Floats, roc_auc
-from train.network import predict
 from train.progress import progress
-from train.run import packed, write_whole
+from train.refusal import refusal, refusing
+from train.scored import Scores, benchmark, held_scores, run
 from train.sections import put_sections, stamp
 from train.trials import (
     CLAIMS,
@@ -50,8 +44,6 @@ from train.trials import (
     Claim,
     Trial,
 )
-
-SCORES_NAME = "scores.npz"
 
 RECIPE = "The recipe: preset `cpu`, the INT8 graphs that the runtime loads"
 CEILING = "What stands between this and an AUC of 0.90"
@@ -77,62 +69,8 @@ _CONCLUSIONS = {
 _COMMAND = "python -m train.results"
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a trial says of the cells that it never saw.
-
-    Attributes:
-        row: (n,) index of each cell in the manifest.
-        fold: (n,) the fold that held it out.
-        probability: (n,) of CTC, calibrated on the fold's validation side.
-    """
-
-    row: NDArray[np.intp]
-    fold: NDArray[np.intp]
-    probability: NDArray[np.float64]
-
-
-def run(trial: Trial, manifest: Path, number: int, out: Path) -> None:
-    """Fit one fold of one trial, unless that is done, and keep what it says of its test cells."""
-    folder = out / trial.name / f"fold-{number}"
-    if (folder / SCORES_NAME).is_file():
-        return
-    input = trial.input()
-    cells = _read(manifest, trial)
-    test = split.folds(cells, FOLDS, SPLIT_SEED) == number - 1
-    side = sides_of(cells, SPLIT_SEED, test)
-    network = fit(cells, side, trial.settings, input, folder)
-    logits = {
-        name: predict(network, cells.bright[side == name], input.gain)
-        for name in ("validation", "test")
-    }
-    calibration = calibrate(logits["validation"], cells.positive[side == "validation"])
-    said = {
-        "row": np.flatnonzero(side == "test"),
-        "probability": probabilities(logits["test"], calibration),
-    }
-    write_whole(folder / SCORES_NAME, packed(said))
-
-
-def _read(manifest: Path, trial: Trial) -> Cells:
-    return read_cells(choose(read_manifests([manifest])), trial.input(), lambda: None)
-
-
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def scores(trial: Trial, out: Path) -> Scores | None:
-    """Read what a trial has said so far; None where no fold is done."""
-    parts = []
-    for number in range(1, FOLDS + 1):
-        path = out / trial.name / f"fold-{number}" / SCORES_NAME
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as held:
-                parts.append((held["row"], np.full(len(held["row"]), number), held["probability"]))
-    if not parts:
-        return None
-    return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,17 +165,25 @@ def _at(said: Scores, rows: NDArray[np.intp], what: str = "probability") -> NDAr
 
 
 def made_sections(cells: Cells, out: Path) -> dict[str, str]:
-    """Write what the trials that have been run so far tell, by heading."""
-    held = {trial.name: said for trial in TRIALS if (said := scores(trial, out)) is not None}
+    """Write what the trials that have been run so far tell, by heading.
+
+    Raises:
+        RunError: one of them was of another recipe or of other cells.
+    """
+    held = held_scores(TRIALS, cells, out)
     networks = [trial for trial in TRIALS if trial.table == NETWORKS]
     changes = [trial for trial in TRIALS if trial.table != NETWORKS]
     made = {"": _head(cells)}
     if any(trial.name in held for trial in changes):
-        made[CLAIMED] = _claims(cells, held)
-        made[COMPARED] = _comparisons(cells, held, changes, REFERENCE, _INTRODUCTION)
+        names = (REFERENCE, *SEEDS) if REFERENCE in held else ()
+        seeds = [held[name] for name in names if name in held]
+        told = "\n".join(f"- {_claim(cells, held, claim, seeds)}" for claim in CLAIMS)
+        made[CLAIMED] = f"{stamp(_COMMAND)}\n\n{_OF_CLAIMS}\n\n{told}"
+        made[COMPARED] = _comparisons(cells, held, changes, REFERENCE, seeds, _INTRODUCTION)
     if any(trial.name in held for trial in networks):
-        introduction = f"{_OF_NETWORKS}\n\n{_claim(cells, held, NETWORK_CLAIM)}"
-        made[NETWORKED] = _comparisons(cells, held, networks, FIRST_NETWORK, introduction)
+        # The reference's seeds are of another width, and say nothing of these.
+        introduction = f"{_OF_NETWORKS}\n\n{_claim(cells, held, NETWORK_CLAIM, ())}"
+        made[NETWORKED] = _comparisons(cells, held, networks, FIRST_NETWORK, (), introduction)
     return made
 
 
@@ -246,6 +192,7 @@ def _comparisons(
     held: Mapping[str, Scores],
     compared: Sequence[Trial],
     reference: str,
+    seeds: Sequence[Scores],
     introduction: str,
 ) -> str:
     blocks = [stamp(_COMMAND), introduction]
@@ -254,7 +201,7 @@ def _comparisons(
         for trial in trials:
             against = None if trial.name == reference else held.get(reference)
             mine = held.get(trial.name)
-            found = mine and compare(cells, mine, against, _seeds(held))
+            found = mine and compare(cells, mine, against, seeds)
             if found:
                 rows.append(
                     [
@@ -273,10 +220,6 @@ def _comparisons(
     if missing:
         blocks.append("### Not run yet\n\nThe same command runs these:\n\n" + "\n".join(missing))
     return "\n\n".join(blocks)
-
-
-def _seeds(held: Mapping[str, Scores]) -> list[Scores]:
-    return [held[name] for name in (REFERENCE, *SEEDS) if name in held] if REFERENCE in held else []
 
 
 _COLUMNS = (
@@ -302,23 +245,16 @@ The same short schedule as above, at full width, 64 px. A gain is over ResNet-18
 nobody has measured here how much another would move the AUC."""
 
 
-def _claims(cells: Cells, held: Mapping[str, Scores]) -> str:
-    told = "\n".join(f"- {_claim(cells, held, claim)}" for claim in CLAIMS)
-    return f"""\
-{stamp(_COMMAND)}
-
-By the rules of the tables below, on these two cell lines and a short schedule.
-
-{told}"""
+_OF_CLAIMS = "By the rules of the tables below, on these two cell lines and a short schedule."
 
 
-def _claim(cells: Cells, held: Mapping[str, Scores], claim: Claim) -> str:
+def _claim(cells: Cells, held: Mapping[str, Scores], claim: Claim, seeds: Sequence[Scores]) -> str:
     """Write one line: for which pairs it is shown, for which not, and the gains."""
     by_verdict: dict[str, list[str]] = {}
     for pair in claim.pairs:
         found = None
         if pair.better in held and pair.other in held:
-            found = compare(cells, held[pair.better], held[pair.other], _seeds(held))
+            found = compare(cells, held[pair.better], held[pair.other], seeds)
         verdict = found.verdict if found else _NOT_RUN
         told = f" {_gain(found.gain)} on {_folds(found.folds)}" if found else ""
         by_verdict.setdefault(_CONCLUSIONS[verdict], []).append(f"{pair.title}{told}")
@@ -409,18 +345,20 @@ def main(
     chosen = names if trial is None else [name for name in trial if name != "none"]
     unknown = set(chosen) - set(names)
     if unknown:
-        typer.echo(f"no trial '{min(unknown)}' (known: {', '.join(names)})", err=True)
-        raise typer.Exit(2)
-    jobs = [
-        (one, manifest, number, out)
-        for number in fold or range(1, FOLDS + 1)
-        for one in TRIALS
-        if one.name in chosen
-    ]
-    if jobs:
-        _run_all(jobs)
-    cells = _read(manifest, TRIALS[0])
-    made = made_sections(cells, out)
+        raise refusal(f"no trial '{min(unknown)}' (known: {', '.join(names)})")
+    with refusing(ValueError, OSError):
+        cells = benchmark(manifest, TRIALS[0])
+        # Refuses what is held and is not of these cells, before hours of fitting.
+        held = held_scores(TRIALS, cells, out)
+        jobs = [
+            (one, manifest, number, out)
+            for number in fold or range(1, FOLDS + 1)
+            for one in TRIALS
+            if one.name in chosen and not (one.name in held and number in held[one.name].fold)
+        ]
+        if jobs:
+            _run_all(jobs)
+        made = made_sections(cells, out)
     if report is not None:
         made[RECIPE] = recipe_section(json.loads(report.read_text(encoding="utf-8")))
     put_sections(write, made, ORDER)

@@ -189,7 +189,11 @@ class Run:
         """
         held = self.folder / RUN_NAME
         if held.is_file():
-            self._refuse_other(_read_json(held))
+            if differ := differences(self.folder, self._record()):
+                raise RunError(
+                    f"{self.folder} holds a run with {'; '.join(differ)}; choose another --out, or"
+                    " remove it"
+                )
             return
         if self.folder.exists() and any(self.folder.iterdir()):
             raise RunError(f"{self.folder} holds something that is no run; choose another --out")
@@ -200,28 +204,31 @@ class Run:
         write_json(held, self._record())
 
     def _record(self) -> dict[str, Any]:
-        return {
-            "settings": asdict(self.settings),
-            "input": asdict(self.input),
-            "init": self.init,
-            "cells": _digest(self.cells, self.side),
-        }
+        cells = {"cells": _digest(self.cells, self.side)}
+        return recipe(self.settings, self.input, self.init) | cells
 
-    def _refuse_other(self, held: dict[str, Any]) -> None:
-        mine = json.loads(json.dumps(self._record()))
-        differ = [
-            f"{name} {held.get(part, {}).get(name)} instead of {value}"
-            for part in ("settings", "input")
-            for name, value in mine[part].items()
-            if held.get(part, {}).get(name) != value
-        ]
-        told = {"cells": "other cells, labels or sides", "init": "other first weights"}
-        differ += [text for part, text in told.items() if held.get(part) != mine[part]]
-        if differ:
-            raise RunError(
-                f"{self.folder} holds a run with {'; '.join(differ)}; choose another --out, or"
-                " remove it"
-            )
+
+def recipe(settings: FitSettings, input: InputSpec, init: str = "") -> dict[str, Any]:
+    """Return what a run's record holds besides its cells."""
+    return {"settings": asdict(settings), "input": asdict(input), "init": init}
+
+
+def differences(folder: Path, record: dict[str, Any]) -> list[str]:
+    """Tell in what the run of a folder differs from a record, or from a record's recipe alone.
+
+    Raises:
+        RunError: the run's own record cannot be read.
+    """
+    held, mine = _read_json(folder / RUN_NAME), json.loads(json.dumps(record))
+    differ = [
+        f"{name} {held.get(part, {}).get(name)} instead of {value}"
+        for part in ("settings", "input")
+        for name, value in mine[part].items()
+        if held.get(part, {}).get(name) != value
+    ]
+    told = {"cells": "other cells, labels or sides", "init": "other first weights"}
+    differ += [text for part, text in told.items() if part in mine and held.get(part) != mine[part]]
+    return differ
 
 
 def open_runs(folder: Path) -> list[Run]:

@@ -18,17 +18,16 @@ import typer
 from numpy.typing import NDArray
 
 from ctcedge.classifier import Classifier
-from ctcedge.crops import Naming
-from ctcedge.decode import GreyImage, decode
+from ctcedge.decode import GreyImage
 from ctcedge.errors import SetupError
 from ctcedge.guard import LEAST_CROPS, Guard, RunTraits, is_unlike
-from ctcedge.pipeline import read_file
-from ctcedge.preprocess import InputSpec, network_input
-from ctcedge.runs import list_folder
-from train.dataset import simulated_cells
-from train.run import RunError, open_runs
+from ctcedge.preprocess import InputSpec
+from train.crops import Crops
+from train.dataset import digest_of, simulated_cells
+from train.refusal import refusal, refusing
+from train.run import open_runs
 from train.simulate import simulate_cells
-from train.zero_shot import UNSEEN_SEED, folder_inputs
+from train.zero_shot import UNSEEN_SEED
 
 WRONG_SCALE = 1.5
 _BATCH = 64
@@ -80,10 +79,6 @@ class Asked:
             np.array([each.traits for each in found]), np.array([is_unlike(e.p) for e in found])
         )
 
-    def folder(self, folder: Path, um_per_px: float | None) -> Measured:
-        """Measure a folder's bright-field crops."""
-        return self.measure(np.stack(list(folder_inputs(self.spec, folder, um_per_px))))
-
     def say(self, what: str, measured: Measured, runs: Iterable[NDArray[np.intp]]) -> None:
         """Print how many of the runs, rows of cells, are warned of."""
         distances = []
@@ -101,12 +96,14 @@ class Asked:
             f" {measured.unlike.mean():.2%} of {len(measured.unlike):,} crops unlike training"
         )
 
-    def say_pooled(self, folder: Path, um_per_px: float | None) -> None:
+    def say_pooled(self, crops: Crops) -> None:
         """Print what is said of a folder as one run, and of the least crops drawn from it."""
-        measured = self.folder(folder, um_per_px)
+        folder = crops.folder
+        typer.echo(f"{folder}: {crops.scale(self.spec)}")
+        measured = self.measure(crops.inputs(self.spec))
         chance = np.random.default_rng(1)
         n = len(measured.traits)
-        drawn = (chance.choice(n, min(n, LEAST_CROPS), replace=False) for _ in range(_POOLS))
+        drawn = (chance.choice(n, LEAST_CROPS, replace=False) for _ in range(_POOLS))
         self.say(f"{folder}, {LEAST_CROPS} crops at a time", measured, drawn)
         self.say(f"{folder}, all in one", measured, [np.arange(n)])
 
@@ -115,14 +112,18 @@ class Asked:
 def simulated(
     model: Annotated[Path, typer.Argument(help="Of simulated cells.")],
     folders: Annotated[list[Path], typer.Argument(help="Of real crops.")],
-    um_per_px: Annotated[float | None, typer.Option(help="Of the real crops.")] = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="Of the real crops.", show_default="each folder's own")
+    ] = None,
     hospitals: Annotated[int, typer.Option(min=1, help="Simulated ones, never seen.")] = 300,
 ) -> None:
     """Ask a model of simulated cells.
 
     Example: `python -m train.strangers simulated models/sim-resnet18 ../breast --um-per-px 0.5`
     """
-    asked = _asked(model)
+    with refusing(SetupError, ValueError):
+        asked = Asked(model)
+        real = [_enough(Crops.read(folder, um_per_px)) for folder in folders]
     cells = simulated_cells(
         simulate_cells(
             hospitals=hospitals, samples=1, cells=200, seed=UNSEEN_SEED, channels=("BF",)
@@ -132,45 +133,82 @@ def simulated(
     measured = asked.measure(cells.bright)
     for share in _SHARES:
         runs = list(_of_share(cells.group, cells.positive, share))
+        if not runs:
+            raise refusal(f"no hospital has cells for a run of {share:.0%} CTCs; --hospitals more")
         asked.say(f"simulated hospitals, {share:.0%} CTCs", measured, runs)
-    for folder in folders:
-        asked.say_pooled(folder, um_per_px)
+    for crops in real:
+        asked.say_pooled(crops)
 
 
 @app.command()
 def held_out(
     run: Annotated[Path, typer.Argument(help="Run of a fold.")],
     model: Annotated[Path, typer.Argument(help="Exported from it.")],
-    data: Annotated[Path, typer.Argument(help="Folder of all its crops, um/px unknown.")],
+    data: Annotated[Path, typer.Argument(help="Folder of all its crops.")],
     others: Annotated[list[Path], typer.Argument(help="Folders of other crops.")],
 ) -> None:
     """Ask the model of a fold.
 
     Example: `python -m train.strangers held-out runs/mine/fold-1 models/fold-1 ../mine ../other`
     """
-    asked = _asked(model)
-    try:
-        (opened,) = open_runs(run)
-    except RunError as error:
-        raise _refusal(error) from None
-    test = opened.of("test")
-    wanted = set(zip(test.sample.tolist(), test.cell.tolist(), strict=True))
-    listing = list_folder(data, Naming())
-    crops = [crop for crop in listing.crops if (crop.sample, crop.cell) in wanted]
-    pixels = [decode(read_file(data / crop.path)).pixels for crop in crops]
-    sample = np.array([crop.sample for crop in crops])
+    with refusing(SetupError, ValueError):
+        asked = Asked(model)
+        mine, sample = _held_out(run, Crops.read(data))
+        strange = [_enough(Crops.read(folder)) for folder in others]
+    typer.echo(f"{data}: {len(sample):,} held-out cells, {mine.scale(asked.spec)}")
     pools = list(_pools(sample))
     for name, change in _CHANGES.items():
-        inputs = [network_input(change(each), None, asked.spec) for each in pixels]
-        asked.say(f"held-out acquisitions, {name}", asked.measure(np.stack(inputs)), pools)
-    pitch = asked.spec.crop_px or 1
+        changed = replace(mine, pixels=[change(each) for each in mine.pixels])
+        measured = asked.measure(changed.inputs(asked.spec))
+        asked.say(f"held-out acquisitions, {name}", measured, pools)
     for factor in (WRONG_SCALE, 1 / WRONG_SCALE):
-        spec = replace(asked.spec, crop_px=pitch * factor)
-        inputs = [network_input(each, None, spec) for each in pixels]
-        name = f"held-out acquisitions, um/px wrong by {factor:.2f}"
-        asked.say(name, asked.measure(np.stack(inputs)), pools)
-    for folder in others:
-        asked.say_pooled(folder, None)
+        measured = asked.measure(mine.inputs(_scaled(asked.spec, factor)))
+        asked.say(f"held-out acquisitions, um/px wrong by {factor:.2f}", measured, pools)
+    for crops in strange:
+        asked.say_pooled(crops)
+
+
+def _held_out(run: Path, crops: Crops) -> tuple[Crops, NDArray[np.str_]]:
+    """Find a run's test cells among crops by their pixels, as names may differ.
+
+    Returns:
+        The crops of these cells; (n,) the acquisition of each.
+
+    Raises:
+        ValueError: it is no run of one fold, or its test cells are not there.
+    """
+    first, *more = open_runs(run)
+    if more:
+        raise ValueError(f"{run} holds {len(more) + 1} folds; give one, such as {first.folder}")
+    test = first.of("test")
+    if not len(test):
+        raise ValueError(f"{run} holds out no cells for a test; fit it with --folds")
+    sample = dict(zip(test.digest.tolist(), test.sample.tolist(), strict=True))
+    found = [(each, sample[name]) for each in crops.pixels if (name := digest_of(each)) in sample]
+    if len(found) < LEAST_CROPS:
+        raise ValueError(
+            f"{crops.folder} holds {len(found):,} of the {len(test):,} test cells of {run};"
+            f" {LEAST_CROPS} are needed: give the folder that it was fitted on"
+        )
+    pixels, samples = zip(*found, strict=True)
+    return replace(crops, pixels=list(pixels)), np.array(samples)
+
+
+def _enough(crops: Crops) -> Crops:
+    """Refuse a folder of fewer crops than runs are judged by."""
+    if len(crops.pixels) < LEAST_CROPS:
+        raise ValueError(
+            f"{crops.folder} holds {len(crops.pixels)} crops; {LEAST_CROPS} are needed to judge a"
+            " run"
+        )
+    return crops
+
+
+def _scaled(spec: InputSpec, factor: float) -> InputSpec:
+    """Let the input's pixels be larger by a factor, as if um/px were wrong by it."""
+    if spec.um_per_px is None:
+        return replace(spec, crop_px=(spec.crop_px or 1) * factor)
+    return replace(spec, um_per_px=spec.um_per_px * factor)
 
 
 def _blurred(sigma: float) -> Change:
@@ -213,18 +251,6 @@ def _pools(sample: NDArray[np.str_]) -> Iterable[NDArray[np.intp]]:
             if sum(map(len, pool)) >= LEAST_CROPS:
                 break
         yield np.concatenate(pool)
-
-
-def _asked(model: Path) -> Asked:
-    try:
-        return Asked(model)
-    except (SetupError, ValueError) as error:
-        raise _refusal(error) from None
-
-
-def _refusal(error: Exception) -> typer.Exit:
-    typer.echo(str(error), err=True)
-    return typer.Exit(2)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ model was built with. Gates, review band and guard play no part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +13,12 @@ import numpy as np
 import typer
 
 from ctcedge.classifier import Classifier
-from ctcedge.crops import Naming
-from ctcedge.decode import decode
 from ctcedge.errors import SetupError
-from ctcedge.pipeline import read_file
-from ctcedge.preprocess import InputSpec, network_input
-from ctcedge.runs import list_folder, need_crops
+from train.crops import Crops
 from train.dataset import Cells, simulated_cells
 from train.graphs import probabilities
 from train.metrics import Floats, roc_auc
+from train.refusal import refusing
 from train.simulate import simulate_cells
 
 UNSEEN_SEED = 900_001
@@ -39,21 +35,6 @@ def unseen_cells(classifier: Classifier, hospitals: int) -> Cells:
     return simulated_cells(cells, classifier.model.spec.input)
 
 
-def folder_inputs(spec: InputSpec, folder: Path, um_per_px: float | None) -> Iterator[np.ndarray]:
-    """Yield the network's input for each bright-field crop of a folder.
-
-    Raises:
-        NoCropsError: there is none.
-        BadImage: one cannot be read.
-    """
-    naming = Naming()
-    listing = list_folder(folder, naming)
-    need_crops(folder, listing)
-    for crop in listing.crops:
-        pixels = decode(read_file(folder / crop.path)).pixels
-        yield network_input(pixels, um_per_px, spec)
-
-
 def said(classifier: Classifier, inputs: np.ndarray) -> Floats:
     """Return (n,) probabilities of (n, size, size) inputs, by the graph that the runtime loads."""
     parts = [
@@ -67,7 +48,8 @@ def main(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     folder: Annotated[Path, typer.Argument(help="Crops of cells that are no CTCs.")],
     um_per_px: Annotated[
-        float | None, typer.Option(help="Edge length of their pixels, um.")
+        float | None,
+        typer.Option(help="Edge length of their pixels, um.", show_default="the folder's own"),
     ] = None,
     hospitals: Annotated[int, typer.Option(min=4, help="Simulated ones, never seen.")] = 40,
     sensitivity: Annotated[float, typer.Option(min=0.01, max=0.99)] = 0.8,
@@ -76,15 +58,12 @@ def main(
 
     Example: `python -m train.zero_shot models/sim-resnet18 ../jurkat --um-per-px 0.5`
     """
-    try:
+    with refusing(SetupError):
         classifier = Classifier.load(model, provider="cpu")
-        foreign = said(
-            classifier,
-            np.stack(list(folder_inputs(classifier.model.spec.input, folder, um_per_px))),
-        )
-    except SetupError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        crops = Crops.read(folder, um_per_px)
+    spec = classifier.model.spec.input
+    typer.echo(f"{folder}: {crops.scale(spec)}")
+    foreign = said(classifier, crops.inputs(spec))
     cells = unseen_cells(classifier, hospitals)
     simulated = said(classifier, cells.bright)
     threshold = float(np.quantile(simulated[cells.positive], 1 - sensitivity))

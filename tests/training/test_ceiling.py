@@ -18,9 +18,12 @@ from train.ceiling import (
     of_labels,
     variance_parts,
 )
+from train.fit import sides_of
 from train.manifest import Row, write_manifest
 from train.metrics import roc_auc
-from train.results import CEILING, SCORES_NAME
+from train.results import CEILING
+from train.run import Run
+from train.scored import SCORES_NAME
 from train.sections import sections
 from train.split import folds
 from train.traits import Traits
@@ -146,15 +149,17 @@ def keep_scores(benchmark, out, names):
         ceiling.TRIALS[0].input(),
         lambda: None,
     )
-    rows = np.flatnonzero(folds(cells, FOLDS, SPLIT_SEED) == 0)
+    side = sides_of(cells, SPLIT_SEED, folds(cells, FOLDS, SPLIT_SEED) == 0)
+    rows = np.flatnonzero(side == "test")
     chance = np.random.default_rng(8)
-    for name in names:
-        (out / name / "fold-1").mkdir(parents=True)
+    for trial in ceiling.TRIALS:
+        if trial.name not in names:
+            continue
+        folder = out / trial.name / "fold-1"
+        Run(folder, trial.settings, trial.input(), cells, side).save()
         probability = np.where(cells.positive[rows], 0.7, 0.3) + chance.normal(0, 0.1, len(rows))
         probability[0] = 0.05 if cells.positive[rows[0]] else 0.95
-        np.savez(
-            out / name / "fold-1" / SCORES_NAME, row=rows, probability=probability.clip(0.01, 0.99)
-        )
+        np.savez(folder / SCORES_NAME, row=rows, probability=probability.clip(0.01, 0.99))
 
 
 def test_the_command_writes_its_section_alone_and_a_picture(benchmark, tmp_path):
@@ -177,6 +182,17 @@ def test_the_command_writes_its_section_alone_and_a_picture(benchmark, tmp_path)
     sheet = cv2.imread(str(tmp_path / "out" / SHEET_NAME), cv2.IMREAD_UNCHANGED)
     assert sheet.shape == (118, 8 * 204)
     assert sheet.std() > 20
+
+
+def test_scores_of_other_cells_are_refused(benchmark, tmp_path, capsys):
+    keep_scores(benchmark, tmp_path / "runs", (REFERENCE,))
+    rows = ceiling.read_manifests([benchmark / "cells.csv"])
+    write_manifest(benchmark / "fewer.csv", rows[:-1])
+    with pytest.raises(typer.Exit):
+        ceiling.main(
+            benchmark / "fewer.csv", tmp_path / "out", tmp_path / "runs", tmp_path / "RESULTS.md"
+        )
+    assert "other cells, labels or sides" in capsys.readouterr().err
 
 
 def test_without_the_reference_it_says_what_to_run(benchmark, tmp_path, capsys):

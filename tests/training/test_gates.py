@@ -140,7 +140,10 @@ def test_noise_alone_is_no_nucleus(leukocytes):
 
 def test_a_sample_of_few_cells_is_refused(leukocytes):
     with pytest.raises(GateError, match="single cells with a nucleus; 100 are needed"):
-        gate(leukocytes[1][:90])
+        gate(leukocytes[1][:110])
+    for few in (0, 1, 99):
+        with pytest.raises(GateError, match=f"only {few} cells with all stains"):
+            gate(leukocytes[1][:few])
 
 
 def test_a_sample_without_cd45_is_refused(leukocytes):
@@ -151,6 +154,27 @@ def test_a_sample_without_cd45_is_refused(leukocytes):
     ]
     with pytest.raises(GateError, match="no CD45"):
         gate(blank)
+
+
+@pytest.mark.parametrize(("index", "shown"), [*enumerate(("nucleus", "cytokeratin", "CD45"))])
+@pytest.mark.parametrize("level", [0.0, 500.0])
+def test_a_stain_that_shows_nothing_is_named(leukocytes, index, shown, level):
+    blank = []
+    for cell in leukocytes[1][:300]:
+        signal = list(cell.signal)
+        signal[index] = level
+        blank.append(replace(cell, signal=tuple(signal)))
+    with pytest.raises(GateError, match=f"no {shown} signal"):
+        gate(blank)
+
+
+def test_leukocytes_may_be_black_in_cytokeratin(leukocytes, ctcs):
+    black = [
+        replace(cell, signal=(cell.signal[0], 0.0, cell.signal[2])) for cell in leukocytes[1][:900]
+    ]
+    gated = gate(black + ctcs)
+    assert not (gated.label[: len(black)] == "CTC").any()
+    assert share(gated.label[len(black) :] == "CTC") >= 0.25
 
 
 def test_an_image_without_anything_is_measured_as_nothing():

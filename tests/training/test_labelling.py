@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,25 @@ def test_a_review_beats_the_table_and_its_last_word_counts(export, tmp_path):
     assert "3 reviewed, 1 labels.csv" in result.stdout
 
 
+def test_a_table_that_does_not_know_makes_no_negatives(export, tmp_path):
+    table(export, "A,001, CTC ", "A,002,Unsure", "B,001,review", "B,002, ")
+    result = label(export, tmp_path / "m.csv")
+    assert result.exit_code == 0, result.output
+    said = [(row.label, row.stratum, row.source) for row in read_manifests([tmp_path / "m.csv"])]
+    assert said == [
+        ("CTC", "CTC", "labels.csv"),
+        ("", "Unsure", "labels.csv"),
+        ("", "review", "labels.csv"),
+        ("", "ungated", "gated"),
+    ]
+    told = " ".join(result.stderr.split())
+    assert (
+        "2 rows of labels.csv that say unsure or review, left undecided:"
+        " cell 002 of sample A; cell 001 of sample B" in told
+    )
+    assert "1 rows of labels.csv without a label: cell 002 of sample B" in told
+
+
 def test_reviews_may_lie_elsewhere_and_suffice(export, tmp_path):
     sidecars = tmp_path / "sidecars"
     for sample, to in (("A", "CTC"), ("B", "leukocyte")):
@@ -182,7 +202,9 @@ def test_patients_are_added(export, tmp_path):
     patients = tmp_path / "patients.csv"
     patients.write_text("sample,patient\nA,P1\n")
     assert "no patient of sample B" in refusal(export, tmp_path / "m.csv", "--patients", patients)
-    patients.write_text("sample,patient\nA,P1\nB,P1\n")
+    patients.write_text("sample,patient\nA,P1\nB,P1\nA,P2\n")
+    assert "two patients of sample A" in refusal(export, tmp_path / "m.csv", "--patients", patients)
+    patients.write_text("sample,patient\nA,P1\nB,P1 \nA,P1\n")
     assert label(export, tmp_path / "m.csv", "--patients", patients).exit_code == 0
     assert {row.group for row in rows(tmp_path / "m.csv").values()} == {"P1"}
 
@@ -225,6 +247,16 @@ def test_stains_label_an_export_and_are_drawn(stained, tmp_path):
     assert set(made["h00s00", "00000"].images) == {"BF", *STAINS}
     picture = cv2.imread(str(tmp_path / "m.gates.png"))
     assert picture is not None and picture.std() > 10
+
+
+def test_black_images_are_told_and_not_gated(stained, tmp_path):
+    folder = tmp_path / "export"
+    shutil.copytree(stained, folder, ignore=shutil.ignore_patterns("labels.csv"))
+    for image in list(folder.rglob("*_APC.*")):
+        black = np.zeros_like(cv2.imread(str(image), cv2.IMREAD_UNCHANGED))
+        image.unlink()  # a black TIFF would pass for a half-written one
+        cv2.imwrite(str(image.with_suffix(".png")), black)
+    assert "no CD45 signal: its APC images" in refusal(folder, tmp_path / "m.csv")
 
 
 def test_the_table_beats_the_stains_where_it_speaks(stained, tmp_path):

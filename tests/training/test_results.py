@@ -10,7 +10,9 @@ import pytest
 import typer
 
 from train import results, split
+from train.fit import sides_of
 from train.manifest import choose, read_manifests
+from train.metrics import roc_auc
 from train.presets import PRESETS
 from train.results import (
     BETTER,
@@ -21,15 +23,13 @@ from train.results import (
     NETWORKED,
     NOTHING,
     RECIPE,
-    SCORES_NAME,
     WORSE,
-    Scores,
     compare,
     made_sections,
     recipe_section,
-    run,
-    scores,
 )
+from train.run import Run, RunError
+from train.scored import SCORES_NAME, Scores, benchmark, held_scores, run
 from train.sections import sections
 from train.trials import (
     CLAIMS,
@@ -51,7 +51,8 @@ def cells():
     """Forty groups, half of them CTCs."""
     drawn = drawn_cells(PRESETS["tiny"].input, groups=40, size=10)
     group = np.repeat(np.arange(40), 10)
-    return replace(drawn, positive=group % 2 == 0)
+    blank = np.zeros((len(drawn), 1, 1), np.uint8)
+    return replace(drawn, positive=group % 2 == 0, bright=blank, nucleus=blank)
 
 
 def said(cells, spread, seed=1, rows=None):
@@ -62,12 +63,15 @@ def said(cells, spread, seed=1, rows=None):
     return Scores(rows, 1 + rows % 3, 1 / (1 + np.exp(-logit[rows])))
 
 
-def keep(out, name, told):
-    for fold in np.unique(told.fold):
-        mine = told.fold == fold
-        folder = out / name / f"fold-{fold}"
-        folder.mkdir(parents=True)
-        np.savez(folder / SCORES_NAME, row=told.row[mine], probability=told.probability[mine])
+def keep(cells, out, name, told):
+    """Keep scores of all cells as the five fits of a trial would."""
+    (trial,) = (trial for trial in TRIALS if trial.name == name)
+    for number in range(1, FOLDS + 1):
+        side = sides_of(cells, SPLIT_SEED, split.folds(cells, FOLDS, SPLIT_SEED) == number - 1)
+        fitted = Run(out / name / f"fold-{number}", trial.settings, trial.input(), cells, side)
+        fitted.save()
+        row = np.flatnonzero(side == "test")
+        np.savez(fitted.folder / SCORES_NAME, row=row, probability=told.probability[row])
 
 
 def test_trials_are_compared_on_the_cells_that_both_have_scored(cells):
@@ -95,11 +99,11 @@ def test_the_words_follow_the_figures(cells):
 
 
 def test_claims_are_judged_from_the_scores(cells, tmp_path):
-    keep(tmp_path, REFERENCE, said(cells, 1.0))
-    keep(tmp_path, "no-geometry", said(cells, 4.0))
-    keep(tmp_path, "no-noise", said(cells, 1.0, seed=3))
-    keep(tmp_path, "dapi-samples", said(cells, 4.0))
-    keep(tmp_path, "no-illumination", said(cells, 0.1))
+    keep(cells, tmp_path, REFERENCE, said(cells, 1.0))
+    keep(cells, tmp_path, "no-geometry", said(cells, 4.0))
+    keep(cells, tmp_path, "no-noise", said(cells, 1.0, seed=3))
+    keep(cells, tmp_path, "dapi-samples", said(cells, 4.0))
+    keep(cells, tmp_path, "no-illumination", said(cells, 0.1))
     told = made_sections(cells, tmp_path)
     families, dapi = told[CLAIMED].splitlines()[-2:]
     assert "Shown for: geometry +" in families
@@ -107,7 +111,7 @@ def test_claims_are_judged_from_the_scores(cells, tmp_path):
     assert "Nothing is shown for: noise and blur" in families
     assert "Not run yet: all three together." in families
     assert "The opposite is shown for: the study's way -" in dapi
-    assert "| without geometry | 3 | 400 |" in told[COMPARED]
+    assert "| without geometry | 5 | 400 |" in told[COMPARED]
     assert "| worse |" in told[COMPARED]
     assert "- Seeds: seed 2" in told[COMPARED]
     assert "- Augmentation: without geometry" not in told[COMPARED]
@@ -115,9 +119,9 @@ def test_claims_are_judged_from_the_scores(cells, tmp_path):
 
 
 def test_networks_are_compared_with_the_first_of_them(cells, tmp_path):
-    keep(tmp_path, "resnet18", said(cells, 4.0))
-    keep(tmp_path, "resnet34", said(cells, 4.0, seed=3))
-    keep(tmp_path, "resnet50", said(cells, 1.0))
+    keep(cells, tmp_path, "resnet18", said(cells, 4.0))
+    keep(cells, tmp_path, "resnet34", said(cells, 4.0, seed=3))
+    keep(cells, tmp_path, "resnet50", said(cells, 1.0))
     told = made_sections(cells, tmp_path)
     assert list(told) == ["", NETWORKED]
     claim = next(line for line in told[NETWORKED].splitlines() if line.startswith("**"))
@@ -128,6 +132,18 @@ def test_networks_are_compared_with_the_first_of_them(cells, tmp_path):
     assert len(rows) == 3
     assert "| better |" in rows[2]
     assert "- Networks: EfficientNet-B4" in told[NETWORKED]
+
+
+def test_no_seed_of_another_network_takes_a_verdict_back(cells, tmp_path):
+    keep(cells, tmp_path, "resnet18", said(cells, 4.0))
+    keep(cells, tmp_path, "resnet50", said(cells, 1.0))
+    keep(cells, tmp_path, REFERENCE, said(cells, 0.1))
+    keep(cells, tmp_path, "seed-2", said(cells, 9.0))
+    keep(cells, tmp_path, "no-noise", said(cells, 4.0))
+    told = made_sections(cells, tmp_path)
+    assert BY_CHANCE in told[COMPARED].split("| without noise")[1].splitlines()[0]
+    assert "| better |" in told[NETWORKED]
+    assert "Shown for: against ResNet-18 +" in told[NETWORKED]
 
 
 def test_claims_name_trials_that_exist():
@@ -148,8 +164,8 @@ def test_a_refresh_leaves_what_was_not_run_here_as_it_stands(manifest, tmp_path)
     recipe = f"## {RECIPE}\n\nof another day,\nAUC 0.885"
     tables = f"## {COMPARED}\n\nold tables"
     path.write_text(f"# Old\n\n{recipe}\n\n{tables}\n")
-    rows = np.arange(240)
-    keep(tmp_path / "runs", "resnet18", Scores(rows, 1 + rows % FOLDS, rows / 240))
+    benchmarked = benchmark(manifest, TRIALS[0])
+    keep(benchmarked, tmp_path / "runs", "resnet18", said(benchmarked, 1.0))
     results.main(manifest, tmp_path / "runs", ["none"], None, None, path)
     text = path.read_text(encoding="utf-8")
     assert recipe in text
@@ -177,16 +193,70 @@ def test_the_recipe_is_written_from_its_report(tmp_path):
     assert "--report" in text
 
 
-def test_a_fold_is_fitted_once_and_scores_the_cells_it_held_out(manifest, tmp_path):
+def test_a_fold_scores_the_cells_it_held_out(manifest, tmp_path):
     trial = Trial("tiny", "Table", "tiny", PRESETS["tiny"].settings)
     run(trial, manifest, 2, tmp_path)
-    told = scores(trial, tmp_path)
-    cells = results._read(manifest, trial)
+    cells = benchmark(manifest, trial)
+    told = held_scores([trial], cells, tmp_path)["tiny"]
     fold = split.folds(cells, FOLDS, SPLIT_SEED)
     assert told.row.tolist() == np.flatnonzero(fold == 1).tolist()
     assert set(told.fold) == {2}
     assert len(choose(read_manifests([manifest]))) == len(cells)
-    written = tmp_path / "tiny" / "fold-2" / SCORES_NAME
-    before = written.stat().st_mtime_ns
-    run(trial, manifest, 2, tmp_path)
-    assert written.stat().st_mtime_ns == before
+    longer = replace(trial, settings=replace(trial.settings, epochs=99))
+    with pytest.raises(RunError, match="instead of 99"):
+        run(longer, manifest, 2, tmp_path)
+
+
+def test_a_fold_that_is_done_is_not_fitted_again(manifest, tmp_path, monkeypatch):
+    cells = benchmark(manifest, TRIALS[0])
+    keep(cells, tmp_path / "runs", REFERENCE, said(cells, 1.0))
+    (tmp_path / "runs" / REFERENCE / "fold-3" / SCORES_NAME).unlink()
+    wanted = []
+    monkeypatch.setattr(results, "_run_all", wanted.extend)
+    results.main(manifest, tmp_path / "runs", [REFERENCE], None, None, tmp_path / "RESULTS.md")
+    assert [(trial.name, number) for trial, _, number, _ in wanted] == [(REFERENCE, 3)]
+
+
+def test_scores_follow_their_cells_through_another_order_of_the_manifest(cells, tmp_path):
+    keep(cells, tmp_path, REFERENCE, said(cells, 1.0))
+    (trial,) = (trial for trial in TRIALS if trial.name == REFERENCE)
+    other = cells.select(np.random.default_rng(2).permutation(len(cells)))
+    aucs = []
+    for each in (cells, other):
+        told = held_scores([trial], each, tmp_path)[REFERENCE]
+        assert sorted(told.row) == list(range(len(cells)))
+        aucs.append(roc_auc(each.positive[told.row], told.probability))
+    assert aucs[0] == aucs[1] > 0.8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cells: cells.select(np.arange(len(cells) - 1)),
+        lambda cells: replace(cells, digest=np.roll(cells.digest, 10)),
+        lambda cells: replace(cells, positive=~cells.positive),
+        lambda cells: replace(cells, group=np.char.add(cells.group, " of another")),
+    ],
+)
+def test_scores_of_other_cells_or_labels_are_refused(cells, tmp_path, change):
+    keep(cells, tmp_path, REFERENCE, said(cells, 1.0))
+    with pytest.raises(RunError, match=r"fold-1 .*other cells, labels or sides"):
+        made_sections(change(cells), tmp_path)
+
+
+def test_scores_of_another_recipe_are_refused_before_anything_is_fitted(
+    manifest, tmp_path, monkeypatch, capsys
+):
+    cells = benchmark(manifest, TRIALS[0])
+    keep(cells, tmp_path / "runs", "longer", said(cells, 1.0))
+    changed = [
+        replace(trial, settings=replace(trial.settings, epochs=50))
+        if trial.name == "longer"
+        else trial
+        for trial in TRIALS
+    ]
+    monkeypatch.setattr(results, "TRIALS", changed)
+    with pytest.raises(typer.Exit):
+        results.main(manifest, tmp_path / "runs", None, None, None, tmp_path / "RESULTS.md")
+    assert "epochs 48 instead of 50" in capsys.readouterr().err
+    assert not (tmp_path / "RESULTS.md").exists()

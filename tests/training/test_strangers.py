@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ctcedge.classifier import Classifier
 from ctcedge.guard import LEAST_CROPS
 from ctcedge.preprocess import network_input
 from train import strangers
+from train.dataset import digest_of
 from train.export import ExportSettings, export
 from train.fit import fit
 from train.parity import ParityLimits
 from train.presets import PRESETS
+from train.run import open_runs
 from training.drawn import SETTINGS, drawn_cells, sides_of
 
 INPUT = dataclasses.replace(PRESETS["tiny"].input, um_per_px=None, crop_px=1.0)
@@ -28,7 +32,10 @@ def fold(tmp_path_factory):
     place = tmp_path_factory.mktemp("fold")
     drawn = drawn_cells(INPUT, groups=28, size=24)
     seen = np.stack([network_input(pixels, None, INPUT) for pixels in drawn.bright])
-    cells = dataclasses.replace(drawn, bright=seen)
+    digest = np.array([digest_of(pixels) for pixels in drawn.bright])
+    # As of a manifest that was labelled with '--run lab'.
+    sample = np.char.add("lab/", drawn.sample)
+    cells = dataclasses.replace(drawn, bright=seen, digest=digest, sample=sample)
     fit(cells, sides_of(cells), SETTINGS, INPUT, place / "run")
     settings = ExportSettings("drawn", force=True, limits=ParityLimits())
     (model,) = export(place / "run", settings, place / "models", note=lambda text: None)
@@ -83,6 +90,52 @@ def test_pools_are_of_whole_acquisitions_and_large_enough():
     for rows in strangers._pools(sample):
         assert len(rows) == 120
         assert len(set(sample[rows])) == 4
+
+
+def refused(*arguments: object) -> str:
+    result = CliRunner().invoke(strangers.app, [str(each) for each in arguments])
+    assert result.exit_code == 2, result.output
+    return " ".join(result.output.split())
+
+
+def test_what_cannot_be_judged_is_refused_in_one_line(fold, tmp_path):
+    run, model, crops = fold
+    assert "does not exist" in refused("simulated", model, tmp_path / "gone")
+    few = tmp_path / "few"
+    few.mkdir()
+    for number in range(LEAST_CROPS - 1):
+        cv2.imwrite(str(few / f"{number}_BF.png"), np.full((64, 64), number, np.uint8))
+    assert "holds 99 crops; 100 are needed" in refused("simulated", model, few)
+    assert "holds 99 crops; 100 are needed" in refused("held-out", run, model, crops, few)
+    assert "holds 0 of the 168 test cells" in refused("held-out", run, model, few, crops)
+    (few / "99_BF.png").write_bytes(b"no image")
+    assert "99_BF.png" in refused("simulated", model, few)
+    for number in (1, 2):
+        shutil.copytree(run, tmp_path / f"folds/fold-{number}")
+    told = refused("held-out", tmp_path / "folds", model, crops, crops)
+    assert "holds 2 folds; give one, such as" in told
+    opened = open_runs(run)[0]
+    rest = opened.side != "test"
+    cells, side = opened.cells.select(rest), opened.side[rest]
+    whole = dataclasses.replace(opened, folder=tmp_path / "whole", cells=cells, side=side)
+    whole.save()
+    assert "holds out no cells" in refused("held-out", whole.folder, model, crops, crops)
+
+
+def test_a_folders_own_um_per_px_is_used_and_told(fold, tmp_path):
+    *_, crops = fold
+    shipped = Classifier.load().model.folder
+    shutil.copytree(crops, tmp_path / "crops")
+    (tmp_path / "crops" / "ctcedge.toml").write_text("[images]\num_per_px = 0.8\n")
+    arguments = ["simulated", shipped, crops, tmp_path / "crops", "--hospitals", 2]
+    result = CliRunner().invoke(strangers.app, [str(each) for each in arguments])
+    assert f"{crops}: um/px unknown, the model's own 0.5 assumed" in result.output
+    assert f"{tmp_path / 'crops'}: um/px 0.8" in result.output
+
+
+def test_the_scale_is_wrong_by_a_factor_whatever_the_model_knows():
+    for spec in (INPUT, dataclasses.replace(INPUT, um_per_px=0.5, crop_px=None)):
+        assert strangers._scaled(spec, 1.5).zoom(0.5) == pytest.approx(spec.zoom(0.5) / 1.5)
 
 
 def test_a_model_that_judges_no_runs_is_refused(model_folder, tmp_path):

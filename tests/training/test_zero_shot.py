@@ -2,15 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
 from ctcedge.classifier import Classifier, Judged
 from ctcedge.decide import probability
-from ctcedge.errors import NoCropsError
 from train import zero_shot
+from train.crops import Crops
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 
@@ -24,26 +23,13 @@ def classifier() -> Classifier:
 
 
 def test_what_is_said_of_a_folder_is_what_the_runtime_says(classifier: Classifier) -> None:
-    inputs = np.stack(list(zero_shot.folder_inputs(classifier.model.spec.input, SAMPLE, 0.7)))
+    inputs = Crops.read(SAMPLE).inputs(classifier.model.spec.input)
     probabilities = zero_shot.said(classifier, inputs)
     calibration = classifier.model.spec.calibration
     judged = [each for each in classifier.judge(inputs) if isinstance(each, Judged)]
     assert len(inputs) == len(judged) == 36
     expected = [probability(each.score, calibration) for each in judged]
     assert probabilities == pytest.approx(expected, abs=1e-6)
-
-
-def test_um_per_px_changes_what_the_network_sees(classifier: Classifier) -> None:
-    first, second = (
-        next(zero_shot.folder_inputs(classifier.model.spec.input, SAMPLE, scale))
-        for scale in (0.4, 0.8)
-    )
-    assert (first != second).any()
-
-
-def test_a_folder_without_crops_is_refused(classifier: Classifier, tmp_path: Path) -> None:
-    with pytest.raises(NoCropsError):
-        next(zero_shot.folder_inputs(classifier.model.spec.input, tmp_path, None))
 
 
 def test_the_command_sets_its_threshold_on_simulated_hospitals() -> None:
@@ -54,9 +40,17 @@ def test_the_command_sets_its_threshold_on_simulated_hospitals() -> None:
     assert "400 cells of 4 simulated hospitals" in result.output
     assert "80% of their CTCs" in result.output
     assert "of the 36 cells" in result.output
+    assert f"{SAMPLE}: um/px 0.7574\n" in result.output
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tmp_path / "none"), str(SAMPLE)])
     assert result.exit_code == 2
     assert "none" in result.output
+
+
+def test_an_image_that_cannot_be_read_is_named(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "1_BF.png").write_bytes(b"no image")
+    result = CliRunner().invoke(app, [str(classifier.model.folder), str(tmp_path)])
+    assert result.exit_code == 2
+    assert "1_BF.png" in result.output

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from ctcedge.crops import BRIGHT_FIELD, Crop
 from ctcedge.inspection import is_ours
@@ -14,6 +15,8 @@ from ctcedge.settings import load_settings
 from train.manifest import listed
 
 _TABLE = "labels.csv"
+
+Key = TypeVar("Key")
 
 CellId = tuple[str, str]
 """Sample and cell, verbatim."""
@@ -111,6 +114,6 @@ def name(key: CellId) -> str:
     return f"cell {key[1]} of sample {key[0]}"
 
 
-def repeated_keys(keys: Iterable[CellId]) -> list[CellId]:
+def repeated_keys(keys: Iterable[Key]) -> list[Key]:
     """Those that come more than once."""
     return [key for key, count in Counter(keys).items() if count > 1]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.signal import find_peaks
 from scipy.stats import gaussian_kde, norm
 
-from train.labelling.stains import Stains
+from train.labelling.stains import CD45, CYTOKERATIN, NUCLEUS, Stains
 
 Floats = NDArray[np.float64]
 
@@ -144,12 +144,18 @@ def gate(cells: Sequence[Stains]) -> GatedSample:
     - `double-negative`, a CTC that lost cytokeratin, or a pale leukocyte: none.
 
     Raises:
-        GateError: the sample has too few leukocytes, or their CD45 does not stand out.
+        GateError: the sample has too few leukocytes, their CD45 does not stand out, or a stain
+            shows nothing.
     """
+    if len(cells) < LEAST_LEUKOCYTES:
+        raise GateError(
+            f"only {len(cells)} cells with all stains in one size; {LEAST_LEUKOCYTES} are needed"
+        )
     signal = np.array([cell.signal for cell in cells])
     noise = np.array([cell.noise for cell in cells])
     scale = np.maximum(np.median(noise, axis=0) / 2, 1e-6)
     place = np.arcsinh(signal / scale)
+    _need_signal(signal[:, 0], "nucleus", NUCLEUS)
     slope = 1 / np.hypot(signal, scale)
     error = slope * np.hypot(noise / np.sqrt(_PATCHES), _RELATIVE_ERROR * signal)
     dapi, cytokeratin, cd45 = place.T
@@ -161,6 +167,8 @@ def gate(cells: Sequence[Stains]) -> GatedSample:
         raise GateError(
             f"only {alone.sum()} single cells with a nucleus; {LEAST_LEUKOCYTES} are needed"
         )
+    _need_signal(cytokeratin[alone], "cytokeratin", CYTOKERATIN)
+    _need_signal(cd45[alone], "CD45", CD45)
     positive, of_cytokeratin, of_cd45 = _leukocytes(cytokeratin, cd45, alone)
     if of_cd45.middle < np.arcsinh(2 * np.median(noise[alone, 2]) / scale[2]):
         raise GateError("no CD45+ population stands out from the background")
@@ -186,6 +194,15 @@ def gate(cells: Sequence[Stains]) -> GatedSample:
         [no_nucleus, near, ctc & ~clump, leukocyte], ["other", "", "CTC", "other"], ""
     )
     return GatedSample(gates, place, stratum, label)
+
+
+def _need_signal(values: Floats, shown: str, stain: str) -> None:
+    """Refuse a stain in which all cells measure the same, as in black images."""
+    if values.min() == values.max():
+        raise GateError(
+            f"no {shown} signal: its {stain} images all measure alike; see that this channel was"
+            " lit, exposed and exported"
+        )
 
 
 def _nucleus_gate(signal: Floats, noise: float, scale: float) -> float:
@@ -217,7 +234,8 @@ def _leukocytes(
     if positive.sum() < LEAST_LEUKOCYTES:
         raise GateError(f"only {positive.sum()} CD45+ cells; {LEAST_LEUKOCYTES} are needed")
     of_cytokeratin = _upper_end(cytokeratin[alone & (cd45 > middle)])
-    mirrored = _upper_end(-cd45[alone & (cytokeratin < of_cytokeratin.middle)])
+    # Most leukocytes may share the least value where the camera cuts off the dark.
+    mirrored = _upper_end(-cd45[alone & (cytokeratin <= of_cytokeratin.middle)])
     return positive, of_cytokeratin, End(-mirrored.middle, -mirrored.spread, mirrored.count)
 
 
@@ -244,7 +262,8 @@ def _corner(place: Floats, cytokeratin: End, cd45: End, positive: NDArray[np.boo
     """The sum of depths that only `FALSE_CTCS` leukocytes exceed, were they jointly normal."""
     depths = _depths(place[positive], cytokeratin, cd45)
     core = (np.abs(depths) < 2).all(axis=1)
-    together = max(0.0, float(np.corrcoef(depths[core], rowvar=False)[0, 1]))
+    with np.errstate(invalid="ignore"):  # no correlation where one does not vary: then 0
+        together = max(0.0, float(np.corrcoef(depths[core], rowvar=False)[0, 1]))
     return float(norm.isf(FALSE_CTCS / positive.sum()) * np.sqrt(2 + 2 * together))
 
 

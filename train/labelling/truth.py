@@ -17,6 +17,7 @@ from train.manifest import NEGATIVE, POSITIVE, Label, Source, listed, read_csv
 LABELS = "labels.csv"
 
 _POSITIVE = ("ctc", "tumour", "tumor")
+_UNDECIDED = ("unsure", "review")  # a person's word and ctcedge's own: nobody knows
 _REVIEWED: dict[object, Label] = {"CTC": POSITIVE, "leukocyte": NEGATIVE, "unsure": ""}
 
 
@@ -38,8 +39,8 @@ class Truth:
 def read_table(export: Export) -> dict[CellId, Truth]:
     """Read `labels.csv` of the export: sample, cell, label; other columns are not looked at.
 
-    `CTC` and `tumour`, in any case, are CTCs; all else is not. The label's own text is the
-    stratum. Without the file, nothing is known.
+    `CTC` and `tumour`, in any case, are CTCs; `unsure` and `review` leave a cell undecided; all
+    else is no CTC. The label's own text is the stratum. Without the file, nothing is known.
 
     Raises:
         LabelError: it cannot be read, or says two things of one cell.
@@ -51,7 +52,7 @@ def read_table(export: Export) -> dict[CellId, Truth]:
     missing = {"sample", "cell", "label"} - set(table[0] if table else ())
     if missing:
         raise LabelError(f"{path} needs the columns sample, cell, label; and rows")
-    told = [(row["sample"] or "", row["cell"] or "", row["label"] or "") for row in table]
+    told = [(row["sample"] or "", row["cell"] or "", (row["label"] or "").strip()) for row in table]
     contrary = repeated_keys((sample, cell) for sample, cell, _ in set(told))
     if contrary:
         raise LabelError(f"{path} says two things of {listed([name(key) for key in contrary])}")
@@ -64,8 +65,12 @@ def read_table(export: Export) -> dict[CellId, Truth]:
             export.doubts.add(f"rows of {LABELS} without a cell, left out", name(key))
         elif not label:
             export.doubts.add(f"rows of {LABELS} without a label", name(key))
+        elif label.casefold() in _UNDECIDED:
+            words = " or ".join(_UNDECIDED)
+            export.doubts.add(f"rows of {LABELS} that say {words}, left undecided", name(key))
+            truths[key] = Truth("", label, LABELS)
         else:
-            known = POSITIVE if label.strip().casefold() in _POSITIVE else NEGATIVE
+            known = POSITIVE if label.casefold() in _POSITIVE else NEGATIVE
             truths[key] = Truth(known, label, LABELS)
     if not truths:
         raise LabelError(
@@ -107,12 +112,18 @@ def read_patients(path: Path, samples: set[str]) -> dict[str, str]:
     """Read a table of samples and their patients.
 
     Raises:
-        LabelError: it cannot be read, or lacks a sample of the export.
+        LabelError: it cannot be read, lacks a sample of the export, or gives one two patients.
     """
     try:
-        patients = {row["sample"]: row["patient"] for row in read_csv(path, LabelError)}
+        told = {
+            (row["sample"], (row["patient"] or "").strip()) for row in read_csv(path, LabelError)
+        }
     except KeyError:
         raise LabelError(f"{path} needs the columns sample, patient") from None
+    contrary = sorted(repeated_keys(sample for sample, _ in told))
+    if contrary:
+        raise LabelError(f"{path} names two patients of sample {listed(contrary)}")
+    patients = dict(told)
     lacking = sorted(sample for sample in samples if not patients.get(sample))
     if lacking:
         raise LabelError(f"{path} names no patient of sample {listed(lacking)}")
