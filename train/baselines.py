@@ -19,6 +19,8 @@ from train.size import measured_diameters, size_score
 from train.texture import COUNT, texture_features
 
 TRAINING = "training"
+EARLIER = "earlier"
+"""The side of cells that had a part in the weights that the training began with."""
 TABLE_NAME = "training.npz"
 MOST_SHOWN = 16_000
 """Training cells of which a model folder keeps what the baselines see; more make it large."""

@@ -151,14 +151,15 @@ def fit(
         The fitted network, in evaluation mode.
 
     Raises:
-        LeakError: a group or an image stands on two sides.
+        LeakError: a group or an image stands on two sides, or is held out although the first
+            weights were trained on it.
         FitError: a side lacks a class, there is no DAPI image to use, or the loss is not finite.
         RunError: the folder holds another run, or another process fits there.
         InitialError: the first weights are of another network.
         OSError: the folder cannot be written.
         Interrupted: it was asked to stop.
     """
-    run = Run(folder, settings, input, cells, side, initial.sha256 if initial else "")
+    run = _run(folder, settings, input, cells, side, initial)
     _fit([run], initial, stop)
     return run.network()
 
@@ -193,20 +194,32 @@ def fit_folds(
     if (folder / RUN_NAME).exists():
         raise RunError(f"{folder} holds a run without folds; choose another --out, or remove it")
     fold = split.folds(cells, count, settings.seed)
-    first = initial.sha256 if initial else ""
     runs = [
-        Run(
+        _run(
             folder / FOLD_NAME.format(number + 1),
             settings,
             input,
             cells,
             sides_of(cells, settings.seed, fold == number),
-            first,
+            initial,
         )
         for number in range(count)
     ]
     _fit(runs, initial, stop)
     return [run.network() for run in runs]
+
+
+def _run(
+    folder: Path,
+    settings: FitSettings,
+    input: InputSpec,
+    cells: Cells,
+    side: NDArray[np.str_],
+    initial: Initial | None,
+) -> Run:
+    if initial is None:
+        return Run(folder, settings, input, cells, side)
+    return Run(folder, settings, input, cells, side, initial.sha256, initial.saw)
 
 
 def _fit(runs: list[Run], initial: Initial | None, stop: Callable[[], bool]) -> None:
@@ -251,6 +264,8 @@ def _check(run: Run) -> None:
     sides = {name: run.of(name) for name in ("training", "validation", "test")}
     for one, other in (("training", "validation"), ("training", "test"), ("validation", "test")):
         split.refuse_leak(sides[one], sides[other])
+    for name in ("validation", "test"):
+        _refuse_seen(sides[name], run.earlier)
     for name in ("training", "validation"):
         positives = int(sides[name].positive.sum())
         if positives in (0, len(sides[name])):
@@ -261,6 +276,16 @@ def _check(run: Run) -> None:
     if run.settings.dapi != "none" and not sides["training"].has_nucleus.any():
         raise FitError(
             f"no training cell has a DAPI image, which '--dapi {run.settings.dapi}' needs"
+        )
+
+
+def _refuse_seen(held: Cells, earlier: NDArray[np.str_]) -> None:
+    seen = np.unique(held.group[np.isin(held.digest, earlier)])
+    if seen.size:
+        raise split.LeakError(
+            f"the first weights were trained on cells of {seen.size:,} of the patients or samples"
+            f" that are to be held out, such as '{seen[0]}'; hold out others with --validation,"
+            " or leave --init away"
         )
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from ctcedge.model import SPEC_NAME, load_model
+from ctcedge.model import SPEC_NAME, Model, load_model
+from train.baselines import EARLIER, TRAINING, read_table
 from train.dataset import draw_by_sample
 from train.network import Classifier, deviation
-from train.run import RUN_NAME, WEIGHTS_NAME, Run
+from train.run import RUN_NAME, WEIGHTS_NAME, Run, open_runs
 
 _SEEN_CELLS = 256
 
@@ -31,32 +35,36 @@ class Initial:
     Attributes:
         file: a run's weights, or a model's floating-point graph.
         sha256: of the file.
+        saw: (m,) text, `train.dataset.Cells.digest` of all cells that had a part in them.
     """
 
     file: Path
     sha256: str
+    saw: NDArray[np.str_]
 
     @classmethod
     def of(cls, folder: Path) -> Initial:
         """Find the weights of a finished run or of a model folder.
 
         Raises:
-            InitialError: there are none.
+            InitialError: there are none, or the model does not tell what it was made from.
             ModelError: the model folder is damaged.
         """
+        saw: Callable[[], NDArray[np.str_]]
         if (folder / SPEC_NAME).is_file():
-            graphs = load_model(folder).spec.graphs
+            model = load_model(folder)
+            graphs, saw = model.spec.graphs, partial(_seen_by_model, model)
             name = next((graphs[kind].file for kind in ("fp32", "fp16") if kind in graphs), "")
             if not name:
                 raise InitialError(f"{folder} has no floating-point graph to start from")
         elif (folder / RUN_NAME).is_file():
-            name = WEIGHTS_NAME
+            name, saw = WEIGHTS_NAME, partial(_seen_by_run, folder)
         else:
             raise InitialError(f"{folder} is neither a model folder nor a run (or fold of one)")
         file = folder / name
         if not file.is_file():
             raise InitialError(f"{file} is missing; is the run finished?")
-        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest())
+        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), saw())
 
     def network(self, run: Run) -> Classifier:
         """Return a run's network with these weights.
@@ -79,6 +87,19 @@ class Initial:
                 f" width {settings.width:g} ({str(error).strip().splitlines()[-1].strip()})"
             ) from None
         return network
+
+
+def _seen_by_run(folder: Path) -> NDArray[np.str_]:
+    (run,) = open_runs(folder)
+    return np.concatenate([run.earlier, run.of("training").digest])
+
+
+def _seen_by_model(model: Model) -> NDArray[np.str_]:
+    pinned = model.spec.training_table
+    if pinned is None:
+        raise InitialError(f"{model.folder} does not tell what it was made from; export it anew")
+    table = read_table(model.read(pinned))
+    return table.digest[np.isin(table.side, (TRAINING, EARLIER))]
 
 
 def unfold(network: Classifier, weights: dict[str, Tensor], scaled: Tensor) -> None:

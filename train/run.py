@@ -112,6 +112,7 @@ class Run:
         cells: all of them.
         side: (n,) text, the `Side` of each cell; there is a test side under folds only.
         init: SHA-256 of the weights it starts from; empty where they are drawn at random.
+        earlier: (m,) text, `Cells.digest` of the cells that had a part in those weights.
     """
 
     folder: Path
@@ -120,6 +121,7 @@ class Run:
     cells: Cells
     side: NDArray[np.str_]
     init: str = ""
+    earlier: NDArray[np.str_] = field(default_factory=lambda: np.array([], dtype="<U16"))
 
     def of(self, side: Side) -> Cells:
         """Return the cells of one side."""
@@ -198,7 +200,7 @@ class Run:
         if self.folder.exists() and any(self.folder.iterdir()):
             raise RunError(f"{self.folder} holds something that is no run; choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
-        columns = self.cells.columns() | {"side": self.side}
+        columns = self.cells.columns() | {"side": self.side, "earlier": self.earlier}
         write_whole(self.folder / CELLS_NAME, packed(columns))
         # Last, so that a folder with run.json is whole.
         write_json(held, self._record())
@@ -258,7 +260,7 @@ def _open(folder: Path) -> Run:
     try:
         with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
-        side = columns.pop("side")
+        side, earlier = columns.pop("side"), columns.pop("earlier", np.array([], dtype="<U16"))
         settings = dict(record["settings"])
         augmentation = Augmentation(**settings.pop("augmentation"))
         held = dict(record["input"])
@@ -269,6 +271,7 @@ def _open(folder: Path) -> Run:
             cells=Cells(**columns),
             side=side,
             init=record["init"],
+            earlier=earlier,
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder} is damaged or of another version: {error}") from None

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from train.__main__ import app
 from train.dataset import CHANNELS
 from train.fit import fit, fit_folds, sides_of
+from train.initial import Initial
 from train.manifest import Row, write_manifest
 from train.network import predict
 from train.optimise import CHECKPOINT_NAME, FitError, Interrupted
@@ -127,6 +128,23 @@ def test_a_group_on_both_sides_is_refused(hospitals, tmp_path):
     side = np.where(np.arange(len(hospitals)) % 8 == 0, "validation", "training")
     with pytest.raises(LeakError):
         fit(hospitals, side, SETTINGS, INPUT, tmp_path / "run")
+
+
+def test_what_the_first_weights_saw_is_not_held_out(hospitals, side, tmp_path):
+    fit(hospitals, side, SETTINGS, INPUT, tmp_path / "first")
+    initial = Initial.of(tmp_path / "first")
+    training = hospitals.select(side == "training")
+    assert set(initial.saw) == set(training.digest)
+    swapped = np.where(side == "training", "validation", "training")
+    with pytest.raises(LeakError, match="the first weights were trained on cells of"):
+        fit(hospitals, swapped, SETTINGS, INPUT, tmp_path / "second", initial=initial)
+    with pytest.raises(LeakError, match="or leave --init away"):
+        fit_folds(hospitals, 2, SETTINGS, INPUT, tmp_path / "folds", initial=initial)
+    fit(hospitals, side, SETTINGS, INPUT, tmp_path / "third", initial=initial)
+    others = replace(hospitals, digest=np.char.add("other", hospitals.digest))
+    third = Initial.of(tmp_path / "third")
+    fit(others, swapped, SETTINGS, INPUT, tmp_path / "fourth", initial=third)
+    assert set(training.digest) < set(Initial.of(tmp_path / "fourth").saw)
 
 
 @pytest.mark.parametrize("name", ["training", "validation"])
