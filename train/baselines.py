@@ -100,7 +100,8 @@ def describe(
         side: (n,) of each cell, or one for all.
         spec: the input that the cells were made for.
         each: called after each cell that is shown.
-        most: training cells to show, drawn by sample; all where None. The rest are listed alone.
+        most: training cells to show, see `rows_by_sample`; all where None. The rest are listed
+            alone.
         seed: of the draw.
     """
     sides = np.broadcast_to(np.array(side), (len(cells),))
@@ -108,7 +109,8 @@ def describe(
     if most is not None:
         training = np.flatnonzero(sides == TRAINING)
         shown[training] = False
-        shown[training[rows_by_sample(cells.select(training), most, seed)]] = True
+        sample, positive = cells.sample[training], cells.positive[training]
+        shown[training[rows_by_sample(sample, positive, most, seed)]] = True
     features = np.full((len(cells), COUNT), np.nan, np.float32)
     diameter = np.full(len(cells), np.nan, np.float32)
     features[shown] = [_told(texture_features(one, spec), each) for one in cells.bright[shown]]
@@ -132,7 +134,7 @@ def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArra
     """Fit both baselines on training cells and score others, higher for CTC.
 
     Args:
-        training: those that are shown hold both classes.
+        training: of which those that are shown count.
         test: cells never trained on, all shown.
         seed: of the boosting.
 
@@ -140,9 +142,11 @@ def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArra
         By name, `size` and `texture`, each (n,).
 
     Raises:
-        ValueError: the training cells are of one class only.
+        TableError: those that are shown are of one class only.
     """
     training = training.shown
+    if len(np.unique(training.positive)) < 2:
+        raise TableError("the training table shows cells of one class only; export the model anew")
     return {
         "size": size_score(training.diameter, training.positive, test.diameter),
         "texture": _boosted(training, seed).decision_function(test.features),

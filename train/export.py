@@ -30,7 +30,7 @@ from ctcedge.model import (
     Parity,
     Variant,
 )
-from train.baselines import MOST_SHOWN, TABLE_NAME, Table, baseline_scores, describe
+from train.baselines import MOST_SHOWN, TABLE_NAME, Table, baseline_scores, describe, read_table
 from train.calibrate import PRIOR, calibrate, choose_decision
 from train.card import Facts, card
 from train.convert import OPSET, float_graph, fp16_graph, fp32_graph
@@ -175,6 +175,7 @@ def export_run(
         advance(note="what the baselines see")
         table = describe(run.cells, run.side, spec, most=MOST_SHOWN, seed=settings.seed)
         table.save(folder / TABLE_NAME)
+        read_table((folder / TABLE_NAME).read_bytes())
 
         advance(note="test")
         thresholds = {key: point.threshold for key, point in points.items() if point is not None}

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ctcedge.classifier import Classifier
+from ctcedge.errors import ModelError
 from ctcedge.golden import verify
 from ctcedge.model import OPERATING_POINTS, load_model
 from train import export as exporting
@@ -170,6 +171,19 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
     if made == "int8_graph":
         assert f"int8: quantised with {RECIPES[1]}" in notes
         assert str(RECIPES[1]) in model.read(model.spec.card).decode()
+
+
+def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypatch):
+    (good,) = export(run, ExportSettings("kept"), tmp_path, print)
+    original = exporting.feature_statistics
+
+    def spoilt(*arguments):
+        return dataclasses.replace(original(*arguments), means=np.full((2, 4), np.nan, np.float32))
+
+    monkeypatch.setattr(exporting, "feature_statistics", spoilt)
+    with pytest.raises(ModelError, match="'means' must be"):
+        export(run, ExportSettings("kept"), tmp_path, print)
+    assert Classifier.open(load_model(good.folder), "cpu").guard is not None
 
 
 @pytest.mark.parametrize(
