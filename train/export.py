@@ -173,8 +173,8 @@ def export_run(
         feature_statistics(known[0], known[1], settings.seed).save(folder / FEATURES_FILE)
 
         advance(note="what the baselines see")
-        table = describe(run.cells, run.side, spec, most=MOST_SHOWN, seed=settings.seed)
-        table.save(folder / TABLE_NAME)
+        table = describe(run.cells, run.side, spec)
+        table.showing(MOST_SHOWN, settings.seed).save(folder / TABLE_NAME)
         read_table((folder / TABLE_NAME).read_bytes())
 
         advance(note="test")

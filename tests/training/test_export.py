@@ -173,6 +173,19 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
         assert str(RECIPES[1]) in model.read(model.spec.card).decode()
 
 
+def test_the_cards_baselines_are_fitted_on_all_training_cells(made, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "MOST_SHOWN", 20)
+    (model,) = export(run, ExportSettings("drawn"), tmp_path, print)
+    table = read_table(model.read(model.spec.training_table))
+    assert (table.shown.side == "training").sum() == 20
+    rows = [
+        [line for line in one.read(one.spec.card).decode().splitlines() if "(AUC), " in line]
+        for one in (made, model)
+    ]
+    assert len(rows[0]) == 2
+    assert rows[0] == rows[1]
+
+
 def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypatch):
     (good,) = export(run, ExportSettings("kept"), tmp_path, print)
     original = exporting.feature_statistics

@@ -16,6 +16,8 @@ them:
     seed, draws         of the bootstrap
     baselines           by name (size, texture) the ranking figures and auc_gain, the model's AUC
                         less the baseline's; null where they are not available
+    baselines_fitted_on [n, of]: on how many of the models' training cells, all folds together;
+                        zeros where they are not available
     operating_points    by name, the figures of its calls
     strata, per_sample  cells, ctcs, others, mean_probability, called (CTC), review; a stratum's
                         called_share and auc against all of the other class
@@ -95,6 +97,7 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
             if evaluation.scored.baselines is None
             else {name: _plain(values) for name, values in found.baselines.items()}
         ),
+        "baselines_fitted_on": list(evaluation.fitted_on),
         "operating_points": {n: _plain(values) for n, values in found.operating_points.items()},
         "strata": [
             {**asdict(one.counted), **_plain({"called_share": one.called, "auc": one.auc})}
@@ -171,7 +174,7 @@ def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
         for heading, rows in SECTIONS.items()
     }
     if found.baselines:
-        made["Beside the baselines, fitted on the model's own training cells"] = _compared(found)
+        made[f"Beside the baselines, fitted on {_training_cells(evaluation)}"] = _compared(found)
     if found.operating_points:
         made["Operating points"] = _points(found)
     made["Strata"] = _strata(found)
@@ -188,6 +191,13 @@ def shown(name: str, estimate: Estimate) -> str:
         f"{number:z,.{digits}f}" for number in (estimate.value, estimate.low, estimate.high)
     )
     return value if math.isnan(estimate.low) else f"{value} ({low} to {high})"
+
+
+def _training_cells(evaluation: Evaluation) -> str:
+    shown, every = evaluation.fitted_on
+    if shown == every:
+        return "the model's own training cells"
+    return f"{shown:,} of the model's own {every:,} training cells"
 
 
 def _compared(found: Figures) -> list[list[str]]:
