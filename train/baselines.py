@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,21 @@ class Table(Columns):
         """The cells of which more is told than that they are there."""
         return self.select(~np.isnan(self.features[:, 0]))
 
+    def showing(self, most: int, seed: int) -> Table:
+        """Return the table with at most so many training cells shown, and the rest listed alone.
+
+        They are drawn as by `train.dataset.rows_by_sample`.
+        """
+        training = np.flatnonzero(self.side == TRAINING)
+        group, positive = self.sample_digest[training], self.positive[training]
+        told = self.side != TRAINING
+        told[training[rows_by_sample(group, positive, most, seed)]] = True
+        return replace(
+            self,
+            features=np.where(told[:, None], self.features, np.float32(np.nan)),
+            diameter=np.where(told, self.diameter, np.float32(np.nan)),
+        )
+
     def save(self, path: Path) -> None:
         """Write an npz, texts as ASCII bytes."""
         columns = self.columns()
@@ -91,9 +106,6 @@ def describe(
     side: NDArray[np.str_] | str,
     spec: InputSpec,
     each: Callable[[], object] = lambda: None,
-    *,
-    most: int | None = None,
-    seed: int = 1,
 ) -> Table:
     """Compute what the baselines see.
 
@@ -101,27 +113,15 @@ def describe(
         cells: of any side.
         side: (n,) of each cell, or one for all.
         spec: the input that the cells were made for.
-        each: called after each cell that is shown.
-        most: training cells to show, drawn by sample; all where None. The rest are listed alone.
-        seed: of the draw.
+        each: called after each cell.
     """
-    sides = np.broadcast_to(np.array(side), (len(cells),))
-    shown = np.full(len(cells), True)
-    if most is not None:
-        training = np.flatnonzero(sides == TRAINING)
-        shown[training] = False
-        shown[training[rows_by_sample(cells.select(training), most, seed)]] = True
-    features = np.full((len(cells), COUNT), np.nan, np.float32)
-    diameter = np.full(len(cells), np.nan, np.float32)
-    features[shown] = [_told(texture_features(one, spec), each) for one in cells.bright[shown]]
-    diameter[shown] = measured_diameters(cells.bright[shown], spec)
     return Table(
         digest=cells.digest,
-        side=sides,
+        side=np.broadcast_to(np.array(side), (len(cells),)),
         positive=cells.positive,
         sample_digest=np.array([name_digest(name) for name in cells.group]),
-        features=features,
-        diameter=diameter,
+        features=np.array([_told(texture_features(one, spec), each) for one in cells.bright]),
+        diameter=measured_diameters(cells.bright, spec).astype(np.float32),
     )
 
 
@@ -134,7 +134,7 @@ def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArra
     """Fit both baselines on training cells and score others, higher for CTC.
 
     Args:
-        training: those that are shown hold both classes.
+        training: of which those that are shown count.
         test: cells never trained on, all shown.
         seed: of the boosting.
 
@@ -142,9 +142,11 @@ def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArra
         By name, `size` and `texture`, each (n,).
 
     Raises:
-        ValueError: the training cells are of one class only.
+        TableError: those that are shown are of one class only.
     """
     training = training.shown
+    if len(np.unique(training.positive)) < 2:
+        raise TableError("the training table shows cells of one class only; export the model anew")
     return {
         "size": size_score(training.diameter, training.positive, test.diameter),
         "texture": _boosted(training, seed).decision_function(test.features),

@@ -14,6 +14,7 @@ from train.calibrate import PRIOR, review_rule
 from train.dataset import Cells
 from train.evaluate.figures import MEANING, SECTIONS, Figures
 from train.evaluate.report import markdown_table, shown
+from train.quantise import Recipe
 from train.run import Run
 
 _LIBRARIES = ("torch", "monai", "onnx", "onnxruntime-gpu", "numpy", "opencv-python-headless")
@@ -44,8 +45,7 @@ class Facts:
         decision: from probability to call.
         points: operating points.
         parity: by graph.
-        recipe: how the INT8 graphs were quantised.
-        calibration_images: that set their ranges.
+        quantised: by INT8 graph, how, and how many training crops set its ranges.
         tested: figures of the INT8 graph on the test side; None where there is none.
     """
 
@@ -62,8 +62,7 @@ class Facts:
     decision: Decision
     points: dict[str, OperatingPoint | None]
     parity: dict[str, Parity]
-    recipe: str
-    calibration_images: int
+    quantised: dict[str, tuple[Recipe, int]]
     tested: Figures | None
 
     @property
@@ -152,6 +151,11 @@ def _graphs(facts: Facts) -> str:
         ]
         for variant, one in facts.parity.items()
     ]
+    quantised = "\n".join(
+        f"- {_GRAPHS[variant]}: QDQ, weights per channel, {recipe}, set by {count:,} training"
+        " crops."
+        for variant, (recipe, count) in facts.quantised.items()
+    )
     head = [
         "Graph",
         "AUC",
@@ -168,8 +172,9 @@ def _graphs(facts: Facts) -> str:
 
 On the {len(facts.validation):,} validation cells, by ONNX Runtime's CPU provider, against
 PyTorch. A flip is a CTC of one that is a leukocyte of the other; a change to or from `review` is
-none. INT8: QDQ, weights per channel, {facts.recipe}, set by {facts.calibration_images:,} training
-crops drawn evenly from all samples."""
+none. The crops that set ranges are drawn evenly from both classes, and of a class from all samples.
+
+{quantised}"""
 
 
 def _decision(facts: Facts) -> str:

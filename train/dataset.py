@@ -164,16 +164,37 @@ def _stack(seen: Sequence[_Seen], **columns: Sequence[object]) -> Cells:
 
 
 def draw_by_sample(cells: Cells, count: int, seed: int) -> Cells:
-    """Draw up to `count` cells, as evenly as possible from every sample."""
-    return cells.select(rows_by_sample(cells, count, seed))
+    """Draw up to `count` cells, as `rows_by_sample` says."""
+    return cells.select(rows_by_sample(cells.sample, cells.positive, count, seed))
 
 
-def rows_by_sample(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
-    """Return the rows of the cells that `draw_by_sample` draws, in order."""
-    order = np.random.default_rng(seed).permutation(len(cells))
-    sample = cells.sample[order]
-    turn = np.empty(len(order), dtype=np.intp)
-    for name in np.unique(sample):
-        mine = sample == name
-        turn[mine] = np.arange(mine.sum())
-    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+def rows_by_sample(
+    sample: NDArray[np.str_], positive: NDArray[np.bool_], count: int, seed: int
+) -> NDArray[np.intp]:
+    """Draw as evenly as possible from both classes, and of a class from every sample.
+
+    So all cells of the rarer class are drawn, up to half the count.
+
+    Args:
+        sample: (n,) of each cell.
+        positive: (n,).
+        count: most to draw.
+        seed: of the draw.
+
+    Returns:
+        (`count`,) or (n,) rows, rising.
+    """
+    order = np.random.default_rng(seed).permutation(len(sample))
+    kind = 2 * np.unique(sample, return_inverse=True)[1] + positive
+    order = order[np.argsort(_turns(kind[order]), kind="stable")]
+    order = order[np.argsort(_turns(positive[order]), kind="stable")]
+    return np.sort(order[:count])
+
+
+def _turns(kinds: NDArray[np.generic]) -> NDArray[np.intp]:
+    """Return (n,), how many of its kind stand before each."""
+    by_kind = np.argsort(kinds, kind="stable")
+    _, first, counts = np.unique(kinds[by_kind], return_index=True, return_counts=True)
+    turns = np.empty(len(kinds), dtype=np.intp)
+    turns[by_kind] = np.arange(len(kinds)) - np.repeat(first, counts)
+    return turns

@@ -30,7 +30,7 @@ from ctcedge.model import (
     Parity,
     Variant,
 )
-from train.baselines import MOST_SHOWN, TABLE_NAME, Table, baseline_scores, describe
+from train.baselines import MOST_SHOWN, TABLE_NAME, Table, baseline_scores, describe, read_table
 from train.calibrate import PRIOR, calibrate, choose_decision
 from train.card import Facts, card
 from train.convert import OPSET, float_graph, fp16_graph, fp32_graph
@@ -156,7 +156,7 @@ def export_run(
 
         advance(note="graphs")
         ranges = draw_by_sample(training, CALIBRATION_IMAGES, settings.seed).bright
-        graphs, recipe = _graphs(run, float_graph(network, spec), ranges, proof, settings, note)
+        graphs, recipes = _graphs(run, float_graph(network, spec), ranges, proof, settings, note)
         for variant, graph in graphs.items():
             (folder / graph_name(variant)).write_bytes(graph)
         said = proof.said["int8"]
@@ -173,8 +173,9 @@ def export_run(
         feature_statistics(known[0], known[1], settings.seed).save(folder / FEATURES_FILE)
 
         advance(note="what the baselines see")
-        table = describe(run.cells, run.side, spec, most=MOST_SHOWN, seed=settings.seed)
-        table.save(folder / TABLE_NAME)
+        table = describe(run.cells, run.side, spec)
+        table.showing(MOST_SHOWN, settings.seed).save(folder / TABLE_NAME)
+        read_table((folder / TABLE_NAME).read_bytes())
 
         advance(note="test")
         thresholds = {key: point.threshold for key, point in points.items() if point is not None}
@@ -199,8 +200,9 @@ def export_run(
             decision=decision,
             points=points,
             parity=proof.parity,
-            recipe=str(recipe),
-            calibration_images=len(ranges),
+            quantised={
+                variant: (recipe, len(recipe.images(ranges))) for variant, recipe in recipes.items()
+            },
             tested=tested,
         )
         (folder / CARD_NAME).write_text(card(facts), encoding="utf-8")
@@ -267,8 +269,8 @@ def _graphs(
     proof: _Proof,
     settings: ExportSettings,
     note: Note,
-) -> tuple[dict[Variant, bytes], Recipe]:
-    """Make every graph, and see that each says what the network says.
+) -> tuple[dict[Variant, bytes], dict[Variant, Recipe]]:
+    """Make every graph, and see that each says what the network says; and tell the INT8 recipes.
 
     The symmetric graph is left out where it does not: the FP16 graph serves TensorRT too.
     """
@@ -280,10 +282,9 @@ def _graphs(
     def symmetric(recipe: Recipe) -> bytes:
         return symmetric_graph(body, spec, views, ranges, recipe)
 
-    recipe, int8 = _choose_recipe(quantised, proof, settings, note)
-    graphs: dict[Variant, bytes] = {"int8": int8}
+    chosen: dict[Variant, _Attempt] = {"int8": _choose(quantised, proof, settings, note)}
     if (good := _good_enough(symmetric, proof, note)) is not None:
-        graphs["int8-symmetric"] = good
+        chosen["int8-symmetric"] = good
     floats: dict[Variant, bytes] = {
         "fp16": fp16_graph(body, spec, views),
         "fp32": fp32_graph(body, spec, views),
@@ -294,7 +295,8 @@ def _graphs(
             raise ParityError(f"not exported; {'; '.join(problems)}")
         if problems:
             note(f"exported all the same; {'; '.join(problems)}")
-    return graphs | floats, recipe
+    graphs = {variant: attempt.graph for variant, attempt in chosen.items()}
+    return graphs | floats, {variant: attempt.recipe for variant, attempt in chosen.items()}
 
 
 class _Attempt(NamedTuple):
@@ -306,48 +308,51 @@ class _Attempt(NamedTuple):
 
 
 def _attempts(
-    variant: Variant, quantised: Callable[[Recipe], bytes], proof: _Proof
+    variant: Variant, quantised: Callable[[Recipe], bytes], proof: _Proof, note: Note
 ) -> Iterator[_Attempt]:
     """Quantise in one way after the other, up to the first whose graph has no problems."""
     for recipe in RECIPES:
         graph = quantised(recipe)
         problems = proof.problems(variant, graph)
+        if problems:
+            note(f"{variant} with {recipe} is not good enough; {'; '.join(problems)}")
+        elif recipe != RECIPES[0]:
+            note(f"{variant}: quantised with {recipe}")
         yield _Attempt(recipe, graph, problems)
         if not problems:
             return
 
 
-def _good_enough(symmetric: Callable[[Recipe], bytes], proof: _Proof, note: Note) -> bytes | None:
+def _good_enough(
+    symmetric: Callable[[Recipe], bytes], proof: _Proof, note: Note
+) -> _Attempt | None:
     """Return the first symmetric graph that says what the network says; None where none does."""
-    *_, last = _attempts("int8-symmetric", symmetric, proof)
+    *_, last = _attempts("int8-symmetric", symmetric, proof, note)
     if not last.problems:
-        return last.graph
-    note(f"left out; {'; '.join(last.problems)}")
+        return last
+    note("int8-symmetric: left out")
     del proof.parity["int8-symmetric"]
     return None
 
 
-def _choose_recipe(
+def _choose(
     quantised: Callable[[Recipe], bytes], proof: _Proof, settings: ExportSettings, note: Note
-) -> tuple[Recipe, bytes]:
-    """Return the first recipe whose graph says what the network says; with `force`, the closest."""
-    tried: list[tuple[float, Recipe, bytes]] = []
-    for recipe, graph, problems in _attempts("int8", quantised, proof):
-        if not problems:
-            if tried:
-                note(f"int8: quantised with {recipe}")
-            return recipe, graph
-        note(f"int8 with {recipe} is not good enough; {'; '.join(problems)}")
-        tried.append((proof.parity["int8"].mean_difference, recipe, graph))
+) -> _Attempt:
+    """Return the first INT8 graph that says what the network says; with `force`, the closest."""
+    tried: list[tuple[float, _Attempt]] = []
+    for attempt in _attempts("int8", quantised, proof, note):
+        if not attempt.problems:
+            return attempt
+        tried.append((proof.parity["int8"].mean_difference, attempt))
     if not settings.force:
         raise ParityError(
-            f"not exported; {'; '.join(problems)}; nothing that was tried is better: fit longer, or"
-            " another network, or give --force"
+            f"not exported; {'; '.join(attempt.problems)}; nothing that was tried is better: fit"
+            " longer, or another network, or give --force"
         )
-    _, closest, graph = min(tried, key=lambda attempt: attempt[0])
-    note(f"int8: exported all the same, quantised with {closest}")
-    proof.problems("int8", graph)
-    return closest, graph
+    _, closest = min(tried, key=lambda one: one[0])
+    note(f"int8: exported all the same, quantised with {closest.recipe}")
+    proof.problems("int8", closest.graph)
+    return closest
 
 
 def _known(graph: bytes, cells: Cells) -> Known:

@@ -21,8 +21,8 @@ from ctcedge.guard import SPREADS, Aspect, distances
 from train.columns import Columns
 
 FEATURES_FILE = "features.npz"
-GUARD_CELLS = 8192
-"""Training cells, drawn by sample, from which the statistics are made."""
+GUARD_CELLS = 16_384
+"""Training cells, drawn from both classes and every sample, of which the statistics are made."""
 
 NETWORK_TRAITS = 12
 """Directions in which the features of a class vary most, by which runs are compared."""
@@ -107,7 +107,12 @@ def feature_statistics(training: Known, validation: Known, seed: int) -> Feature
         training: cells of both classes.
         validation: others, of other groups.
         seed: of the folds in which the spread of the training groups is measured.
+
+    Raises:
+        ValueError: a side lacks a class, or the network's features of it are no numbers.
     """
+    _refuse_unfit(training, "training")
+    _refuse_unfit(validation, "validation")
     means = _class_means(training.features, training.positive)
     around = training.features - means[training.positive.astype(np.intp)]
     precision = LedoitWolf(assume_centered=True).fit(around.astype(np.float64)).precision_
@@ -140,6 +145,13 @@ def feature_statistics(training: Known, validation: Known, seed: int) -> Feature
             widest,
         ),
     )
+
+
+def _refuse_unfit(cells: Known, side: str) -> None:
+    if len(np.unique(cells.positive)) < 2:
+        raise ValueError(f"the {side} cells are of one class only; CTCs and others are needed")
+    if not np.isfinite(cells.features).all():
+        raise ValueError(f"the network's features of the {side} cells are no numbers; fit it anew")
 
 
 def _class_means(measures: Floats, positive: Flags) -> Floats:
@@ -196,12 +208,12 @@ def _aspect(training: _Measured, validation: _Measured, seed: int) -> Aspect | N
 
 
 def _compared(cells: _Measured) -> Aspect | None:
-    """Find axes, means and spread between groups; None where there are too few groups."""
+    """Find axes, means and spread between groups; None of too few groups, or of one class."""
+    members = _members(cells)
+    if len(members) < _LEAST_GROUPS or len(np.unique(cells.positive)) < 2:
+        return None
     means = _class_means(cells.measures, cells.positive).astype(np.float64)
     around = cells.measures - means[cells.positive.astype(np.intp)]
-    members = _members(cells)
-    if len(members) < _LEAST_GROUPS:
-        return None
     off = np.stack([around[rows].mean(axis=0) for rows in members])
     rest = np.concatenate([around[rows] - mean for rows, mean in zip(members, off, strict=True)])
     within = rest.T @ rest / (len(rest) - len(members))

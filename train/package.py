@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.guard import Guard
 from ctcedge.model import (
     SPEC_NAME,
     Calibration,
@@ -100,6 +101,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> Model:
     (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
     model = load_model(folder)
     model.check_files()
+    Guard.of(model)
     return model
 
 

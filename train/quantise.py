@@ -57,6 +57,12 @@ class Recipe:
     ranges: Ranges = "min-max"
     float_ends: bool = False
 
+    def images(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return those of (n, size, size) calibration inputs that set the ranges."""
+        if self.ranges == "min-max" or len(inputs) <= _HISTOGRAM_IMAGES:
+            return inputs
+        return inputs[np.linspace(0, len(inputs) - 1, _HISTOGRAM_IMAGES).astype(np.intp)]
+
     def __str__(self) -> str:
         return f"{self.ranges} ranges" + self.float_ends * ", first and last convolution in float"
 
@@ -143,8 +149,7 @@ def _quantised(
             SCALED: [{"scale": np.array(scale), "zero_point": np.array(zero_point)}]
         },
     }
-    if recipe.ranges != "min-max":
-        inputs = inputs[np.linspace(0, len(inputs) - 1, _HISTOGRAM_IMAGES).astype(np.intp)]
+    inputs = recipe.images(inputs)
     meant = run_graph(model.SerializeToString(), inputs)  # ONNX Runtime takes the model apart
     # ONNX Runtime otherwise advises pre-processing, which the export has done.
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})

@@ -54,9 +54,10 @@ def test_a_table_names_nobody(cells, table, tmp_path):
 
 def test_training_cells_beyond_a_number_are_listed_but_not_shown(cells, table):
     side = np.where(cells.group == cells.group[0], "test", "training")
-    capped = describe(cells, side, INPUT, most=30)
+    capped = replace(table, side=side).showing(30, seed=1)
     assert (capped.digest == table.digest).all()
     assert np.count_nonzero(capped.shown.side == "training") == 30
+    assert capped.shown.select(capped.shown.side == "training").positive.sum() == 15
     assert (capped.shown.side == "test").sum() == (side == "test").sum()
     assert len(set(capped.shown.sample_digest)) == 4
     rows = np.isin(table.digest, capped.shown.digest)
@@ -67,6 +68,11 @@ def test_training_cells_beyond_a_number_are_listed_but_not_shown(cells, table):
     scores = baseline_scores(training, test, seed=1)
     for name, expected in baseline_scores(training.shown, test, seed=1).items():
         np.testing.assert_array_equal(scores[name], expected)
+
+
+def test_a_table_that_shows_one_class_is_refused(table):
+    with pytest.raises(TableError, match="cells of one class only; export the model anew"):
+        baseline_scores(table.select(~table.positive), table, seed=1)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK no archive", b"\x93NUMPY"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctcedge.preprocess import BACKGROUND_LEVEL
-from train.dataset import CHANNELS, draw_by_sample, read_cells, simulated_cells
+from train.dataset import CHANNELS, draw_by_sample, read_cells, rows_by_sample, simulated_cells
 from train.manifest import ManifestError, Row
 from train.presets import PRESETS
 from train.simulate import simulate_cells
@@ -73,8 +73,18 @@ def test_selected_cells_keep_their_columns(hospitals):
 
 
 def test_every_sample_is_drawn_from_alike(hospitals):
-    drawn = draw_by_sample(hospitals, 10, seed=1)
-    _, counts = np.unique(drawn.sample, return_counts=True)
-    assert sorted(counts) == [2, 2, 3, 3]
-    assert np.array_equal(draw_by_sample(hospitals, 10, seed=1).digest, drawn.digest)
+    drawn = draw_by_sample(hospitals, 12, seed=1)
+    for kind in (True, False):
+        _, counts = np.unique(drawn.sample[drawn.positive == kind], return_counts=True)
+        assert sorted(counts) == [1, 1, 2, 2]
+    assert np.array_equal(draw_by_sample(hospitals, 12, seed=1).digest, drawn.digest)
     assert len(draw_by_sample(hospitals, 10**6, seed=1)) == 64
+
+
+@pytest.mark.parametrize(("ctcs", "drawn"), [(0, 0), (7, 7), (30, 20), (3_990, 30), (4_000, 40)])
+def test_the_rarer_class_is_drawn_whole_up_to_half(ctcs, drawn):
+    positive = np.random.default_rng(1).permutation(4_000) < ctcs
+    sample = np.repeat([f"sample {number}" for number in range(4)], 1_000)
+    rows = rows_by_sample(sample, positive, 40, seed=1)
+    assert len(np.unique(rows)) == 40
+    assert positive[rows].sum() == drawn

@@ -27,7 +27,7 @@ from train.dataset import read_cells
 from train.evaluate import evaluate, figures, write
 from train.evaluate.charts import charts
 from train.evaluate.figures import MEANING
-from train.evaluate.report import summary
+from train.evaluate.report import as_dict, markdown, summary
 from train.guard import FEATURES_FILE
 from train.manifest import Row, read_manifests, write_manifest
 from train.package import pin
@@ -67,18 +67,20 @@ def export(folder: Path, samples: int, each: int = 8, seed: int = 3, **changes: 
     return folder / "cells.csv"
 
 
-def with_table(folder: Path, manifest: Path, side) -> Path:
+def with_table(folder: Path, manifest: Path, side, most: int = 1000) -> Path:
     """Tell in a model folder that it was made from a manifest's cells.
 
     Args:
         folder: of the model.
         manifest: whose cells.
         side: from a sample's name to `training`, `validation` or `test`.
+        most: training cells to show.
     """
     spec = load_model(folder).spec.input
     rows = read_manifests([manifest])
     sides = np.array([side(row.sample) for row in rows])
-    describe(read_cells(rows, spec, lambda: None), sides, spec).save(folder / TABLE_NAME)
+    table = describe(read_cells(rows, spec, lambda: None), sides, spec)
+    table.showing(most, seed=1).save(folder / TABLE_NAME)
     text = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     text["training_table"] = dataclasses.asdict(pin(folder / TABLE_NAME))
     (folder / "model.json").write_text(json.dumps(text), encoding="utf-8")
@@ -137,6 +139,7 @@ def test_every_figure_is_in_the_json(report):
     assert told["sensitivity_at_1_in_1000"] is None
     assert set(told["baselines"]) == {"size", "texture"}
     assert told["baselines"]["size"]["auc"] > 0.7
+    assert told["baselines_fitted_on"] == [56, 56]
     assert [one["name"] for one in told["strata"]] == ["CTC", "leukocyte"]
     assert len(told["per_sample"]) == 12
     assert told["models"][0]["demonstration"] is True
@@ -342,6 +345,15 @@ def test_a_known_name_with_new_images_is_a_warning(model, tmp_path):
     warnings = evaluate(model, [manifest], seed=1).warnings
     assert any("4 patients or samples, such as 'T0', have the name" in line for line in warnings)
     assert any("Only 4 patients or samples" in line for line in warnings)
+
+
+def test_baselines_that_were_fitted_on_fewer_cells_say_so(train_manifest, test_manifest, tmp_path):
+    disks.build(tmp_path / "disks")
+    with_table(tmp_path / "disks", train_manifest, lambda name: "training", most=40)
+    evaluation = evaluate(tmp_path / "disks", [test_manifest], seed=1)
+    assert as_dict(evaluation)["baselines_fitted_on"] == [40, 64]
+    heading = "## Beside the baselines, fitted on 40 of the model's own 64 training cells"
+    assert heading in markdown(evaluation).splitlines()
 
 
 def test_a_model_that_does_not_tell_has_no_baselines(model_folder, test_manifest, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ctcedge.classifier import Classifier
+from ctcedge.errors import ModelError
 from ctcedge.golden import verify
 from ctcedge.model import OPERATING_POINTS, load_model
 from train import export as exporting
@@ -167,9 +168,42 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
     (model,) = export(run, ExportSettings("mended"), tmp_path, notes.append)
     assert tried == [*RECIPES[:2]]
     assert set(model.spec.graphs) == {"int8", "int8-symmetric", "fp16", "fp32"}
-    if made == "int8_graph":
-        assert f"int8: quantised with {RECIPES[1]}" in notes
-        assert str(RECIPES[1]) in model.read(model.spec.card).decode()
+    mended, untouched = ("int8", "int8-symmetric")[:: 1 if made == "int8_graph" else -1]
+    assert f"{mended}: quantised with {RECIPES[1]}" in notes
+    assert any(note.startswith(f"{mended} with {RECIPES[0]} is not good enough") for note in notes)
+    assert not any(note.startswith(f"{untouched}:") for note in notes)
+    title = {"int8": "ONNX INT8", "int8-symmetric": "ONNX INT8, symmetric"}
+    lines = model.read(model.spec.card).decode().splitlines()
+    for variant, how in ((mended, RECIPES[1]), (untouched, RECIPES[0])):
+        count = 128 if how == RECIPES[1] else 180
+        told = f"QDQ, weights per channel, {how}, set by {count} training crops."
+        assert f"- {title[variant]}: {told}" in lines
+
+
+def test_the_cards_baselines_are_fitted_on_all_training_cells(made, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "MOST_SHOWN", 20)
+    (model,) = export(run, ExportSettings("drawn"), tmp_path, print)
+    table = read_table(model.read(model.spec.training_table))
+    assert (table.shown.side == "training").sum() == 20
+    rows = [
+        [line for line in one.read(one.spec.card).decode().splitlines() if "(AUC), " in line]
+        for one in (made, model)
+    ]
+    assert len(rows[0]) == 2
+    assert rows[0] == rows[1]
+
+
+def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypatch):
+    (good,) = export(run, ExportSettings("kept"), tmp_path, print)
+    original = exporting.feature_statistics
+
+    def spoilt(*arguments):
+        return dataclasses.replace(original(*arguments), means=np.full((2, 4), np.nan, np.float32))
+
+    monkeypatch.setattr(exporting, "feature_statistics", spoilt)
+    with pytest.raises(ModelError, match="'means' must be"):
+        export(run, ExportSettings("kept"), tmp_path, print)
+    assert Classifier.open(load_model(good.folder), "cpu").guard is not None
 
 
 @pytest.mark.parametrize(

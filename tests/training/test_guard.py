@@ -159,3 +159,28 @@ def test_too_few_groups_say_nothing_of_runs(tmp_path):
     held.save(tmp_path / FEATURES_FILE)
     with np.load(tmp_path / FEATURES_FILE, allow_pickle=False) as stored:
         assert set(stored.files) == {"means", "whitening", "distance", "positive", "sample"}
+
+
+@pytest.mark.parametrize("side", ["training", "validation"])
+def test_a_side_of_one_class_is_refused(side):
+    sides = {"training": drawn(1, 10), "validation": drawn(2, 3)}
+    sides[side] = sides[side].select(~sides[side].positive)
+    with pytest.raises(ValueError, match=f"the {side} cells are of one class only"):
+        feature_statistics(**sides, seed=1)
+
+
+def test_features_that_are_no_numbers_are_refused():
+    training = drawn(1, 10)
+    training.features[5, 2] = np.nan
+    with pytest.raises(ValueError, match="features of the training cells are no numbers"):
+        feature_statistics(training, drawn(2, 3), seed=1)
+
+
+def test_ctcs_of_one_group_alone_say_nothing_of_runs():
+    """Without that group there is nothing to compare it with."""
+    training = drawn(1, 20)
+    training = training.select(~training.positive | (training.group == "group 0"))
+    held = feature_statistics(training, drawn(2, 10), seed=1)
+    assert np.isfinite(held.means).all()
+    assert held.detail is None
+    assert held.network is None

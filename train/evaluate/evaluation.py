@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ctcedge.model import Model
+from train.baselines import TRAINING
 from train.evaluate.bootstrap import DRAWS
 from train.evaluate.calls import Calls, count_calls
 from train.evaluate.figures import Figures, figures
@@ -29,6 +30,8 @@ class Evaluation:
         figures: on those of known label.
         calls: of the runtime.
         leak_checked: whether it is certain that no cell's group was trained on.
+        fitted_on: training cells that the baselines were fitted on, and that the models were;
+            zeros where they do not tell.
         warnings: what a reader must know before the figures, a sentence each.
         seed: of the bootstrap and the boosting.
         draws: of the bootstrap.
@@ -40,6 +43,7 @@ class Evaluation:
     figures: Figures
     calls: Calls
     leak_checked: bool
+    fitted_on: tuple[int, int]
     warnings: list[str]
     seed: int
     draws: int = DRAWS
@@ -95,9 +99,17 @@ def evaluate(
             scored.cells, scored.verdicts, scored.scores.called, known=scored.known, seed=seed
         ),
         leak_checked=all(candidate.table is not None for candidate in candidates),
+        fitted_on=_fitted_on(candidates),
         warnings=_warnings(candidates, scored, measured, trust_gates),
         seed=seed,
     )
+
+
+def _fitted_on(candidates: Sequence[Candidate]) -> tuple[int, int]:
+    tables = [
+        one.table.select(one.table.side == TRAINING) for one in candidates if one.table is not None
+    ]
+    return sum(len(table.shown) for table in tables), sum(len(table) for table in tables)
 
 
 def _warnings(

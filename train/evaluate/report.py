@@ -16,6 +16,8 @@ them:
     seed, draws         of the bootstrap
     baselines           by name (size, texture) the ranking figures and auc_gain, the model's AUC
                         less the baseline's; null where they are not available
+    baselines_fitted_on [n, of]: on how many of the models' training cells, all folds together;
+                        zeros where they are not available
     operating_points    by name, the figures of its calls
     calls               the runtime's, by call (CTC, leukocyte, review): how many ctcs, others and
                         unlabelled cells; how many CTCs and others of them are at or above the
@@ -112,6 +114,7 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
             if evaluation.scored.baselines is None
             else {name: _plain(values) for name, values in found.baselines.items()}
         ),
+        "baselines_fitted_on": list(evaluation.fitted_on),
         "operating_points": {n: _plain(values) for n, values in found.operating_points.items()},
         "calls": {call: _part(part) for call, part in evaluation.calls.by_call.items()},
         "doubted": _part(evaluation.calls.doubted),
@@ -200,7 +203,7 @@ def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
         evaluation.calls
     )
     if found.baselines:
-        made["Beside the baselines, fitted on the model's own training cells"] = _compared(found)
+        made[f"Beside the baselines, fitted on {_training_cells(evaluation)}"] = _compared(found)
     if found.operating_points:
         made["Operating points"] = _points(found)
     made["Strata"] = _strata(found)
@@ -217,6 +220,13 @@ def shown(name: str, estimate: Estimate) -> str:
         f"{number:z,.{digits}f}" for number in (estimate.value, estimate.low, estimate.high)
     )
     return value if math.isnan(estimate.low) else f"{value} ({low} to {high})"
+
+
+def _training_cells(evaluation: Evaluation) -> str:
+    shown, every = evaluation.fitted_on
+    if shown == every:
+        return "the model's own training cells"
+    return f"{shown:,} of the model's own {every:,} training cells"
 
 
 def _compared(found: Figures) -> list[list[str]]:
