@@ -20,7 +20,6 @@ from train.texture import COUNT, texture_features
 
 TRAINING = "training"
 EARLIER = "earlier"
-"""The side of cells that had a part in the weights that the training began with."""
 TABLE_NAME = "training.npz"
 MOST_SHOWN = 16_000
 """Training cells of which a model folder keeps what the baselines see; more make it large."""
@@ -38,7 +37,8 @@ class Table(Columns):
 
     Attributes:
         digest: (n,) text, as `train.dataset.Cells.digest`.
-        side: (n,) text, `training`, `validation` or `test`.
+        side: (n,) text, `training`, `validation`, `test` or `earlier`: cells that had a part in the
+            weights that the training began with, of which no more is known than their digest.
         positive: (n,) bool.
         sample_digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the group's name.
         features: (n, k) float32, see `train.texture`; NaN for cells that are listed alone.
@@ -74,6 +74,24 @@ class Table(Columns):
             features=np.where(told[:, None], self.features, np.float32(np.nan)),
             diameter=np.where(told, self.diameter, np.float32(np.nan)),
         )
+
+    def with_earlier(self, digests: NDArray[np.str_]) -> Table:
+        """Return the table with cells listed that had a part in the first weights.
+
+        Args:
+            digests: (m,) of them; those that are in the table anyway are passed over.
+        """
+        new = np.setdiff1d(digests, self.digest)
+        unknown = {
+            "digest": new,
+            "side": np.full(len(new), EARLIER),
+            "positive": np.zeros(len(new), bool),
+            "sample_digest": np.full(len(new), ""),
+            "features": np.full((len(new), COUNT), np.nan, np.float32),
+            "diameter": np.full(len(new), np.nan, np.float32),
+        }
+        columns = self.columns()
+        return Table(**{name: np.concatenate([columns[name], unknown[name]]) for name in columns})
 
     def save(self, path: Path) -> None:
         """Write an npz, texts as ASCII bytes."""

@@ -174,7 +174,8 @@ def export_run(
 
         advance(note="what the baselines see")
         table = describe(run.cells, run.side, spec)
-        table.showing(MOST_SHOWN, settings.seed).save(folder / TABLE_NAME)
+        kept = table.showing(MOST_SHOWN, settings.seed).with_earlier(run.earlier)
+        kept.save(folder / TABLE_NAME)
         read_table((folder / TABLE_NAME).read_bytes())
 
         advance(note="test")

@@ -13,7 +13,9 @@ from ctcedge.decide import probability
 from ctcedge.model import INPUT_NAME, OUTPUT_NAME, load_model
 from ctcedge.preprocess import network_input
 from train.__main__ import app
+from train.baselines import EARLIER, TABLE_NAME, read_table
 from train.build import TINY
+from train.initial import Initial
 from train.package import golden_crops, publish, write_golden
 from train.run import open_runs
 
@@ -122,6 +124,12 @@ def test_a_build_goes_on_from_a_model_and_says_so(made, model, tmp_path):
     assert f"--seed 2 {' '.join(start)} --tiny" in card
     assert "1 epochs from weights of an earlier model" in card
     assert f"Weights it starts from: SHA-256 {run.init}" in card
+    table = read_table((tmp_path / "models" / "next" / TABLE_NAME).read_bytes())
+    seen = set(before.of("training").digest)
+    assert set(table.digest[table.side == EARLIER]) == seen
+    assert set(Initial.of(tmp_path / "models" / "next").saw) == seen | set(
+        run.of("training").digest
+    )
 
 
 def test_a_build_without_weights_to_start_from_is_refused(tmp_path):
