@@ -170,7 +170,10 @@ def export_run(
         advance(note="features")
         drawn = draw_by_sample(training, GUARD_CELLS, settings.seed)
         known = [_known(graphs["int8"], cells) for cells in (drawn, validation)]
-        feature_statistics(known[0], known[1], settings.seed).save(folder / FEATURES_FILE)
+        statistics = feature_statistics(known[0], known[1], settings.seed)
+        statistics.save(folder / FEATURES_FILE)
+        if statistics.detail is None:
+            note(f"{name}: cannot tell whether runs are like training: too few patients or samples")
 
         advance(note="what the baselines see")
         table = describe(run.cells, run.side, spec)

@@ -21,8 +21,9 @@ from ctcedge.guard import SPREADS, Aspect, distances
 from train.columns import Columns
 
 FEATURES_FILE = "features.npz"
-GUARD_CELLS = 16_384
-"""Training cells, drawn from both classes and every sample, of which the statistics are made."""
+GUARD_CELLS = 32_768
+"""Training cells, drawn from both classes and every sample, of which the statistics are made:
+enough that a thousand groups or two have `_LEAST_CELLS` of each class among them."""
 
 NETWORK_TRAITS = 12
 """Directions in which the features of a class vary most, by which runs are compared."""

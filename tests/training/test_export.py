@@ -193,6 +193,13 @@ def test_the_cards_baselines_are_fitted_on_all_training_cells(made, run, tmp_pat
     assert rows[0] == rows[1]
 
 
+def test_runs_that_cannot_be_compared_are_a_note(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "GUARD_CELLS", 60)  # five of a group and class
+    notes = []
+    export(run, ExportSettings("drawn"), tmp_path, notes.append)
+    assert notes[-1].startswith("drawn: cannot tell whether runs are like training")
+
+
 def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypatch):
     (good,) = export(run, ExportSettings("kept"), tmp_path, print)
     original = exporting.feature_statistics
