@@ -172,7 +172,9 @@ def _graphs(facts: Facts) -> str:
 
 On the {len(facts.validation):,} validation cells, by ONNX Runtime's CPU provider, against
 PyTorch. A flip is a CTC of one that is a leukocyte of the other; a change to or from `review` is
-none. The crops that set ranges are drawn evenly from both classes, and of a class from all samples.
+none. The crops that set ranges are drawn evenly from both classes, and of a class from all samples;
+where there are more than are drawn, several times over, and the graph that is closest to PyTorch on
+these cells is kept.
 
 {quantised}"""
 

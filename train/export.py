@@ -58,6 +58,7 @@ from train.quantise import RECIPES, Recipe, int8_graph, symmetric_graph
 from train.run import Run, open_runs
 
 CALIBRATION_IMAGES = 512
+CALIBRATION_DRAWS = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Note = Callable[[str], object]
@@ -155,8 +156,8 @@ def export_run(
         proof = _Proof(validation, expected, calibration, decision, settings.limits)
 
         advance(note="graphs")
-        ranges = draw_by_sample(training, CALIBRATION_IMAGES, settings.seed).bright
-        graphs, recipes = _graphs(run, float_graph(network, spec), ranges, proof, settings, note)
+        draws = _calibration_inputs(training, settings.seed)
+        graphs, recipes = _graphs(run, float_graph(network, spec), draws, proof, settings, note)
         for variant, graph in graphs.items():
             (folder / graph_name(variant)).write_bytes(graph)
         said = proof.said["int8"]
@@ -205,7 +206,8 @@ def export_run(
             points=points,
             parity=proof.parity,
             quantised={
-                variant: (recipe, len(recipe.images(ranges))) for variant, recipe in recipes.items()
+                variant: (recipe, len(recipe.images(draws[0])))
+                for variant, recipe in recipes.items()
             },
             tested=tested,
         )
@@ -258,18 +260,41 @@ class _Proof:
     said: dict[Variant, NDArray[np.float64]] = field(default_factory=dict)
     parity: dict[str, Parity] = field(default_factory=dict)
 
-    def problems(self, variant: Variant, graph: bytes) -> list[str]:
-        """Run a graph, note what it says, and return what it exceeds."""
+    def tried(self, variant: Variant, graph: bytes, recipe: Recipe | None = None) -> _Attempt:
+        """Run a graph, and see in what it exceeds the limits."""
         said = probabilities(run_graph(graph, self.cells.bright), self.calibration)
         parity = compare(said, self.expected, self.cells.positive, self.decision)
-        self.said[variant], self.parity[variant] = said, parity
-        return self.limits.exceeded(variant, parity)
+        problems = self.limits.exceeded(variant, parity)
+        return _Attempt(graph, said, parity, problems, recipe)
+
+    def keep(self, variant: Variant, attempt: _Attempt) -> None:
+        """Note what the graph says that is exported."""
+        self.said[variant], self.parity[variant] = attempt.said, attempt.parity
+
+
+class _Attempt(NamedTuple):
+    """A graph, what it says of the validation cells, and in what that is too far off."""
+
+    graph: bytes
+    said: NDArray[np.float64]
+    parity: Parity
+    problems: list[str]
+    recipe: Recipe | None
+
+
+def _calibration_inputs(training: Cells, seed: int) -> list[NDArray[np.uint8]]:
+    """Draw the crops that set the ranges of INT8 graphs, some times over where there are more."""
+    draws = 1 if len(training) <= CALIBRATION_IMAGES else CALIBRATION_DRAWS
+    return [
+        draw_by_sample(training, CALIBRATION_IMAGES, seed + number).bright
+        for number in range(draws)
+    ]
 
 
 def _graphs(
     run: Run,
     body: onnx.ModelProto,
-    ranges: NDArray[np.uint8],
+    draws: list[NDArray[np.uint8]],
     proof: _Proof,
     settings: ExportSettings,
     note: Note,
@@ -280,83 +305,68 @@ def _graphs(
     """
     spec, views = run.input, run.settings.views
 
-    def quantised(recipe: Recipe) -> bytes:
-        return int8_graph(body, spec, views, ranges, recipe)
+    def quantised(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
+        return int8_graph(body, spec, views, inputs, recipe)
 
-    def symmetric(recipe: Recipe) -> bytes:
-        return symmetric_graph(body, spec, views, ranges, recipe)
+    def symmetric(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
+        return symmetric_graph(body, spec, views, inputs, recipe)
 
-    chosen: dict[Variant, _Attempt] = {"int8": _choose(quantised, proof, settings, note)}
-    if (good := _good_enough(symmetric, proof, note)) is not None:
-        chosen["int8-symmetric"] = good
-    floats: dict[Variant, bytes] = {
-        "fp16": fp16_graph(body, spec, views),
-        "fp32": fp32_graph(body, spec, views),
-    }
-    for variant, graph in floats.items():
-        problems = proof.problems(variant, graph)
+    chosen: dict[Variant, _Attempt] = {}
+    *_, last = tried = list(_attempts("int8", quantised, draws, proof, note))
+    if last.problems and not settings.force:
+        raise ParityError(
+            f"not exported; {'; '.join(last.problems)}; nothing that was tried is better: fit"
+            " longer, or another network, or give --force"
+        )
+    chosen["int8"] = _closest(tried) if last.problems else last
+    if last.problems:
+        note(f"int8: exported all the same, quantised with {chosen['int8'].recipe}")
+    *_, last = _attempts("int8-symmetric", symmetric, draws, proof, note)
+    if last.problems:
+        note("int8-symmetric: left out")
+    else:
+        chosen["int8-symmetric"] = last
+    recipes = {variant: one.recipe for variant, one in chosen.items() if one.recipe is not None}
+    chosen["fp16"] = proof.tried("fp16", fp16_graph(body, spec, views))
+    chosen["fp32"] = proof.tried("fp32", fp32_graph(body, spec, views))
+    for variant in ("fp16", "fp32"):
+        problems = chosen[variant].problems
         if problems and not settings.force:
             raise ParityError(f"not exported; {'; '.join(problems)}")
         if problems:
             note(f"exported all the same; {'; '.join(problems)}")
-    graphs = {variant: attempt.graph for variant, attempt in chosen.items()}
-    return graphs | floats, {variant: attempt.recipe for variant, attempt in chosen.items()}
-
-
-class _Attempt(NamedTuple):
-    """A quantised graph, and in what it differs too much from the network."""
-
-    recipe: Recipe
-    graph: bytes
-    problems: list[str]
+    for variant, attempt in chosen.items():
+        proof.keep(variant, attempt)
+    return {variant: attempt.graph for variant, attempt in chosen.items()}, recipes
 
 
 def _attempts(
-    variant: Variant, quantised: Callable[[Recipe], bytes], proof: _Proof, note: Note
+    variant: Variant,
+    quantised: Callable[[Recipe, NDArray[np.uint8]], bytes],
+    draws: list[NDArray[np.uint8]],
+    proof: _Proof,
+    note: Note,
 ) -> Iterator[_Attempt]:
-    """Quantise in one way after the other, up to the first whose graph has no problems."""
+    """Quantise in one way after the other, up to the first whose graph has no problems.
+
+    Of the draws that set the ranges, that counts whose graph is closest to the network: an odd crop
+    or two move ranges more than the way in which they are found.
+    """
     for recipe in RECIPES:
-        graph = quantised(recipe)
-        problems = proof.problems(variant, graph)
-        if problems:
-            note(f"{variant} with {recipe} is not good enough; {'; '.join(problems)}")
+        attempt = _closest(
+            [proof.tried(variant, quantised(recipe, inputs), recipe) for inputs in draws]
+        )
+        if attempt.problems:
+            note(f"{variant} with {recipe} is not good enough; {'; '.join(attempt.problems)}")
         elif recipe != RECIPES[0]:
             note(f"{variant}: quantised with {recipe}")
-        yield _Attempt(recipe, graph, problems)
-        if not problems:
+        yield attempt
+        if not attempt.problems:
             return
 
 
-def _good_enough(
-    symmetric: Callable[[Recipe], bytes], proof: _Proof, note: Note
-) -> _Attempt | None:
-    """Return the first symmetric graph that says what the network says; None where none does."""
-    *_, last = _attempts("int8-symmetric", symmetric, proof, note)
-    if not last.problems:
-        return last
-    note("int8-symmetric: left out")
-    del proof.parity["int8-symmetric"]
-    return None
-
-
-def _choose(
-    quantised: Callable[[Recipe], bytes], proof: _Proof, settings: ExportSettings, note: Note
-) -> _Attempt:
-    """Return the first INT8 graph that says what the network says; with `force`, the closest."""
-    tried: list[tuple[float, _Attempt]] = []
-    for attempt in _attempts("int8", quantised, proof, note):
-        if not attempt.problems:
-            return attempt
-        tried.append((proof.parity["int8"].mean_difference, attempt))
-    if not settings.force:
-        raise ParityError(
-            f"not exported; {'; '.join(attempt.problems)}; nothing that was tried is better: fit"
-            " longer, or another network, or give --force"
-        )
-    _, closest = min(tried, key=lambda one: one[0])
-    note(f"int8: exported all the same, quantised with {closest.recipe}")
-    proof.problems("int8", closest.graph)
-    return closest
+def _closest(tried: list[_Attempt]) -> _Attempt:
+    return min(tried, key=lambda attempt: attempt.parity.mean_difference)
 
 
 def _known(graph: bytes, cells: Cells) -> Known:

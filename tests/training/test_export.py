@@ -180,6 +180,29 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
         assert f"- {title[variant]}: {told}" in lines
 
 
+def test_of_several_draws_the_closest_graph_is_kept(run, tmp_path, monkeypatch):
+    original, drawn, graphs = exporting.int8_graph, [], []
+
+    def watched(body, spec, views, inputs, recipe):
+        drawn.append(inputs)
+        # The first and the last draw see a tenth of the light, and cut off the rest.
+        seen = inputs if len(drawn) in (2, 3) else (128 + (inputs // 10 - 12)).astype(np.uint8)
+        graphs.append(original(body, spec, views, seen, recipe))
+        return graphs[-1]
+
+    monkeypatch.setattr(exporting, "int8_graph", watched)
+    monkeypatch.setattr(exporting, "CALIBRATION_IMAGES", 40)
+    settings = ExportSettings("drawn", limits=ParityLimits(int8_calls=0.1))
+    (model,) = export(run, settings, tmp_path, print)
+    assert [len(inputs) for inputs in drawn] == [40] * 4
+    assert not np.array_equal(drawn[1], drawn[2])
+    assert model.read_graph("int8") in graphs[1:3]
+    card = model.read(model.spec.card).decode()
+    assert (
+        "- ONNX INT8: QDQ, weights per channel, min-max ranges, set by 40 training crops." in card
+    )
+
+
 def test_the_cards_baselines_are_fitted_on_all_training_cells(made, run, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "MOST_SHOWN", 20)
     (model,) = export(run, ExportSettings("drawn"), tmp_path, print)
