@@ -34,7 +34,7 @@ BEFORE = runs/0.4.0
 model: install  ## train the shipped model anew from 0.4.0 of the history; half an hour
 	mkdir -p $(BEFORE)
 	git archive 6a7d6df models/sim-resnet18 | tar -x -C $(BEFORE) --strip-components 1
-	$(VENV)/bin/python -m train build --name sim-resnet18 --version 0.5.0 --seed 3 \
+	$(VENV)/bin/python -m train build --name sim-resnet18 --version 0.5.1 --seed 3 \
 		--init $(BEFORE)/sim-resnet18 --epochs 30 --learning-rate 0.001 --out models
 
 .PHONY: install format lint typecheck test soak golden model
