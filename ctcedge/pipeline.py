@@ -346,11 +346,11 @@ class Pipeline:
             outcome = Outcome(crop, "current", previous, _unclassified(previous))
             self._note(outcome, looked)
             return outcome
-        if problem is not None and previous and previous["image"]["sha256"] is not None:
-            # Whatever ails the disk or the share, what was found when it could be read still holds.
-            kept = f"the image {problem}; its sidecar is kept"
-            return Outcome(crop, "not-written", error=kept)
         if problem is not None:
+            if problem.status == "unreadable" and previous and previous["image"]["sha256"]:
+                # Whatever ails the disk or the share, what was found in the image still holds.
+                kept = f"the image {problem}; its sidecar is kept"
+                return Outcome(crop, "not-written", error=kept)
             return _Ready(crop, looked, image, problem)
         if previous and not force and (finding := self._found_before(previous, sha256)):
             return _Ready(crop, looked, _decoded_before(previous, image), finding)

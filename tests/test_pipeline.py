@@ -737,6 +737,9 @@ def test_an_image_that_cannot_be_read_now_keeps_its_sidecar(
     assert after["2_BF.png"]["status"] == "unreadable"
     assert done(bench.run()) == ["current", "written"]
     assert sidecars(bench.folder)["2_BF.png"]["call"] == "CTC"
+    monkeypatch.setattr("ctcedge.pipeline.MAX_BYTES", 10)
+    assert done(bench.run(force=True)) == ["written", "written"]
+    assert {each["status"] for each in sidecars(bench.folder).values()} == {"unsupported"}
 
 
 def no_disk(*arguments: object) -> bytes:
