@@ -347,6 +347,7 @@ def _check_pixel_data(data: bytes, tags: _Tags, header: ImageHeader, pixel_bits:
         raise BadImage("unreadable", "damaged TIFF: it does not say where its pixels end")
     if compression not in _UNCOMPRESSED and sum(counts) > len(data):
         raise BadImage("unreadable", "looks half-written: TIFF whose pixels are not all there")
+    largest = max(sizes)
     for offset, count, size in zip(offsets, counts, sizes, strict=False):
         end = offset + count
         if offset == 0 or count == 0 or end > len(data):
@@ -356,7 +357,7 @@ def _check_pixel_data(data: bytes, tags: _Tags, header: ImageHeader, pixel_bits:
         if data.endswith(_ZERO_TAIL, offset, end):
             raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
         if compression in _DEFLATED:
-            _check_deflated(data[offset:end], size, max(sizes))
+            _check_deflated(data[offset:end], size, largest)
 
 
 def _pieces(
