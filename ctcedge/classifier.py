@@ -178,10 +178,13 @@ class Classifier:
         for each, result in zip(seen, judged, strict=True):
             if isinstance(result, BadImage):
                 raise result
-            found = Finding.of(result.score, each.quality, result.unlike, result.ran)
-            verdict = self.policy.verdict(found.score, found.doubts)
-            verdicts.append(replace(verdict, cluster=found.cluster))
+            verdicts.append(self.verdict(result, each.quality))
         return verdicts
+
+    def verdict(self, judged: Judged, quality: Quality) -> Verdict:
+        """Decide on one cell by what network, guard and quality gate say of it."""
+        found = Finding.of(judged.score, quality, judged.unlike, judged.ran)
+        return replace(self.policy.verdict(found.score, found.doubts), cluster=found.cluster)
 
     def look(
         self, images: Sequence[tuple[GreyImage, int | None]], um_per_px: float | None

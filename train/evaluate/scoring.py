@@ -14,7 +14,6 @@ from ctcedge.crops import BRIGHT_FIELD
 from ctcedge.decide import Verdict
 from ctcedge.decode import Decoded
 from ctcedge.errors import BadImage, ModelError
-from ctcedge.finding import Finding
 from ctcedge.identity import scale
 from ctcedge.model import SPEC_NAME, Model, ModelSpec
 from ctcedge.quality import Quality, assess
@@ -237,9 +236,7 @@ def _say(
                             f"cell {cells.cell[row]} of sample {cells.sample[row]}: {each};"
                             " remove its row"
                         )
-                    found = Finding.of(each.score, quality[row], each.unlike, each.ran)
-                    verdict = candidate.classifier.policy.verdict(found.score, found.doubts)
-                    verdicts[row] = replace(verdict, cluster=found.cluster)
+                    verdicts[row] = candidate.classifier.verdict(each, quality[row])
                 advance(len(batch))
             said = np.array([verdicts[row].probability for row in mine.tolist()])
             parts.append(Scores.of(said, candidate.model.spec.decision, _thresholds(candidate)))
