@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -223,6 +224,11 @@ def call(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 def classify(folder: Path, model: Path, *options: object, code: int = 0) -> None:
     words = ("--model", model, "--provider", "cpu", "--um-per-px", 0.5)
     call("classify", folder, *words, *options, code=code)
+
+
+def no_disk(*arguments: object) -> bytes:
+    """Stands in for what reads a file, on a disk that gives nothing."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def until(condition: Callable[[], object], what: str = "") -> None:

@@ -607,10 +607,8 @@ def test_results_that_find_no_room_are_told_of(crops: Path) -> None:
     assert "standard output cannot be written: No space left" in done.stderr
 
 
-def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(
-    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (crops / "closed").mkdir()
+def close_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no folder be read that is called 'closed'."""
     scandir = os.scandir
 
     def refusing(path: Path) -> object:
@@ -619,6 +617,13 @@ def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
+
+
+def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (crops / "closed").mkdir()
+    close_folders(monkeypatch)
     done = call("classify", crops, "--model", model_folder, "--json", code=3)
     assert json.loads(done.stdout)["unclassified"] == [
         {"path": "closed", "error": "folder cannot be read: Permission denied"}
@@ -639,14 +644,7 @@ def test_cells_of_a_folder_that_cannot_be_read_are_not_left_out_in_silence(
     call("classify", crops, "--model", model_folder, code=0)
     model = ["--model", model_folder] if words[0] in ("status", "verify") else []
     call(*words, crops, *model, code=0)
-    scandir = os.scandir
-
-    def refusing(path: Path) -> object:
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)
+    close_folders(monkeypatch)
     done = call(*words, crops, *model, code=3)
     assert "A folder cannot be read; its cells are left out:" in done.stderr
     assert "closed: folder cannot be read: Permission denied" in done.stderr

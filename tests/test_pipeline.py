@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
 import struct
@@ -20,6 +19,7 @@ from support import (
     UM_PER_PX,
     cell,
     encoded,
+    no_disk,
     png,
     png_chunk,
     save,
@@ -740,10 +740,6 @@ def test_an_image_that_cannot_be_read_now_keeps_its_sidecar(
     monkeypatch.setattr("ctcedge.pipeline.MAX_BYTES", 10)
     assert done(bench.run(force=True)) == ["written", "written"]
     assert {each["status"] for each in sidecars(bench.folder).values()} == {"unsupported"}
-
-
-def no_disk(*arguments: object) -> bytes:
-    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_network_that_gives_no_number_stops_nothing(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from support import (
     cell,
     encoded,
     load,
+    no_disk,
     png,
     process,
     run,
@@ -387,9 +387,6 @@ def test_an_image_is_given_up_after_its_time(
 def test_an_image_that_could_not_be_read_is_read_once_it_can_be(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_disk(*arguments: object) -> bytes:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     clock, summary = Clock(), Summary()
     os.utime(save(tmp_path / "S" / "1_BF.png", cell(CTC)), (0, 0))
     monkeypatch.setattr("ctcedge.pipeline.read_plain", no_disk)
