@@ -30,7 +30,7 @@ app = typer.Typer(
     help=(
         "Tell circulating tumour cells (CTCs) from leukocytes in DEPArray bright-field crops.\n\n"
         "Research software, not a diagnostic.\n\n"
-        "Exit codes: 0 every crop is classified; 3 finished, but some crops stand unclassified;"
+        "Exit codes: 0 every crop is classified; 3 finished, but some crops stand unclassified"
         " or, of status, pending; 2 wrong use or set-up; 1 internal error; 130 or 143 classify was"
         " interrupted by Ctrl-C or SIGTERM."
     ),

@@ -177,9 +177,9 @@ def take_stock(
         folder: the searched folder.
         out: root of the sidecars; None for beside the images.
         crops: bright-field crops of the folder.
-        closed: what `crops` found of sub-folders that cannot be read.
         model: that made the calls, where it is no shipped one; it tells whether samples are like
             its training data.
+        closed: what `crops` found of sub-folders that cannot be read.
     """
     sidecars = SidecarFolder(folder, out)
     status = Status(folder, sidecars.root, is_running(sidecars.root))

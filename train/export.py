@@ -311,16 +311,16 @@ def _graphs(
     def symmetric(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
         return symmetric_graph(body, spec, views, inputs, recipe)
 
-    chosen: dict[Variant, _Attempt] = {}
     *_, last = tried = list(_attempts("int8", quantised, draws, proof, note))
-    if last.problems and not settings.force:
-        raise ParityError(
-            f"not exported; {'; '.join(last.problems)}; nothing that was tried is better: fit"
-            " longer, or another network, or give --force"
-        )
-    chosen["int8"] = _closest(tried) if last.problems else last
     if last.problems:
-        note(f"int8: exported all the same, quantised with {chosen['int8'].recipe}")
+        if not settings.force:
+            raise ParityError(
+                f"not exported; {'; '.join(last.problems)}; nothing that was tried is better: fit"
+                " longer, or another network, or give --force"
+            )
+        last = _closest(tried)
+        note(f"int8: exported all the same, quantised with {last.recipe}")
+    chosen: dict[Variant, _Attempt] = {"int8": last}
     *_, last = _attempts("int8-symmetric", symmetric, draws, proof, note)
     if last.problems:
         note("int8-symmetric: left out")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,21 +48,21 @@ class Initial:
             InitialError: there are none, or the model does not tell what it was made from.
             ModelError: the model folder is damaged.
         """
-        saw: Callable[[], NDArray[np.str_]]
-        if (folder / SPEC_NAME).is_file():
-            model = load_model(folder)
-            graphs, saw = model.spec.graphs, partial(_seen_by_model, model)
+        model = load_model(folder) if (folder / SPEC_NAME).is_file() else None
+        if model is not None:
+            graphs = model.spec.graphs
             name = next((graphs[kind].file for kind in ("fp32", "fp16") if kind in graphs), "")
             if not name:
                 raise InitialError(f"{folder} has no floating-point graph to start from")
         elif (folder / RUN_NAME).is_file():
-            name, saw = WEIGHTS_NAME, partial(_seen_by_run, folder)
+            name = WEIGHTS_NAME
         else:
             raise InitialError(f"{folder} is neither a model folder nor a run (or fold of one)")
         file = folder / name
         if not file.is_file():
             raise InitialError(f"{file} is missing; is the run finished?")
-        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), saw())
+        saw = _seen_by_run(folder) if model is None else _seen_by_model(model)
+        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), saw)
 
     def network(self, run: Run) -> Classifier:
         """Return a run's network with these weights.

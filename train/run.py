@@ -31,6 +31,7 @@ CELLS_NAME = "cells.npz"
 WEIGHTS_NAME = "weights.pt"
 LOG_NAME = "log.json"
 
+_NO_CELLS = np.array([], dtype="<U16")
 LEAST_WIDTH = 1 / 16
 """Of a network: its narrowest layer then has four channels."""
 
@@ -121,7 +122,7 @@ class Run:
     cells: Cells
     side: NDArray[np.str_]
     init: str = ""
-    earlier: NDArray[np.str_] = field(default_factory=lambda: np.array([], dtype="<U16"))
+    earlier: NDArray[np.str_] = field(default_factory=lambda: _NO_CELLS)
 
     def of(self, side: Side) -> Cells:
         """Return the cells of one side."""
@@ -260,7 +261,7 @@ def _open(folder: Path) -> Run:
     try:
         with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
-        side, earlier = columns.pop("side"), columns.pop("earlier", np.array([], dtype="<U16"))
+        side, earlier = columns.pop("side"), columns.pop("earlier", _NO_CELLS)
         settings = dict(record["settings"])
         augmentation = Augmentation(**settings.pop("augmentation"))
         held = dict(record["input"])
