@@ -281,6 +281,17 @@ def test_undo_of_a_blinded_decision_leaves_it_blinded(browser: Chromium, tmp_pat
     assert (entry["call"], entry["blinded"]) == ("unsure", True)
 
 
+def test_the_key_after_the_name_goes_to_the_page(browser: Chromium) -> None:
+    show(browser, "review")
+    browser(
+        "new MutationObserver(() => { window.focused ||= document.activeElement.tagName; })"
+        ".observe(document.getElementById('progress'), {childList: true})"
+    )
+    browser.press("c")
+    name_reviewer(browser)
+    assert browser("window.focused") == "BODY"
+
+
 def test_drawn_cells_carry_their_weight(browser: Chromium, run: Path, tmp_path: Path) -> None:
     data = reports.data_of(run / write.REPORT_NAME)
     show(browser, "review")

@@ -35,7 +35,10 @@ function askName() {
   dialog.showModal();
   field.focus();
   return new Promise((resolve) => {
-    const answer = () => resolve(dialog.returnValue === "keep" ? field.value.trim() : "");
+    const answer = () => {
+      field.blur(); // a closed dialog keeps the focus until the next frame, and with it the next key
+      resolve(dialog.returnValue === "keep" ? field.value.trim() : "");
+    };
     dialog.addEventListener("close", answer, { once: true });
   });
 }
