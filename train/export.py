@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -311,21 +311,20 @@ def _graphs(
     def symmetric(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
         return symmetric_graph(body, spec, views, inputs, recipe)
 
-    *_, last = tried = list(_attempts("int8", quantised, draws, proof, note))
-    if last.problems:
+    best = _quantised("int8", quantised, draws, proof, note)
+    if best.problems:
         if not settings.force:
             raise ParityError(
-                f"not exported; {'; '.join(last.problems)}; nothing that was tried is better: fit"
+                f"not exported; {'; '.join(best.problems)}; nothing that was tried is better: fit"
                 " longer, or another network, or give --force"
             )
-        last = _closest(tried)
-        note(f"int8: exported all the same, quantised with {last.recipe}")
-    chosen: dict[Variant, _Attempt] = {"int8": last}
-    *_, last = _attempts("int8-symmetric", symmetric, draws, proof, note)
-    if last.problems:
+        note(f"int8: exported all the same, quantised with {best.recipe}")
+    chosen: dict[Variant, _Attempt] = {"int8": best}
+    best = _quantised("int8-symmetric", symmetric, draws, proof, note)
+    if best.problems:
         note("int8-symmetric: left out")
     else:
-        chosen["int8-symmetric"] = last
+        chosen["int8-symmetric"] = best
     recipes = {variant: one.recipe for variant, one in chosen.items() if one.recipe is not None}
     chosen["fp16"] = proof.tried("fp16", fp16_graph(body, spec, views))
     chosen["fp32"] = proof.tried("fp32", fp32_graph(body, spec, views))
@@ -340,29 +339,31 @@ def _graphs(
     return {variant: attempt.graph for variant, attempt in chosen.items()}, recipes
 
 
-def _attempts(
+def _quantised(
     variant: Variant,
-    quantised: Callable[[Recipe, NDArray[np.uint8]], bytes],
+    make: Callable[[Recipe, NDArray[np.uint8]], bytes],
     draws: list[NDArray[np.uint8]],
     proof: _Proof,
     note: Note,
-) -> Iterator[_Attempt]:
-    """Quantise in one way after the other, up to the first whose graph has no problems.
+) -> _Attempt:
+    """Quantise in one way after the other, up to the first whose graph calls as the network does.
 
-    Of the draws that set the ranges, that counts whose graph is closest to the network: an odd crop
-    or two move ranges more than the way in which they are found.
+    Where none does, the closest of those that are accepted is taken; where none is, the closest.
+    Of the draws that set the ranges, too, that counts whose graph is closest to the network: an odd
+    crop or two move ranges more than the way in which they are found.
     """
+    tried: list[_Attempt] = []
     for recipe in RECIPES:
-        attempt = _closest(
-            [proof.tried(variant, quantised(recipe, inputs), recipe) for inputs in draws]
-        )
-        if attempt.problems:
-            note(f"{variant} with {recipe} is not good enough; {'; '.join(attempt.problems)}")
-        elif recipe != RECIPES[0]:
-            note(f"{variant}: quantised with {recipe}")
-        yield attempt
-        if not attempt.problems:
-            return
+        attempts = [proof.tried(variant, make(recipe, inputs), recipe) for inputs in draws]
+        tried.append(closest := _closest(attempts))
+        if closest.problems:
+            note(f"{variant} with {recipe} is not good enough; {'; '.join(closest.problems)}")
+        elif proof.limits.reaches_aim(closest.parity):
+            break
+    best = _closest([attempt for attempt in tried if not attempt.problems] or tried)
+    if best.recipe != RECIPES[0] and not best.problems:
+        note(f"{variant}: quantised with {best.recipe}")
+    return best
 
 
 def _closest(tried: list[_Attempt]) -> _Attempt:
