@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ctcedge.console import left_out, messages, output, printable
+from ctcedge.console import few_lines, left_out, messages, output, printable
 
 if TYPE_CHECKING:
     from ctcedge.agreement import Assessment, Kappa, Missed
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ctcedge.review import Imported
     from ctcedge.table import PickList
     from ctcedge.verify import Verified
-
-_SHOWN = 20
 
 
 def imported(found: Imported, folder_name: str | None) -> None:
@@ -163,7 +161,4 @@ def _listed(title: str, lines: Iterable[str], *, error: bool = False) -> None:
         return
     where = messages if error else output
     where.print(f"[yellow]{len(listed)} {title}:[/]")
-    for line in listed[:_SHOWN]:
-        where.print(f"  {printable(line)}")
-    if len(listed) > _SHOWN:
-        where.print(f"  and {len(listed) - _SHOWN} more")
+    few_lines(listed, where, then="")

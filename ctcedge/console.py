@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -205,10 +205,7 @@ def _likeness(found: dict[str, Likeness], together: Likeness | None) -> None:
         messages.print(_unlike(f"Sample {printable(sample)} is", f"distance {each.distance:g}"))
     elif unlike:
         messages.print(_unlike(f"{len(unlike)} samples are", "distances below"))
-        for sample, each in list(unlike.items())[:_SHOWN]:
-            messages.print(f"  {printable(sample)}: {each.distance:g}")
-        if len(unlike) > _SHOWN:
-            messages.print(f"  and {len(unlike) - _SHOWN} more; --json lists all")
+        few_lines([f"{sample}: {each.distance:g}" for sample, each in unlike.items()], messages)
     elif together is not None and together.state == "unlike":
         messages.print(_unlike("All crops together are", f"distance {together.distance:g}"))
 
@@ -237,10 +234,7 @@ def unclassified(result: Summary) -> None:
     if not result.unclassified:
         return
     messages.print(f"[yellow]{len(result.unclassified)} unclassified:[/]")
-    for path, error in list(result.unclassified.items())[:_SHOWN]:
-        messages.print(f"  {printable(path)}: {printable(error)}")
-    if len(result.unclassified) > _SHOWN:
-        messages.print(f"  and {len(result.unclassified) - _SHOWN} more; --json lists all")
+    few_lines([f"{path}: {error}" for path, error in result.unclassified.items()], messages)
 
 
 def status(found: Status) -> None:
@@ -286,8 +280,8 @@ def left_out(closed: Closed) -> None:
             else "A folder cannot be read; its"
         )
         messages.print(f"[yellow]{what} cells are left out:[/]")
-        for path, why in list(closed.items())[:_SHOWN]:
-            messages.print(f"  {printable(path)}: {printable(why)}")
+        lines = [f"{path}: {why}" for path, why in closed.items()]
+        few_lines(lines, messages, then="")
 
 
 def inspection(found: Inspection) -> None:
@@ -441,7 +435,12 @@ def _listed(title: str, lines: Iterable[str]) -> None:
     listed = list(lines)
     if listed:
         output.print(f"[yellow]{len(listed)} {title}:[/]")
-        for line in listed[:_SHOWN]:
-            output.print(f"  {printable(line)}")
-        if len(listed) > _SHOWN:
-            output.print(f"  and {len(listed) - _SHOWN} more; --json lists all")
+        few_lines(listed, output)
+
+
+def few_lines(lines: Sequence[str], where: Console, *, then: str = "; --json lists all") -> None:
+    """Print the first of many lines, and how many more there are."""
+    for line in lines[:_SHOWN]:
+        where.print(f"  {printable(line)}")
+    if len(lines) > _SHOWN:
+        where.print(f"  and {len(lines) - _SHOWN} more{then}")

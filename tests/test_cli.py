@@ -608,11 +608,11 @@ def test_results_that_find_no_room_are_told_of(crops: Path) -> None:
 
 
 def close_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no folder be read that is called 'closed'."""
+    """Let no folder be read whose name begins with "closed"."""
     scandir = os.scandir
 
     def refusing(path: Path) -> object:
-        if Path(path).name == "closed":
+        if Path(path).name.startswith("closed"):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
@@ -649,6 +649,19 @@ def test_cells_of_a_folder_that_cannot_be_read_are_not_left_out_in_silence(
     assert "A folder cannot be read; its cells are left out:" in done.stderr
     assert "closed: folder cannot be read: Permission denied" in done.stderr
     assert "without an image" not in done.stdout
+
+
+def test_of_many_folders_that_cannot_be_read_some_are_named_and_the_rest_counted(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("classify", crops, "--model", model_folder, code=0)
+    for number in range(25):
+        (crops / f"closed-{number}").mkdir()
+    close_folders(monkeypatch)
+    told = call("status", crops, "--model", model_folder, code=3).stderr
+    assert "25 folders cannot be read; their cells are left out:" in told
+    assert told.count("Permission denied") == 20
+    assert "and 5 more" in told
 
 
 @pytest.mark.parametrize("name", ["README.md", "golden.npz"])
