@@ -45,7 +45,7 @@ class BuildSettings:
         limits: how much the graphs may differ from the network.
     """
 
-    training_hospitals: int = 480
+    training_hospitals: int = 800
     validation_hospitals: int = 12
     test_hospitals: int = 20
     samples: int = 4

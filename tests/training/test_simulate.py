@@ -30,7 +30,7 @@ from train.simulate.anatomy import (
 from train.simulate.camera import expose
 from train.simulate.optics import Microscope
 from train.simulate.paint import Maps
-from train.simulate.scene import CELL_KINDS, NEGATIVE_SHARE, draw_scene
+from train.simulate.scene import CELL_KINDS, NEGATIVE_SHARE, draw_scene, retained
 from train.simulate.site import draw_hospital, draw_sample
 
 SEED = 20
@@ -143,6 +143,22 @@ def test_median_diameters_are_those_published() -> None:
     )
     assert np.median(leukocytes) == pytest.approx(9.4, rel=0.05)
     assert 0.03 < np.mean(leukocytes > 12) < 0.2
+
+
+def test_enrichment_loses_what_passes_its_gap() -> None:
+    assert retained(6.5) < 0.15
+    assert retained(7.5) == 0.5
+    assert retained(9.0) > 0.9
+    drawn = [
+        cell
+        for cell in simulate_cells(hospitals=6, samples=8, cells=50, seed=SEED, channels=())
+        if cell.kind == "single"
+    ]
+    diameter = np.array([cell.diameter_um for cell in drawn])
+    is_ctc = np.array([cell.label == "CTC" for cell in drawn])
+    # Apoptotic leukocytes have shrunk after they were retained.
+    assert np.mean(diameter[is_ctc] < 6.5) < 0.02 < np.mean(diameter[~is_ctc] < 6.5) < 0.08
+    assert np.mean((diameter > 7) & (diameter < 8)) > 0.05
 
 
 def test_size_alone_says_little() -> None:
