@@ -89,7 +89,7 @@ def pair(apart: float, size: float = 24, other: float = 24, side: int = 90) -> n
 def crops(request: pytest.FixtureRequest) -> list[Crop]:
     name = request.param
     if name == "simulated":
-        return simulated(60, seed=8000)
+        return simulated(120, seed=8000)
     if not (DATA / name).is_dir():
         pytest.skip(f"the real images {name} are not here: {DATA / name}")
     return real(DATA / name, 0.5 if name == "jurkat" else None, 120)
