@@ -349,18 +349,24 @@ def _quantised(
     """Quantise in one way after the other, up to the first whose graph calls as the network does.
 
     Where none does, the closest of those that are accepted is taken; where none is, the closest.
-    Of the draws that set the ranges, too, that counts whose graph is closest to the network: an odd
-    crop or two move ranges more than the way in which they are found.
+    Convolutions in float take time, and are tried only where nothing else is accepted. Of the draws
+    that set the ranges, too, that counts whose graph is closest to the network: an odd crop or two
+    move ranges more than the way in which they are found.
     """
     tried: list[_Attempt] = []
+    accepted: list[_Attempt] = []
     for recipe in RECIPES:
+        if recipe.float_ends and accepted:
+            break
         attempts = [proof.tried(variant, make(recipe, inputs), recipe) for inputs in draws]
         tried.append(closest := _closest(attempts))
         if closest.problems:
             note(f"{variant} with {recipe} is not good enough; {'; '.join(closest.problems)}")
-        elif proof.limits.reaches_aim(closest.parity):
+            continue
+        accepted.append(closest)
+        if proof.limits.reaches_aim(closest.parity):
             break
-    best = _closest([attempt for attempt in tried if not attempt.problems] or tried)
+    best = _closest(accepted or tried)
     if best.recipe != RECIPES[0] and not best.problems:
         note(f"{variant}: quantised with {best.recipe}")
     return best

@@ -44,7 +44,7 @@ def make_network(folder: Path, name: str, seed: int = 1) -> None:
         command="python -m tests.bench.networks FOLDER",
         demonstration=True,
         # What has hardly learnt anything has nothing to lose in quantisation.
-        limits=ParityLimits(*[math.inf] * 5),
+        limits=ParityLimits(*[math.inf] * 6),
         seed=seed,
     )
     cells = drawn_cells(input, seed=seed)

@@ -180,9 +180,7 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
         assert f"- {title[variant]}: {told}" in lines
 
 
-@pytest.mark.parametrize(
-    ("gains", "count"), [((1.5, 1, 1, 1, 1), 2), ((1.5, 1.4, 1.3, 1.6, 1.6), 5)]
-)
+@pytest.mark.parametrize(("gains", "count"), [((1.5, 1, 1, 1, 1), 2), ((1.5, 1.3, 1.4, 1, 1), 3)])
 def test_a_graph_that_could_call_more_alike_is_kept_for_want_of_a_better(
     run, tmp_path, monkeypatch, gains, count
 ):
@@ -198,9 +196,8 @@ def test_a_graph_that_could_call_more_alike_is_kept_for_want_of_a_better(
     limits = ParityLimits(int8_calls=1, int8_auc=1, int8_probability=1)
     export(run, ExportSettings("lenient", limits=limits), tmp_path, notes.append)
     assert tried == [*RECIPES[:count]]
-    best = min(range(count), key=lambda number: gains[number])
     assert [note for note in notes if note.startswith("int8")] == [
-        f"int8: quantised with {RECIPES[best]}"
+        f"int8: quantised with {RECIPES[1]}"
     ]
 
 
