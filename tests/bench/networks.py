@@ -36,7 +36,7 @@ def make_network(folder: Path, name: str, seed: int = 1) -> None:
     """
     input = PRESETS["gpu"].input
     settings = replace(
-        PRESETS["tiny"].settings, network=NETWORKS[name], width=1.0, views=1, seed=seed
+        PRESETS["tiny"].settings, network=NETWORKS[name], width=1.0, views=1, epochs=8, seed=seed
     )
     exported = ExportSettings(
         name=name,
