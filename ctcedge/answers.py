@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ctcedge.console import few_lines, left_out, messages, output, printable
+from ctcedge.console import left_out, listed, messages, output, pairs, printable
 
 if TYPE_CHECKING:
     from ctcedge.agreement import Assessment, Kappa, Missed
@@ -27,7 +27,7 @@ def imported(found: Imported, folder_name: str | None) -> None:
         messages.print(
             f"[yellow]The file was saved from a folder named {printable(folder_name)}[/]"
         )
-    for title, pairs in (
+    for title, cells in (
         ("conflict with another reviewer; both reviews are kept", found.conflicts),
         (
             "dated in the future (is a clock wrong?): a later review cannot replace them",
@@ -39,7 +39,7 @@ def imported(found: Imported, folder_name: str | None) -> None:
         ("not applied, as the cell was not found", found.missing),
         ("not applied, as the sidecar cannot be written", found.failed),
     ):
-        _listed(title, _pairs(pairs))
+        listed(title, pairs(cells), then="")
 
 
 def assessment(found: Assessment) -> None:
@@ -92,9 +92,10 @@ def picked(found: PickList) -> None:
         else "[yellow]The list is empty: no cell was reviewed as CTC.[/] Reviews come from the"
         " report page, by 'ctcedge review import'"
     )
-    _listed("left out: reviewed as CTC, but the image changed since", found.changed, error=True)
+    title = "left out: reviewed as CTC, but the image changed since"
+    listed(title, found.changed, messages, then="")
     disputed = (f"{sample} / {cell}" for sample, cell in found.disputed)
-    _listed("have another image that was called something else", disputed, error=True)
+    listed("have another image that was called something else", disputed, messages, then="")
 
 
 def verified(found: Verified) -> None:
@@ -110,14 +111,14 @@ def verified(found: Verified) -> None:
         name = printable(f"{made_by.name} {made_by.version}")
         output.print(f"Model: {name} (SHA-256 {made_by.sha256[:12]}): {count:,}, {here}")
     for title, lines in (
-        ("of another image", _pairs(found.changed)),
+        ("of another image", pairs(found.changed)),
         ("sidecars without an image", found.orphans),
-        ("sidecars cannot be used", _pairs(found.unusable)),
-        ("calls are not the same", _pairs(found.different)),
-        ("calls cannot be made again by this ctcedge", _pairs(found.other_rules)),
-        ("models are damaged", _pairs(found.damaged)),
+        ("sidecars cannot be used", pairs(found.unusable)),
+        ("calls are not the same", pairs(found.different)),
+        ("calls cannot be made again by this ctcedge", pairs(found.other_rules)),
+        ("models are damaged", pairs(found.damaged)),
     ):
-        _listed(title, lines)
+        listed(title, lines, then="")
     left_out(found.closed)
 
 
@@ -148,17 +149,3 @@ def _control(each: Control) -> str:
         f" ({each.rule.model_sha256[:12]}), {each.rule.operating_point or 'own decision'};"
         f" added {each.added[:10]}"
     )
-
-
-def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
-    return (f"{path}: {what}" for path, what in pairs)
-
-
-def _listed(title: str, lines: Iterable[str], *, error: bool = False) -> None:
-    """As the other commands list what needs attention."""
-    listed = list(lines)
-    if not listed:
-        return
-    where = messages if error else output
-    where.print(f"[yellow]{len(listed)} {title}:[/]")
-    few_lines(listed, where, then="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +45,7 @@ UM_PER_PX_UNKNOWN = (
 )
 
 _SHOWN = 20
+_REST_IN_JSON = "; --json lists all"
 _CALLS = ("CTC", "review", "leukocyte")
 
 
@@ -205,7 +206,7 @@ def _likeness(found: dict[str, Likeness], together: Likeness | None) -> None:
         messages.print(_unlike(f"Sample {printable(sample)} is", f"distance {each.distance:g}"))
     elif unlike:
         messages.print(_unlike(f"{len(unlike)} samples are", "distances below"))
-        few_lines([f"{sample}: {each.distance:g}" for sample, each in unlike.items()], messages)
+        few_lines((f"{sample}: {each.distance:g}" for sample, each in unlike.items()), messages)
     elif together is not None and together.state == "unlike":
         messages.print(_unlike("All crops together are", f"distance {together.distance:g}"))
 
@@ -231,10 +232,7 @@ def _review_reasons(reasons: Counter[str]) -> None:
 
 def unclassified(result: Summary) -> None:
     """List the crops that stand unclassified."""
-    if not result.unclassified:
-        return
-    messages.print(f"[yellow]{len(result.unclassified)} unclassified:[/]")
-    few_lines([f"{path}: {error}" for path, error in result.unclassified.items()], messages)
+    listed("unclassified", pairs(result.unclassified.items()), messages)
 
 
 def status(found: Status) -> None:
@@ -280,8 +278,7 @@ def left_out(closed: Closed) -> None:
             else "A folder cannot be read; its"
         )
         messages.print(f"[yellow]{what} cells are left out:[/]")
-        lines = [f"{path}: {why}" for path, why in closed.items()]
-        few_lines(lines, messages, then="")
+        few_lines(pairs(closed.items()), messages, then="")
 
 
 def inspection(found: Inspection) -> None:
@@ -307,12 +304,12 @@ def inspection(found: Inspection) -> None:
     output.print(f"  {_counts(found.formats)}")
     known = "not set" if found.um_per_px is None else f"{found.um_per_px:g}"
     output.print(f"um/px: {known}")
-    _listed("cannot be classified", (f"{path}: {reason}" for path, reason in found.bad))
-    _listed("cells without bright field", map(" / ".join, found.without_bright_field))
-    _listed("cells with several bright-field images", map(" / ".join, found.repeated))
-    _listed("matched nothing", _reasons(found.skipped, "unmatched"))
-    _listed("folders cannot be read", _reasons(found.skipped, "unreadable"))
-    _listed("ignored, never opened", _reasons(found.skipped, "ignored"))
+    listed("cannot be classified", pairs(found.bad))
+    listed("cells without bright field", map(" / ".join, found.without_bright_field))
+    listed("cells with several bright-field images", map(" / ".join, found.repeated))
+    listed("matched nothing", _reasons(found.skipped, "unmatched"))
+    listed("folders cannot be read", _reasons(found.skipped, "unreadable"))
+    listed("ignored, never opened", _reasons(found.skipped, "ignored"))
 
 
 def check(found: Check) -> None:
@@ -431,16 +428,25 @@ def _reasons(skipped: list[Skipped], kind: str) -> Iterator[str]:
     return (f"{each.path}: {each.reason}" for each in skipped if each.kind == kind)
 
 
-def _listed(title: str, lines: Iterable[str]) -> None:
-    listed = list(lines)
-    if listed:
-        output.print(f"[yellow]{len(listed)} {title}:[/]")
-        few_lines(listed, output)
+def listed(
+    title: str, lines: Iterable[str], where: Console = output, *, then: str = _REST_IN_JSON
+) -> None:
+    """Print what needs attention, with its number as the heading; nothing where there is none."""
+    found = list(lines)
+    if found:
+        where.print(f"[yellow]{len(found)} {title}:[/]")
+        few_lines(found, where, then=then)
 
 
-def few_lines(lines: Sequence[str], where: Console, *, then: str = "; --json lists all") -> None:
+def few_lines(lines: Iterable[str], where: Console, *, then: str = _REST_IN_JSON) -> None:
     """Print the first of many lines, and how many more there are."""
-    for line in lines[:_SHOWN]:
+    found = list(lines)
+    for line in found[:_SHOWN]:
         where.print(f"  {printable(line)}")
-    if len(lines) > _SHOWN:
-        where.print(f"  and {len(lines) - _SHOWN} more{then}")
+    if len(found) > _SHOWN:
+        where.print(f"  and {len(found) - _SHOWN} more{then}")
+
+
+def pairs(found: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Lines of paths, or names, and what is to be said of them."""
+    return (f"{path}: {what}" for path, what in found)

@@ -311,7 +311,7 @@ def _graphs(
     def symmetric(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
         return symmetric_graph(body, spec, views, inputs, recipe)
 
-    best = _quantised("int8", quantised, draws, proof, note)
+    best = _best_quantised("int8", quantised, draws, proof, note)
     if best.problems:
         if not settings.force:
             raise ParityError(
@@ -320,7 +320,7 @@ def _graphs(
             )
         note(f"int8: exported all the same, quantised with {best.recipe}")
     chosen: dict[Variant, _Attempt] = {"int8": best}
-    best = _quantised("int8-symmetric", symmetric, draws, proof, note)
+    best = _best_quantised("int8-symmetric", symmetric, draws, proof, note)
     if best.problems:
         note("int8-symmetric: left out")
     else:
@@ -339,7 +339,7 @@ def _graphs(
     return {variant: attempt.graph for variant, attempt in chosen.items()}, recipes
 
 
-def _quantised(
+def _best_quantised(
     variant: Variant,
     make: Callable[[Recipe, NDArray[np.uint8]], bytes],
     draws: list[NDArray[np.uint8]],

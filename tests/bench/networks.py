@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from tests.training.drawn import drawn_cells, sides_of
@@ -44,7 +44,7 @@ def make_network(folder: Path, name: str, seed: int = 1) -> None:
         command="python -m tests.bench.networks FOLDER",
         demonstration=True,
         # What has hardly learnt anything has nothing to lose in quantisation.
-        limits=ParityLimits(*[math.inf] * 6),
+        limits=ParityLimits(*[math.inf] * len(fields(ParityLimits))),
         seed=seed,
     )
     cells = drawn_cells(input, seed=seed)
