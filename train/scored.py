@@ -58,7 +58,7 @@ def run(trial: Trial, manifest: Path, number: int, out: Path) -> None:
     input = trial.input()
     cells = benchmark(manifest, trial)
     side = _sides(cells, number)
-    network = fit(cells, side, trial.settings, input, folder)
+    network = fit(cells, side, trial.settings, input, folder, initial=trial.initial())
     logits = {
         name: predict(network, cells.bright[side == name], input.gain)
         for name in ("validation", "test")
@@ -102,7 +102,9 @@ def held_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, S
 
 def _read(trial: Trial, number: int, out: Path, mine: dict[str, NDArray[np.generic]]) -> Scores:
     folder = _folder(trial, number, out)
-    differ = differences(folder, recipe(trial.settings, trial.input()))
+    initial = trial.initial()
+    first = initial.sha256 if initial else ""
+    differ = differences(folder, recipe(trial.settings, trial.input(), first))
     with (
         np.load(folder / CELLS_NAME, allow_pickle=False) as fitted,
         np.load(folder / SCORES_NAME, allow_pickle=False) as said,

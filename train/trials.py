@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ctcedge.preprocess import InputSpec
 from train.augment import FAMILIES
+from train.initial import Initial
 from train.presets import PRESETS, Preset, without_um_per_px
 from train.run import FitSettings
 
@@ -20,6 +22,8 @@ FIRST_NETWORK = "resnet18"
 
 FOLDS = 5
 SPLIT_SEED = 1
+
+_SHIPPED = Path(__file__).parents[1] / "models" / "sim-resnet18"
 
 # The study's three families at the strength that a model for many instruments needs.
 _PRESET = replace(
@@ -38,6 +42,7 @@ class Trial:
         settings: how the network is fitted.
         size: side of the input, pixels, over the same part of the crop.
         preset: whose input it has otherwise.
+        init: folder of the model that it starts from; random weights where None.
     """
 
     name: str
@@ -46,6 +51,11 @@ class Trial:
     settings: FitSettings
     size: int = 64
     preset: Preset = _PRESET
+    init: Path | None = None
+
+    def initial(self) -> Initial | None:
+        """Return its first weights, where they are given."""
+        return Initial.of(self.init) if self.init else None
 
     def input(self) -> InputSpec:
         """Return what the network sees of crops whose um/px is unknown."""
@@ -116,6 +126,13 @@ TRIALS = (
     Trial("one-view", "Views", "one view instead of the mean of eight", _short(views=1)),
     Trial("96px", "Input", "96 px instead of 64 over the same part of the crop", _SHORT, 96),
     Trial("48px", "Input", "48 px", _SHORT, 48),
+    Trial(
+        "from-shipped",
+        "First weights",
+        "those of the shipped model, which has seen simulated cells",
+        _SHORT,
+        init=_SHIPPED,
+    ),
     Trial("longer", "Schedule", "three times the epochs", _short(epochs=48)),
     Trial("seed-2", "Seeds", "seed 2", _short(seed=2)),
     Trial("seed-3", "Seeds", "seed 3", _short(seed=3)),

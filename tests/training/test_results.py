@@ -207,6 +207,18 @@ def test_a_fold_scores_the_cells_it_held_out(manifest, tmp_path):
         run(longer, manifest, 2, tmp_path)
 
 
+def test_a_trial_starts_from_the_weights_it_names(manifest, tmp_path):
+    first = Trial("first", "Table", "first", PRESETS["tiny"].settings)
+    run(first, manifest, 2, tmp_path)
+    onwards = replace(first, name="onwards", init=tmp_path / "first" / "fold-2")
+    run(onwards, manifest, 2, tmp_path)
+    cells = benchmark(manifest, first)
+    told = held_scores([first, onwards], cells, tmp_path)
+    assert (told["first"].probability != told["onwards"].probability).any()
+    with pytest.raises(RunError, match="other first weights"):
+        held_scores([replace(onwards, init=None)], cells, tmp_path)
+
+
 def test_a_fold_that_is_done_is_not_fitted_again(manifest, tmp_path, monkeypatch):
     cells = benchmark(manifest, TRIALS[0])
     keep(cells, tmp_path / "runs", REFERENCE, said(cells, 1.0))
