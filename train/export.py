@@ -364,11 +364,13 @@ def _best_quantised(
             note(f"{variant} with {recipe} is not good enough; {'; '.join(closest.problems)}")
             continue
         accepted.append(closest)
-        if proof.limits.reaches_aim(closest.parity):
+        if not proof.limits.missed(closest.parity):
             break
     best = _closest(accepted or tried)
     if best.recipe != RECIPES[0] and not best.problems:
         note(f"{variant}: quantised with {best.recipe}")
+    if accepted and (missed := proof.limits.missed(best.parity)):
+        note(f"{variant}: {missed}")
     return best
 
 

@@ -9,6 +9,7 @@ both a little to one side, which the last layer's bias makes up for.
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -186,7 +187,8 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """Feeds inputs to ONNX Runtime's calibrator."""
 
     def __init__(self, inputs: NDArray[np.uint8]) -> None:
-        self._parts = ({INPUT_NAME: part[:, None]} for part in batches(inputs, 64))
+        size = math.gcd(len(inputs), 64)  # ONNX Runtime stacks the answers to equal parts only
+        self._parts = ({INPUT_NAME: part[:, None]} for part in batches(inputs, size))
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         return next(self._parts, None)

@@ -156,6 +156,11 @@ def test_every_recipe_answers_alike(body, graphs, network, inputs, tmp_path, rec
     assert nodes["Conv"] + nodes["FusedConv"] == in_float
 
 
+@pytest.mark.parametrize("recipe", RECIPES[:3], ids=str)
+def test_any_number_of_images_sets_the_ranges(body, inputs, recipe):
+    assert int8_graph(body, INPUT, 1, np.resize(inputs, (80, *inputs.shape[1:])), recipe)
+
+
 @pytest.mark.parametrize("quantised", [int8_graph, symmetric_graph])
 def test_rounding_moves_logits_to_neither_side(body, inputs, quantised):
     moved = run_graph(quantised(body, INPUT, 1, inputs), inputs) - run_graph(

@@ -15,8 +15,9 @@ from ctcedge.golden import verify
 from ctcedge.model import OPERATING_POINTS, load_model
 from train import export as exporting
 from train.__main__ import app
-from train.baselines import name_digest, read_table
+from train.baselines import read_table
 from train.convert import fp32_graph
+from train.dataset import name_digest
 from train.export import ExportSettings, export
 from train.graphs import run_graph
 from train.parity import ParityError, ParityLimits
@@ -196,9 +197,10 @@ def test_a_graph_that_could_call_more_alike_is_kept_for_want_of_a_better(
     limits = ParityLimits(int8_calls=1, int8_auc=1, int8_probability=1)
     export(run, ExportSettings("lenient", limits=limits), tmp_path, notes.append)
     assert tried == [*RECIPES[:count]]
-    assert [note for note in notes if note.startswith("int8")] == [
-        f"int8: quantised with {RECIPES[1]}"
-    ]
+    told = [note for note in notes if note.startswith("int8: ")]
+    assert told[0] == f"int8: quantised with {RECIPES[1]}"
+    # Of the last, nothing is missed.
+    assert [" is aimed at" in note for note in told[1:]] == [True] * (count - 2)
 
 
 def test_of_several_draws_the_closest_graph_is_kept(run, tmp_path, monkeypatch):
@@ -213,7 +215,8 @@ def test_of_several_draws_the_closest_graph_is_kept(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "int8_graph", watched)
     monkeypatch.setattr(exporting, "CALIBRATION_IMAGES", 40)
-    settings = ExportSettings("drawn", limits=ParityLimits(int8_calls=0.1))
+    limits = ParityLimits(int8_calls=0.1, int8_calls_aimed=0.1, int8_flips_aimed=0.1)
+    settings = ExportSettings("drawn", limits=limits)
     (model,) = export(run, settings, tmp_path, print)
     assert [len(inputs) for inputs in drawn] == [40] * 4
     assert not np.array_equal(drawn[1], drawn[2])

@@ -47,6 +47,18 @@ def test_what_differs_too_much_is_named(variant, change, what):
     assert text.startswith(f"{variant}: {what}")
 
 
+def test_what_is_aimed_at_counts_flips_apart():
+    same = dataclasses.replace(compare(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=5000)
+    assert ParityLimits().missed(dataclasses.replace(same, changed_calls=0.01, flips=0.001)) == ""
+    flipped = ParityLimits().missed(dataclasses.replace(same, changed_calls=0.01, flips=0.002))
+    assert flipped == "0.20% flip between CTC and leukocyte, 0.1% is aimed at"
+    both = ParityLimits().missed(dataclasses.replace(same, changed_calls=0.015, flips=0.002))
+    assert both == f"1.50% of the calls are others, 1.0% is aimed at and {flipped}"
+    # Three cells tell no share.
+    few = dataclasses.replace(same, cells=300, changed_calls=0.01, flips=0.01)
+    assert ParityLimits().missed(few) == ""
+
+
 @pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
 def test_a_graph_that_answers_nan_is_refused(variant):
     found = compare(np.full(4, np.nan), EXPECTED, POSITIVE, DECISION)
