@@ -7,6 +7,7 @@ with the image's path, relative to the manifest's folder or absolute.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ctcedge.crops import BRIGHT_FIELD
+from ctcedge.files import replaced
 
 Label: TypeAlias = Literal["CTC", "other", ""]
 """`other` is anything that is not a CTC; empty where nobody knows."""
@@ -72,23 +74,25 @@ class Row:
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
-    """Write a manifest, images relative to it where they lie beneath its folder."""
+    """Write a manifest, whole or not at all; images beneath its folder are relative to it."""
     rows = list(rows)
     channels = sorted({name for row in rows for name in row.images} - {BRIGHT_FIELD})
     home = path.parent.resolve()
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow((*_COLUMNS, BRIGHT_FIELD, *channels))
-        for row in rows:
-            pitch = "" if row.um_per_px is None else f"{row.um_per_px:.6g}"
-            images = (
-                _portable(row.images[channel], home) if channel in row.images else ""
-                for channel in (BRIGHT_FIELD, *channels)
-            )
-            table.writerow(
-                (row.sample, row.cell, row.label, row.stratum, row.source, pitch, row.patient,
-                 row.run, *images)
-            )  # fmt: skip
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow((*_COLUMNS, BRIGHT_FIELD, *channels))
+    for row in rows:
+        pitch = "" if row.um_per_px is None else f"{row.um_per_px:.6g}"
+        images = (
+            _portable(row.images[channel], home) if channel in row.images else ""
+            for channel in (BRIGHT_FIELD, *channels)
+        )
+        table.writerow(
+            (row.sample, row.cell, row.label, row.stratum, row.source, pitch, row.patient,
+             row.run, *images)
+        )  # fmt: skip
+    with replaced(path, f".{path.name}.part") as file:
+        file.write(text.getvalue().encode())
 
 
 def read_manifests(paths: Sequence[Path]) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -100,6 +101,26 @@ def test_a_table_is_taken_at_its_word(export, tmp_path):
     assert "2 CTC, 2 other, 0 undecided" in result.stdout
     assert "python -m train fit" in result.stdout
     assert not (tmp_path / "m.gates.png").exists()
+
+
+def test_a_table_without_a_ctc_says_what_its_labels_count_as(export, tmp_path):
+    table(export, "A,001,CTCs", "A,002,WBC", "B,001,WBC", "B,002,WBC")
+    result = label(export, tmp_path / "m.csv")
+    assert result.exit_code == 0
+    told = " ".join(result.stderr.split())
+    assert (
+        "2 labels of labels.csv, none of them CTC or tumour, so that no cell is a CTC: CTCs; WBC"
+        in told
+    )
+
+
+def test_a_name_that_is_no_text_is_refused_and_leaves_nothing(export, tmp_path):
+    (export / "A").rename(os.fsdecode(os.fsencode(export) + b"/M\xfcller"))
+    result = label(export, tmp_path / "m.csv")
+    assert result.exit_code == 2
+    assert "a manifest cannot hold names that are no text (UTF-8)" in result.stderr
+    assert "\\udcfcller/001_BF.png" in result.stderr
+    assert not list(tmp_path.glob("*m.csv*"))
 
 
 def test_the_exports_own_settings_are_used(export, tmp_path):

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from ctcedge.crops import BRIGHT_FIELD, Crop
 from ctcedge.inspection import is_ours
+from ctcedge.logs import harmless
 from ctcedge.runs import list_folder, need_crops
 from ctcedge.settings import load_settings
 from train.manifest import listed
@@ -72,7 +73,7 @@ def read_export(
 
     Raises:
         SetupError: the folder or the settings cannot be used.
-        LabelError: a cell has several images of one channel.
+        LabelError: a cell has several images of one channel, or a name is no text.
     """
     settings = load_settings(
         folder, config, images={"pattern": pattern, "um_per_px": um_per_px}
@@ -91,6 +92,12 @@ def read_export(
             f"{len(repeated):,} images are a cell's second of one channel; give a --pattern that"
             f" tells their samples or cells apart: {listed(repeated)}"
         )
+    paths = [folder / crop.path for images in cells.values() for crop in images.values()]
+    if unwritable := [harmless(str(path)) for path in paths if not _is_text(path)]:
+        raise LabelError(
+            "a manifest cannot hold names that are no text (UTF-8); rename these images or their"
+            f" folders: {listed(unwritable)}"
+        )
     doubts = Doubts()
     for key in [key for key, images in cells.items() if BRIGHT_FIELD not in images]:
         doubts.add("cells without bright field, left out", name(key))
@@ -99,6 +106,14 @@ def read_export(
         if entry.kind != "ignored" and entry.path != _TABLE and not is_ours(entry.path):
             doubts.add(f"files not understood ({entry.reason})", entry.path)
     return Export(folder, settings.um_per_px, cells, doubts)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def by_sample(cells: Iterable[CellId]) -> dict[str, list[CellId]]:

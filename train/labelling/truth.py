@@ -72,6 +72,11 @@ def read_table(export: Export) -> dict[CellId, Truth]:
         else:
             known = POSITIVE if label.casefold() in _POSITIVE else NEGATIVE
             truths[key] = Truth(known, label, LABELS)
+    if all(truth.label == NEGATIVE for truth in truths.values()):
+        for label in sorted({truth.stratum for truth in truths.values()}):
+            export.doubts.add(
+                f"labels of {LABELS}, none of them CTC or tumour, so that no cell is a CTC", label
+            )
     if not truths:
         raise LabelError(
             f"no row of {path} names a cell of the export, such as"
