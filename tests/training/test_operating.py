@@ -37,6 +37,17 @@ def drawn(seed, groups, size, separation, spread=0.0):
     return cells_of(positive, group.astype("U")), np.round(1 / (1 + np.exp(-score)), 6)
 
 
+def test_screening_is_left_empty_where_too_little_tells_of_it():
+    made = [
+        operating_points(*drawn(seed, groups=4, size=40, separation=2, spread=2), 10, seed)
+        for seed in range(20)
+    ]
+    kept = [points["screening"] for points in made if points["screening"]]
+    assert len(kept) < 5
+    assert all(point.sensitivity.low >= 0.85 for point in kept)
+    assert all(points["balanced"] for points in made)
+
+
 def test_thresholds_chosen_on_noise_do_not_look_good():
     gained = []
     for seed in range(60):
