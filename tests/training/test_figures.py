@@ -190,11 +190,16 @@ def test_few_negatives_cannot_tell_a_small_false_call_rate():
     assert math.isfinite(found["sensitivity_at_1_in_100"].value)
 
 
-def test_samples_of_both_classes_have_no_auc_of_their_own():
+def test_samples_with_ctcs_are_told_from_those_without():
     cells, probability = drawn()
     assert measured(cells, probability)["sample_auc"].value > 0.9
-    mixed = made(cells.positive, np.tile([f"s{i}" for i in range(20)], 20))
-    assert math.isnan(measured(mixed, probability)["sample_auc"].value)
+    # As blood is: a few CTCs among leukocytes, and samples without.
+    sample = np.where(cells.positive, cells.sample, np.roll(cells.sample, 40))
+    shared = made(cells.positive, np.where(np.arange(len(cells)) % 3 == 0, sample, cells.sample))
+    found = measured(shared, probability)["sample_auc"]
+    assert 0.5 < found.value <= 1
+    everywhere = made(cells.positive, np.tile([f"s{i}" for i in range(20)], 20))
+    assert math.isnan(measured(everywhere, probability)["sample_auc"].value)
 
 
 def test_a_coin_is_worth_nothing():

@@ -39,7 +39,8 @@ SECTIONS = {
     "How well the cells are ranked": {
         "auc": "Area under the ROC curve (AUC)",
         "average_precision": "Average precision, at these cells' share of CTCs",
-        "sample_auc": "AUC over samples, by the mean probability of their cells",
+        "sample_auc": "AUC of samples with CTCs against those without, by their cells' mean"
+        " probability",
         "sensitivity_at_1_in_10": "Sensitivity where 1 in 10 others may be called CTC",
         "sensitivity_at_1_in_100": "Sensitivity where 1 in 100 others may be called CTC",
         "sensitivity_at_1_in_1000": "Sensitivity where 1 in 1,000 others may be called CTC",

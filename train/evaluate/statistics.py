@@ -86,15 +86,18 @@ def of_calls(positive: Labels, called: Labels, weight: Floats) -> dict[str, Floa
 def of_samples(
     positive: Labels, probability: Floats, sample: NDArray[np.str_], weight: Floats
 ) -> dict[str, Floats]:
-    """Return the AUC over samples by mean probability; NaN where a sample is of both classes."""
+    """Return the AUC of samples with CTCs against those without, by mean probability.
+
+    NaN where all samples hold CTCs, or none.
+    """
     _, first, member, size = np.unique(
         sample, return_index=True, return_inverse=True, return_counts=True
     )
-    share = np.bincount(member, positive) / size
-    if not np.isin(share, (0, 1)).all():
+    holds = np.bincount(member, positive) > 0
+    if holds.all() or not holds.any():
         return {"sample_auc": np.full(len(weight), np.nan)}
     mean = np.bincount(member, probability) / size
-    return {"sample_auc": Curve.of(share == 1, mean, weight[:, first]).auc()}
+    return {"sample_auc": Curve.of(holds, mean, weight[:, first]).auc()}
 
 
 def of_stratum(
