@@ -103,9 +103,6 @@ def export(
     from train.export import export as export_models
     from train.parity import ParityError
 
-    def note(text: str) -> None:
-        typer.echo(f"note: {text}", err=True)
-
     with refusing(ValueError, ParityError, CtcEdgeError, OSError):
         settings = ExportSettings(
             name=name,
@@ -117,7 +114,7 @@ def export(
             force=force,
             seed=seed,
         )
-        models = export_models(run, settings, out, note)
+        models = export_models(run, settings, out, _note)
     for model in models:
         typer.echo(f"{model.folder}: {model.sha256}")
 
@@ -214,6 +211,7 @@ def fit(
                     um_per_px=um_per_px,
                     crop_px=crop_px,
                     init=init,
+                    note=_note,
                     stop=interruption.requested,
                 )
         except Interrupted:
@@ -350,6 +348,10 @@ def simulate(
     except OSError as error:
         raise refusal(f"{error.filename}: {error.strerror}") from None
     typer.echo(f"{out}: {written:,} cells")
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -14,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ctcedge.preprocess import InputSpec
 from train.columns import Columns
-from train.dataset import Cells, rows_by_sample
+from train.dataset import Cells, Seen, name_digests, rows_by_sample
 from train.size import measured_diameters, size_score
 from train.texture import COUNT, texture_features
 
@@ -38,9 +37,9 @@ class Table(Columns):
     Attributes:
         digest: (n,) text, as `train.dataset.Cells.digest`.
         side: (n,) text, `training`, `validation`, `test` or `earlier`: cells that had a part in the
-            weights that the training began with, of which no more is known than their digest.
+            weights that the training began with, of which no more is known than their digests.
         positive: (n,) bool.
-        sample_digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the group's name.
+        sample_digest: (n,) text, as `train.dataset.Seen.sample_digest`.
         features: (n, k) float32, see `train.texture`; NaN for cells that are listed alone.
         diameter: (n,) float32, measured, input pixels; NaN likewise.
     """
@@ -75,18 +74,21 @@ class Table(Columns):
             diameter=np.where(told, self.diameter, np.float32(np.nan)),
         )
 
-    def with_earlier(self, digests: NDArray[np.str_]) -> Table:
+    def seen(self, rows: NDArray[np.bool_]) -> Seen:
+        """Return which cells stand in some of its rows."""
+        return Seen(self.digest[rows], self.sample_digest[rows])
+
+    def with_earlier(self, seen: Seen) -> Table:
         """Return the table with cells listed that had a part in the first weights.
 
         Args:
-            digests: (m,) of them; those that are in the table anyway are passed over.
+            seen: those cells; what is in the table anyway is passed over.
         """
-        new = np.setdiff1d(digests, self.digest)
+        new = seen.select(~np.isin(seen.digest, self.digest))
         unknown = {
-            "digest": new,
+            **new.columns(),
             "side": np.full(len(new), EARLIER),
             "positive": np.zeros(len(new), bool),
-            "sample_digest": np.full(len(new), ""),
             "features": np.full((len(new), COUNT), np.nan, np.float32),
             "diameter": np.full(len(new), np.nan, np.float32),
         }
@@ -137,15 +139,10 @@ def describe(
         digest=cells.digest,
         side=np.broadcast_to(np.array(side), (len(cells),)),
         positive=cells.positive,
-        sample_digest=np.array([name_digest(name) for name in cells.group]),
+        sample_digest=name_digests(cells.group),
         features=np.array([_told(texture_features(one, spec), each) for one in cells.bright]),
         diameter=measured_diameters(cells.bright, spec).astype(np.float32),
     )
-
-
-def name_digest(name: str) -> str:
-    """Return what stands for a group's name where the name itself must not."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArray[np.float64]]:

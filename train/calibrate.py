@@ -18,6 +18,18 @@ LEAST_CELLS = 10
 """Of each class, below which a line through them is mere chance."""
 
 
+def too_few(positive: NDArray[np.bool_]) -> str:
+    """Say that held-out cells, (n,), do not suffice to calibrate; empty where they do."""
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if min(positives, negatives) >= LEAST_CELLS:
+        return ""
+    return (
+        f"the validation side holds {positives:,} CTCs and {negatives:,} others, and"
+        f" {LEAST_CELLS} of each are needed to calibrate; label more patients or samples, or"
+        " name a manifest of them to fit with --validation"
+    )
+
+
 def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calibration:
     """Fit slope and intercept at the prior one half (Platt, 1999).
 
@@ -31,13 +43,9 @@ def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calib
     Raises:
         ValueError: too few cells, or the network ranks the classes the wrong way round.
     """
+    if few := too_few(positive):
+        raise ValueError(few)
     positives, negatives = int(positive.sum()), int((~positive).sum())
-    if min(positives, negatives) < LEAST_CELLS:
-        raise ValueError(
-            f"the validation side holds {positives:,} CTCs and {negatives:,} others, and"
-            f" {LEAST_CELLS} of each are needed to calibrate; label more patients or samples, or"
-            " name a manifest of them to fit with --validation"
-        )
     target = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     slope, intercept = fit_logistic(logits[:, None], positive, target)
     if slope <= 0:

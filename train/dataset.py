@@ -35,7 +35,8 @@ class Cells(Columns):
         sample: (n,) text.
         cell: (n,) text.
         stratum: (n,) text.
-        digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the bright-field pixels.
+        digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the bright-field pixels; of a
+            blank image, which is like any other blank one, of its sample and cell.
         diameter_um: (n,) the true diameter, um; NaN where nobody knows it.
     """
 
@@ -52,6 +53,52 @@ class Cells(Columns):
 
     def __len__(self) -> int:
         return len(self.bright)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Columns):
+    """Cells that had a part in some weights, one a row; nothing that names a patient.
+
+    Attributes:
+        digest: (n,) text, as `Cells.digest`.
+        sample_digest: (n,) text, `name_digest` of the group; empty where nobody knows it.
+    """
+
+    digest: NDArray[np.str_]
+    sample_digest: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.digest)
+
+    @classmethod
+    def nothing(cls) -> Seen:
+        """No cells."""
+        return cls(np.array([], "<U16"), np.array([], "<U16"))
+
+    @classmethod
+    def of(cls, cells: Cells) -> Seen:
+        """What is kept of cells."""
+        return cls(cells.digest, name_digests(cells.group))
+
+    def and_others(self, others: Seen) -> Seen:
+        """Put two together."""
+        mine, theirs = self.columns(), others.columns()
+        return Seen(**{name: np.concatenate([mine[name], theirs[name]]) for name in mine})
+
+    def known(self, groups: Iterable[str]) -> list[str]:
+        """Return the groups whose name is among those of these cells."""
+        names = set(self.sample_digest.tolist())
+        return [group for group in groups if name_digest(group) in names]
+
+
+def name_digest(name: str) -> str:
+    """Return what stands for a group's name where the name itself must not."""
+    return _digest(name.encode())
+
+
+def name_digests(names: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return `name_digest` of each of (n,) names."""
+    return np.array([name_digest(name) for name in names.tolist()], "<U16")
 
 
 Look: TypeAlias = Callable[[Row, Decoded, NDArray[np.uint8]], object]
@@ -81,7 +128,7 @@ def read_cells(
                 if channel in CHANNELS
             }
             images = {channel: image.pixels for channel, image in decoded.items()}
-            seen = _Seen.of(images, row.um_per_px, spec)
+            seen = _Images.of(images, row.um_per_px, spec, f"{row.place}/{row.cell}")
             if look is not None:
                 look(row, decoded[BRIGHT_FIELD], seen.bright)
             made.append(seen)
@@ -110,7 +157,8 @@ def simulated_cells(
     """Bring simulated cells to the network's input; their group is the hospital."""
     made, told = [], []
     for cell in cells:
-        made.append(_Seen.of(cell.images, cell.um_per_px, spec))
+        whose = f"{cell.sample}/{cell.cell}"
+        made.append(_Images.of(cell.images, cell.um_per_px, spec, whose))
         told.append((cell.label, cell.hospital, cell.sample, cell.cell, cell.diameter_um))
         each()
     label, hospital, sample, number, diameter_um = zip(*told, strict=True)
@@ -126,7 +174,7 @@ def simulated_cells(
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Images:
     """One cell's images at the network's input."""
 
     bright: NDArray[np.uint8]
@@ -135,24 +183,33 @@ class _Seen:
 
     @classmethod
     def of(
-        cls, images: dict[str, NDArray[np.generic]], um_per_px: float | None, spec: InputSpec
-    ) -> _Seen:
+        cls,
+        images: dict[str, NDArray[np.generic]],
+        um_per_px: float | None,
+        spec: InputSpec,
+        whose: str,
+    ) -> _Images:
         pixels = images[BRIGHT_FIELD]
         inputs = [
             network_input(images[channel], um_per_px, spec) if channel in images else None  # type: ignore[arg-type]
             for channel in CHANNELS
         ]
         assert inputs[0] is not None
-        return cls(inputs[0], inputs[1], digest_of(pixels))
+        return cls(inputs[0], inputs[1], digest_of(pixels, whose))
 
 
-def digest_of(pixels: NDArray[np.generic]) -> str:
-    """Return what `Cells.digest` holds of bright-field pixels."""
-    data = f"{pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes()
+def digest_of(pixels: NDArray[np.generic], whose: str = "") -> str:
+    """Return what `Cells.digest` holds of bright-field pixels, and of whose they are."""
+    if pixels.min() == pixels.max():
+        return _digest(whose.encode())
+    return _digest(f"{pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes())
+
+
+def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _stack(seen: Sequence[_Seen], **columns: Sequence[object]) -> Cells:
+def _stack(seen: Sequence[_Images], **columns: Sequence[object]) -> Cells:
     absent = np.full_like(seen[0].bright, BACKGROUND_LEVEL)
     return Cells(
         bright=np.stack([one.bright for one in seen]),

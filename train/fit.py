@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ctcedge.preprocess import InputSpec
 from train import split
-from train.dataset import Cells, read_cells
+from train.calibrate import too_few
+from train.dataset import Cells, Seen, read_cells
 from train.initial import Initial
-from train.manifest import choose, read_manifests
+from train.manifest import Row, choose, read_manifests
 from train.network import Classifier
 from train.nucleus import STRATEGIES, BrightField, Student, Teacher
 from train.optimise import FitError, Interrupted, load_weights, optimise
@@ -43,6 +44,7 @@ def fit_manifests(
     um_per_px: float | None = None,
     crop_px: float | None = None,
     init: Path | None = None,
+    note: Callable[[str], object] = lambda text: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Run]:
     """Fit on the cells of manifests.
@@ -60,6 +62,7 @@ def fit_manifests(
         um_per_px: as of `train.presets.input_for`.
         crop_px: as of `train.presets.input_for`.
         init: folder of a run or a model to start from.
+        note: is told what a person should know before a long fit.
         stop: asked between images and between steps.
 
     Returns:
@@ -67,6 +70,7 @@ def fit_manifests(
 
     Raises:
         ManifestError: a manifest or an image cannot be used.
+        LeakError: a patient is held out of whom the first weights have seen cells.
         ValueError: as of `fit` and `fit_folds`.
         ModelError: the model folder to start from is damaged.
         Interrupted: it was asked to stop.
@@ -89,13 +93,21 @@ def fit_manifests(
 
         cells = read_cells([*rows, *held], input, each)
     if folds:
-        fit_folds(cells, folds, settings, input, folder, initial=initial, stop=stop)
-        return open_runs(folder)
-    if held:
-        side = np.where(np.arange(len(cells)) < len(rows), "training", "validation")
+        sides = _sides_of_folds(cells, folds, settings.seed)
+    elif held:
+        sides = [np.where(np.arange(len(cells)) < len(rows), "training", "validation")]
     else:
-        side = sides_of(cells, settings.seed)
-    fit(cells, side, settings, input, folder, initial=initial, stop=stop)
+        sides = [sides_of(cells, settings.seed)]
+    for side in sides:
+        its = zip([*rows, *held], side, strict=True)
+        _refuse_seen_patients([row for row, its_side in its if its_side != "training"], initial)
+        few = too_few(cells.positive[side == "validation"])
+        if few and processes.leads:
+            note(f"'export' will refuse this run: {few}")
+    if folds:
+        fit_folds(cells, folds, settings, input, folder, initial=initial, stop=stop)
+    else:
+        fit(cells, sides[0], settings, input, folder, initial=initial, stop=stop)
     return open_runs(folder)
 
 
@@ -119,6 +131,11 @@ def sides_of(cells: Cells, seed: int, test: NDArray[np.bool_] | None = None) -> 
     rest = np.flatnonzero(side == "training")
     side[rest[split.hold_out(cells.select(rest), VALIDATION_SHARE, seed)]] = "validation"
     return side
+
+
+def _sides_of_folds(cells: Cells, count: int, seed: int) -> list[NDArray[np.str_]]:
+    fold = split.folds(cells, count, seed)
+    return [sides_of(cells, seed, fold == number) for number in range(count)]
 
 
 def fit(
@@ -193,17 +210,9 @@ def fit_folds(
     """
     if (folder / RUN_NAME).exists():
         raise RunError(f"{folder} holds a run without folds; choose another --out, or remove it")
-    fold = split.folds(cells, count, settings.seed)
     runs = [
-        _run(
-            folder / FOLD_NAME.format(number + 1),
-            settings,
-            input,
-            cells,
-            sides_of(cells, settings.seed, fold == number),
-            initial,
-        )
-        for number in range(count)
+        _run(folder / FOLD_NAME.format(number), settings, input, cells, side, initial)
+        for number, side in enumerate(_sides_of_folds(cells, count, settings.seed), 1)
     ]
     _fit(runs, initial, stop)
     return [run.network() for run in runs]
@@ -226,6 +235,8 @@ def _fit(runs: list[Run], initial: Initial | None, stop: Callable[[], bool]) -> 
     for run in runs:
         _check(run)
     with team() as processes, _reproducible(processes.device), ExitStack() as held:
+        if initial is not None:
+            initial.network(runs[0])  # refuses another network's weights before anything is written
         if processes.leads:
             # All of them first: a fold that is missing must not pass for a run with fewer.
             for run in runs:
@@ -279,11 +290,20 @@ def _check(run: Run) -> None:
         )
 
 
-def _refuse_seen(held: Cells, earlier: NDArray[np.str_]) -> None:
-    seen = np.unique(held.group[np.isin(held.digest, earlier)])
-    if seen.size:
+def _refuse_seen(held: Cells, earlier: Seen) -> None:
+    _refuse_first(np.unique(held.group[np.isin(held.digest, earlier.digest)]).tolist())
+
+
+def _refuse_seen_patients(held: Sequence[Row], initial: Initial | None) -> None:
+    """Refuse to hold out other images of patients; samples of one name may be different ones."""
+    if initial is not None:
+        _refuse_first(initial.saw.known(sorted({row.patient for row in held} - {""})))
+
+
+def _refuse_first(seen: list[str]) -> None:
+    if seen:
         raise split.LeakError(
-            f"the first weights were trained on cells of {seen.size:,} of the patients or samples"
+            f"the first weights were trained on cells of {len(seen):,} of the patients or samples"
             f" that are to be held out, such as '{seen[0]}'; hold out others with --validation,"
             " or leave --init away"
         )

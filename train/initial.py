@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ctcedge.model import SPEC_NAME, Model, load_model
 from train.baselines import EARLIER, TRAINING, read_table
-from train.dataset import draw_by_sample
+from train.dataset import Seen, draw_by_sample
 from train.network import Classifier, deviation
 from train.run import RUN_NAME, WEIGHTS_NAME, Run, open_runs
 
@@ -33,12 +32,12 @@ class Initial:
     Attributes:
         file: a run's weights, or a model's floating-point graph.
         sha256: of the file.
-        saw: (m,) text, `train.dataset.Cells.digest` of all cells that had a part in them.
+        saw: all cells that had a part in them.
     """
 
     file: Path
     sha256: str
-    saw: NDArray[np.str_]
+    saw: Seen
 
     @classmethod
     def of(cls, folder: Path) -> Initial:
@@ -87,17 +86,17 @@ class Initial:
         return network
 
 
-def _seen_by_run(folder: Path) -> NDArray[np.str_]:
+def _seen_by_run(folder: Path) -> Seen:
     (run,) = open_runs(folder)
-    return np.concatenate([run.earlier, run.of("training").digest])
+    return run.earlier.and_others(Seen.of(run.of("training")))
 
 
-def _seen_by_model(model: Model) -> NDArray[np.str_]:
+def _seen_by_model(model: Model) -> Seen:
     pinned = model.spec.training_table
     if pinned is None:
         raise InitialError(f"{model.folder} does not tell what it was made from; export it anew")
     table = read_table(model.read(pinned))
-    return table.digest[np.isin(table.side, (TRAINING, EARLIER))]
+    return table.seen(np.isin(table.side, (TRAINING, EARLIER)))
 
 
 def unfold(network: Classifier, weights: dict[str, Tensor], scaled: Tensor) -> None:

@@ -108,7 +108,8 @@ def optimise(
             state.loss = 0.0
             if not math.isfinite(mean_loss):
                 raise FitError(
-                    f"the loss of epoch {epoch + 1} is not finite; lower --learning-rate"
+                    f"the loss of epoch {epoch + 1} is not finite; lower --learning-rate,"
+                    " and choose another --out"
                 )
             if processes.leads:
                 done = len(training) * (state.step - first) / training.count

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ctcedge.files import replaced
 from ctcedge.preprocess import InputSpec
 from train.augment import Augmentation
-from train.dataset import Cells
+from train.dataset import Cells, Seen
 from train.metrics import roc_auc
 from train.network import NETWORKS, Classifier, predict
 
@@ -31,7 +32,11 @@ CELLS_NAME = "cells.npz"
 WEIGHTS_NAME = "weights.pt"
 LOG_NAME = "log.json"
 
-_NO_CELLS = np.array([], dtype="<U16")
+_EARLIER = "earlier_"
+"""Before the names of the columns of `Run.earlier`."""
+_UNFINISHED = {CELLS_NAME, f".{CELLS_NAME}.part", f".{RUN_NAME}.part"}
+"""What is left of a run that was cut off while it was written."""
+
 LEAST_WIDTH = 1 / 16
 """Of a network: its narrowest layer then has four channels."""
 
@@ -113,7 +118,7 @@ class Run:
         cells: all of them.
         side: (n,) text, the `Side` of each cell; there is a test side under folds only.
         init: SHA-256 of the weights it starts from; empty where they are drawn at random.
-        earlier: (m,) text, `Cells.digest` of the cells that had a part in those weights.
+        earlier: the cells that had a part in those weights.
     """
 
     folder: Path
@@ -122,7 +127,7 @@ class Run:
     cells: Cells
     side: NDArray[np.str_]
     init: str = ""
-    earlier: NDArray[np.str_] = field(default_factory=lambda: _NO_CELLS)
+    earlier: Seen = field(default_factory=Seen.nothing)
 
     def of(self, side: Side) -> Cells:
         """Return the cells of one side."""
@@ -198,10 +203,11 @@ class Run:
                     " remove it"
                 )
             return
-        if self.folder.exists() and any(self.folder.iterdir()):
+        if self.folder.exists() and {path.name for path in self.folder.iterdir()} - _UNFINISHED:
             raise RunError(f"{self.folder} holds something that is no run; choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
-        columns = self.cells.columns() | {"side": self.side, "earlier": self.earlier}
+        earlier = {_EARLIER + name: column for name, column in self.earlier.columns().items()}
+        columns = self.cells.columns() | {"side": self.side} | earlier
         write_whole(self.folder / CELLS_NAME, packed(columns))
         # Last, so that a folder with run.json is whole.
         write_json(held, self._record())
@@ -261,7 +267,8 @@ def _open(folder: Path) -> Run:
     try:
         with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
-        side, earlier = columns.pop("side"), columns.pop("earlier", _NO_CELLS)
+        side = columns.pop("side")
+        earlier = Seen(**{field.name: columns.pop(_EARLIER + field.name) for field in fields(Seen)})
         settings = dict(record["settings"])
         augmentation = Augmentation(**settings.pop("augmentation"))
         held = dict(record["input"])
@@ -293,12 +300,8 @@ def write_json(path: Path, record: object) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all, whenever the process is killed."""
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("wb") as file:
+    with replaced(path, f".{path.name}.part") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def packed(arrays: dict[str, NDArray[Any]]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from train.calibrate import LEAST_CELLS
 from train.dataset import Cells
 
 
@@ -26,9 +27,11 @@ def refuse_leak(one: Cells, other: Cells) -> None:
     same = np.flatnonzero(np.isin(one.digest, other.digest))
     if same.size:
         first = same[0]
+        twin = np.flatnonzero(other.digest == one.digest[first])[0]
         raise LeakError(
-            f"the image of cell {one.cell[first]} of sample {one.sample[first]} stands on both"
-            " sides, under another name"
+            f"cell {one.cell[first]} of sample {one.sample[first]} and cell {other.cell[twin]} of"
+            f" sample {other.sample[twin]} are the same image, and would stand on both sides;"
+            " remove one of their rows"
         )
 
 
@@ -42,9 +45,11 @@ def folds(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
         (n,) fold of each cell, 0 to count - 1.
 
     Raises:
-        ValueError: there are fewer groups than folds, or a fold would be of one class only.
+        ValueError: the cells are of one class, there are fewer groups than folds, or a fold would
+            be of one class only.
     """
     names, member, tally = _groups(cells)
+    _refuse_one_class(cells)
     if len(names) < count:
         raise ValueError(
             f"{len(names)} patients or samples cannot fill {count} parts; label more of them"
@@ -74,15 +79,23 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
     """Choose whole groups that make up about a share of the CTCs and of the others.
 
     First the group whose CTCs, then the one whose others come nearest to the share; then, in a
-    random order, every group that brings both nearer to it.
+    random order, every group that brings both nearer to it. Where that leaves too few of a class to
+    calibrate on, more groups follow, as long as at least as many cells remain.
 
     Returns:
         (n,) bool, true for the cells of the chosen groups.
 
     Raises:
-        ValueError: the chosen or the remaining groups would be of one class only.
+        ValueError: there is one group, or the chosen or the remaining ones would be of one class
+            only.
     """
     names, member, tally = _groups(cells)
+    _refuse_one_class(cells)
+    if len(names) == 1:
+        raise ValueError(
+            f"all cells are of one patient or sample, '{names[0]}', and only whole ones are held"
+            " out; label more of them, or give --validation"
+        )
     part = tally / np.maximum(1, tally.sum(axis=0))
 
     def distance(chosen: NDArray[np.bool_]) -> float:
@@ -100,12 +113,27 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
         with_it[group] = True
         if distance(with_it) < distance(chosen):
             chosen = with_it
+    for kind in (1, 0):
+        for group in order[tally[order, kind] > 0]:
+            held, left = tally[chosen, kind].sum(), tally[~chosen, kind].sum()
+            more = tally[group, kind]
+            if held < LEAST_CELLS and not chosen[group] and left - more >= held + more:
+                chosen[group] = True
     if not (tally[chosen].any(axis=0) & tally[~chosen].any(axis=0)).all():
         raise ValueError(
             f"{len(names)} patients or samples cannot be split so that training and validation"
             " have CTCs and others each; label more of them, or give --validation"
         )
     return chosen[member]
+
+
+def _refuse_one_class(cells: Cells) -> None:
+    positives = int(cells.positive.sum())
+    if positives in (0, len(cells)):
+        raise ValueError(
+            f"the labelled cells are of one class only ({positives:,} CTCs of {len(cells):,}"
+            " cells); CTCs and others are needed"
+        )
 
 
 def _groups(

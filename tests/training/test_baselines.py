@@ -11,8 +11,8 @@ import pytest
 import support
 
 from ctcedge.preprocess import InputSpec
-from train.baselines import Table, TableError, baseline_scores, describe, name_digest, read_table
-from train.dataset import read_cells, simulated_cells
+from train.baselines import Table, TableError, baseline_scores, describe, read_table
+from train.dataset import name_digest, read_cells, simulated_cells
 from train.manifest import Row
 from train.metrics import roc_auc
 from train.simulate import simulate_cells

@@ -127,7 +127,7 @@ def test_a_build_goes_on_from_a_model_and_says_so(made, model, tmp_path):
     table = read_table((tmp_path / "models" / "next" / TABLE_NAME).read_bytes())
     seen = set(before.of("training").digest)
     assert set(table.digest[table.side == EARLIER]) == seen
-    assert set(Initial.of(tmp_path / "models" / "next").saw) == seen | set(
+    assert set(Initial.of(tmp_path / "models" / "next").saw.digest) == seen | set(
         run.of("training").digest
     )
 

@@ -49,6 +49,13 @@ def test_a_missing_dapi_image_is_background(rows):
     assert (read.nucleus[1] == BACKGROUND_LEVEL).all()
 
 
+def test_blank_images_are_not_one_image(rows):
+    for row in rows:
+        cv2.imwrite(str(row.images["BF"]), np.zeros((20, 20), np.uint8))
+    one, other = read_cells(rows, INPUT, lambda: None).digest
+    assert one != other
+
+
 def test_every_image_that_cannot_be_read_is_named(rows):
     for row in rows:
         row.images["BF"].write_bytes(b"no image")

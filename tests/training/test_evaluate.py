@@ -342,9 +342,20 @@ def test_one_known_image_under_another_name_is_refused(
 
 def test_a_known_name_with_new_images_is_a_warning(model, tmp_path):
     manifest = export(tmp_path / "T", samples=4, seed=9)
-    warnings = evaluate(model, [manifest], seed=1).warnings
-    assert any("4 patients or samples, such as 'T0', have the name" in line for line in warnings)
+    evaluation = evaluate(model, [manifest], seed=1)
+    warnings = evaluation.warnings
+    assert any("4 samples, such as 'T0', have the name" in line for line in warnings)
     assert any("Only 4 patients or samples" in line for line in warnings)
+    assert not evaluation.leak_checked
+    assert "was trained on." not in markdown(evaluation)
+
+
+def test_other_images_of_a_patient_it_was_made_from_are_refused(model, tmp_path):
+    manifest = export(tmp_path / "T", samples=4, seed=9)
+    rows = [dataclasses.replace(row, patient=row.sample) for row in read_manifests([manifest])]
+    write_manifest(manifest, rows)
+    with pytest.raises(LeakError, match="made from other cells of 4 patients, such as 'T0'"):
+        evaluate(model, [manifest], seed=1)
 
 
 def test_baselines_that_were_fitted_on_fewer_cells_say_so(train_manifest, test_manifest, tmp_path):

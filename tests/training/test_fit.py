@@ -18,10 +18,10 @@ import torch
 from typer.testing import CliRunner
 
 from train.__main__ import app
-from train.dataset import CHANNELS
+from train.dataset import CHANNELS, name_digests
 from train.fit import fit, fit_folds, sides_of
-from train.initial import Initial
-from train.manifest import Row, write_manifest
+from train.initial import Initial, InitialError
+from train.manifest import Row, read_manifests, write_manifest
 from train.network import predict
 from train.optimise import CHECKPOINT_NAME, FitError, Interrupted
 from train.presets import PRESETS
@@ -134,7 +134,8 @@ def test_what_the_first_weights_saw_is_not_held_out(hospitals, side, tmp_path):
     fit(hospitals, side, SETTINGS, INPUT, tmp_path / "first")
     initial = Initial.of(tmp_path / "first")
     training = hospitals.select(side == "training")
-    assert set(initial.saw) == set(training.digest)
+    assert set(initial.saw.digest) == set(training.digest)
+    assert set(initial.saw.sample_digest) == set(name_digests(training.group))
     swapped = np.where(side == "training", "validation", "training")
     with pytest.raises(LeakError, match="the first weights were trained on cells of"):
         fit(hospitals, swapped, SETTINGS, INPUT, tmp_path / "second", initial=initial)
@@ -144,7 +145,17 @@ def test_what_the_first_weights_saw_is_not_held_out(hospitals, side, tmp_path):
     others = replace(hospitals, digest=np.char.add("other", hospitals.digest))
     third = Initial.of(tmp_path / "third")
     fit(others, swapped, SETTINGS, INPUT, tmp_path / "fourth", initial=third)
-    assert set(training.digest) < set(Initial.of(tmp_path / "fourth").saw)
+    saw = Initial.of(tmp_path / "fourth").saw
+    assert set(training.digest) < set(saw.digest)
+    assert set(initial.saw.sample_digest) < set(saw.sample_digest)
+
+
+def test_weights_of_another_network_leave_no_run_behind(hospitals, side, tmp_path):
+    fit(hospitals, side, SETTINGS, INPUT, tmp_path / "first")
+    initial, wider = Initial.of(tmp_path / "first"), replace(SETTINGS, width=0.125)
+    with pytest.raises(InitialError, match="weights of another network"):
+        fit(hospitals, side, wider, INPUT, tmp_path / "second", initial=initial)
+    assert not (tmp_path / "second").exists()
 
 
 @pytest.mark.parametrize("name", ["training", "validation"])
@@ -222,6 +233,7 @@ def test_the_command_fits_and_says_what_is_next(manifests, tmp_path):
     assert set(fitted.of("validation").group) == {"h03"}
     assert not fitted.settings.augmentation.noise
     assert "python -m train export" in result.stdout
+    assert "'export' will refuse this run: the validation side holds" in result.stderr
     before = weights(tmp_path / "run")
     again = train(*command(manifests, tmp_path / "run"), *held)
     assert again.exit_code == 0
@@ -247,6 +259,34 @@ def test_a_wrong_option_is_one_line_and_2(manifests, tmp_path, options, message)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("train: ")
     assert message in result.stderr
+
+
+def test_patients_that_the_first_weights_saw_are_not_held_out(manifests, tmp_path):
+    def of(patient, name):
+        rows = [replace(row, patient=patient) for row in read_manifests([manifests / name])]
+        write_manifest(tmp_path / name, rows)
+        return tmp_path / name
+
+    three, fourth = of("Anna", "three.csv"), of("Bert", "fourth.csv")
+    tiny = ("--preset", "tiny", "--epochs", "1")
+    first = train("fit", three, "--validation", fourth, "--out", tmp_path / "first", *tiny)
+    assert first.exit_code == 0, first.output
+    # Other images of Anna: those of Bert, under her name.
+    write_manifest(
+        tmp_path / "more.csv",
+        [replace(row, patient="Anna") for row in read_manifests([manifests / "fourth.csv"])],
+    )
+    write_manifest(
+        tmp_path / "others.csv",
+        [replace(row, patient="Carl") for row in read_manifests([manifests / "three.csv"])],
+    )
+    second = train(
+        "fit", tmp_path / "others.csv", "--validation", tmp_path / "more.csv",
+        "--init", tmp_path / "first", "--out", tmp_path / "second", *tiny,
+    )  # fmt: skip
+    assert second.exit_code == 2
+    assert "the first weights were trained on cells of 1 of the patients" in second.stderr
+    assert "such as 'Anna'" in second.stderr
 
 
 def test_folds_and_validation_exclude_each_other(manifests, tmp_path):

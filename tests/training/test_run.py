@@ -92,6 +92,15 @@ def test_a_folder_of_something_else_is_refused(run):
         run.save()
 
 
+@pytest.mark.parametrize("left", [[CELLS_NAME], [f".{CELLS_NAME}.part"], [".run.json.part"]])
+def test_a_run_that_was_cut_off_while_it_was_written_is_written_anew(run, left):
+    run.folder.mkdir()
+    for name in left:
+        (run.folder / name).write_text("half")
+    run.save()
+    assert len(open_runs(run.folder)[0].cells) == len(run.cells)
+
+
 @pytest.mark.parametrize("name", ["run.json", CELLS_NAME])
 def test_a_damaged_run_is_named(run, name):
     run.save()

@@ -35,7 +35,9 @@ def test_a_shared_image_is_a_leak_whatever_its_name(hospitals):
     copy = hospitals.select(first)
     copy = replace(copy, group=np.full(len(copy), "elsewhere"), cell=np.full(len(copy), "1"))
     refuse_leak(hospitals.select(first), hospitals.select(~first))
-    with pytest.raises(LeakError, match=r"the image of cell .* stands on both sides"):
+    with pytest.raises(
+        LeakError, match=r"cell .* of sample .* and cell 1 of .* are the same image"
+    ):
         refuse_leak(hospitals, copy)
 
 
@@ -68,10 +70,31 @@ def test_rare_ctcs_are_on_both_sides(hospitals):
     assert 0.05 < held.mean() < 0.2
 
 
-@pytest.mark.parametrize("sizes", [[64], [32, 32]])
-def test_too_few_groups_are_refused(hospitals, sizes):
-    cells = grouped(hospitals, sizes, np.arange(len(sizes)) == 0)
+def test_enough_is_held_out_to_calibrate_on(hospitals):
+    """A tenth of twelve samples with three CTCs each would hold three or four."""
+    cells = grouped(hospitals, np.full(12, 30), np.zeros(12, dtype=bool))
+    cells = replace(cells, positive=np.arange(len(cells)) % 10 == 0)
+    held = hold_out(cells, 0.1, seed=1)
+    assert cells.positive[held].sum() == 12
+    few = replace(cells, positive=np.arange(len(cells)) % 30 == 0)
+    # As many remain to train on.
+    assert few.positive[hold_out(few, 0.1, seed=1)].sum() == 6
+
+
+def test_too_few_groups_are_refused(hospitals):
+    cells = grouped(hospitals, [32, 32], np.array([True, False]))
     with pytest.raises(ValueError, match="cannot be split"):
         hold_out(cells, 0.1, seed=1)
     with pytest.raises(ValueError, match="cannot fill 2 parts"):
         folds(cells, 2, seed=1)
+    one = replace(hospitals, group=np.full(len(hospitals), "h00"))
+    with pytest.raises(ValueError, match="all cells are of one patient or sample, 'h00'"):
+        hold_out(one, 0.1, seed=1)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_one_class_is_called_that(hospitals, positive):
+    cells = replace(hospitals, positive=np.full(len(hospitals), positive))
+    for split in (lambda: hold_out(cells, 0.1, seed=1), lambda: folds(cells, 2, seed=1)):
+        with pytest.raises(ValueError, match=rf"one class only \({64 * positive} CTCs of 64"):
+            split()

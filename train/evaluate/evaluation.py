@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ctcedge.model import Model
 from train.baselines import TRAINING
 from train.evaluate.bootstrap import DRAWS
@@ -29,7 +27,8 @@ class Evaluation:
         scored: the cells and what is said of them.
         figures: on those of known label.
         calls: of the runtime.
-        leak_checked: whether it is certain that no cell's group was trained on.
+        leak_checked: whether it is certain that no cell's group was trained on: no image of it
+            was, nor one of its name.
         fitted_on: training cells that the baselines were fitted on, and that the models were;
             zeros where they do not tell.
         warnings: what a reader must know before the figures, a sentence each.
@@ -98,7 +97,7 @@ def evaluate(
         calls=count_calls(
             scored.cells, scored.verdicts, scored.scores.called, known=scored.known, seed=seed
         ),
-        leak_checked=all(candidate.table is not None for candidate in candidates),
+        leak_checked=candidates[0].table is not None and not scored.namesakes,
         fitted_on=_fitted_on(candidates),
         warnings=_warnings(candidates, scored, measured, trust_gates),
         seed=seed,
@@ -134,8 +133,12 @@ def _warnings(
             "The model does not tell what it was trained on: it cannot be checked that these"
             " cells are new to it, and there are no baselines."
         )
-    else:
-        warnings.extend(_same_names(candidates, scored))
+    elif scored.namesakes:
+        warnings.append(
+            f"{len(scored.namesakes):,} samples, such as '{scored.namesakes[0]}', have the name of"
+            " one that the model was made from, but other images; if they are the same, the figures"
+            " are too good."
+        )
     if spec.input.um_per_px is not None and scored.rows[0].um_per_px is None:
         warnings.append(
             "um/px of the images is unknown and was taken to be the model's own,"
@@ -146,17 +149,3 @@ def _warnings(
             f"Only {measured.groups} patients or samples: the intervals are too narrow."
         )
     return warnings
-
-
-def _same_names(candidates: Sequence[Candidate], scored: Scored) -> list[str]:
-    known = [
-        name
-        for index, candidate in enumerate(candidates)
-        for name in candidate.knows(np.unique(scored.cells.group[scored.by == index]).tolist())
-    ]
-    if not known:
-        return []
-    return [
-        f"{len(known):,} patients or samples, such as '{known[0]}', have the name of one that the"
-        " model was made from, but other images; if they are the same, the figures are too good."
-    ]

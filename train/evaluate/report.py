@@ -68,7 +68,7 @@ EXPLANATIONS = (
     " classes to it, and the constant predictor says the prior; restated at these cells' own share"
     " of CTCs (Bayes' rule), no weights are needed, and the constant predictor says that share.",
     "'Cannot be told': too few cells or samples, such as fewer than 3,000 others for 1 in 1,000; of"
-    " samples, that some hold cells of both classes.",
+    " samples, that all of them hold CTCs, or none.",
     "'Others' are cells that are no CTCs.",
     "Calls are those of `ctcedge classify`, which sends cells to a person also for what the quality"
     " gate finds and because they are unlike the training data. All other figures take every cell"
@@ -178,13 +178,14 @@ def summary(evaluation: Evaluation) -> str:
         if len(np.unique(evaluation.scored.cells.group)) > found.groups
         else ""
     )
-    who = (
-        f"Each cell was scored by the one model that never saw its patient or sample{by_first}."
-        if len(evaluation.models) > 1
-        else "No cell's image, nor another of its patient or sample, was trained on."
-        if evaluation.leak_checked
-        else ""
-    )
+    who = ""
+    if len(evaluation.models) > 1:
+        who = (
+            "Each cell was scored by the one model that never saw an image of its patient or"
+            f" sample{by_first}."
+        )
+    elif evaluation.leak_checked:
+        who = "No cell's image, nor another of its patient or sample, was trained on."
     return (
         f"{found.cells:,} labelled cells, {found.ctcs:,} of them CTCs, of {found.samples:,} samples"
         f"{patients}.{unlabelled} {who}".rstrip()

@@ -18,8 +18,8 @@ from ctcedge.identity import scale
 from ctcedge.model import SPEC_NAME, Model, ModelSpec
 from ctcedge.quality import Quality, assess
 from ctcedge.settings import ImageSettings
-from train.baselines import TRAINING, Table, baseline_scores, describe, name_digest, read_table
-from train.dataset import Cells, read_cells
+from train.baselines import TRAINING, Table, baseline_scores, describe, read_table
+from train.dataset import Cells, Seen, read_cells
 from train.evaluate.scores import Scores
 from train.manifest import POSITIVE, ManifestError, Row, choose
 from train.metrics import Floats, Labels
@@ -55,12 +55,11 @@ class Candidate:
 
     def knows(self, groups: Iterable[str]) -> list[str]:
         """Return the groups whose name it was trained or calibrated with."""
-        names = set(self._seen().sample_digest.tolist())
-        return [name for name in groups if name_digest(name) in names]
+        return self._seen().known(groups)
 
-    def _seen(self) -> Table:
+    def _seen(self) -> Seen:
         assert self.table is not None
-        return self.table.select(self.table.side != HELD_OUT)
+        return self.table.seen(self.table.side != HELD_OUT)
 
 
 def open_candidates(folder: Path) -> list[Candidate]:
@@ -131,6 +130,7 @@ class Scored:
         by: (n,) which candidate scored each.
         scores: n.
         verdicts: n, of the runtime at the model's own decision.
+        namesakes: samples that have the name of one that their model was made from.
         baselines: by name, (n,) scores; None where a model does not tell what it was trained on.
     """
 
@@ -140,6 +140,7 @@ class Scored:
     by: NDArray[np.intp]
     scores: Scores
     verdicts: list[Verdict]
+    namesakes: list[str]
     baselines: dict[str, Floats] | None
 
 
@@ -148,14 +149,17 @@ def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Sc
 
     Raises:
         ManifestError: an image cannot be read or scored.
-        LeakError: a sample was seen by every candidate, or more than one never saw a labelled one.
+        LeakError: a patient or sample was seen by every candidate, or more than one never saw a
+            labelled one.
     """
     cells, quality = _read(rows, candidates[0].model.spec)
     known = np.array([bool(row.label) for row in rows])
     by = assign(candidates, cells, known)
+    namesakes = _namesakes(candidates, cells, by)
+    _refuse_seen_patients(rows, namesakes)
     scores, verdicts = _say(candidates, cells, quality, by)
     baselines = _baselines(candidates, cells, by, seed)
-    return Scored(list(rows), cells, known, by, scores, verdicts, baselines)
+    return Scored(list(rows), cells, known, by, scores, verdicts, namesakes, baselines)
 
 
 def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:
@@ -212,6 +216,25 @@ def assign(candidates: Sequence[Candidate], cells: Cells, known: Labels) -> NDAr
             " such patients or samples alone"
         )
     return np.argmin(saw, axis=0)[member]
+
+
+def _namesakes(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.intp]) -> list[str]:
+    return [
+        name
+        for index, candidate in enumerate(candidates)
+        if candidate.table is not None
+        for name in candidate.knows(np.unique(cells.group[by == index]).tolist())
+    ]
+
+
+def _refuse_seen_patients(rows: Sequence[Row], namesakes: Sequence[str]) -> None:
+    """Refuse other images of a patient; samples of one name may be different ones."""
+    known = sorted({row.patient for row in rows} & set(namesakes))
+    if known:
+        raise LeakError(
+            f"the model was made from other cells of {len(known):,} patients, such as '{known[0]}';"
+            " test on others, or, if they are others, give them other names"
+        )
 
 
 def _say(
