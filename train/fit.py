@@ -99,8 +99,8 @@ def fit_manifests(
     else:
         sides = [sides_of(cells, settings.seed)]
     for side in sides:
-        its = zip([*rows, *held], side, strict=True)
-        _refuse_seen_patients([row for row, its_side in its if its_side != "training"], initial)
+        dealt = zip([*rows, *held], side, strict=True)
+        _refuse_seen_patients([row for row, place in dealt if place != "training"], initial)
         few = too_few(cells.positive[side == "validation"])
         if few and processes.leads:
             note(f"'export' will refuse this run: {few}")
