@@ -51,9 +51,6 @@ class Table(Columns):
     features: NDArray[np.float32]
     diameter: NDArray[np.float32]
 
-    def __len__(self) -> int:
-        return len(self.digest)
-
     @property
     def shown(self) -> Table:
         """The cells of which more is told than that they are there."""
@@ -84,16 +81,18 @@ class Table(Columns):
         Args:
             seen: those cells; what is in the table anyway is passed over.
         """
-        new = seen.select(~np.isin(seen.digest, self.digest))
-        unknown = {
-            **new.columns(),
-            "side": np.full(len(new), EARLIER),
-            "positive": np.zeros(len(new), bool),
-            "features": np.full((len(new), COUNT), np.nan, np.float32),
-            "diameter": np.full(len(new), np.nan, np.float32),
-        }
-        columns = self.columns()
-        return Table(**{name: np.concatenate([columns[name], unknown[name]]) for name in columns})
+        digests, first = np.unique(seen.digest, return_index=True)
+        new = seen.select(first[~np.isin(digests, self.digest)])
+        return self.followed_by(
+            Table(
+                digest=new.digest,
+                side=np.full(len(new), EARLIER),
+                positive=np.zeros(len(new), bool),
+                sample_digest=new.sample_digest,
+                features=np.full((len(new), COUNT), np.nan, np.float32),
+                diameter=np.full(len(new), np.nan, np.float32),
+            )
+        )
 
     def save(self, path: Path) -> None:
         """Write an npz, texts as ASCII bytes."""

@@ -31,11 +31,11 @@ from train.metrics import Curve, Floats, Labels, log_odds, roc_auc
 from train.progress import progress
 from train.refusal import refusing
 from train.results import CEILING, ORDER
-from train.run import write_whole
 from train.scored import held_scores
 from train.sections import put_sections, stamp
 from train.traits import Traits, traits_of
 from train.trials import FOLDS, REFERENCE, SEEDS, SPLIT_SEED, TRIALS
+from train.whole import write_whole
 
 AIM = 0.90
 SHEET_NAME = "against-their-label.png"

@@ -14,6 +14,9 @@ class Columns:
 
     __slots__ = ()
 
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
@@ -21,3 +24,10 @@ class Columns:
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
         """Return the cells of a mask or of indices."""
         return type(self)(**{name: column[rows] for name, column in self.columns().items()})
+
+    def followed_by(self, others: Self) -> Self:
+        """Return these cells and then the others."""
+        theirs = others.columns()
+        return type(self)(
+            **{name: np.concatenate([mine, theirs[name]]) for name, mine in self.columns().items()}
+        )

@@ -51,9 +51,6 @@ class Cells(Columns):
     digest: NDArray[np.str_]
     diameter_um: NDArray[np.float64]
 
-    def __len__(self) -> int:
-        return len(self.bright)
-
 
 @dataclass(frozen=True, slots=True)
 class Seen(Columns):
@@ -67,9 +64,6 @@ class Seen(Columns):
     digest: NDArray[np.str_]
     sample_digest: NDArray[np.str_]
 
-    def __len__(self) -> int:
-        return len(self.digest)
-
     @classmethod
     def nothing(cls) -> Seen:
         """No cells."""
@@ -79,11 +73,6 @@ class Seen(Columns):
     def of(cls, cells: Cells) -> Seen:
         """What is kept of cells."""
         return cls(cells.digest, name_digests(cells.group))
-
-    def and_others(self, others: Seen) -> Seen:
-        """Put two together."""
-        mine, theirs = self.columns(), others.columns()
-        return Seen(**{name: np.concatenate([mine[name], theirs[name]]) for name in mine})
 
     def known(self, groups: Iterable[str]) -> list[str]:
         """Return the groups whose name is among those of these cells."""

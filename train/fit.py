@@ -278,12 +278,8 @@ def _check(run: Run) -> None:
     for name in ("validation", "test"):
         _refuse_seen(sides[name], run.earlier)
     for name in ("training", "validation"):
-        positives = int(sides[name].positive.sum())
-        if positives in (0, len(sides[name])):
-            raise FitError(
-                f"the {name} cells are of one class only ({positives:,} CTCs of"
-                f" {len(sides[name]):,} cells); CTCs and others are needed"
-            )
+        if problem := split.one_class(sides[name], name):
+            raise FitError(problem)
     if run.settings.dapi != "none" and not sides["training"].has_nucleus.any():
         raise FitError(
             f"no training cell has a DAPI image, which '--dapi {run.settings.dapi}' needs"

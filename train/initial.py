@@ -88,7 +88,7 @@ class Initial:
 
 def _seen_by_run(folder: Path) -> Seen:
     (run,) = open_runs(folder)
-    return run.earlier.and_others(Seen.of(run.of("training")))
+    return run.earlier.followed_by(Seen.of(run.of("training")))
 
 
 def _seen_by_model(model: Model) -> Seen:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ctcedge.crops import BRIGHT_FIELD
-from ctcedge.files import replaced
+from train.whole import write_whole
 
 Label: TypeAlias = Literal["CTC", "other", ""]
 """`other` is anything that is not a CTC; empty where nobody knows."""
@@ -91,8 +91,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
             (row.sample, row.cell, row.label, row.stratum, row.source, pitch, row.patient,
              row.run, *images)
         )  # fmt: skip
-    with replaced(path, f".{path.name}.part") as file:
-        file.write(text.getvalue().encode())
+    write_whole(path, text.getvalue().encode())
 
 
 def read_manifests(paths: Sequence[Path]) -> list[Row]:

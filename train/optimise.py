@@ -19,9 +19,10 @@ from train.metrics import roc_auc
 from train.network import Classifier
 from train.nucleus import BrightField
 from train.progress import progress
-from train.run import LOG_NAME, WEIGHTS_NAME, FitSettings, Run, write_json, write_whole
+from train.run import LOG_NAME, WEIGHTS_NAME, FitSettings, Run, write_json
 from train.steps import Steps
 from train.team import Team
+from train.whole import write_whole
 
 CHECKPOINT_NAME = "checkpoint.pt"
 

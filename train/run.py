@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctcedge.files import replaced
 from ctcedge.preprocess import InputSpec
 from train.augment import Augmentation
 from train.dataset import Cells, Seen
 from train.metrics import roc_auc
 from train.network import NETWORKS, Classifier, predict
+from train.whole import write_whole
 
 RUN_NAME = "run.json"
 CELLS_NAME = "cells.npz"
@@ -296,12 +296,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, record: object) -> None:
     """Write a JSON file, whole or not at all."""
     write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all, whenever the process is killed."""
-    with replaced(path, f".{path.name}.part") as file:
-        file.write(data)
 
 
 def packed(arrays: dict[str, NDArray[Any]]) -> bytes:

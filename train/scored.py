@@ -20,8 +20,9 @@ from train.fit import fit, sides_of
 from train.graphs import probabilities
 from train.manifest import choose, read_manifests
 from train.network import predict
-from train.run import CELLS_NAME, RunError, differences, packed, recipe, write_whole
+from train.run import CELLS_NAME, RunError, differences, packed, recipe
 from train.trials import FOLDS, SPLIT_SEED, Trial
+from train.whole import write_whole
 
 SCORES_NAME = "scores.npz"
 

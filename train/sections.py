@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from train.run import write_whole
+from train.whole import write_whole
 
 _WIDTH = 100
 _HEADING = re.compile(r"^(?=## )", re.MULTILINE)

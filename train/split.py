@@ -127,13 +127,20 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
     return chosen[member]
 
 
-def _refuse_one_class(cells: Cells) -> None:
+def one_class(cells: Cells, which: str) -> str:
+    """Say that cells, called so, are of one class only; empty where they are not."""
     positives = int(cells.positive.sum())
-    if positives in (0, len(cells)):
-        raise ValueError(
-            f"the labelled cells are of one class only ({positives:,} CTCs of {len(cells):,}"
-            " cells); CTCs and others are needed"
-        )
+    if positives not in (0, len(cells)):
+        return ""
+    return (
+        f"the {which} cells are of one class only ({positives:,} CTCs of {len(cells):,} cells);"
+        " CTCs and others are needed"
+    )
+
+
+def _refuse_one_class(cells: Cells) -> None:
+    if problem := one_class(cells, "labelled"):
+        raise ValueError(problem)
 
 
 def _groups(

@@ -11,7 +11,8 @@ import torch
 from train.augment import Augmentation
 from train.dataset import Cells
 from train.presets import PRESETS
-from train.run import CELLS_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs, write_whole
+from train.run import CELLS_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
+from train.whole import write_whole
 
 SETTINGS = FitSettings(network="resnet10", width=0.0625, augmentation=Augmentation(noise=False))
 INPUT = PRESETS["tiny"].input
