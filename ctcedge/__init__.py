@@ -19,12 +19,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ctcedge.classifier import Classifier as Classifier
-    from ctcedge.crops import Crop as Crop
-    from ctcedge.decide import Verdict as Verdict
+    from ctcedge.classification.classifier import Classifier as Classifier
+    from ctcedge.classification.decision import Verdict as Verdict
+    from ctcedge.discovery.naming import Crop as Crop
     from ctcedge.errors import CtcEdgeError as CtcEdgeError
-    from ctcedge.pipeline import Outcome as Outcome
-    from ctcedge.runs import classify_folder as classify_folder
+    from ctcedge.pipeline.pipeline import Outcome as Outcome
+    from ctcedge.pipeline.run import classify_folder as classify_folder
 
 __version__ = "0.1.0"
 
@@ -33,12 +33,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Imported on first use, so that `ctcedge --help` does not load ONNX Runtime.
 _HOMES = {
-    "Classifier": "ctcedge.classifier",
-    "Crop": "ctcedge.crops",
+    "Classifier": "ctcedge.classification.classifier",
+    "Crop": "ctcedge.discovery.naming",
     "CtcEdgeError": "ctcedge.errors",
-    "Outcome": "ctcedge.pipeline",
-    "Verdict": "ctcedge.decide",
-    "classify_folder": "ctcedge.runs",
+    "Outcome": "ctcedge.pipeline.pipeline",
+    "Verdict": "ctcedge.classification.decision",
+    "classify_folder": "ctcedge.pipeline.run",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -1,5 +1,5 @@
 """`python -m ctcedge`."""
 
-from ctcedge.cli import main
+from ctcedge.cli.app import main
 
 main()

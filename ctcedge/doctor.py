@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from ctcedge import __version__
-from ctcedge.classifier import Classifier
-from ctcedge.engine import Provider, nvidia_driver_problem
+from ctcedge.classification.classifier import Classifier
+from ctcedge.classification.golden import largest_difference
 from ctcedge.errors import SetupError
-from ctcedge.golden import largest_difference
-from ctcedge.model import load_model
-from ctcedge.sidecar import try_writing
+from ctcedge.model.session import Provider, nvidia_driver_problem
+from ctcedge.model.spec import load_model
+from ctcedge.sidecars.store import try_writing
 
 _PACKAGES = (
     "onnxruntime-gpu",

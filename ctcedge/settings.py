@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
-from ctcedge import strict
-from ctcedge.crops import Naming
+from ctcedge import validation as strict
+from ctcedge.discovery.naming import Naming
 from ctcedge.errors import SettingsError
-from ctcedge.files import open_plain
+from ctcedge.fs.files import open_plain
 
 T = TypeVar("T")
 

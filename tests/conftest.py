@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import disks
 import numpy as np
 import pytest
-import support
 
-from ctcedge.classifier import Classifier
-from ctcedge.model import load_model
+from ctcedge.classification.classifier import Classifier
+from ctcedge.model.spec import load_model
+from tests.helpers import disk_model as disks
+from tests.helpers import support
 
 
 @pytest.fixture(scope="session", autouse=True)

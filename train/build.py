@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.crops import BRIGHT_FIELD
-from ctcedge.model import SPEC_NAME, Model, load_model
-from ctcedge.preprocess import InputSpec
-from train.augment import Augmentation
-from train.dataset import CHANNELS, Cells, simulated_cells
-from train.export import ExportSettings, export
-from train.fit import fit
-from train.initial import Initial
-from train.package import refuse_foreign
-from train.parity import ParityLimits
-from train.presets import PRESETS
-from train.progress import progress
-from train.run import FitSettings
-from train.simulate import simulate_cells
+from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.images.preprocess import InputSpec
+from ctcedge.model.spec import SPEC_NAME, Model, load_model
+
+from .data.dataset import CHANNELS, Cells, simulated_cells
+from .export.export import ExportSettings, export
+from .export.model_folder import refuse_foreign
+from .export.parity import ParityLimits
+from .fit.augment import Augmentation
+from .fit.fit import fit
+from .fit.presets import PRESETS
+from .fit.pretrained import Initial
+from .fit.run import FitSettings
+from .simulate import simulate_cells
+from .util.progress import progress
 
 INPUT = replace(PRESETS["cpu"].input, floor=0.01, gain=48.0)
 """Instruments differ in contrast, so that it is evened out further than one laboratory needs."""

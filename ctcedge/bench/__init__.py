@@ -27,19 +27,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.bench import machine
-from ctcedge.bench.crops import write_crops
 from ctcedge.bench.results import Bench, Parity, Round
-from ctcedge.bench.rounds import Work, alone, inputs_of, least_crops, pass_through
 from ctcedge.bench.sessions import BareSession, Spent
-from ctcedge.classifier import Classifier, Judged
-from ctcedge.crops import check_folder
-from ctcedge.engine import Provider, open_engine
+from ctcedge.bench.synthetic_crops import write_crops
+from ctcedge.bench.throughput import Work, alone, inputs_of, least_crops, pass_through
+from ctcedge.classification.classifier import Classifier, Judged
+from ctcedge.classification.golden import largest_difference
+from ctcedge.discovery.naming import check_folder
 from ctcedge.errors import ModelError, OutputError, ProviderError
-from ctcedge.golden import largest_difference
-from ctcedge.model import Model, load_model
-from ctcedge.mounts import file_system
-from ctcedge.pipeline import handful
-from ctcedge.runs import list_folder, need_crops
+from ctcedge.fs.mounts import file_system
+from ctcedge.model.session import Provider, open_engine
+from ctcedge.model.spec import Model, load_model
+from ctcedge.pipeline.pipeline import handful
+from ctcedge.pipeline.run import list_folder, need_crops
 from ctcedge.settings import Settings
 
 USUAL_CROPS = 2_000

@@ -8,10 +8,10 @@ from typing import Any
 
 from ctcedge import __version__
 from ctcedge.bench import machine
-from ctcedge.bench.rounds import STAGES, Passed
 from ctcedge.bench.sessions import BareSession
-from ctcedge.finding import Ran
-from ctcedge.model import Model
+from ctcedge.bench.throughput import STAGES, Passed
+from ctcedge.classification.analysis import Ran
+from ctcedge.model.spec import Model
 
 SCHEMA = "ctcedge/bench/1"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ctcedge.crops import Crop
-from ctcedge.decode import GreyImage, decode
+from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
-from ctcedge.report.gather import Cell
-from ctcedge.stored import image_now
+from ctcedge.images.decode import GreyImage, decode
+from ctcedge.report.cells import Cell
+from ctcedge.sidecars.scan import image_now
 
 SHOWN, CHANGED, UNREADABLE = 0, 1, 2
 """What became of a cell's image."""

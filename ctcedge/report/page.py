@@ -17,15 +17,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ctcedge.logs import harmless
+from ctcedge.log import harmless
 
-_FOLDER = Path(__file__).parent / "page"
+_FOLDER = Path(__file__).parent / "web"
 _SCRIPTS = ("data", "store", "picture", "summary", "cell", "gallery", "review", "load", "main")
 _LINES_A_BLOCK = 16
 
 
 def _script() -> str:
-    parts = ((_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
+    parts = ((_FOLDER / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 

@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from ctcedge.errors import OutputError
-from ctcedge.files import open_plain
+from ctcedge.fs.files import open_plain
 
 KEY_NAME = ".ctcedge.pseudonym-key"
 _KEY_BYTES = 32

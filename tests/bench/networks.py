@@ -15,10 +15,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from tests.training.drawn import drawn_cells, sides_of
-from train.export import ExportSettings, export
-from train.fit import fit
-from train.parity import ParityLimits
-from train.presets import PRESETS
+from train.export.export import ExportSettings, export
+from train.export.parity import ParityLimits
+from train.fit.fit import fit
+from train.fit.presets import PRESETS
 
 NETWORKS = {"resnet18-96": "resnet18", "resnet50-96": "resnet50"}
 

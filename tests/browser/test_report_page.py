@@ -10,16 +10,16 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-import reports
-from support import call, sidecars, until
 
 import ctcedge
-from ctcedge.report import write
+from ctcedge.report import build as write
 from tests.browser.chromium import PROGRAM, Chromium, chromium
+from tests.helpers import report_data as reports
+from tests.helpers.support import call, sidecars, until
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
 
-SCHEMA = Path(ctcedge.__file__).parent / "schemas" / "corrections-1.json"
+SCHEMA = Path(ctcedge.__file__).parent / "sidecars" / "schemas" / "corrections-1.json"
 ODD = "<img src=x onerror=document.title=1> \u202eevil"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fault.service import Service
+from tests.fault.service import Service
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from pathlib import Path
 
-from fault.service import image
+from tests.fault.service import image
 
 _SITECUSTOMIZE = """
 import os
@@ -17,7 +17,7 @@ import time
 import cv2
 
 TOLD = {told!r}
-apart = sys.orig_argv[-1:] == ["ctcedge.apart"]
+apart = sys.orig_argv[-1:] == ["ctcedge.images.sandbox"]
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 imdecode = cv2.imdecode
 
@@ -53,9 +53,9 @@ def hostile(data, flags):
 
 cv2.imdecode = hostile
 if {time_limit} is not None:
-    import ctcedge.apart
+    import ctcedge.images.sandbox
 
-    ctcedge.apart._TIME = {time_limit}
+    ctcedge.images.sandbox._TIME = {time_limit}
 """
 
 

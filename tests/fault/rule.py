@@ -13,11 +13,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from support import load
-
-from ctcedge.crops import SIDECAR_SUFFIX
-from ctcedge.decode import decode
+from ctcedge.discovery.naming import SIDECAR_SUFFIX
 from ctcedge.errors import BadImage
+from ctcedge.images.decode import decode
+from tests.helpers.support import load
 
 Signature = tuple[int, ...]
 _IMAGES = (".png", ".tif")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support import CTC, LEUKOCYTE, Process, cell, encoded, process, tiff
 
-from fault.rule import Rule, written
+from tests.fault.rule import Rule, written
+from tests.helpers.support import CTC, LEUKOCYTE, Process, cell, encoded, process, tiff
 
 
 def image(number: int, diameter: float | None = None, suffix: str = ".png") -> bytes:

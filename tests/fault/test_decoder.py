@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import Process, process, run, sidecars, state, until
 
-from ctcedge.apart import CRASHED
-from ctcedge.in_hand import RECORD
-from fault.decoder import Decoder, Mark, marked
-from fault.service import Service, image, kill
+from ctcedge.images.sandbox import CRASHED
+from ctcedge.pipeline.crash_journal import RECORD
+from tests.fault.decoder import Decoder, Mark, marked
+from tests.fault.service import Service, image, kill
+from tests.helpers.support import Process, process, run, sidecars, state, until
 
 SIGNALS = {
     Mark.ABORTS: signal.SIGABRT,

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Process, run
 
-from fault.kernel import small_disk, without_roots_file_rights
-from fault.service import Service, image, kill
+from tests.fault.kernel import small_disk, without_roots_file_rights
+from tests.fault.service import Service, image, kill
+from tests.helpers.support import Process, run
 
 PAGE = 4096
 

@@ -9,10 +9,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from support import Process, run
 
-from fault.kernel import fuse_mount, mounted, small_disk, unmount, with_inotify_limit
-from fault.service import Service, image, kill
+from tests.fault.kernel import fuse_mount, mounted, small_disk, unmount, with_inotify_limit
+from tests.fault.service import Service, image, kill
+from tests.helpers.support import Process, run
 
 RARELY = ("--rescan", 3600)
 

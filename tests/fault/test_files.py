@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import CTC, LEUKOCYTE, Process, cell, encoded, run, sidecars
 
-from fault.service import Service, image
+from tests.fault.service import Service, image
+from tests.helpers.support import CTC, LEUKOCYTE, Process, cell, encoded, run, sidecars
 
 PATH_MAX = 4096
 NAME_MAX = 255

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import Process, cell, process, run, save, sidecars, state, stray, until
 
-from ctcedge.in_hand import RECORD
-from fault.kernel import as_the_first_process
-from fault.service import Service, image, kill
+from ctcedge.pipeline.crash_journal import RECORD
+from tests.fault.kernel import as_the_first_process
+from tests.fault.service import Service, image, kill
+from tests.helpers.support import Process, cell, process, run, save, sidecars, state, stray, until
 
 COUNT = 300
 
@@ -195,7 +195,7 @@ _SIGTERM_AT_THE_FIRST_SIDECAR = """
 import os
 import signal
 
-from ctcedge.sidecar import SidecarFolder
+from ctcedge.sidecars.store import SidecarFolder
 
 replace = SidecarFolder._replace
 

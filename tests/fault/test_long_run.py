@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 from _pytest.mark import ParameterSet
-from support import Process
 
-from fault.service import Service
+from tests.fault.service import Service
+from tests.helpers.support import Process
 
 MIB = 2**20
 _PER_CROP = 1024  # bytes that the watch may remember of each crop

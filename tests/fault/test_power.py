@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from support import sidecar
-
-from fault.rule import torn_like
-from fault.service import Service, kill
+from tests.fault.rule import torn_like
+from tests.fault.service import Service, kill
+from tests.helpers.support import sidecar
 
 KINDS = 5
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import disks
-from support import run
-
-from fault.service import Service, image, kill
+from tests.fault.service import Service, image, kill
+from tests.helpers import disk_model as disks
+from tests.helpers.support import run
 
 _CLOCK = """
 import os

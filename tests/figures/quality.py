@@ -24,11 +24,10 @@ import cv2
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from defects import DEFECTS, Crop, real, simulated, spoilt
-
-from ctcedge.preprocess import InputSpec, network_inputs
-from ctcedge.quality import Quality, assess
-from train.presets import PRESETS
+from ctcedge.images.preprocess import InputSpec, network_inputs
+from ctcedge.quality.checks import Quality, assess
+from tests.helpers.defects import DEFECTS, Crop, real, simulated, spoilt
+from train.fit.presets import PRESETS
 
 SPEC = PRESETS["cpu"].input
 COLUMNS = *DEFECTS, "any", "several"

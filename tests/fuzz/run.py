@@ -26,9 +26,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from fuzz import mutate
+from tests.fuzz import mutate
 
 CHILD = __file__
 FINDINGS = Path(__file__).parent / "findings"
@@ -105,7 +105,7 @@ class _Examined:
     """The targets in a process whose standard streams and memory are looked at."""
 
     def __init__(self, folder: Path) -> None:
-        from fuzz.targets import Targets
+        from tests.fuzz.targets import Targets
 
         (folder / "work").mkdir()
         self._targets = Targets(folder / "work")
@@ -148,7 +148,7 @@ def _keep(findings: Path, seed: int, index: int, finding: object) -> str:
 
 
 def _replay(path: Path) -> None:
-    from fuzz.targets import Targets
+    from tests.fuzz.targets import Targets
 
     with tempfile.TemporaryDirectory() as folder:
         Targets(Path(folder)).feed(path.name.partition("-")[0], path.read_bytes())

@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import cv2
-import disks
 import numpy as np
-import support
+
+from tests.helpers import disk_model as disks
+from tests.helpers import support
 
 SIDE = 48
 _TILE = 32

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import support
 
-from ctcedge.crops import Crop
-from ctcedge.decide import Policy
-from ctcedge.decode import decode
-from ctcedge.engine import open_engine
+from ctcedge.classification.analysis import Finding
+from ctcedge.classification.decision import Policy
+from ctcedge.classification.fingerprints import settings_sha256
+from ctcedge.classification.golden import read_golden
+from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, ModelError, SettingsError
-from ctcedge.finding import Finding
-from ctcedge.golden import read_golden
-from ctcedge.identity import settings_sha256
-from ctcedge.model import Model, PinnedFile, load_model
-from ctcedge.preprocess import network_input
-from ctcedge.quality import assess
+from ctcedge.images.decode import decode
+from ctcedge.images.preprocess import network_input
+from ctcedge.model.session import open_engine
+from ctcedge.model.spec import Model, PinnedFile, load_model
+from ctcedge.quality.checks import assess
 from ctcedge.settings import DecisionSettings, load_settings
-from ctcedge.sidecar import NotWritten, SidecarFolder, history
-from fuzz import seeds
+from ctcedge.sidecars.store import NotWritten, SidecarFolder, history
+from tests.fuzz import seeds
+from tests.helpers import support
 
 _CROP = Crop("S/1_BF.png", "S", "1", "BF")
 _CELL = support.cell()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import run, seeds
-from fuzz.targets import Targets
+from tests.fuzz import run, seeds
+from tests.fuzz.targets import Targets
 
 KEPT = sorted((Path(__file__).parent / "kept").iterdir())
 INPUTS = 3000
@@ -46,8 +46,8 @@ def test_what_mutations_start_from_is_sound(name: str, targets: Targets) -> None
 # The real run, but its inputs are replaced by one that goes wrong in a child process.
 _SPOILT = """
 import os, sys, time
-from fuzz import mutate, run
-from fuzz.targets import Targets
+from tests.fuzz import mutate, run
+from tests.fuzz.targets import Targets
 
 def feed(self, name, data):
     {what}
@@ -74,7 +74,7 @@ def test_what_goes_wrong_is_a_finding(
     spoilt = tmp_path / "spoilt.py"
     spoilt.write_text(_SPOILT.format(what=what))
     monkeypatch.setattr(run, "CHILD", str(spoilt))
-    monkeypatch.setenv("PYTHONPATH", str(Path(run.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(run.__file__).parents[2]))
     monkeypatch.setattr(run, "HANG", 2.0 if "sleep" in what else run.HANG)
     _, (found,) = run.fuzz(1, seed=1, findings=tmp_path / "findings")
     assert words in found

@@ -9,8 +9,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of scikit-learn, which reads it when it i
 import pytest
 import torch
 
-from train.dataset import CHANNELS, Cells, simulated_cells
-from train.presets import PRESETS
+from train.data.dataset import CHANNELS, Cells, simulated_cells
+from train.fit.presets import PRESETS
 from train.simulate import simulate_cells
 
 torch.set_num_threads(1)

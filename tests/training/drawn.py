@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctcedge.preprocess import InputSpec
-from train.dataset import Cells
-from train.fit import fit
-from train.presets import PRESETS
+from ctcedge.images.preprocess import InputSpec
+from train.data.dataset import Cells
+from train.fit.fit import fit
+from train.fit.presets import PRESETS
 
 SETTINGS = PRESETS["tiny"].settings
 

@@ -9,15 +9,15 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
-from ctcedge.decide import probability
-from ctcedge.model import INPUT_NAME, OUTPUT_NAME, load_model
-from ctcedge.preprocess import network_input
-from train.__main__ import app
-from train.baselines import EARLIER, TABLE_NAME, read_table
+from ctcedge.classification.decision import probability
+from ctcedge.images.preprocess import network_input
+from ctcedge.model.spec import INPUT_NAME, OUTPUT_NAME, load_model
+from train.baselines.baselines import EARLIER, TABLE_NAME, read_table
 from train.build import TINY
-from train.initial import Initial
-from train.package import golden_crops, publish, write_golden
-from train.run import open_runs
+from train.cli import app
+from train.export.model_folder import golden_crops, publish, write_golden
+from train.fit.pretrained import Initial
+from train.fit.run import open_runs
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ charts, gallery, page    report.html
 
 from pathlib import Path
 
-from train.evaluate.evaluation import Evaluation, evaluate
-from train.evaluate.figures import Figures, figures
-from train.evaluate.page import write_page
-from train.evaluate.report import write_report
-from train.evaluate.scores import Scores
+from .evaluation import Evaluation, evaluate
+from .figures import Figures, figures
+from .page import write_page
+from .report import write_report
+from .scores import Scores
 
 __all__ = ["Evaluation", "Figures", "Scores", "evaluate", "figures", "write"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from train.metrics import Floats, Labels
+from ..metrics.roc import Floats, Labels
 
 DRAWS = 1000
 

@@ -9,10 +9,11 @@ from typing import get_args
 
 import numpy as np
 
-from ctcedge.decide import NEAR_THRESHOLD, Call, Verdict
-from train.dataset import Cells
-from train.evaluate.bootstrap import DRAWS, Estimate, Resampling
-from train.metrics import Floats, Labels
+from ctcedge.classification.decision import NEAR_THRESHOLD, Call, Verdict
+
+from ..data.dataset import Cells
+from ..metrics.roc import Floats, Labels
+from .bootstrap import DRAWS, Estimate, Resampling
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluate.bootstrap import Estimate, Resampling
-from train.evaluate.evaluation import Evaluation
-from train.evaluate.report import BASELINES
-from train.metrics import BINS, Curve, Floats, Labels, bins, class_share
+from ..metrics.roc import BINS, Curve, Floats, Labels, bins, class_share
+from .bootstrap import Estimate, Resampling
+from .evaluation import Evaluation
+from .report import BASELINES
 
 Points = NDArray[np.float64]
 """(k, 2), x and y, unless it says otherwise."""

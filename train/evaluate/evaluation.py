@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctcedge.model import Model
-from train.baselines import TRAINING
-from train.evaluate.bootstrap import DRAWS
-from train.evaluate.calls import Calls, count_calls
-from train.evaluate.figures import Figures, figures
-from train.evaluate.scoring import Candidate, Scored, labelled, open_candidates, score
-from train.manifest import ManifestError, read_manifests
+from ctcedge.model.spec import Model
+
+from ..baselines.baselines import TRAINING
+from ..data.manifest import ManifestError, read_manifests
+from .bootstrap import DRAWS
+from .calls import Calls, count_calls
+from .figures import Figures, figures
+from .scoring import Candidate, Scored, labelled, open_candidates, score
 
 _FEW_GROUPS = 10
 
@@ -63,7 +64,7 @@ def evaluate(
         model: a model folder, or a folder of the model folders of a run with folds, where each
             cell is scored by the one that never saw its sample.
         manifests: whose cells to score.
-        positive: strata to count as CTC instead of the labels, see `train.manifest.choose`.
+        positive: strata to count as CTC instead of the labels, see `train.data.manifest.choose`.
         negative: strata to count as no CTC.
         trust_gates: count CTCs that are labelled by their stains alone.
         seed: of the bootstrap and the boosting.

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from train.dataset import Cells
-from train.evaluate.bootstrap import DRAWS, Estimate, Resampling
-from train.evaluate.scores import Scores
-from train.evaluate.statistics import (
+from ..data.dataset import Cells
+from ..metrics.roc import Floats, Labels
+from .bootstrap import DRAWS, Estimate, Resampling
+from .scores import Scores
+from .statistics import (
     of_calls,
     of_model,
     of_ranking,
     of_samples,
     of_stratum,
 )
-from train.metrics import Floats, Labels
 
 _NO_INTERVAL = frozenset(
     (
@@ -178,7 +178,8 @@ def figures(
         cells: never trained on.
         scores: of the model for them, such as `Scores.of` makes.
         prior: share of CTCs at which its probabilities are stated.
-        baselines: by name, (n,) scores for the same cells, such as `train.baselines` makes; may
+        baselines: by name, (n,) scores for the same cells, such as `train.baselines.baselines`
+        makes; may
             be empty.
         seed: of the bootstrap.
         known: (n,) false for cells of unknown label; None where all are known.

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.crops import BRIGHT_FIELD
-from ctcedge.decode import decode
-from train.evaluate.scoring import Scored
-from train.manifest import Row
+from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.images.decode import decode
+
+from ..data.manifest import Row
+from .scoring import Scored
 
 _EACH = 6
 _LONGEST = 256

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from train.evaluate.charts import charts
-from train.evaluate.evaluation import Evaluation
-from train.evaluate.gallery import galleries
-from train.evaluate.report import EXPLANATIONS, NOTICES, UNKNOWN, shown, summary, tables, title
+from .charts import charts
+from .evaluation import Evaluation
+from .gallery import galleries
+from .report import EXPLANATIONS, NOTICES, UNKNOWN, shown, summary, tables, title
 
 _HEADLINE = {
     "auc": "AUC",

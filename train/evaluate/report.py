@@ -47,11 +47,12 @@ from typing import Any
 
 import numpy as np
 
-from ctcedge.decide import NEAR_THRESHOLD
-from train.evaluate.bootstrap import Estimate
-from train.evaluate.calls import Calls, Part
-from train.evaluate.evaluation import Evaluation
-from train.evaluate.figures import MEANING, SECTIONS, Counted, Figures
+from ctcedge.classification.decision import NEAR_THRESHOLD
+
+from .bootstrap import Estimate
+from .calls import Calls, Part
+from .evaluation import Evaluation
+from .figures import MEANING, SECTIONS, Counted, Figures
 
 SCHEMA = "ctcedge/evaluation/1"
 UNKNOWN = "cannot be told"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.decide import decide
-from ctcedge.model import Decision
-from train.metrics import Floats, Labels, log_odds
+from ctcedge.classification.decision import decide
+from ctcedge.model.spec import Decision
+
+from ..metrics.roc import Floats, Labels, log_odds
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.classifier import Classifier
-from ctcedge.crops import BRIGHT_FIELD
-from ctcedge.decide import Verdict
-from ctcedge.decode import Decoded
+from ctcedge.classification.classifier import Classifier
+from ctcedge.classification.decision import Verdict
+from ctcedge.classification.fingerprints import scale
+from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.errors import BadImage, ModelError
-from ctcedge.identity import scale
-from ctcedge.model import SPEC_NAME, Model, ModelSpec
-from ctcedge.quality import Quality, assess
+from ctcedge.images.decode import Decoded
+from ctcedge.model.spec import SPEC_NAME, Model, ModelSpec
+from ctcedge.quality.checks import Quality, assess
 from ctcedge.settings import ImageSettings
-from train.baselines import TRAINING, Table, baseline_scores, describe, read_table
-from train.dataset import Cells, Seen, read_cells
-from train.evaluate.scores import Scores
-from train.manifest import POSITIVE, ManifestError, Row, choose
-from train.metrics import Floats, Labels
-from train.progress import progress
-from train.split import LeakError
+
+from ..baselines.baselines import TRAINING, Table, baseline_scores, describe, read_table
+from ..data.dataset import Cells, Seen, read_cells
+from ..data.manifest import POSITIVE, ManifestError, Row, choose
+from ..data.splits import LeakError
+from ..metrics.roc import Floats, Labels
+from ..util.progress import progress
+from .scores import Scores
 
 HELD_OUT = "test"
 """The side of a training table whose cells its model never saw."""
@@ -101,7 +102,7 @@ def labelled(
 
     Args:
         rows: of manifests.
-        positive: strata to count as CTC, see `train.manifest.choose`.
+        positive: strata to count as CTC, see `train.data.manifest.choose`.
         negative: strata to count as no CTC.
         trust_gates: take CTCs that nobody but the stains called so.
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluate.scores import Scores
-from train.metrics import (
+from ..metrics.roc import (
     Calls,
     Curve,
     Floats,
@@ -20,6 +19,7 @@ from train.metrics import (
     log_loss,
     restate,
 )
+from .scores import Scores
 
 PREVALENCE = 1 / 1000
 """Share of CTCs for which the cells to look at are counted."""

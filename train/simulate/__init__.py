@@ -4,7 +4,7 @@ There is no public DEPArray data: the shipped model is trained on these images. 
 of optical path, imaged by angular-spectrum propagation through a hospital's microscope.
 """
 
-from train.simulate.cells import CHANNELS, Cell, simulate_cells
-from train.simulate.export import write_export
+from .simulator import CHANNELS, Cell, simulate_cells
+from .writer import write_export
 
 __all__ = ["CHANNELS", "Cell", "simulate_cells", "write_export"]

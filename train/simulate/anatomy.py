@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from train.simulate.seeds import between
+from .seeds import between
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

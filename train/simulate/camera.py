@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from train.simulate.anatomy import Floats
-from train.simulate.site import Hospital
+from .anatomy import Floats
+from .hospital import Hospital
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 

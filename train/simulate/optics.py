@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy import fft
 
-from train.simulate.anatomy import Complexes, Floats
-from train.simulate.paint import Maps
-from train.simulate.site import Electrodes, Hospital
+from .anatomy import Complexes, Floats
+from .hospital import Electrodes, Hospital
+from .maps import Maps
 
 MEDIUM_INDEX = 1.335
 SOURCES = 5

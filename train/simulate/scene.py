@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from train.simulate.anatomy import (
+from .anatomy import (
     BLAST,
     LEUKOCYTES,
     TUMOURS,
@@ -18,7 +18,7 @@ from train.simulate.anatomy import (
     draw_dead,
     draw_fragment,
 )
-from train.simulate.site import Hospital, Sample
+from .hospital import Hospital, Sample
 
 CELL_KINDS = {
     "single": (0.64, 0.72),

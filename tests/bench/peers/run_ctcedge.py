@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from steady import report
 
 import ctcedge
-import ctcedge.cli  # prepares the process as the command does
+import ctcedge.cli.app  # prepares the process as the command does
 
 
 def classified(folder: str, model: str, out: str) -> Iterator[int]:

@@ -1,0 +1,1 @@
+"""From network outputs to a call: classifier, decision rule, out-of-distribution score."""

@@ -1,0 +1,1 @@
+"""File-system helpers: bounded reads, atomic writes, state and cache folders, mounts."""

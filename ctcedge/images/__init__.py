@@ -1,0 +1,1 @@
+"""Read image files: headers, decoding, the sandbox for it, preprocessing to network inputs."""

@@ -1,0 +1,96 @@
+"""From the bytes of an image file to grey pixels; nothing is scaled or normalised here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from ctcedge.errors import BadImage
+from ctcedge.images.header import MAX_PIXELS, PNG_MAGIC, ImageHeader, inflated_png, read_header
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.images.png_filters import unfiltered
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+GreyImage = NDArray[np.uint8] | NDArray[np.uint16]
+
+DECODING = "grey/1"
+"""Names the rules below; part of the settings hash, so that a change of rules makes calls stale."""
+
+
+class Decoded(NamedTuple):
+    """One decoded crop.
+
+    Attributes:
+        pixels: (height, width), uint8 or uint16, values as stored in the file.
+        header: what the file states about itself.
+    """
+
+    pixels: GreyImage
+    header: ImageHeader
+
+
+def decode(data: bytes) -> Decoded:
+    """Decode the bytes of a PNG or TIFF file to grey.
+
+    RGB becomes grey by the BT.601 weights, which leave equal channels exactly as they are. An alpha
+    channel is dropped when it is opaque everywhere.
+
+    A TIFF that another program is still writing may have its full size already, with zeros where
+    pixels will be. It is noticed, and is `unreadable`, when
+    - its directory is missing or leads beyond the end of the file, or
+    - a compressed strip ends in eight zero bytes, or
+    - all its pixels are zero, or its last row is, the zeros begin in the middle of a row and no
+      other pixel of the image is zero.
+    It is not noticed when less than its last row is missing, when its zeros begin exactly with a
+    row (just as those of a crop that was padded with black at the edge of the field), when pixels
+    elsewhere are zero (as in fluorescence), or in the last tiles of an uncompressed tiled TIFF.
+
+    Raises:
+        BadImage: the file is damaged or of a kind that is not supported.
+    """
+    if data.startswith(PNG_MAGIC):
+        png = inflated_png(data)
+        if png.grey and (grey := unfiltered(png.rows, png.header)) is not None:
+            return Decoded(grey, png.header)
+        header, data = png.header, png.stored()
+    else:
+        header = read_header(data)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.shape[:2] != (header.height, header.width):
+        raise BadImage("unreadable", f"truncated or damaged {header.format}")
+    if header.format == "TIFF" and _ends_in_unwritten_zeros(pixels):
+        raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
+    return Decoded(_to_grey(pixels), header)
+
+
+def _ends_in_unwritten_zeros(pixels: NDArray[Any]) -> bool:
+    if pixels[-1].any():
+        return False
+    black = (pixels == 0).reshape(*pixels.shape[:2], -1).all(axis=-1)
+    written = black.size - int(np.count_nonzero(black))
+    return written == 0 or (written % black.shape[1] != 0 and not black.flat[:written].any())
+
+
+def _to_grey(pixels: NDArray[Any]) -> GreyImage:
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise BadImage("unsupported", f"pixels of type {pixels.dtype}; 8 to 16 bits are accepted")
+    if pixels.ndim == 2:
+        return pixels
+    channels = pixels.shape[2]
+    if channels == 4:
+        if (pixels[..., 3] != np.iinfo(pixels.dtype).max).any():
+            raise BadImage("unsupported", "image with transparent pixels")
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2GRAY), pixels.dtype)
+    if channels == 3:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), pixels.dtype)
+    raise BadImage("unsupported", f"image of {channels} channels; grey and RGB are accepted")

@@ -1,0 +1,180 @@
+"""The one way from a decoded crop to the network's input.
+
+Training, calibration, evaluation and the runtime all call `network_input`, or `network_inputs` for
+many crops.
+
+Intensities: the network sees the deviation from the background in units of the cell's own contrast.
+This does not change when all pixels are multiplied or shifted, so that bit depth, gain, exposure
+and black level drop out without having to be known. Only where the contrast falls below a small
+share of the background, as in an empty crop, is it no longer the unit.
+
+Size is a feature: pixels are resampled to the model's um/px, then cropped or padded about the
+centre, never stretched to fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.images.batching import pixels_at
+from ctcedge.images.decode import GreyImage
+
+_Pixel = TypeVar("_Pixel", bound=np.generic)
+
+BACKGROUND_LEVEL = 128
+"""The input value that means 'as bright as the background'."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a network expects, stored in its model folder.
+
+    Attributes:
+        size: side of the square input, pixels.
+        um_per_px: edge length of an input pixel, um; None where nobody knew it of the training
+            images, which binds the model to their instrument and magnification.
+        border: width of the ring whose mid-half mean is the background, as a share of the crop's
+            shorter side.
+        disk: diameter of the central disk in which contrast is measured, as a share of `size`.
+        contrast: [low, high], percentiles of the absolute deviation in that disk; the mean of the
+            values between them is the contrast unit. A mean, because a single percentile of an
+            8-bit image moves in whole grey levels.
+        floor: least contrast unit, as a share of the background level, so that the noise of an
+            empty crop is not blown up.
+        gain: input levels for a deviation of one contrast unit.
+        crop_px: edge length of an input pixel in pixels of the crop, where `um_per_px` is None.
+    """
+
+    size: int
+    um_per_px: float | None
+    border: float
+    disk: float
+    contrast: tuple[float, ...]
+    floor: float
+    gain: float
+    crop_px: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.size <= 4096:
+            raise ValueError("'size' must lie between 8 and 4096")
+        if (self.um_per_px is None) == (self.crop_px is None):
+            raise ValueError("either 'um_per_px' or 'crop_px' must be given")
+        if min(self.um_per_px or self.crop_px or 0, self.disk, self.gain) <= 0:
+            raise ValueError("'um_per_px', 'crop_px', 'disk' and 'gain' must be above 0")
+        if not 0 <= self.border <= 0.5 or self.floor < 0:
+            raise ValueError("'border' must lie between 0 and 0.5, and 'floor' not below 0")
+        if len(self.contrast) != 2 or not 0 <= self.contrast[0] <= self.contrast[1] <= 100:
+            raise ValueError("'contrast' must be two rising percentiles, [low, high]")
+
+    def zoom(self, um_per_px: float | None) -> float:
+        """Return how many input pixels one pixel of a crop becomes, along an edge.
+
+        Args:
+            um_per_px: edge length of a pixel of the crop, um; None is taken to be the model's own.
+                A model that knows no um/px takes every crop alike.
+        """
+        if self.um_per_px is None:
+            return 1 / (self.crop_px or 1)
+        return (um_per_px or self.um_per_px) / self.um_per_px
+
+
+def network_inputs(
+    crops: Sequence[GreyImage], um_per_px: float | None, spec: InputSpec
+) -> NDArray[np.uint8]:
+    """Normalise crops; each comes out as it would alone.
+
+    Args:
+        crops: each (height, width), uint8 or uint16.
+        um_per_px: edge length of one of their pixels, um; see `InputSpec.zoom`.
+        spec: the network's expectations.
+
+    Returns:
+        (n, size, size) uint8; 128 is the background.
+    """
+    zoom = spec.zoom(um_per_px)
+    backgrounds = [_background(crop, spec.border) for crop in crops]
+    windows = np.zeros((len(crops), spec.size, spec.size), np.float32)
+    for window, crop, background in zip(windows, crops, backgrounds, strict=True):
+        field = _centre_crop(crop, math.ceil(spec.size / zoom) + 2).astype(np.float32)
+        field -= background
+        _centre_place(_resample(field, zoom), window)
+    unit = _contrast(windows, spec)
+    unit = np.maximum(unit, np.maximum(spec.floor * np.abs(backgrounds), 1e-6))
+    windows *= (spec.gain / unit).astype(np.float32)[:, None, None]
+    windows += BACKGROUND_LEVEL
+    rows = windows.reshape(-1, spec.size)
+    # Rounds to even and saturates, in one pass.
+    rounded = np.asarray(cv2.addWeighted(rows, 1, rows, 0, 0, dtype=cv2.CV_8U), np.uint8)
+    return rounded.reshape(windows.shape)
+
+
+def network_input(pixels: GreyImage, um_per_px: float | None, spec: InputSpec) -> NDArray[np.uint8]:
+    """Normalise one crop to (size, size), as `network_inputs` does."""
+    inputs: NDArray[np.uint8] = network_inputs([pixels], um_per_px, spec)[0]
+    return inputs
+
+
+def _background(pixels: GreyImage, border: float) -> float:
+    """Mean of the middle half of the border's values: robust, yet finer than one grey level."""
+    ring = pixels.take(_ring(*pixels.shape, max(2, round(border * min(pixels.shape)))))
+    ring.sort(kind="stable")  # of such short numbers, several times as fast as others
+    first, last = ring.size // 4, ring.size - ring.size // 4
+    return cv2.sumElems(ring[first:last])[0] / (last - first)
+
+
+def _contrast(deviations: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float64]:
+    """Return (n,), the contrast unit of each of (n, size, size)."""
+    disk = _disk(spec.size, spec.disk)
+    sizes = np.abs(pixels_at(deviations, disk))
+    sizes.sort(axis=1)  # NumPy sorts floats faster than it partitions them
+    low, high = (round(percentile / 100 * (disk.size - 1)) for percentile in spec.contrast)
+    sums = sizes[:, low : high + 1].sum(axis=1).astype(np.float64)
+    units: NDArray[np.float64] = sums / (high + 1 - low)
+    return units
+
+
+def _centre_crop(pixels: NDArray[_Pixel], side: int) -> NDArray[_Pixel]:
+    height, width = pixels.shape
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return pixels[top : top + side, left : left + side]
+
+
+def _resample(field: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+    height, width = field.shape
+    target = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    if target == (width, height):
+        return field
+    method = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+    return cv2.resize(field, target, interpolation=method)  # type: ignore[return-value]
+
+
+def _centre_place(field: NDArray[np.float32], window: NDArray[np.float32]) -> None:
+    """Lay a field into the middle of a window; what juts out is cropped."""
+    size = len(window)
+    field = _centre_crop(field, size)
+    height, width = field.shape
+    top, left = (size - height) // 2, (size - width) // 2
+    window[top : top + height, left : left + width] = field
+
+
+@lru_cache(64)  # an export has crops of few sizes
+def _ring(height: int, width: int, border: int) -> NDArray[np.intp]:
+    """Indices of the pixels along the edge of a picture."""
+    outside = np.ones((height, width), bool)
+    outside[border:-border, border:-border] = False
+    return np.flatnonzero(outside)
+
+
+@cache
+def _disk(size: int, share: float) -> NDArray[np.intp]:
+    """Indices of a central disk."""
+    offset = np.arange(size) - (size - 1) / 2
+    return np.flatnonzero(np.hypot(offset[:, None], offset[None, :]) <= share * size / 2)

@@ -1,0 +1,1 @@
+"""Load a model folder and run its network: specification, ONNX Runtime session, GPU, failover."""

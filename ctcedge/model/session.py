@@ -1,0 +1,267 @@
+"""ONNX Runtime sessions that say where they really run.
+
+The list of available providers tells only what the package was built with: a session asked for
+CUDA comes up on the CPU, without an error, where a library is missing. So a session counts as
+CUDA's only when it says so after creation and a convolution has run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ctcedge.errors import ModelError, ProviderError
+from ctcedge.model import gpu
+from ctcedge.model.spec import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME, Model
+from ctcedge.settings import ProviderChoice
+
+Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
+
+_ORT_NAMES: dict[Provider, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+# INT8 convolutions have no CUDA kernels; TensorRT takes symmetric INT8 or FP16.
+_VARIANTS: dict[Provider, tuple[str, ...]] = {
+    "cpu": ("int8",),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("int8-symmetric", "fp16"),
+}
+_CPU_BATCH = 32  # as many as the caches of a core hold
+_SILENT = 4
+CUDA_HELP = (
+    "install the NVIDIA driver, and the CUDA libraries with:"
+    " pip install 'onnxruntime-gpu[cuda,cudnn]'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network says of crops.
+
+    Attributes:
+        logits: (n,) float32, positive for CTC.
+        features: (n, d) float32, the average over space of the network's last maps; None where the
+            graph does not give them.
+    """
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32] | None
+
+    @classmethod
+    def joined(cls, one: Answers, other: Answers) -> Answers:
+        """Put the answers for two batches of the same graph together."""
+        features = None
+        if one.features is not None and other.features is not None:
+            features = np.concatenate((one.features, other.features))
+        return cls(np.concatenate((one.logits, other.logits)), features)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A session that ran once where it says it runs.
+
+    Attributes:
+        provider: where it runs.
+        variant: which graph of the model it runs.
+        why: how the provider was chosen, one line.
+        session: the ONNX Runtime session.
+    """
+
+    provider: Provider
+    variant: str
+    why: str
+    session: ort.InferenceSession
+
+    @property
+    def best_batch(self) -> int:
+        """Crops a call at which the provider is fastest."""
+        return _CPU_BATCH if self.provider == "cpu" else gpu.LARGEST_BATCH
+
+    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+        """Run the network; many threads may, and on the CPU each call is one thread's work.
+
+        Args:
+            inputs: (n, size, size) uint8, made by `preprocess.network_input`.
+        """
+        if not self._gives(FEATURES_NAME):
+            return Answers(self._run([OUTPUT_NAME], inputs)[0], None)
+        logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs)
+        return Answers(logits, features)
+
+    def activation(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Run the network for its class-activation maps, which cost little more than its logits.
+
+        Args:
+            inputs: as of `answer`.
+
+        Returns:
+            (n, h, w) float32, see `ctcedge.model.spec`; None where the graph does not give them.
+        """
+        if not self._gives(ACTIVATION_NAME):
+            return None
+        return self._run([ACTIVATION_NAME], inputs)[0]
+
+    def _gives(self, output: str) -> bool:
+        return any(node.name == output for node in self.session.get_outputs())
+
+    def _run(self, outputs: list[str], inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        crops = len(inputs)
+        if self.provider != "cpu":
+            inputs = gpu.filled_up(inputs)
+        found = self.session.run(outputs, {INPUT_NAME: inputs[:, None]})
+        return [np.asarray(each[:crops], np.float32) for each in found]
+
+
+def open_engine(
+    model: Model, choice: ProviderChoice = "auto", gpu_memory_mb: int | None = None
+) -> Engine:
+    """Open a session on the chosen provider.
+
+    Args:
+        model: the model folder; the graph's hash and its input and output are checked.
+        choice: `auto` takes CUDA where a session really runs there, else the CPU; any other
+            choice is kept or refused.
+        gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
+
+    Raises:
+        ProviderError: the chosen provider does not run here.
+        ModelError: the graph cannot be used.
+    """
+    if choice != "auto":
+        return _open(model, choice, f"--provider {choice}", gpu_memory_mb)
+    try:
+        return _open(model, "cuda", "CUDA runs here", gpu_memory_mb)
+    except ProviderError as error:
+        reason = str(error).partition(";")[0]
+    return _open(model, "cpu", f"CUDA is not usable here: {reason}", None)
+
+
+def nvidia_driver_problem() -> str | None:
+    """Why the NVIDIA driver cannot be used, or None where it can."""
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver is installed"
+    code = driver.cuInit(0)
+    count = ctypes.c_int(0)
+    if code == 0:
+        code = driver.cuDeviceGetCount(ctypes.byref(count))
+    if code != 0:
+        return f"the NVIDIA driver reports error {code}"
+    return None if count.value else "the NVIDIA driver finds no GPU"
+
+
+def _open(model: Model, provider: Provider, why: str, gpu_memory_mb: int | None) -> Engine:
+    variant = next((v for v in _VARIANTS[provider] if v in model.spec.graphs), None)
+    if variant is None:
+        wanted = " or ".join(_VARIANTS[provider])
+        raise ProviderError(f"model {model.spec.name} has no {wanted} graph for {provider}")
+    if provider != "cpu":
+        _need_gpu(provider)
+    session = _session(model, variant, provider, gpu_memory_mb)
+    _check_shapes(model, variant, session)
+    engine = Engine(provider, variant, why, session)
+    size = model.spec.input.size
+    grey = np.full((2, size, size), 128, np.uint8)
+    try:
+        answers, activation = engine.answer(grey), engine.activation(grey)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise _failed(provider, error) from None
+    for name, dimensions, found in (
+        ("one number", 1, answers.logits),
+        ("a row of features", 2, answers.features),
+        ("an activation map", 3, activation),
+    ):
+        if found is not None and not _is_one_each(found, dimensions):
+            raise ModelError(
+                f"the {variant} graph of {model.spec.name} does not give {name} a crop"
+            )
+    return engine
+
+
+def _is_one_each(found: NDArray[np.float32], dimensions: int) -> bool:
+    """Whether two crops gave two finite numbers, rows or maps."""
+    return found.ndim == dimensions and len(found) == 2 and bool(np.isfinite(found).all())
+
+
+def _need_gpu(provider: Provider) -> None:
+    if _ORT_NAMES[provider] not in ort.get_available_providers():
+        raise ProviderError(
+            f"the installed onnxruntime has no {provider} provider;"
+            " run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+        )
+    problem = nvidia_driver_problem()
+    if problem:
+        raise ProviderError(f"{problem}; {CUDA_HELP}, or use --provider cpu")
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it cannot load
+        ort.preload_dlls()
+
+
+def _session(
+    model: Model, variant: str, provider: Provider, gpu_memory_mb: int | None
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    # Several batches at once, each on one thread, leave no thread waiting for another.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    providers: list[tuple[str, dict[str, str]]] = []
+    if provider == "tensorrt":
+        size = model.spec.input.size
+        own = gpu.tensorrt_options(model.sha256, size, variant, gpu_memory_mb)
+        providers.append((_ORT_NAMES["tensorrt"], own))
+    if provider != "cpu":
+        providers.append((_ORT_NAMES["cuda"], gpu.cuda_options(gpu_memory_mb)))
+    providers.append((_ORT_NAMES["cpu"], {}))
+    graph = model.read_graph(variant)
+    severity = ort.set_default_logger_severity
+    severity(_SILENT)
+    try:
+        # Without fallback, Python's wrapper neither prints nor moves to the CPU by itself.
+        session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # as above
+        raise _failed(provider, error) from None
+    finally:
+        severity(3)
+    if session.get_providers()[0] != _ORT_NAMES[provider]:
+        raise ProviderError(f"ONNX Runtime could not load its {provider} libraries; {CUDA_HELP}")
+    return session
+
+
+def _failed(provider: Provider, error: Exception) -> ModelError | ProviderError:
+    text = str(error).strip().splitlines()[0][:300]
+    if provider == "cpu":
+        return ModelError(f"ONNX Runtime cannot run the graph: {text}")
+    return ProviderError(f"ONNX Runtime failed on {provider}: {text}; {CUDA_HELP}")
+
+
+def _check_shapes(model: Model, variant: str, session: ort.InferenceSession) -> None:
+    size = model.spec.input.size
+
+    def described(nodes: list[Any]) -> list[tuple[str, str, list[object]]]:
+        return [
+            (n.name, n.type, [d if isinstance(d, int) else "n" for d in n.shape]) for n in nodes
+        ]
+
+    explaining = (FEATURES_NAME, ACTIVATION_NAME)
+    outputs = [node for node in session.get_outputs() if node.name not in explaining]
+    found = described(session.get_inputs()), described(outputs)
+    wanted = (
+        [(INPUT_NAME, "tensor(uint8)", ["n", 1, size, size])],
+        [(OUTPUT_NAME, "tensor(float)", ["n"])],
+    )
+    if found != wanted:
+        raise ModelError(
+            f"the {variant} graph of {model.spec.name} takes {found[0]} and gives {found[1]};"
+            f" wanted are {wanted[0]} and {wanted[1]}"
+        )

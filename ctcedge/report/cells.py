@@ -1,0 +1,208 @@
+"""What a report shows of each cell, read from the sidecars, in the order of the gallery."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ctcedge.discovery.naming import Crop
+from ctcedge.images.header import MAX_PIXELS
+from ctcedge.results.agreement import Assessment, assess
+from ctcedge.results.controls import Rule
+from ctcedge.results.domain_shift import FolderTraits
+from ctcedge.results.reviews import of_this_image
+from ctcedge.sidecars.scan import ModelSeen, Stored
+from ctcedge.sidecars.store import Record
+
+IN_THE_WAY = "sidecar in the way: another sample's, a newer ctcedge's, or not readable"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One classified bright-field crop.
+
+    Attributes:
+        crop: where it lies, its sample and cell.
+        sha256: of its image when it was called.
+        call: the model's.
+        probability: of CTC, at `prior`.
+        prior: share of CTCs that `probability` assumes.
+        score: the network's logit; None where it was not kept.
+        reasons: codes that explain a review.
+        cluster: whether the crop shows touching cells.
+        model: which one called it.
+        um_per_px: edge length of a pixel, um; None where it is not known.
+        um_per_px_assumed: whether the model's own was taken for it.
+        width: of the crop, pixels.
+        height: of the crop, pixels.
+        unlike: share of cells like those of training that are at least as unlike them; None where
+            it is not known.
+        reviews: by persons, of this image, the oldest first.
+    """
+
+    crop: Crop
+    sha256: str
+    call: str
+    probability: float
+    prior: float
+    score: float | None
+    reasons: tuple[str, ...]
+    cluster: bool
+    model: ModelSeen
+    um_per_px: float | None
+    um_per_px_assumed: bool
+    width: int
+    height: int
+    unlike: float | None
+    reviews: tuple[Record, ...]
+
+    def __post_init__(self) -> None:
+        um = self.um_per_px
+        if not (
+            0 <= self.probability <= 1
+            and 0 < self.prior < 1
+            and min(self.width, self.height) > 0
+            and self.width * self.height <= MAX_PIXELS
+            and (um is None or 0 < um < math.inf)
+            and (self.unlike is None or 0 <= self.unlike <= 1)
+        ):
+            raise ValueError("no crop is so")
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Place in the gallery: clusters, then by how much the image itself speaks for a CTC.
+
+        Probabilities at different priors compare only when each is freed of its own.
+        """
+        odds = _log_odds(self.probability) - _log_odds(self.prior)
+        return (not self.cluster, -odds, -(self.score or 0.0), self.crop.path)
+
+
+class Decided(NamedTuple):
+    """From which probability on a cell is called what.
+
+    Attributes:
+        operating_point: its name; None for the model's own decision.
+        review: least probability of the call review; `ctc` where there is no review band.
+        ctc: least probability of the call CTC.
+    """
+
+    operating_point: str | None
+    review: float
+    ctc: float
+
+    @classmethod
+    def of(cls, record: Record) -> Decided:
+        """By what a sidecar's call was made; raises ValueError where it is not a probability."""
+        low, high = map(float, record["review_band"])
+        least = max(float(record["threshold"]), high)
+        if not 0 <= low <= least <= 1:
+            raise ValueError("no decision is so")
+        return cls(record["operating_point"], low if low < high else least, least)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """All that the sidecars of a folder say.
+
+    Attributes:
+        cells: classified crops, in the order of the gallery.
+        pending: crops without a usable sidecar, by reason.
+        unclassified: crops that could not be classified, by reason.
+        models: sidecars by model.
+        providers: sidecars by where the network ran.
+        versions: sidecars by ctcedge's version.
+        rules: sidecars by what decided.
+        decisions: sidecars by where it decided.
+        traits: by which samples are compared with the training data.
+        newest: when the newest call was made, RFC 3339; empty where there is none.
+    """
+
+    cells: list[Cell] = field(default_factory=list)
+    pending: Counter[str] = field(default_factory=Counter)
+    unclassified: Counter[str] = field(default_factory=Counter)
+    models: Counter[ModelSeen] = field(default_factory=Counter)
+    traits: FolderTraits = field(default_factory=FolderTraits)
+    providers: Counter[str] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    rules: Counter[Rule] = field(default_factory=Counter)
+    decisions: Counter[Decided] = field(default_factory=Counter)
+    newest: str = ""
+
+    @property
+    def crops(self) -> int:
+        """All bright-field crops."""
+        return len(self.cells) + self.unclassified.total() + self.pending.total()
+
+    def taking(self, found: Iterable[Stored]) -> Iterator[Stored]:
+        """Take from each record what a report needs, and pass on the usable ones."""
+        for each in found:
+            if each.record is None:
+                self.pending["no sidecar" if each.problem is None else IN_THE_WAY] += 1
+                continue
+            try:
+                self._take(each.crop, each.record)
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+                # a person may have edited it
+                self.pending["sidecar does not follow its schema"] += 1
+                continue
+            yield each
+
+    def _take(self, crop: Crop, record: Record) -> None:
+        if record["status"] != "classified":
+            self.unclassified[str(record["error"])] += 1
+            return
+        cell = _cell(crop, record)
+        software, rule, decided = record["software"], Rule.of(record), Decided.of(record)
+        provider, version, created = (
+            str(software["provider"]),
+            str(software["ctcedge"]),
+            str(record["created"]),
+        )
+        self.traits.add(cell.model, crop.sample, record)
+        self.cells.append(cell)
+        self.models[cell.model] += 1
+        self.rules[rule] += 1
+        self.decisions[decided] += 1
+        self.providers[provider] += 1
+        self.versions[version] += 1
+        self.newest = max(self.newest, created)
+
+
+def gather(found: Iterable[Stored]) -> tuple[Gathered, Assessment]:
+    """Read all records once: what they say, and what the reviews among them say."""
+    gathered = Gathered()
+    assessment = assess(gathered.taking(found))
+    gathered.cells.sort(key=lambda cell: cell.rank)
+    return gathered, assessment
+
+
+def _cell(crop: Crop, record: Record) -> Cell:
+    image, unlike = record["image"], record["unlike"]
+    um_per_px = image["um_per_px"]
+    return Cell(
+        crop=crop,
+        sha256=str(image["sha256"]),
+        call=record["call"],
+        probability=float(record["probability"]),
+        prior=float(record["prior"]),
+        score=record["score"],
+        reasons=tuple(map(str, record["reasons"])),
+        cluster=record["cluster"] is True,
+        model=ModelSeen.of(record),
+        um_per_px=None if um_per_px is None else float(um_per_px),
+        um_per_px_assumed=bool(image["um_per_px_assumed"]),
+        width=int(image["width"]),
+        height=int(image["height"]),
+        unlike=None if unlike is None else float(unlike["p"]),
+        reviews=tuple(of_this_image(record)),
+    )
+
+
+def _log_odds(probability: float) -> float:
+    if not 0 < probability < 1:
+        return math.inf if probability >= 1 else -math.inf
+    return math.log(probability) - math.log1p(-probability)

@@ -1,0 +1,1 @@
+"""Work with finished sidecars: summary, status, table, verification, reviews, controls."""

@@ -1,0 +1,1 @@
+"""Watch an export folder for months: events, file stability, systemd, metrics."""

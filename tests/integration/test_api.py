@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ctcedge
+from tests.helpers.support import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, save, sidecars, state
+
+
+def loaded_by(code: str) -> set[str]:
+    """Names of the packages that some code loads."""
+    code += "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_is_light() -> None:
+    heavy = {"numpy", "cv2", "onnxruntime", "watchdog", "typer", "rich", "torch", "onnx"}
+    assert not loaded_by("import ctcedge") & heavy
+
+
+def test_the_runtime_needs_nothing_of_training() -> None:
+    modules = "cli, classifier, console, doctor, inspection, runs, watch, golden"
+    loaded = loaded_by(f"from ctcedge import {modules}")
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "monai", "onnx", "train", "jsonschema", "sklearn"}
+
+
+def test_onnx_runtime_keeps_no_record_for_its_maker(tmp_path: Path, model_folder: Path) -> None:
+    code = f"import ctcedge; ctcedge.Classifier.load({str(model_folder)!r}, 'cpu')"
+    plain = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    env = {**plain, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=120)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+@pytest.mark.parametrize("name", ctcedge.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(ctcedge, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = ctcedge.nothing
+
+
+def test_the_package_is_typed_and_carries_its_schema() -> None:
+    folder = Path(ctcedge.__file__).parent
+    assert (folder / "py.typed").exists()
+    assert (folder / "sidecars" / "schemas" / "sidecar-2.json").exists()
+
+
+def test_classify_arrays(model_folder: Path) -> None:
+    classifier = ctcedge.Classifier.load(model_folder, provider="cpu")
+    images = [cell(LEUKOCYTE), cell(REVIEW, side=(80, 50)), cell(CTC).astype(np.uint16) * 16]
+    verdicts = classifier.classify(images, um_per_px=UM_PER_PX)
+    assert [verdict.call for verdict in verdicts] == ["leukocyte", "review", "CTC"]
+    assert not any(verdict.cluster for verdict in verdicts)
+    assert classifier.classify([]) == []
+    assert classifier.classify(images) == verdicts
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 64, 3), np.uint8),
+        np.zeros((64, 64), np.float32),
+        np.zeros((64, 64), np.int16),
+        np.zeros((7, 64), np.uint8),
+        np.zeros(64, np.uint8),
+    ],
+)
+def test_what_is_no_crop_is_a_value_error(
+    classifier: ctcedge.Classifier, image: np.ndarray
+) -> None:
+    with pytest.raises(ValueError, match="height, width"):
+        classifier.classify([image])
+
+
+@pytest.mark.parametrize("um_per_px", [0, -0.5, float("nan"), float("inf")])
+def test_an_impossible_um_per_px_is_a_value_error(
+    classifier: ctcedge.Classifier, um_per_px: float
+) -> None:
+    with pytest.raises(ValueError, match="um/px"):
+        classifier.classify([cell()], um_per_px)
+
+
+def test_classify_folder(crops: Path, model_folder: Path, tmp_path: Path) -> None:
+    options = {"out": tmp_path / "o", "model": model_folder, "provider": "cpu"}
+    outcomes = list(ctcedge.classify_folder(crops, um_per_px=UM_PER_PX, **options))
+    assert [outcome.call for outcome in outcomes] == ["leukocyte", "review", "CTC", "CTC"]
+    assert [outcome.crop.cell for outcome in outcomes] == ["00001", "00002", "00003", "00034"]
+    assert len(sidecars(tmp_path / "o")) == 4
+    again = list(ctcedge.classify_folder(str(crops), um_per_px=UM_PER_PX, **options))
+    assert {outcome.done for outcome in again} == {"current"}
+    assert [outcome.call for outcome in again] == [outcome.call for outcome in outcomes]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_classify_folder_raises_what_the_package_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ctcedge.CtcEdgeError):
+        list(ctcedge.classify_folder(tmp_path / name))
+
+
+def test_classify_folder_leaves_another_samples_sidecars_alone(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    for sample in ("A", "B"):
+        save(tmp_path / sample / "2_BF.png", cell())
+    save(tmp_path / "B" / "1_BF.png", cell())
+    options = {"out": tmp_path / "o", "model": model_folder, "provider": "cpu"}
+    list(ctcedge.classify_folder(tmp_path / "A", **options))
+    before = state(tmp_path / "o")
+    with pytest.raises(ctcedge.CtcEdgeError, match="belongs to sample 'A'"):
+        list(ctcedge.classify_folder(tmp_path / "B", **options))
+    assert state(tmp_path / "o") == before

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from ctcedge.classification import fingerprints as identity
+from ctcedge.classification.decision import Policy
+from ctcedge.classification.fingerprints import inference_sha256, scale, settings_sha256
+from ctcedge.model.spec import ModelSpec, load_model
+from ctcedge.settings import DecisionSettings, ImageSettings
+
+
+@pytest.fixture
+def spec(model_folder: Path) -> ModelSpec:
+    return load_model(model_folder).spec
+
+
+def digest(
+    spec: ModelSpec,
+    images: ImageSettings | None = None,
+    decision: DecisionSettings | None = None,
+) -> str:
+    policy = Policy.of(spec, decision or DecisionSettings())
+    return settings_sha256(images or ImageSettings(), spec, policy)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        ImageSettings(um_per_px=0.4),
+        ImageSettings(pattern=r"(?P<cell>.+)\.png"),
+        ImageSettings(channels={"BF": ("X",)}),
+    ],
+)
+def test_what_can_change_a_call_changes_the_hash(spec: ModelSpec, images: ImageSettings) -> None:
+    assert digest(spec, images) != digest(spec)
+
+
+def test_the_threshold_and_the_prior_change_the_hash(spec: ModelSpec) -> None:
+    threshold = dataclasses.replace(spec.decision, threshold=0.55)
+    others = [
+        dataclasses.replace(spec, decision=threshold),
+        dataclasses.replace(spec, decision=dataclasses.replace(spec.decision, review=(0.3, 0.6))),
+        dataclasses.replace(spec, prior=0.1),
+    ]
+    assert len({digest(each) for each in (spec, *others)}) == 4
+
+
+def test_the_prevalence_changes_the_hash_and_the_models_own_does_not(spec: ModelSpec) -> None:
+    assert digest(spec, decision=DecisionSettings(prevalence=0.001)) != digest(spec)
+    assert digest(spec, decision=DecisionSettings(prevalence=spec.prior)) == digest(spec)
+
+
+def test_other_channels_do_not_change_the_hash(spec: ModelSpec) -> None:
+    assert digest(spec, ImageSettings(channels={"DAPI": ("blue",)})) == digest(spec)
+
+
+@pytest.mark.parametrize("name", ["DECODING", "QUALITY", "GUARD"])
+def test_other_rules_change_both_hashes(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = digest(spec), inference_sha256(0.5)
+    monkeypatch.setattr(identity, name, "other/9")
+    after = digest(spec), inference_sha256(0.5)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+def test_what_is_inferred_depends_on_the_scale_and_on_whether_it_was_told(spec: ModelSpec) -> None:
+    own = spec.input.um_per_px
+    assert scale(ImageSettings(), spec) is None
+    assert scale(ImageSettings(um_per_px=own), spec) == own
+    assert len({inference_sha256(each) for each in (0.5, 0.4, None)}) == 3
+
+
+def test_a_model_of_unknown_scale_ignores_it(spec: ModelSpec) -> None:
+    unknown = dataclasses.replace(spec.input, um_per_px=None, crop_px=64.0)
+    spec = dataclasses.replace(spec, input=unknown)
+    assert scale(ImageSettings(um_per_px=0.4), spec) is None
+    assert digest(spec, ImageSettings(um_per_px=0.4)) == digest(spec)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ctcedge.classification.ood import Guard, Likeness, RunTraits
+from ctcedge.errors import ModelError
+from ctcedge.model.spec import Model, load_model
+from ctcedge.results.domain_shift import FolderTraits
+from ctcedge.sidecars.scan import ModelSeen
+
+ONE, TWO = (ModelSeen(name, "1", name * 64) for name in "ab")
+
+
+class _Guard:
+    """Says how far away a run is by its first trait; refuses what is not of two traits."""
+
+    def likeness(self, run: RunTraits) -> Likeness:
+        distance, _ = run.mean()
+        return Likeness("unlike" if distance > 1 else "like", run.crops, float(distance))
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Model]:
+    monkeypatch.setattr(Guard, "of", lambda _: _Guard())
+    return {seen.sha256: load_model() for seen in (ONE, TWO)}
+
+
+def told(*traits: float) -> dict[str, Any]:
+    return {"unlike": {"traits": list(traits)}}
+
+
+def test_each_sample_and_all_together(models: dict[str, Model]) -> None:
+    traits = FolderTraits()
+    for sample, distance in (("A", 0.0), ("A", 1.0), ("B", 5.0)):
+        traits.add(ONE, sample, told(distance, 0))
+    traits.add(ONE, "C", {"unlike": None})
+    traits.add(ONE, "D", told())
+    found = traits.compared(models)
+    assert {name: (each.state, each.crops) for name, each in found.samples.items()} == {
+        "A": ("like", 2),
+        "B": ("unlike", 1),
+    }
+    assert found.together == Likeness("unlike", 3, 2.0)
+    assert found.unlike() == ["B"]
+    assert not found.unlike_together  # a sample says it already
+
+
+def test_of_several_models_the_farthest_counts_and_nothing_together(
+    models: dict[str, Model],
+) -> None:
+    traits = FolderTraits()
+    traits.add(ONE, "A", told(0.5, 0))
+    traits.add(TWO, "A", told(3, 0))
+    found = traits.compared(models)
+    assert found.samples == {"A": Likeness("unlike", 1, 3.0)}
+    assert found.together is None
+
+
+def test_what_cannot_be_told_is_left_out(
+    models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traits = FolderTraits()
+    traits.add(ONE, "A", told(5, 0))
+    assert traits.compared({}).samples == {}
+    strange = FolderTraits()
+    strange.add(ONE, "A", told(1, 2, 3))
+    with pytest.raises(ValueError, match="broadcast"):
+        strange.add(ONE, "B", told(1, 2))
+    assert (strange.compared(models).samples, strange.compared(models).together) == ({}, None)
+
+    def refuse(_: Model) -> Guard:
+        raise ModelError("damaged")
+
+    monkeypatch.setattr(Guard, "of", refuse)
+    assert traits.compared(models).samples == {}

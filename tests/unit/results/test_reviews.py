@@ -1,0 +1,643 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ctcedge.discovery.naming import Crop
+from ctcedge.errors import OutputError
+from ctcedge.results import reviews as module
+from ctcedge.results.reviews import CorrectionsError, read_corrections
+from ctcedge.sidecars.store import SidecarFolder
+from tests.helpers.support import (
+    CTC,
+    LEUKOCYTE,
+    REVIEW,
+    call,
+    cell,
+    classify,
+    load,
+    process,
+    run,
+    save,
+    sidecar,
+    state,
+)
+
+SCHEMA = json.loads(
+    (Path(module.__file__).parents[1] / "sidecars" / "schemas" / "corrections-1.json").read_text(
+        encoding="utf-8"
+    )
+)
+_ROUNDS = 15
+IMAGES = {
+    "S1/00001_BF.png": "leukocyte",
+    "S1/00002_BF.png": "review",
+    "S1/00003_BF.png": "CTC",
+}
+
+
+def entry(folder: Path, path: str = "S1/00002_BF.png", **changes: Any) -> dict[str, Any]:
+    """What the page would say of a cell."""
+    record = load(sidecar(folder / path))
+    return {
+        "path": path,
+        "sample": record["sample"],
+        "cell": record["cell"],
+        "image_sha256": record["image"]["sha256"],
+        "model_sha256": record["model"]["sha256"],
+        "from": record["call"],
+        "call": "CTC",
+        "note": "bright rim",
+        "time": "2026-01-02T03:04:05.678Z",
+        "channels": ["BF", "DAPI"],
+        "blinded": True,
+        "weight": None,
+    } | changes
+
+
+def corrections(*entries: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "schema": "ctcedge/corrections/1",
+        "report_id": "a" * 64,
+        "folder_name": "export",
+        "pseudonymised": False,
+        "created": "2026-01-02T03:05:00Z",
+        "reviewer": "Ada",
+        "draw": {"drawn": 1, "leukocytes": 1},
+        "entries": list(entries),
+    } | changes
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Write a file of reviews, valid by the page's schema."""
+
+    def save_file(*entries: dict[str, Any], **changes: Any) -> Path:
+        content = corrections(*entries, **changes)
+        jsonschema.Draft202012Validator(SCHEMA).validate(content)
+        path = tmp_path / "corrections.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return save_file
+
+
+def imported(*words: object, code: int = 0) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(
+        call("review", "import", *words, "--json", code=code).stdout
+    )
+    return result
+
+
+def test_help_shows_an_example() -> None:
+    assert "Example: ctcedge review import " in call("review", "import", "--help").stdout
+
+
+def test_a_review_stands_beside_the_models_call(called: Path, saved: Callable[..., Path]) -> None:
+    image = called / "S1" / "00002_BF.png"
+    before = load(sidecar(image))
+    others = state(called)
+    found = imported(saved(entry(called)), called)
+    assert (found["entries"], found["applied"], found["known"]) == (1, 1, 0)
+    after = load(sidecar(image))
+    assert after["review"] == {
+        "call": "CTC",
+        "reviewer": "Ada",
+        "time": "2026-01-02T03:04:05.678Z",
+        "from": "review",
+        "note": "bright rim",
+        "image_sha256": before["image"]["sha256"],
+        "channels": ["BF", "DAPI"],
+        "blinded": True,
+        "weight": None,
+        "history": [],
+    }
+    assert after | {"review": None} == before
+    changed = {path for path, mark in state(called).items() if others[path] != mark}
+    assert changed == {"S1/00002_BF.png.ctc.json"}
+
+
+def test_importing_again_changes_nothing(called: Path, saved: Callable[..., Path]) -> None:
+    file = saved(entry(called), entry(called, "S1/00001_BF.png", call="leukocyte", weight=1.0))
+    imported(file, called)
+    before = state(called)
+    found = imported(file, called)
+    assert (found["applied"], found["known"], found["conflicts"]) == (0, 2, [])
+    assert state(called) == before
+
+
+def test_the_folder_is_that_of_the_file_if_left_out(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    file = saved(entry(called)).rename(called / "corrections.json")
+    assert imported(file)["applied"] == 1
+    assert imported(file, "--sidecars", called)["known"] == 1
+
+
+def test_sidecars_elsewhere(
+    crops: Path, model_folder: Path, tmp_path: Path, saved: Callable[..., Path]
+) -> None:
+    out = tmp_path / "o"
+    classify(crops, model_folder, "--out", out)
+    file = saved(entry(out))
+    assert "--sidecars" in call("review", "import", file, crops, code=2).stderr
+    assert imported(file, crops, "--sidecars", out)["applied"] == 1
+    assert load(sidecar(out / "S1" / "00002_BF.png"))["review"]["call"] == "CTC"
+
+
+def test_a_reviewers_second_thought_keeps_the_first(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    imported(saved(entry(called)), called)
+    later = entry(called, call="leukocyte", time="2026-01-03T00:00:00Z")
+    found = imported(saved(later), called)
+    assert found["conflicts"] == []
+    review = load(sidecar(called / "S1" / "00002_BF.png"))["review"]
+    assert (review["call"], [each["call"] for each in review["history"]]) == ("leukocyte", ["CTC"])
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_reviewers_the_later_stands_whatever_is_imported_first(
+    called: Path, saved: Callable[..., Path], order: tuple[int, int]
+) -> None:
+    files = (
+        ({"time": "2026-01-02T00:00:00Z"}, {"reviewer": "Ada"}),
+        ({"time": "2026-01-03T00:00:00Z", "call": "leukocyte"}, {"reviewer": "Bo"}),
+    )
+    found = {}
+    for which in order:
+        words, head = files[which]
+        found = imported(saved(entry(called, **words), **head), called)
+    (conflict,) = found["conflicts"]
+    assert conflict["path"] == "S1/00002_BF.png"
+    assert "Ada" in conflict["what"] and "Bo" in conflict["what"]
+    review = load(sidecar(called / "S1" / "00002_BF.png"))["review"]
+    assert (review["reviewer"], review["call"]) == ("Bo", "leukocyte")
+    assert [(each["reviewer"], each["call"]) for each in review["history"]] == [("Ada", "CTC")]
+
+
+def test_a_review_that_comes_too_late_to_stand_is_named(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    imported(saved(entry(called, time="2026-01-03T00:00:00Z"), reviewer="Bo"), called)
+    found = imported(saved(entry(called)), called)
+    (earlier,) = found["earlier"]
+    assert earlier["path"] == "S1/00002_BF.png"
+    assert earlier["what"] == "Bo said CTC at 2026-01-03T00:00:00Z"
+    assert found["applied"] == 1
+
+
+def test_a_review_of_the_future_is_named(called: Path, saved: Callable[..., Path]) -> None:
+    file = saved(entry(called, time="9999-01-01T00:00:00Z"), entry(called, "S1/00001_BF.png"))
+    for _ in range(2):  # also where it is known already
+        found = imported(file, called)
+        assert found["ahead"] == [{"path": "S1/00002_BF.png", "what": "9999-01-01T00:00:00Z"}]
+    assert "is a clock wrong?" in call("review", "import", file, called).stdout
+
+
+def test_two_reviewers_of_one_mind_do_not_conflict(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    imported(saved(entry(called)), called)
+    assert imported(saved(entry(called), reviewer="Bo"), called)["conflicts"] == []
+
+
+def test_a_changed_image_is_named_and_not_applied(called: Path, saved: Callable[..., Path]) -> None:
+    file = saved(entry(called))
+    save(called / "S1" / "00002_BF.png", cell(CTC))
+    before = state(called)
+    for more in ((), ("--changed-calls",)):
+        found = imported(file, called, *more, code=3)
+        assert found["applied"] == 0
+        assert found["changed"] == [{"path": "S1/00002_BF.png", "what": "its image changed since"}]
+    assert state(called) == before
+
+
+def test_an_image_that_changed_and_was_called_again(
+    called: Path, model_folder: Path, saved: Callable[..., Path]
+) -> None:
+    file = saved(entry(called))
+    image = called / "S1" / "00002_BF.png"
+    original = image.read_bytes()
+    save(image, cell(CTC))
+    classify(called, model_folder)
+    assert imported(file, called, code=3)["changed"]
+    image.write_bytes(original)  # but the sidecar is of the other image
+    (change,) = imported(file, called, code=3)["changed"]
+    assert "of another image" in change["what"]
+    assert load(sidecar(image))["review"] is None
+
+
+def test_another_call_of_the_model_is_named_and_applied_only_if_asked_for(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    file = saved(entry(called, **{"from": "leukocyte"}))
+    (change,) = imported(file, called, code=3)["changed"]
+    assert "was leukocyte then, and is review now" in change["what"]
+    assert load(sidecar(called / "S1" / "00002_BF.png"))["review"] is None
+    assert imported(file, called, "--changed-calls")["applied"] == 1
+    assert load(sidecar(called / "S1" / "00002_BF.png"))["review"]["from"] == "leukocyte"
+
+
+def test_a_review_that_is_there_stays_known_when_the_call_changes(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    file = saved(entry(called))
+    imported(file, called)
+    path = sidecar(called / "S1" / "00002_BF.png")
+    path.write_text(json.dumps(load(path) | {"call": "CTC", "reasons": []}))
+    assert imported(file, called)["known"] == 1
+
+
+def test_cells_that_are_not_there_are_named(called: Path, saved: Callable[..., Path]) -> None:
+    gone = entry(called) | {"path": "S1/00099_BF.png", "image_sha256": "0" * 64}
+    outside = entry(called) | {"path": "../secret", "image_sha256": "1" * 64}
+    pending = entry(called, "S1/00001_BF.png")
+    sidecar(called / "S1" / "00001_BF.png").unlink()
+    found = imported(saved(gone, outside, pending), called, code=3)
+    assert {each["path"] for each in found["missing"]} == {
+        "S1/00099_BF.png",
+        "../secret",
+        "S1/00001_BF.png",
+    }
+    assert found["applied"] == 0
+
+
+def test_a_renamed_image_is_found_by_its_content_and_told_of(
+    called: Path, saved: Callable[..., Path]
+) -> None:
+    file = saved(entry(called))
+    for path in (sidecar(called / "S1" / "00002_BF.png"), called / "S1" / "00002_BF.png"):
+        path.rename(path.with_name(path.name.replace("00002", "00007")))
+    found = imported(file, called)
+    assert found["moved"] == [{"path": "S1/00002_BF.png", "what": "S1/00007_BF.png"}]
+    assert load(sidecar(called / "S1" / "00007_BF.png"))["review"]["call"] == "CTC"
+
+
+def test_pseudonyms_are_told_by_the_image_alone(called: Path, saved: Callable[..., Path]) -> None:
+    # Its pseudonym is the name of another crop, as chance may have it.
+    file = saved(
+        entry(called) | {"path": "S1/00001_BF.png", "sample": "P", "cell": "x"},
+        pseudonymised=True,
+        folder_name="P",
+    )
+    found = imported(file, called)
+    assert (found["applied"], found["moved"]) == (1, [])
+    assert load(sidecar(called / "S1" / "00002_BF.png"))["review"]["call"] == "CTC"
+    assert load(sidecar(called / "S1" / "00001_BF.png"))["review"] is None
+
+
+def test_an_image_that_several_cells_share_is_named(
+    called: Path, model_folder: Path, saved: Callable[..., Path]
+) -> None:
+    twin = called / "S1" / "00008_BF.png"
+    twin.write_bytes((called / "S1" / "00002_BF.png").read_bytes())
+    classify(called, model_folder)
+    found = imported(saved(entry(called), pseudonymised=True), called, code=3)
+    assert "2 crops have this very image" in found["missing"][0]["what"]
+    assert imported(saved(entry(called)), called)["applied"] == 1
+    assert load(sidecar(twin))["review"] is None
+
+
+def test_a_file_of_another_folder_is_told_of(called: Path, saved: Callable[..., Path]) -> None:
+    done = call("review", "import", saved(entry(called), folder_name="Run 7"), called)
+    assert "Run 7" in done.stderr
+    assert "1 written" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which may give files away")
+def test_a_sidecar_keeps_its_owner_and_its_rights(called: Path, saved: Callable[..., Path]) -> None:
+    path = sidecar(called / "S1" / "00002_BF.png")
+    file = saved(entry(called))
+    path.chmod(0o640)
+    os.chown(path, 12345, 12346)
+    imported(file, called)
+    found = path.stat()
+    assert load(path)["review"]
+    assert (found.st_uid, found.st_gid) == (12345, 12346)
+    assert stat.S_IMODE(found.st_mode) == 0o640
+
+
+def test_a_sidecar_that_cannot_be_written_is_named(
+    called: Path, saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file = saved(entry(called))
+    before = state(called)
+    monkeypatch.setattr(os, "replace", refuse)
+    found = imported(file, called, code=3)
+    assert "Permission denied" in found["failed"][0]["what"]
+    assert state(called) == before
+
+
+def test_a_sidecar_that_cannot_be_opened_is_not_taken_for_one_without_review(
+    called: Path, saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(saved(entry(called)), called)
+    path = sidecar(called / "S1" / "00002_BF.png")
+    before = path.read_bytes()
+    whole = os.open
+
+    def fail(name: Any, *arguments: Any, **options: Any) -> int:
+        if name == path.name:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return whole(name, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OutputError, match="Too many open files"):
+        SidecarFolder(called).write(Crop("S1/00002_BF.png", "S1", "00002", "BF"), load(path))
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+
+
+# --- Running again ---
+
+
+@pytest.mark.parametrize("change", ["forced", "another image", "unreadable", "another model"])
+def test_reviews_outlive_whatever_is_called_again(
+    called: Path, model_folder: Path, model_copy: Any, saved: Callable[..., Path], change: str
+) -> None:
+    image = called / "S1" / "00002_BF.png"
+    imported(saved(entry(called)), called)
+    before = load(sidecar(image))
+    if change == "forced":
+        classify(called, model_folder, "--force")
+    elif change == "another image":
+        save(image, cell(CTC))
+        classify(called, model_folder)
+    elif change == "unreadable":
+        image.write_bytes(b"")
+        classify(called, model_folder, code=3)
+    else:
+        model_copy.edit(lambda spec: spec.update(version="9"))
+        classify(called, model_copy.folder)
+    after = load(sidecar(image))
+    assert after["created"] != before["created"]
+    assert after["review"] == before["review"]
+
+
+def test_no_review_is_lost_beside_a_classify_that_writes_all_the_time(
+    tmp_path: Path, model_folder: Path, saved: Callable[..., Path]
+) -> None:
+    """Each import races with the rewriting of the very same sidecars."""
+    folder = tmp_path / "export" / "S"
+    for number in range(6):
+        save(folder / f"{number}_BF.png", cell((LEUKOCYTE, REVIEW, CTC)[number % 3]))
+    classify(folder, model_folder)
+    paths = sorted(path.name for path in folder.glob("*_BF.png"))
+    code = (
+        "import os, ctcedge\n"
+        f"while os.getppid() == {os.getpid()}:\n"
+        f"    list(ctcedge.classify_folder({str(folder)!r}, model={str(model_folder)!r},"
+        " provider='cpu', um_per_px=0.5, force=True))\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        for step in range(_ROUNDS):
+            entries = [
+                entry(folder, path, time=f"2026-01-02T03:{step:02}:00Z", note=str(step))
+                for path in paths
+            ]
+            assert imported(saved(*entries), folder)["applied"] == len(paths)
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+    for path in paths:
+        record = load(sidecar(folder / path))
+        notes = [each["note"] for each in (*record["review"]["history"], record["review"])]
+        assert notes == [str(step) for step in range(_ROUNDS)]
+        assert len(record["history"]) > 3  # it was rewritten meanwhile, and that is kept, too
+
+
+@pytest.mark.parametrize("first", ["import", "rewrite"])
+def test_of_two_who_replace_a_sidecar_the_second_waits_and_sees_what_the_first_wrote(
+    called: Path, first: str
+) -> None:
+    crop = Crop("S1/00002_BF.png", "S1", "00002", "BF")
+    path = sidecar(called / crop.path)
+    record = load(path)
+    block = corrections_block(record)
+    entered, released = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        if not entered.is_set():
+            entered.set()
+            assert released.wait(30)
+
+    def review(record: dict[str, Any]) -> dict[str, Any]:
+        if first == "import":
+            pause()
+        return record | {"review": block}
+
+    def rewrite() -> None:
+        def again(record: dict[str, Any]) -> dict[str, Any]:
+            pause()
+            return record | {"created": "2026-01-02T00:00:00Z"}
+
+        folder = SidecarFolder(called)
+        if first == "rewrite":
+            folder.amend(crop, again)
+        else:
+            folder.write(crop, record | {"created": "2026-01-02T00:00:00Z"})
+
+    threads = [
+        threading.Thread(target=lambda: SidecarFolder(called).amend(crop, review)),
+        threading.Thread(target=rewrite),
+    ]
+    one, two = threads if first == "import" else threads[::-1]
+    one.start()
+    assert entered.wait(30)
+    two.start()
+    two.join(0.3)
+    assert two.is_alive()
+    released.set()
+    for thread in threads:
+        thread.join(30)
+    after = load(path)
+    assert (after["review"], after["created"]) == (block, "2026-01-02T00:00:00Z")
+
+
+def corrections_block(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "call": "CTC",
+        "reviewer": "Ada",
+        "time": "2026-01-02T03:04:05Z",
+        "from": record["call"],
+        "note": "",
+        "image_sha256": record["image"]["sha256"],
+        "channels": ["BF"],
+        "blinded": True,
+        "weight": None,
+        "history": [],
+    }
+
+
+def test_importing_beside_a_watch(
+    crops: Path, model_folder: Path, tmp_path: Path, saved: Callable[..., Path]
+) -> None:
+    words = ("--model", model_folder, "--provider", "cpu", "--um-per-px", 0.5, "--rescan", 0.2)
+    with process("watch", crops, *words, log=tmp_path / "log") as watch:
+        paths = [sidecar(crops / path) for path in IMAGES]
+        watch.until(lambda: all(path.exists() for path in paths), "all called")
+        run("review", "import", saved(entry(crops)), crops)
+        review = load(paths[1])["review"]
+        save(crops / "S1" / "00002_BF.png", cell(CTC))
+        watch.until(lambda: load(paths[1])["call"] == "CTC", "called again")
+        assert load(paths[1])["review"] == review
+        created = load(paths[1])["created"]
+        run("review", "import", saved(entry(crops, call="leukocyte", note="second")), crops)
+        arrived = save(crops / "S1" / "00009_BF.png", cell(CTC))
+        watch.until(lambda: sidecar(arrived).exists(), "a later crop")
+        after = load(paths[1])
+        assert after["created"] == created  # a review is no reason to call the cell again
+        assert (after["review"]["note"], len(after["review"]["history"])) == ("second", 1)
+        assert watch.stop()[0] == 0
+
+
+# --- The file ---
+
+
+def test_a_valid_file_is_read(called: Path, saved: Callable[..., Path]) -> None:
+    found = read_corrections(saved(entry(called, weight=3), entry(called, "S1/00001_BF.png")))
+    assert found.head.reviewer == "Ada"
+    assert [each.was for each in found.entries] == ["review", "leukocyte"]
+
+
+VALID = corrections(
+    {
+        "path": "S1/1_BF.png",
+        "sample": "S1",
+        "cell": "1",
+        "image_sha256": "0" * 64,
+        "model_sha256": "0" * 64,
+        "from": "CTC",
+        "call": "CTC",
+        "note": "",
+        "time": "2026-01-02T03:04:05Z",
+        "channels": ["BF"],
+        "blinded": False,
+        "weight": None,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("schema",), "ctcedge/corrections/2"),
+        (("schema",), 1),
+        (("extra",), 1),
+        (("reviewer",), " "),
+        (("reviewer",), "x" * 201),
+        (("report_id",), "x"),
+        (("created",), "yesterday"),
+        (("created",), "2026-01-02T03:04:05+01:00"),
+        (("pseudonymised",), "no"),
+        (("draw",), {"drawn": -1, "leukocytes": 0}),
+        (("draw",), {"drawn": 1.5, "leukocytes": 2}),
+        (("entries",), {}),
+        (("entries",), [[]]),
+        (("entries",), [None]),
+        (("entries", 0, "extra"), 1),
+        (("entries", 0, "from"), "unsure"),
+        (("entries", 0, "from"), None),
+        (("entries", 0, "from"), ["CTC"]),
+        (("entries", 0, "call"), "review"),
+        (("entries", 0, "call"), "tumour"),
+        (("entries", 0, "path"), ""),
+        (("entries", 0, "path"), "x" * 5000),
+        (("entries", 0, "cell"), ""),
+        (("entries", 0, "image_sha256"), "0" * 63),
+        (("entries", 0, "image_sha256"), None),
+        (("entries", 0, "model_sha256"), "G" * 64),
+        (("entries", 0, "note"), "x" * 2001),
+        (("entries", 0, "time"), "2026-13-02T03:04:05Z"),
+        (("entries", 0, "time"), "2026-01-02 03:04:05Z"),
+        (("entries", 0, "channels"), []),
+        (("entries", 0, "channels"), "BF"),
+        (("entries", 0, "channels"), ["BF", "BF"]),
+        (("entries", 0, "channels"), [str(i) for i in range(65)]),
+        (("entries", 0, "blinded"), 1),
+        (("entries", 0, "weight"), 0.5),
+        (("entries", 0, "weight"), "2"),
+        (("entries", 0, "weight"), True),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_applied(
+    tmp_path: Path, where: tuple[Any, ...], value: object
+) -> None:
+    content = deepcopy(VALID)
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    read_corrections(path)
+    part: Any = content
+    for key in where[:-1]:
+        part = part[key]
+    part[where[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorrectionsError):
+        read_corrections(path)
+
+
+@pytest.mark.parametrize("key", [*VALID, *VALID["entries"][0]])
+def test_what_is_missing_is_refused(tmp_path: Path, key: str) -> None:
+    content = deepcopy(VALID)
+    (content if key in content else content["entries"][0]).pop(key)
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorrectionsError, match="entries" if key == "entries" else key):
+        read_corrections(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"schema": 1' + b"0" * 5000 + b"}",
+        json.dumps(VALID).replace('"weight": null', '"weight": NaN').encode(),
+        json.dumps(VALID).replace('"weight": null', '"weight": 1e999').encode(),
+        json.dumps(VALID).replace('"call"', '"note": "", "call"').encode(),
+    ],
+    ids=["empty", "list", "null", "bytes", "deep", "number", "NaN", "infinite", "key twice"],
+)
+def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(content)
+    with pytest.raises(CorrectionsError, match=r"c\.json"):
+        read_corrections(path)
+
+
+def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(VALID))
+    monkeypatch.setattr(module, "_MAX_ENTRIES", 0)
+    with pytest.raises(CorrectionsError, match="more than 0"):
+        read_corrections(path)
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    with pytest.raises(CorrectionsError, match="larger than 10 bytes"):
+        read_corrections(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: None])
+def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "c.json")
+    assert "c.json" in call("review", "import", tmp_path / "c.json", tmp_path, code=2).stderr

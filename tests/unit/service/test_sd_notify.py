@@ -1,0 +1,127 @@
+"""The protocol between a service and systemd, over real datagram sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ctcedge.service.sd_notify import Notifier
+
+
+class Manager:
+    """A service manager's end of the protocol."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+
+    def heard(self) -> list[str]:
+        messages = []
+        while True:
+            try:
+                messages.append(self._socket.recv(4096, socket.MSG_DONTWAIT).decode())
+            except BlockingIOError:
+                return messages
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    here = tmp_path / "notify é"
+    made = Manager(str(here) if request.param == "path" else f"@ctcedge-test-{os.getpid()}")
+    yield made
+    made.close()
+
+
+def test_a_service_from_start_to_end(manager: Manager) -> None:
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.address})
+    notifier.ready("0 done, 3 pending, on CPU")
+    notifier.status("3 done, 0 pending, on CPU")
+    notifier.stopping()
+    assert manager.heard() == [
+        "READY=1\nSTATUS=0 done, 3 pending, on CPU",
+        "STATUS=3 done, 0 pending, on CPU",
+        "STOPPING=1",
+    ]
+
+
+def test_signs_of_life_come_three_times_an_interval(manager: Manager) -> None:
+    clock = Clock()
+    env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
+    notifier = Notifier.from_environment(env, clock)
+    assert notifier.every == 10.0
+    sent = []
+    for _ in range(7):
+        notifier.alive()
+        sent.append(len(manager.heard()))
+        clock.now += 5
+    assert sent == [1, 0, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("pid", "wanted"), [(None, 1), (str(os.getpid()), 1), (str(os.getppid()), 0), ("", 0)]
+)
+def test_the_watchdog_of_another_process_is_left_alone(
+    manager: Manager, pid: str | None, wanted: int
+) -> None:
+    env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
+    Notifier.from_environment(env if pid is None else {**env, "WATCHDOG_PID": pid}).alive()
+    assert manager.heard() == ["WATCHDOG=1"] * wanted
+
+
+@pytest.mark.parametrize("microseconds", ["", "0", "-1", "1.5", "soon", "٣x"])
+def test_a_watchdog_that_makes_no_sense_is_none(manager: Manager, microseconds: str) -> None:
+    env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": microseconds}
+    notifier = Notifier.from_environment(env)
+    notifier.alive()
+    assert notifier.every is None
+    assert manager.heard() == []
+
+
+def test_a_status_is_one_line_and_sent_once(manager: Manager) -> None:
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.address})
+    for _ in range(2):
+        notifier.status("cannot read\nSTOPPING=1\r\n \udce9")
+    assert manager.heard() == ["STATUS=cannot read STOPPING=1 \\udce9"]
+
+
+def test_what_nobody_heard_is_said_again(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"}
+    notifier = Notifier.from_environment(env, Clock())
+    notifier.ready("starting")
+    for _ in range(2):
+        notifier.status("working")
+        notifier.alive()
+    manager = Manager(address)
+    notifier.status("working")
+    notifier.alive()
+    assert manager.heard() == ["STATUS=working", "WATCHDOG=1"]
+    manager.close()
+
+
+@pytest.mark.parametrize("address", [None, "", "relative", "vsock:2:9999", "/" + "x" * 200, "/"])
+def test_no_service_manager_is_no_trouble(address: str | None) -> None:
+    env = {"WATCHDOG_USEC": "1"} | ({} if address is None else {"NOTIFY_SOCKET": address})
+    before = dict(env)
+    notifier = Notifier.from_environment(env)
+    notifier.ready("")
+    notifier.status("x")
+    notifier.alive()
+    notifier.stopping()
+    assert env == before

@@ -1,0 +1,296 @@
+"""Planning and carrying out a service; a real systemd runs one in test_systemd.py."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ctcedge.errors import SetupError
+from ctcedge.service import systemd as service
+from ctcedge.service.systemd import Remove, Run, Service, Step, Write, carry_out, quoted, unit_name
+from tests.helpers.support import call
+
+ODD_NAMES = {
+    "/": "-",
+    "/deparray/out": "deparray-out",
+    "/deparray//out/": "deparray-out",
+    "/a-b/c d": r"a\x2db-c\x20d",
+    "/.hidden/.x": r"\x2ehidden-.x",
+    "/100%/é": r"100\x25-\xc3\xa9",
+    "/a\"b'c\\d$e": r"a\x22b\x27c\x5cd\x24e",
+    "/a\nb": r"a\x0ab",
+    "/x_y:z.~": r"x_y:z.\x7e",
+}
+
+
+@pytest.fixture
+def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for units, on a machine where everyone may enter everywhere."""
+    folder = tmp_path / "units"
+    monkeypatch.setattr(service, "UNITS", folder)
+    monkeypatch.setattr(service, "SYSUSERS", tmp_path / "sysusers" / "ctcedge.conf")
+    monkeypatch.setattr(service, "_need_entry", lambda *_: None)
+    return folder
+
+
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Root under systemd; commands are only noted."""
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(service, "RUNNING", Path("/"))
+    monkeypatch.setattr(Run, "do", lambda self: ran.append(self.words))
+    return ran
+
+
+def drop_in(steps: list[Step]) -> str:
+    (text,) = [s.text for s in steps if isinstance(s, Write) and s.path.name == "machine.conf"]
+    return text
+
+
+@pytest.mark.parametrize(("path", "instance"), ODD_NAMES.items())
+def test_a_unit_is_named_as_systemd_escapes(path: str, instance: str) -> None:
+    assert unit_name(Path(path)) == f"ctcedge@{instance}.service"
+
+
+@pytest.mark.skipif(shutil.which("systemd-escape") is None, reason="systemd-escape is missing")
+@pytest.mark.parametrize("path", [*ODD_NAMES, os.fsdecode(b"/\xff/\x01")])
+def test_the_name_is_what_systemd_escape_says(path: str) -> None:
+    words = ["systemd-escape", "--path", "--template=ctcedge@.service", "--", path]
+    said = subprocess.run(words, capture_output=True, check=True).stdout
+    assert said.decode().strip() == unit_name(Path(path))
+
+
+def test_a_path_too_long_for_a_unit_is_refused() -> None:
+    assert len(unit_name(Path("/" + "x" * 239))) == 255
+    with pytest.raises(SetupError, match="shorter path"):
+        unit_name(Path("/" + "x" * 240))
+
+
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("/deparray/out", "/deparray/out"),
+        ("--um-per-px", "--um-per-px"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("50%h", '"50%%h"'),
+        ("${HOME}", '"${HOME}"'),
+        ("\\x", '"\\\\x"'),
+        ('"', '"\\""'),
+        ("'", '"\'"'),
+        (";", '";"'),
+        ("#é", '"#é"'),
+    ],
+)
+def test_a_word_in_a_unit(word: str, written: str) -> None:
+    assert quoted(word) == written
+
+
+@pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/evil", "a\x1b", "a\x85", "a\udcff"])
+def test_what_no_unit_can_hold_is_refused(word: str) -> None:
+    with pytest.raises(SetupError, match="cannot be written into a unit file"):
+        quoted(word)
+
+
+def test_a_folder_with_a_newline_is_refused(units: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a\nb"
+    folder.mkdir()
+    done = call("service", "install", folder, code=2)
+    assert "rename it" in done.stderr
+    assert not units.exists()
+
+
+def test_a_dry_run_shows_all_and_does_nothing(units: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    done = call("service", "install", folder, "--um-per-px", 0.5)
+    unit = unit_name(folder)
+    assert f"write {units}/ctcedge@.service\n" in done.stdout
+    assert f"write {units}/{unit}.d/machine.conf\n" in done.stdout
+    assert "    Type=notify\n" in done.stdout
+    assert "--um-per-px 0.5\n" in done.stdout
+    assert "run systemctl restart" in done.stdout
+    assert "Nothing was done" in done.stdout
+    assert not units.exists()
+
+
+def test_options_of_watch_are_taken_over_with_absolute_paths(
+    units: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my export").mkdir()
+    Path("lab.toml").write_text("batch_size = 8\n")
+    shutil.copytree(model_folder, "model")
+    words = "--out calls --config lab.toml --model model --metrics m/x.prom --provider cuda --json"
+    done = call("service", "install", *words.split(), "my export", "--pattern", r"(?P<cell>\d+)%")
+    (line,) = [s for s in done.stdout.splitlines() if s.startswith("    ExecStart=:")]
+    assert line.partition(" watch ")[2] == (
+        f'"{tmp_path}/my export" --out {tmp_path}/calls --model {tmp_path}/model --provider cuda'
+        rf' --config {tmp_path}/lab.toml --pattern "(?P<cell>\\d+)%%"'
+        f" --metrics {tmp_path}/m/x.prom --json"
+    )
+    written = [s.strip() for s in done.stdout.splitlines() if s.startswith("    ReadWrite")]
+    assert written == [f"ReadWritePaths={tmp_path}/calls", f"ReadWritePaths={tmp_path}/m"]
+    assert f"--mode=0750 {tmp_path}/calls\n" in done.stdout
+    assert "PrivateTmp=no" in done.stdout or not str(tmp_path).startswith("/tmp")
+    assert "cpu-only" not in done.stdout
+
+
+def test_the_settings_files_choice_of_out_and_provider_is_kept(units: Path, tmp_path: Path) -> None:
+    config = tmp_path / "lab.toml"
+    config.write_text('out = "/data/calls"\nprovider = "cpu"\n')
+    done = call("service", "install", tmp_path, "--config", config)
+    assert " --out /data/calls " in done.stdout
+    assert "    ReadWritePaths=/data/calls\n" in done.stdout
+    assert "cpu-only.conf\n" in done.stdout
+    assert "    PrivateDevices=yes\n" in done.stdout
+
+
+def test_sidecars_go_to_the_services_own_folder(units: Path) -> None:
+    text = drop_in(Service(Path("/deparray/a-b")).install())
+    assert 'watch /deparray/a-b --out "/var/lib/ctcedge/deparray-a\\\\x2db"\n' in text
+    assert "ReadWritePaths" not in text
+
+
+def test_a_folder_below_a_home_is_not_hidden(units: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_HOMES", ("/homes",))
+    assert "ProtectHome" not in drop_in(Service(Path("/deparray")).install())
+    assert "ProtectHome=read-only\n" in drop_in(Service(Path("/homes/lab/export")).install())
+
+
+def test_another_account(units: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    steps = Service(Path("/deparray"), user=nobody.pw_name).install()
+    assert "User=nobody\n" in drop_in(steps)
+    assert not any("sysusers" in word for s in steps if isinstance(s, Run) for word in s.words)
+
+
+WRONG_USE = {
+    "no folder": ([], "Missing argument"),
+    "not there": (["nowhere"], "does not exist"),
+    "unknown option": ([".", "--colour"], "--colour"),
+    "bad value": ([".", "--um-per-px", "0"], "um/px"),
+    "force": ([".", "--force"], "at each start"),
+    "mount": ([".", "--out", "/proc"], "give a folder below it"),
+    "root": ([".", "--user", "root"], "must not run as root"),
+    "no account": ([".", "--user", "no-such-one"], "there is no account"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG_USE.values(), ids=WRONG_USE)
+def test_wrong_use(
+    units: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call("service", "install", *words, "--yes", code=2)
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not units.exists()
+
+
+def test_ctcedge_where_the_account_cannot_reach_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    for name in ("python", "ctcedge"):
+        (closed / "bin" / name).touch()
+    closed.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(closed / "bin" / "python"))
+    with pytest.raises(SetupError, match="/opt/ctcedge"):
+        Service(Path("/deparray")).install()
+
+
+def test_without_systemd_nothing_is_done(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "RUNNING", tmp_path / "nothing")
+    for words in (("install", "--yes"), ("uninstall", "--yes"), ("status",)):
+        done = call("service", words[0], tmp_path, *words[1:], code=2)
+        assert "systemd does not run" in done.stderr
+    assert not units.exists()
+
+
+def test_without_root_nothing_is_done(
+    units: Path,
+    tmp_path: Path,
+    as_root: list[tuple[str, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    done = call("service", "install", tmp_path, "--yes", code=2)
+    assert "sudo " in done.stderr
+    assert not units.exists()
+    assert as_root == []
+
+
+def test_installing_and_uninstalling(
+    units: Path, tmp_path: Path, as_root: list[tuple[str, ...]]
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        assert "Done." in call("service", "install", folder, "--yes").stdout
+    first, second = map(unit_name, folders)
+    assert as_root[-1] == ("systemctl", "restart", second)
+    assert sorted(path.name for path in units.iterdir()) == sorted(
+        ["ctcedge@.service", f"{first}.d", f"{second}.d"]
+    )
+    as_root.clear()
+    call("service", "uninstall", folders[0], "--yes")
+    assert as_root[0] == ("systemctl", "disable", "--now", first)
+    assert sorted(path.name for path in units.iterdir()) == ["ctcedge@.service", f"{second}.d"]
+    call("service", "uninstall", folders[1], "--yes")
+    assert list(units.iterdir()) == []
+    assert not service.SYSUSERS.exists()
+
+
+def test_installing_again_follows_the_options(
+    units: Path, tmp_path: Path, as_root: list[tuple[str, ...]]
+) -> None:
+    cpu_only = units / f"{unit_name(tmp_path)}.d" / "cpu-only.conf"
+    call("service", "install", tmp_path, "--provider", "cpu", "--yes")
+    assert cpu_only.exists()
+    call("service", "install", tmp_path, "--yes")
+    assert not cpu_only.exists()
+
+
+def test_a_step_that_fails_ends_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(service, "RUNNING", Path("/"))
+    later = Write(tmp_path / "later", "")
+    with pytest.raises(SetupError, match=r"sh -c 'echo why >&2; false' failed: why"):
+        carry_out([Run(("sh", "-c", "echo why >&2; false")), later])
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="File exists"):
+        carry_out([Write(tmp_path / "file" / "x", ""), later])
+    with pytest.raises(SetupError, match="no-such-command: No such file"):
+        carry_out([Run(("no-such-command",)), later])
+    carry_out([Remove(tmp_path / "file"), Remove(tmp_path / "nothing")])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing")
+def test_what_is_written_is_valid(units: Path, tmp_path: Path) -> None:
+    out = tmp_path / '50% "x" é\\'
+    made = Service(tmp_path, out=out, options=("--pattern", r"(?P<cell>\d+) $x"), cpu_only=True)
+    for step in made.install():
+        if isinstance(step, Write):
+            step.do()
+    template = units / "ctcedge@.service"
+    text = template.read_text().replace("/opt/ctcedge/bin/ctcedge", "/bin/true")
+    template.write_text(text)
+    words = ["systemd-analyze", "verify", str(units / unit_name(tmp_path))]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ctcedge" not in done.stderr

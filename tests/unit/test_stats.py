@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import betainc
+from scipy.stats import beta
+
+from ctcedge.stats import beta_cdf, share
+
+
+def test_the_incomplete_beta_function_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = np.exp(rng.uniform(-3, 9, 3000)), np.exp(rng.uniform(-3, 12, 3000))
+    near = beta.rvs(a, b, random_state=rng) * np.exp(rng.normal(0, 0.3, 3000))
+    x = np.clip(near, 0, 1)
+    assert np.abs(beta_cdf(x, a, b) - betainc(a, b, x)).max() < 1e-8
+
+
+@pytest.mark.parametrize(("x", "wanted"), [(0.0, 0.0), (1.0, 1.0)])
+def test_the_ends_of_the_incomplete_beta_function(x: float, wanted: float) -> None:
+    assert float(beta_cdf(x, 3.0, 5.0)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("found", "of"), [(0, 1), (0, 300), (1, 1), (3, 100), (10, 10), (7, 30_000), (2.5, 40.2)]
+)
+def test_limits_of_a_share(found: float, of: float) -> None:
+    low, high = share(found, of)
+    wanted_low = beta.ppf(0.025, found, of - found + 1) if found else 0
+    wanted_high = beta.ppf(0.975, found + 1, of - found) if found < of else 1
+    assert (low, high) == pytest.approx((wanted_low, wanted_high), abs=1e-8)

@@ -1,0 +1,1 @@
+"""Baselines beside the network: cell size alone, hand-made texture features."""

@@ -1,0 +1,71 @@
+"""The baseline that looks at nothing but size: what a network must beat to have seen more."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec
+
+from ..metrics.logistic import fit_logistic
+
+Diameters = NDArray[np.floating]
+
+_RINGS_A_PIXEL = 2
+_ANGLES = 72
+_MARGIN = 0.08
+"""Share of the radii left out at both ends: the centre's few pixels and the window's edge."""
+
+
+def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
+    """Measure the central object of one input, (size, size).
+
+    Its edge is the circle about the centre across which the mean brightness changes most
+    (Daugman's operator, 1993). The square root of the radius weighs the noise of small circles
+    down.
+
+    Returns:
+        The circle's diameter, input pixels.
+    """
+    half = spec.size / 2
+    rings = round(half * _RINGS_A_PIXEL)
+    levels = inputs.astype(np.float32) - BACKGROUND_LEVEL
+    centre = (half - 0.5, half - 0.5)
+    polar = cv2.warpPolar(levels, (rings, _ANGLES), centre, half, cv2.WARP_POLAR_LINEAR)
+    brightness = cv2.GaussianBlur(polar.mean(axis=0)[None], (0, 0), 1.5)[0]
+    step = np.abs(np.gradient(brightness)) * np.sqrt(np.arange(rings))
+    margin = round(_MARGIN * rings)
+    edge = margin + int(np.argmax(step[margin : rings - margin]))
+    return 2 * edge / _RINGS_A_PIXEL
+
+
+def measured_diameters(inputs: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
+    """Measure (n, size, size) inputs; (n,) input pixels."""
+    return np.array([measured_diameter(one, spec) for one in inputs])
+
+
+def size_score(
+    training: Diameters, training_positive: NDArray[np.bool_], test: Diameters
+) -> NDArray[np.float64]:
+    """Score test cells by a logistic regression on diameter and its square.
+
+    The square lets a band of sizes, and not only the largest, be typical of CTCs.
+
+    Args:
+        training: (n,) diameters, of any unit.
+        training_positive: (n,).
+        test: (m,) diameters, of the same unit.
+
+    Returns:
+        (m,) log odds at equal class shares.
+    """
+    mean, spread = training.mean(), max(float(training.std()), 1e-9)
+
+    def features(diameter: Diameters) -> NDArray[np.float64]:
+        z = (diameter - mean) / spread
+        return np.column_stack((z, z**2)).astype(np.float64)
+
+    coefficients = fit_logistic(features(training), training_positive)
+    score: NDArray[np.float64] = features(test) @ coefficients[:-1] + coefficients[-1]
+    return score

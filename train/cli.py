@@ -1,0 +1,359 @@
+"""Command line: `python -m train --help`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .util.errors import refusal, refusing
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+
+Seed = Annotated[int, typer.Option(help="Of all randomness; the same seed gives the same result.")]
+Positive = Annotated[list[str] | None, typer.Option(help="Stratum to count as CTC; repeatable.")]
+Negative = Annotated[list[str] | None, typer.Option(help="Stratum to count as no CTC; repeatable.")]
+
+
+@app.callback()
+def main() -> None:
+    """Make model folders for ctcedge. For development; needs PyTorch and MONAI."""
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Option(help="Of the model and its folder.")],
+    version: Annotated[str, typer.Option(help="Of the model, such as 0.1.0.")],
+    seed: Seed = 1,
+    out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
+    runs: Annotated[Path, typer.Option(help="Parent of what is kept but not shipped.")] = Path(
+        "runs"
+    ),
+    init: Annotated[
+        Path | None, typer.Option(help="Run or model folder whose weights to start from.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, show_default="recipe's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(show_default="recipe's")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A minute; proves the path.")] = False,
+) -> None:
+    """Simulate, fit and export: a model folder from nothing, or from an earlier one.
+
+    Example: `python -m train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models`
+    """
+    from ctcedge.errors import CtcEdgeError
+
+    from .build import TINY, BuildSettings
+    from .build import build as build_model
+    from .export.parity import ParityError
+
+    settings = TINY if tiny else BuildSettings()
+    given = {"init": init, "epochs": epochs, "learning-rate": learning_rate}
+    options = [f" --{option} {value}" for option, value in given.items() if value is not None]
+    preset = "".join(options) + (" --tiny" if tiny else "")
+    command = f"python -m train build --name {name} --version {version} --seed {seed}{preset}"
+    with refusing(ValueError, CtcEdgeError, ParityError, OSError):
+        fit = settings.fit.with_given(seed=seed, epochs=epochs, learning_rate=learning_rate)
+        model = build_model(
+            name,
+            version,
+            replace(settings, fit=fit),
+            command=command,
+            out=out,
+            runs=runs,
+            init=init,
+        )
+    typer.echo(f"{out / name}: {model.sha256}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Finished run, or the runs of its folds.")],
+    name: Annotated[str, typer.Option(help="Of the model and its folder.")],
+    version: Annotated[str, typer.Option(help="Of the model, such as 0.1.0.")] = "0.1.0",
+    out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
+    about: Annotated[str, typer.Option(help="One line on whose cells these are.")] = "",
+    review_share: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of held-out cells to call review.")
+    ] = 0.1,
+    false_calls: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=10_000, help="Most false CTC calls per 10,000 at the point 'confirm'."
+        ),
+    ] = 10,
+    demonstration: Annotated[
+        bool, typer.Option("--demonstration", help="Trained on simulated cells: every use warns.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Export although INT8 costs more than is accepted.")
+    ] = False,
+    seed: Seed = 1,
+) -> None:
+    """Write a model folder: quantized graphs, calibrated on held-out cells, and a card.
+
+    INT8 graphs that lose too much are made in other ways before they are refused. Runs of k folds
+    become k model folders, for `evaluate` to score each cell by the one that never saw its sample.
+
+    Example: `python -m train export runs/mine --name mine --review-share 0.3`
+    """
+    from ctcedge.errors import CtcEdgeError
+
+    from .export.export import ExportSettings
+    from .export.export import export as export_models
+    from .export.parity import ParityError
+
+    with refusing(ValueError, ParityError, CtcEdgeError, OSError):
+        settings = ExportSettings(
+            name=name,
+            version=version,
+            about=about,
+            demonstration=demonstration,
+            review_share=review_share,
+            false_calls_per_10000=false_calls,
+            force=force,
+            seed=seed,
+        )
+        models = export_models(run, settings, out, _note)
+    for model in models:
+        typer.echo(f"{model.folder}: {model.sha256}")
+
+
+@app.command()
+def fit(
+    manifests: Annotated[list[Path], typer.Argument(help="Of labelled cells.")],
+    out: Annotated[Path, typer.Option(help="Run folder; the same command again goes on in it.")],
+    preset: Annotated[str, typer.Option(help="Recipe: cpu, gpu or tiny.")] = "cpu",
+    network: Annotated[
+        str | None, typer.Option(help="Such as resnet18.", show_default="preset's")
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Of a ResNet.", show_default="preset's; 1 for another network"),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, show_default="preset's")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, show_default="preset's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(show_default="preset's")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Augmentation to leave out: geometry, illumination, noise; repeatable."),
+    ] = None,
+    dapi: Annotated[
+        str, typer.Option(help="Use of DAPI images: none, samples, auxiliary, teacher, dropout.")
+    ] = "none",
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Fit one network for each of so many folds of whole groups."),
+    ] = None,
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Manifest of cells to hold out, instead of a tenth; repeatable."),
+    ] = None,
+    positive: Positive = None,
+    negative: Negative = None,
+    size: Annotated[
+        int | None, typer.Option(help="Input side, pixels.", show_default="preset's")
+    ] = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="Edge of an input pixel, um.", show_default="preset's")
+    ] = None,
+    crop_px: Annotated[
+        float | None,
+        typer.Option(
+            help="Edge of an input pixel in crop pixels, where um/px is unknown.",
+            show_default="96 / size",
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Run or model folder whose weights to start from.")
+    ] = None,
+    seed: Seed = 1,
+) -> None:
+    """Fit a network on labelled cells; whole patients or samples are held out, never single cells.
+
+    Ctrl-C stops it, and the same command goes on. On several GPUs: `torchrun --nproc-per-node 4 -m
+    train fit ...` with the same arguments.
+
+    Example: `python -m train fit cells.csv --out runs/mine`
+    """
+    from ctcedge.errors import CtcEdgeError
+    from ctcedge.signals import Interruption
+
+    from .fit.distributed import team
+    from .fit.fit import fit_manifests
+    from .fit.presets import preset_named
+    from .fit.trainer import Interrupted
+
+    interruption = Interruption()
+    # What torchrun starts, torchrun ends.
+    with team() as processes, interruption if processes.size == 1 else nullcontext():
+        try:
+            with refusing(ValueError, CtcEdgeError, OSError):
+                recipe = preset_named(preset)
+                runs = fit_manifests(
+                    manifests,
+                    out,
+                    recipe,
+                    recipe.adapted(
+                        network=network,
+                        width=width,
+                        epochs=epochs,
+                        batch_size=batch_size,
+                        learning_rate=learning_rate,
+                        without=without or (),
+                        dapi=dapi,
+                        seed=seed,
+                    ),
+                    validation=validation or (),
+                    positive=positive or (),
+                    negative=negative or (),
+                    folds=folds,
+                    size=size,
+                    um_per_px=um_per_px,
+                    crop_px=crop_px,
+                    init=init,
+                    note=_note,
+                    stop=interruption.requested,
+                )
+        except Interrupted:
+            typer.echo("train: interrupted; the same command goes on", err=True)
+            raise typer.Exit(128 + interruption.number) from None
+        if processes.leads:
+            for run in runs:
+                typer.echo(f"{run.folder}: {run.summary()}")
+            typer.echo(f"next: python -m train export {out} --name NAME")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        Path,
+        typer.Argument(help="Model folder, or the folder of a run's folds, each for its own test."),
+    ],
+    manifests: Annotated[list[Path], typer.Argument(help="Of labelled cells.")],
+    out: Annotated[Path, typer.Option(help="Folder of the report.")],
+    positive: Positive = None,
+    negative: Negative = None,
+    trust_gates: Annotated[
+        bool,
+        typer.Option("--trust-gates", help="Count CTCs that are labelled by stains alone."),
+    ] = False,
+    seed: Seed = 1,
+) -> None:
+    """Measure a model on cells that it never saw, beside two baselines.
+
+    Writes report.html, report.md, report.json and scores.csv.
+
+    Example: `python -m train evaluate models/mine cells.csv --out reports/mine`
+    """
+    from ctcedge.errors import SetupError
+
+    from .baselines.baselines import TableError
+    from .data.manifest import ManifestError
+    from .data.splits import LeakError
+    from .evaluate import evaluate as measure
+    from .evaluate import write
+
+    try:
+        with refusing(ManifestError, LeakError, TableError, SetupError):
+            evaluation = measure(
+                model,
+                manifests,
+                positive=positive or (),
+                negative=negative or (),
+                trust_gates=trust_gates,
+                seed=seed,
+            )
+            write(evaluation, out)
+    except OSError as error:
+        raise refusal(f"{error.filename or out}: {error.strerror}") from None
+    typer.echo(out / "report.html")
+
+
+@app.command()
+def label(
+    export: Annotated[Path, typer.Argument(help="Folder of crops, searched recursively.")],
+    out: Annotated[Path, typer.Option(help="The manifest, a CSV file that is not there yet.")],
+    sidecars: Annotated[
+        Path | None,
+        typer.Option(help="Where reviewed sidecars lie.", show_default="beside the images"),
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Label from the stains, whatever labels.csv says.")
+    ] = False,
+    patients: Annotated[
+        Path | None, typer.Option(help="CSV of sample,patient: whose samples belong together.")
+    ] = None,
+    run: Annotated[
+        str, typer.Option(help="Tells this export's samples from another's of the same name.")
+    ] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="Settings instead of EXPORT/ctcedge.toml.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="How names are built; see `ctcedge inspect --help`.")
+    ] = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="Edge length of an image pixel in um.")
+    ] = None,
+) -> None:
+    """Write a manifest of an export: labels by review, else by labels.csv, else by its stains.
+
+    Gates come from each sample's own leukocytes; their picture lies beside the manifest.
+
+    Example: `python -m train label /deparray/out --out cells.csv`
+    """
+    from ctcedge.errors import SetupError
+
+    from .label import LabelError, label_folder
+
+    try:
+        with refusing(LabelError, SetupError):
+            label_folder(
+                export,
+                out,
+                sidecars=sidecars,
+                gate=gate,
+                patients=patients,
+                run=run,
+                config=config,
+                pattern=pattern,
+                um_per_px=um_per_px,
+            )
+    except OSError as error:
+        raise refusal(f"{error.filename}: {error.strerror}") from None
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Parent of one folder for each hospital.")],
+    hospitals: Annotated[int, typer.Option(min=1)] = 2,
+    samples: Annotated[int, typer.Option(min=1, help="Of each hospital.")] = 2,
+    cells: Annotated[int, typer.Option(min=1, help="Of each sample.")] = 50,
+    ctc_share: Annotated[float, typer.Option(min=0, max=1, help="Share of CTCs.")] = 0.4,
+    seed: Seed = 1,
+) -> None:
+    """Write simulated exports: all channels, the settings file and labels.csv of each hospital.
+
+    Example: `python -m train simulate runs/exports --hospitals 2 --cells 20`
+    """
+    from .simulate import simulate_cells, write_export
+    from .util.progress import progress
+
+    made = simulate_cells(
+        hospitals=hospitals, samples=samples, cells=cells, ctc_share=ctc_share, seed=seed
+    )
+    try:
+        with progress("Simulate", hospitals * samples * cells) as advance:
+            written = write_export(out, made, progress=lambda _: advance())
+    except FileExistsError as error:
+        raise refusal(f"{error.filename} exists; move it away") from None
+    except OSError as error:
+        raise refusal(f"{error.filename}: {error.strerror}") from None
+    typer.echo(f"{out}: {written:,} cells")
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)

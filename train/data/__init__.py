@@ -1,0 +1,1 @@
+"""Labelled crops: manifest, dataset, splits."""

@@ -1,0 +1,254 @@
+"""The manifest: a CSV file with one row a cell, which `label` writes and all other commands read.
+
+Columns: sample, cell, label, stratum, source, um_per_px, patient, run, then one for each channel
+with the image's path, relative to the manifest's folder or absolute.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from ctcedge.discovery.naming import BRIGHT_FIELD
+
+from ..util.files import write_whole
+
+Label: TypeAlias = Literal["CTC", "other", ""]
+"""`other` is anything that is not a CTC; empty where nobody knows."""
+
+Source: TypeAlias = Literal["gated", "labels.csv", "reviewed"]
+"""Who says so: the stains, a table that came with the images, or a person who looked."""
+
+POSITIVE: Label = "CTC"
+NEGATIVE: Label = "other"
+
+_COLUMNS = ("sample", "cell", "label", "stratum", "source", "um_per_px", "patient", "run")
+_NEEDED = ("sample", "cell", "label", BRIGHT_FIELD)
+_MOST_NAMED = 20
+
+
+class ManifestError(ValueError):
+    """A manifest cannot be used; the text names its bad rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cell.
+
+    Attributes:
+        sample: from the export.
+        cell: from the export, verbatim.
+        label: whether it is a CTC.
+        stratum: finer than the label, such as `double-positive`.
+        source: where the label comes from.
+        um_per_px: edge length of an image pixel, um; None where unknown.
+        images: path of each channel's image; bright field is always there.
+        patient: whose blood it is; empty where unknown.
+        run: tells samples of the same name apart; empty where they need no telling apart.
+    """
+
+    sample: str
+    cell: str
+    label: Label
+    stratum: str
+    source: Source
+    um_per_px: float | None
+    images: dict[str, Path] = field(hash=False)
+    patient: str = ""
+    run: str = ""
+
+    @property
+    def place(self) -> str:
+        """The sample, with its run where one is given."""
+        return f"{self.run}/{self.sample}" if self.run else self.sample
+
+    @property
+    def group(self) -> str:
+        """What must never stand on both sides of a split: the patient, else the sample."""
+        return self.patient or self.place
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write a manifest, whole or not at all; images beneath its folder are relative to it."""
+    rows = list(rows)
+    channels = sorted({name for row in rows for name in row.images} - {BRIGHT_FIELD})
+    home = path.parent.resolve()
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow((*_COLUMNS, BRIGHT_FIELD, *channels))
+    for row in rows:
+        pitch = "" if row.um_per_px is None else f"{row.um_per_px:.6g}"
+        images = (
+            _portable(row.images[channel], home) if channel in row.images else ""
+            for channel in (BRIGHT_FIELD, *channels)
+        )
+        table.writerow(
+            (row.sample, row.cell, row.label, row.stratum, row.source, pitch, row.patient,
+             row.run, *images)
+        )  # fmt: skip
+    write_whole(path, text.getvalue().encode())
+
+
+def read_manifests(paths: Sequence[Path]) -> list[Row]:
+    """Read manifests as one.
+
+    Raises:
+        ManifestError: naming every row that cannot be used, or a cell that stands in two.
+    """
+    rows: list[Row] = []
+    seen: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        for row in _read(path):
+            key = (row.place, row.cell)
+            if key in seen:
+                raise ManifestError(
+                    f"cell {row.cell} of sample {row.place} stands in {seen[key]} and again in"
+                    f" {path}; samples of the same name need different values of 'run'"
+                )
+            seen[key] = path
+            rows.append(row)
+    _refuse_mixed_pitch(rows)
+    return rows
+
+
+def choose(
+    rows: Iterable[Row], positive: Sequence[str] = (), negative: Sequence[str] = ()
+) -> list[Row]:
+    """Return the rows that have a label, or those of the strata that are to get one.
+
+    Args:
+        rows: of manifests.
+        positive: strata to count as CTC; with `negative`, replaces the rows' own labels.
+        negative: strata to count as no CTC.
+
+    Raises:
+        ManifestError: only one of the two is given, a stratum stands in both, or is in no row; or
+            no row has a label.
+    """
+    rows = list(rows)
+    if not positive and not negative:
+        labelled = [row for row in rows if row.label]
+        if not labelled:
+            raise ManifestError("no cell has a label; choose strata to count as CTC and as no CTC")
+        return labelled
+    if not positive or not negative or set(positive) & set(negative):
+        raise ManifestError("give strata to count as CTC and others to count as no CTC, or neither")
+    known = {row.stratum for row in rows}
+    for stratum in (*positive, *negative):
+        if stratum not in known:
+            raise ManifestError(
+                f"no cell of stratum '{stratum}' (there: {', '.join(sorted(known))})"
+            )
+    label = dict.fromkeys(positive, POSITIVE) | dict.fromkeys(negative, NEGATIVE)
+    return [replace(row, label=label[row.stratum]) for row in rows if row.stratum in label]
+
+
+def listed(names: Sequence[str], between: str = "; ") -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return between.join([*names[:_MOST_NAMED], *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def read_csv(path: Path, error: type[ValueError] = ManifestError) -> list[dict[str, str]]:
+    """Read a table with a head.
+
+    Args:
+        path: of a CSV file, UTF-8.
+        error: what to raise.
+
+    Raises:
+        ValueError: it cannot be read; of the kind asked for.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as wrong:
+        raise error(f"{path} cannot be read: {wrong}") from None
+
+
+def _read(path: Path) -> Iterable[Row]:
+    table = read_csv(path)
+    if not table:
+        raise ManifestError(f"{path} holds no cells")
+    missing = [name for name in _NEEDED if name not in table[0]]
+    if missing:
+        raise ManifestError(
+            f"{path} has no column {' and '.join(missing)}; make it with 'python -m train label'"
+        )
+    rows, bad = [], []
+    for line, record in enumerate(table, start=2):
+        try:
+            rows.append(_row(record, path.parent))
+        except ValueError as error:
+            bad.append(f"line {line}: {error}")
+    if bad:
+        raise ManifestError(
+            f"{path} has {len(bad):,} bad rows; mend or remove them:\n  " + listed(bad, "\n  ")
+        )
+    return rows
+
+
+def _row(record: dict[str, str], folder: Path) -> Row:
+    if None in record or None in record.values():
+        raise ValueError("as many values as columns are needed")
+    texts = {name: record.get(name, "") for name in _COLUMNS}
+    if not texts["sample"] or not texts["cell"]:
+        raise ValueError("sample and cell must be given")
+    if texts["label"] not in get_args(Label):
+        raise ValueError(f"label is '{texts['label']}', not CTC, other or empty")
+    source = texts["source"] or "labels.csv"
+    if source not in get_args(Source):
+        raise ValueError(f"source is '{source}', not one of {', '.join(get_args(Source))}")
+    images = {
+        channel: folder / name
+        for channel, name in record.items()
+        if channel not in _COLUMNS and name
+    }
+    if BRIGHT_FIELD not in images:
+        raise ValueError("no bright-field image")
+    for image in images.values():
+        if not image.is_file():
+            raise ValueError(f"{image} is not there")
+    return Row(
+        sample=texts["sample"],
+        cell=texts["cell"],
+        label=texts["label"],  # type: ignore[arg-type]
+        stratum=texts["stratum"] or texts["label"],
+        source=source,  # type: ignore[arg-type]
+        um_per_px=_pitch(texts["um_per_px"]),
+        images=images,
+        patient=texts["patient"],
+        run=texts["run"],
+    )
+
+
+def _pitch(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        pitch = float(text)
+    except ValueError:
+        pitch = math.nan
+    if not 0.01 <= pitch <= 20:
+        raise ValueError(f"um_per_px is '{text}', not a number between 0.01 and 20")
+    return pitch
+
+
+def _refuse_mixed_pitch(rows: Sequence[Row]) -> None:
+    unknown = [row for row in rows if row.um_per_px is None]
+    if unknown and len(unknown) < len(rows):
+        raise ManifestError(
+            f"um/px is unknown for {len(unknown):,} of {len(rows):,} cells, such as cell"
+            f" {unknown[0].cell} of sample {unknown[0].place}; give it for all or for none"
+        )
+
+
+def _portable(path: Path, home: Path) -> str:
+    path = Path(os.path.abspath(path))
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)

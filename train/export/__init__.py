@@ -1,0 +1,1 @@
+"""`export`: from a trained run to a quantized, verified model folder."""

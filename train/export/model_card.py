@@ -1,0 +1,275 @@
+"""The model card: every figure on it is computed by the export that writes it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+
+import numpy as np
+
+from ctcedge.model.spec import Calibration, Decision, OperatingPoint, Parity, Rate
+
+from ..data.dataset import Cells
+from ..evaluate.figures import MEANING, SECTIONS, Figures
+from ..evaluate.report import markdown_table, shown
+from ..fit.run import Run
+from ..metrics.calibration import PRIOR, review_rule
+from .quantize import Recipe
+
+_LIBRARIES = ("torch", "monai", "onnx", "onnxruntime-gpu", "numpy", "opencv-python-headless")
+_GRAPHS = {
+    "fp32": "ONNX FP32",
+    "fp16": "ONNX FP16",
+    "int8": "ONNX INT8",
+    "int8-symmetric": "ONNX INT8, symmetric",
+}
+_BASELINES = {"size": "size alone", "texture": "gradient boosting on texture"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an export knows when it is done.
+
+    Attributes:
+        name: of the model.
+        version: of the model.
+        about: one line on whose cells these are; may be empty.
+        command: that makes the model from nothing; may be empty.
+        demonstration: the cells are simulated.
+        run: what was fitted, and how.
+        training: cells that it was fitted on.
+        validation: cells that calibration, thresholds and parity come from.
+        review_share: share of the validation cells in the review band.
+        calibration: from logit to probability.
+        decision: from probability to call.
+        points: operating points.
+        parity: by graph.
+        quantised: by INT8 graph, how, and how many training crops set its ranges.
+        tested: figures of the INT8 graph on the test side; None where there is none.
+    """
+
+    name: str
+    version: str
+    about: str
+    command: str
+    demonstration: bool
+    run: Run
+    training: Cells
+    validation: Cells
+    review_share: float
+    calibration: Calibration
+    decision: Decision
+    points: dict[str, OperatingPoint | None]
+    parity: dict[str, Parity]
+    quantised: dict[str, tuple[Recipe, int]]
+    tested: Figures | None
+
+    @property
+    def training_line(self) -> str:
+        """One line: on what data the weights were trained."""
+        cells = self.training
+        about = f"{self.about}: " if self.about else ""
+        return (
+            f"{about}{len(cells):,} labelled cells of {len(np.unique(cells.group)):,} patients,"
+            f" samples or hospitals, {int(cells.positive.sum()):,} of them CTCs"
+        )
+
+
+def card(facts: Facts) -> str:
+    """Write README.md of the model folder."""
+    sections = (
+        _head(facts),
+        _results(facts),
+        _graphs(facts),
+        _decision(facts),
+        _points(facts),
+        _making(facts),
+        _limits(facts),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(facts: Facts) -> str:
+    warning = (
+        "**Trained on simulated images only. A demonstration until a lab trains on its own"
+        " exports.**\n"
+        if facts.demonstration
+        else ""
+    )
+    simulated = (
+        "\nThe figures below are of simulated hospitals. They say nothing yet about a patient's"
+        " cells, and must\nnot stand in one table with figures on real images."
+        if facts.demonstration
+        else ""
+    )
+    return f"""\
+# {facts.name} {facts.version}
+
+{warning}Research software, not a diagnostic.
+
+Tells circulating tumour cells (CTCs) from all else in bright-field crops of single cells.
+Trained on {facts.training_line}.{simulated}"""
+
+
+def _results(facts: Facts) -> str:
+    found = facts.tested
+    if found is None:
+        return ""
+    baselines = {
+        f"{MEANING['auc']}, {_BASELINES[kind]}": shown("auc", values["auc"])
+        for kind, values in found.baselines.items()
+    }
+    sections = {
+        heading: {text: shown(name, found[name]) for name, text in rows.items()}
+        for heading, rows in SECTIONS.items()
+    }
+    sections["Baselines, fitted on the same training cells"] = baselines
+    tables = "\n\n".join(
+        markdown_table([heading, ""], rows.items()) for heading, rows in sections.items()
+    )
+    return f"""\
+## Results of the INT8 graph, bright field alone
+
+On {found.cells:,} test cells, {found.ctcs:,} of them CTCs, of {found.groups:,} patients, samples or
+hospitals none of which was trained on or used to choose anything. Intervals are 95 % bootstrap
+intervals over these.
+
+{tables}"""
+
+
+def _graphs(facts: Facts) -> str:
+    rows = [
+        [
+            _GRAPHS[variant],
+            f"{one.auc:.4f}",
+            f"{-one.auc_loss:+z.4f}",
+            f"{one.largest_difference:.4f}",
+            f"{one.mean_difference:.5f}",
+            f"{one.changed_calls:.2%}",
+            f"{one.flips:.2%}",
+        ]
+        for variant, one in facts.parity.items()
+    ]
+    quantised = "\n".join(
+        f"- {_GRAPHS[variant]}: QDQ, weights per channel, {recipe}, set by {count:,} training"
+        " crops."
+        for variant, (recipe, count) in facts.quantised.items()
+    )
+    head = [
+        "Graph",
+        "AUC",
+        "Change",
+        "Largest probability difference",
+        "Mean",
+        "Other call",
+        "Flips",
+    ]
+    return f"""\
+## The graphs against the trained network
+
+{markdown_table(head, rows)}
+
+On the {len(facts.validation):,} validation cells, by ONNX Runtime's CPU provider, against
+PyTorch. A flip is a CTC of one that is a leukocyte of the other; a change to or from `review` is
+none. The crops that set ranges are drawn evenly from both classes, and of a class from all samples;
+where there are more than are drawn, several times over, and the graph that is closest to PyTorch on
+these cells is kept.
+
+{quantised}"""
+
+
+def _decision(facts: Facts) -> str:
+    calibration, (low, high) = facts.calibration, facts.decision.review
+    validation = facts.validation
+    return f"""\
+## Probability and call
+
+Probability of CTC = sigmoid({calibration.slope:g} x logit {calibration.intercept:+g}), fitted on \
+{len(validation):,} validation cells of
+{len(np.unique(validation.group)):,} other patients, samples or hospitals so that it holds where \
+CTCs are {PRIOR:.0%} of the cells.
+At or above {facts.decision.threshold:g} the call is `CTC`, below it `leukocyte`, which means \
+'not a CTC'; from {low:g} to
+below {high:g} it is `review`: {review_rule(facts.review_share)}."""
+
+
+def _points(facts: Facts) -> str:
+    rows = []
+    for name, point in facts.points.items():
+        if point is None:
+            rows.append([name, "not supported by the validation cells", *["unknown"] * 3])
+            continue
+        false = f"{_rate(point.false_calls_per_10000, 0)}, at most {point.false_calls_upper:.0f}"
+        rows.append([name, point.aim, f"{point.threshold:g}", _rate(point.sensitivity, 3), false])
+    head = [
+        "Operating point",
+        "Aim",
+        "Threshold",
+        "Sensitivity",
+        "False CTC calls per 10,000 others",
+    ]
+    return f"""\
+## Operating points
+
+{markdown_table(head, rows)}
+
+Each half of the validation groups is called at the threshold that the other half chose; the stored
+threshold is chosen on both. Intervals are exact binomial 95 % intervals of the effective number of
+cells (Korn and Graubard, 1998); 'at most' is the one-sided upper 95 % bound."""
+
+
+def _making(facts: Facts) -> str:
+    fit, spec = facts.run.settings, facts.run.input
+    libraries = ", ".join(f"{name} {installed(name)}" for name in _LIBRARIES if _has(name))
+    pixel = f"{spec.crop_px:g} crop pixels" if spec.um_per_px is None else f"{spec.um_per_px:g} um"
+    command = f"    {facts.command}\n\n" if facts.command else ""
+    start = "weights of an earlier model" if facts.run.init else "random weights"
+    origin = f"\n- Weights it starts from: SHA-256 {facts.run.init}." if facts.run.init else ""
+    if origin and facts.demonstration:
+        origin += (
+            "\n  Earlier versions of a shipped model lie in the repository's history; `make model`"
+            " takes them from there."
+        )
+    return f"""\
+## How it was made
+
+{command}- Network: {fit.network} of width {fit.width:g}, {spec.size} x {spec.size} px of {pixel},
+  mean of {fit.views} mirrored and turned views; {fit.epochs} epochs from {start}, AdamW,
+  classes weighted equally; use of DAPI images: {fit.dapi}; seed {fit.seed}.{origin}
+- Python {platform.python_version()}, {libraries}."""
+
+
+def _limits(facts: Facts) -> str:
+    scale = (
+        "The um/px of the training images is unknown: crops must come from the same instrument\n"
+        "  and magnification."
+        if facts.run.input.um_per_px is None
+        else "Crops need a known um/px: size is a feature."
+    )
+    simulated = (
+        "\n- The simulator is a guess at what DEPArray crops look like; no real one was seen."
+        if facts.demonstration
+        else ""
+    )
+    return f"""\
+## Limits
+
+- {scale}
+- The probability holds at the stated CTC share; where CTCs are rare, most `CTC` calls are wrong
+  unless the threshold is raised.
+- The call is about the central cell alone.
+- The FP16 graph's figures come from the CPU provider, not from a GPU.{simulated}"""
+
+
+def _rate(rate: Rate, digits: int) -> str:
+    return f"{rate.value:.{digits}f} ({rate.low:.{digits}f} to {rate.high:.{digits}f})"
+
+
+def _has(name: str) -> bool:
+    try:
+        installed(name)
+    except PackageNotFoundError:
+        return False
+    return True

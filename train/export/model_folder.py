@@ -1,0 +1,135 @@
+"""Write the model folder that `ctcedge` loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.classification.ood import Guard
+from ctcedge.images.preprocess import InputSpec, network_input
+from ctcedge.model.spec import (
+    SPEC_NAME,
+    Calibration,
+    Model,
+    ModelSpec,
+    PinnedFile,
+    Variant,
+    load_model,
+)
+
+from ..metrics.onnx_scores import probabilities, run_graph
+from ..simulate import simulate_cells
+
+GOLDEN_NAME = "golden.npz"
+GOLDEN_CROPS = 16
+GOLDEN_SIDE = 64
+GOLDEN_TOLERANCE = 0.001
+CARD_NAME = "README.md"
+
+
+def graph_name(variant: str) -> str:
+    """Return the file name of a graph."""
+    return f"model.{variant}.onnx"
+
+
+def pin(path: Path) -> PinnedFile:
+    """Describe a file by name, hash and length."""
+    data = path.read_bytes()
+    return PinnedFile(path.name, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def golden_crops(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Simulate raw bright-field crops, each of another hospital.
+
+    Returns:
+        (16, 64, 64) crops before preprocessing, and (16,) um/px.
+    """
+    crops, um_per_px = [], []
+    for cell in simulate_cells(
+        hospitals=4 * GOLDEN_CROPS, samples=1, cells=1, seed=seed, channels=("BF",)
+    ):
+        pixels = cell.images["BF"]
+        if min(pixels.shape) < GOLDEN_SIDE:
+            continue
+        top, left = ((length - GOLDEN_SIDE) // 2 for length in pixels.shape)
+        pixels = pixels[top : top + GOLDEN_SIDE, left : left + GOLDEN_SIDE]
+        levels = pixels * (1 if pixels.dtype == np.uint8 else 255 / pixels.max())
+        crops.append(np.rint(levels).astype(np.uint8))
+        um_per_px.append(cell.um_per_px)
+        if len(crops) == GOLDEN_CROPS:
+            break
+    return np.stack(crops), np.array(um_per_px)
+
+
+def write_golden(
+    path: Path,
+    graphs: Mapping[Variant, bytes],
+    spec: InputSpec,
+    calibration: Calibration,
+    seed: int,
+) -> None:
+    """Write crops and the probabilities that each graph gives for them on this machine.
+
+    A model that knows no um/px takes every crop alike, whatever its true scale.
+    """
+    crops, um_per_px = golden_crops(seed)
+    inputs = np.stack(
+        [network_input(crop, pitch, spec) for crop, pitch in zip(crops, um_per_px, strict=True)]
+    )
+    answers = {
+        f"probability_{variant}": probabilities(run_graph(graph, inputs), calibration)
+        for variant, graph in graphs.items()
+    }
+    if spec.um_per_px is not None:
+        answers["um_per_px"] = um_per_px
+    np.savez(path, allow_pickle=False, crops=crops, **answers)
+
+
+def write_spec(folder: Path, spec: ModelSpec) -> Model:
+    """Write model.json and read the folder back as the runtime does.
+
+    Raises:
+        ModelError: the runtime would refuse the folder.
+    """
+    text = json.dumps(dataclasses.asdict(spec), indent=2, ensure_ascii=False)
+    (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
+    model = load_model(folder)
+    model.check_files()
+    Guard.of(model)
+    return model
+
+
+def refuse_foreign(destination: Path) -> None:
+    """Check that a model folder may be written here: nothing is, or an earlier build.
+
+    Raises:
+        FileExistsError: something other than a model folder is there.
+    """
+    if destination.exists() and not (destination / SPEC_NAME).is_file():
+        raise FileExistsError(f"{destination} exists and is no model folder; move it away")
+
+
+def publish(model: Model, destination: Path) -> Model:
+    """Copy a finished model folder to its place, replacing an earlier build.
+
+    Returns:
+        The model at its place.
+
+    Raises:
+        FileExistsError: something other than a model folder is there.
+    """
+    refuse_foreign(destination)
+    unfinished = destination.with_name(f".{destination.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(model.folder, unfinished)
+    if destination.exists():
+        shutil.rmtree(destination)
+    unfinished.rename(destination)
+    return dataclasses.replace(model, folder=destination)

@@ -1,0 +1,110 @@
+"""The exported graphs must say what the network says; nothing is shipped that does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.classification.decision import decide
+from ctcedge.model.spec import Decision, Parity
+
+from ..metrics.roc import roc_auc
+
+_FEW_CELLS = 3
+
+
+class ParityError(RuntimeError):
+    """An exported graph differs too much from the network it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParityLimits:
+    """The largest differences from PyTorch that are accepted on the validation cells.
+
+    Attributes:
+        fp32_probability: of any probability.
+        fp16_probability: of any probability.
+        int8_probability: of the probabilities, in the mean.
+        int8_auc: loss of AUC.
+        int8_calls: share of cells that are called something else; three may always be, since so
+            few tell no share.
+        int8_calls_aimed: the same, up to which no other way to quantise is tried;
+        int8_flips_aimed: and of those called CTC instead of leukocyte, or the other way round.
+    """
+
+    fp32_probability: float = 0.001
+    fp16_probability: float = 0.005
+    int8_probability: float = 0.02
+    int8_auc: float = 0.005
+    int8_calls: float = 0.02
+    int8_calls_aimed: float = 0.01
+    int8_flips_aimed: float = 0.001
+
+    def exceeded(self, variant: str, parity: Parity) -> list[str]:
+        """Say what a graph exceeds; nothing where it is accepted.
+
+        Args:
+            variant: `fp32`, `fp16`, `int8` or `int8-symmetric`.
+            parity: of that graph.
+        """
+        calls = _at_least_few(self.int8_calls, parity)
+        largest = ("largest probability difference", parity.largest_difference)
+        measured = {
+            "fp32": ((*largest, self.fp32_probability),),
+            "fp16": ((*largest, self.fp16_probability),),
+        }.get(
+            variant,
+            (
+                ("loss of AUC", parity.auc_loss, self.int8_auc),
+                ("share of other calls", parity.changed_calls, calls),
+                ("mean probability difference", parity.mean_difference, self.int8_probability),
+            ),
+        )
+        # 'not <=' rather than '>': a NaN must fail.
+        return [
+            f"{variant}: {what} {value:.4g}, at most {limit:g} is accepted"
+            for what, value, limit in measured
+            if not value <= limit
+        ]
+
+    def missed(self, parity: Parity) -> str:
+        """Say in what an INT8 graph calls otherwise than is wished for; empty where it does not."""
+        wished = (
+            ("of the calls are others", parity.changed_calls, self.int8_calls_aimed),
+            ("flip between CTC and leukocyte", parity.flips, self.int8_flips_aimed),
+        )
+        return " and ".join(
+            f"{value:.2%} {what}, {limit:.1%} is aimed at"
+            for what, value, limit in wished
+            if value > _at_least_few(limit, parity)
+        )
+
+
+def _at_least_few(share: float, parity: Parity) -> float:
+    return max(share, _FEW_CELLS / parity.cells)
+
+
+def compare(
+    probability: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    decision: Decision,
+) -> Parity:
+    """Compare probabilities, (n,), with the trained network's, through the runtime's decision."""
+    change = np.abs(probability - reference)
+    calls = [
+        (decide(float(p), decision).call, decide(float(r), decision).call)
+        for p, r in zip(probability, reference, strict=True)
+    ]
+    auc = roc_auc(positive, probability)
+    return Parity(
+        cells=len(positive),
+        auc=round(auc, 6),
+        auc_loss=round(roc_auc(positive, reference) - auc, 6),
+        largest_difference=round(float(change.max()), 6),
+        mean_difference=round(float(change.mean()), 6),
+        changed_calls=round(float(np.mean([one != other for one, other in calls])), 6),
+        flips=round(float(np.mean([{*pair} == {"CTC", "leukocyte"} for pair in calls])), 6),
+    )

@@ -1,0 +1,1 @@
+"""`fit`: train a network on labelled crops."""

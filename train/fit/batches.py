@@ -1,0 +1,110 @@
+"""The training cells, dealt to steps and augmented.
+
+All chance of a step is drawn from its number and the seed, so that a checkpoint needs no states of
+random numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ctcedge.images.preprocess import BACKGROUND_LEVEL
+
+from .distributed import Team
+from .run import Run
+
+RAREST = 0.1
+"""A class rarer than this share of the training cells is repeated until it makes it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Augmented cells of one step, in contrast units.
+
+    Attributes:
+        bright: (n, 1, side, side) float32.
+        nucleus: (n, 1, side, side) float32, zero where a cell has no DAPI image; None where the
+            strategy asks for none.
+        has_nucleus: (n,) bool.
+        target: (n,) float32, 1 for a CTC.
+        positive_weight: weight of a CTC beside another cell.
+    """
+
+    bright: Tensor
+    nucleus: Tensor | None
+    has_nucleus: Tensor
+    target: Tensor
+    positive_weight: Tensor
+
+
+class Steps:
+    """The training cells, in steps.
+
+    Attributes:
+        count: steps of an epoch.
+    """
+
+    def __init__(self, run: Run, channels: int, processes: Team) -> None:
+        """Bring the training side to the device.
+
+        Args:
+            run: whose.
+            channels: 1 for bright field alone, 2 with DAPI.
+            processes: that share each step.
+        """
+        cells, device = run.of("training"), processes.device
+        images = (cells.bright, cells.nucleus)[:channels]
+        self._settings, self._gain, self._team = run.settings, run.input.gain, processes
+        self._images = torch.from_numpy(np.stack(images, 1)).to(device)
+        self._has_nucleus = torch.from_numpy(cells.has_nucleus).to(device)
+        self._target = torch.from_numpy(cells.positive).float().to(device)
+        self._rows = repeated(cells.positive)
+        positives = int(cells.positive[self._rows].sum())
+        self._positive_weight = torch.tensor((len(self) - positives) / positives, device=device)
+        self.count = math.ceil(len(self) / run.settings.batch_size)
+
+    def __len__(self) -> int:
+        """Cells of an epoch, counting repeated ones."""
+        return len(self._rows)
+
+    def order(self, epoch: int) -> list[NDArray[np.intp]]:
+        """Return the rows of each step of an epoch, alike in number."""
+        chance = np.random.default_rng((self._settings.seed, epoch))
+        return np.array_split(chance.permutation(self._rows), self.count)
+
+    def batch(self, rows: NDArray[np.intp], step: int) -> Batch:
+        """Return this process's share of a step's cells, augmented."""
+        settings, processes = self._settings, self._team
+        generator = _chance((settings.seed, step, processes.rank), processes.device)
+        mine = torch.from_numpy(rows[processes.rank :: processes.size]).to(processes.device)
+        levels = self._images[mine].float() - BACKGROUND_LEVEL
+        scaled = settings.augmentation(levels, generator) / self._gain
+        has_nucleus = self._has_nucleus[mine]
+        return Batch(
+            bright=scaled[:, :1].contiguous(memory_format=torch.channels_last),
+            nucleus=scaled[:, 1:] * has_nucleus.view(-1, 1, 1, 1) if scaled.shape[1] > 1 else None,
+            has_nucleus=has_nucleus,
+            target=self._target[mine],
+            positive_weight=self._positive_weight,
+        )
+
+
+def repeated(positive: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the rows of an epoch, those of a rare class as often as `RAREST` asks."""
+    rare, common = sorted((np.flatnonzero(positive), np.flatnonzero(~positive)), key=len)
+    wanted = math.ceil(len(common) * RAREST / (1 - RAREST))
+    return np.sort(np.concatenate((common, np.resize(rare, max(len(rare), wanted)))))
+
+
+def _chance(numbers: tuple[int, ...], device: torch.device) -> torch.Generator:
+    """Make all sources of chance, PyTorch's own among them, depend on a few numbers alone."""
+    seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
+    number, own = (int(seed) for seed in seeds)
+    torch.manual_seed(own)
+    return torch.Generator(device).manual_seed(number)

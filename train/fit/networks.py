@@ -1,0 +1,225 @@
+"""The networks, all from MONAI, and how they see an image.
+
+ResNets have a stem with stride 2 and a max-pool, as the original has: on a CPU it is four times as
+fast as MONAI's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from monai.networks.nets.densenet import DenseNet121
+from monai.networks.nets.efficientnet import EfficientNetBN
+from monai.networks.nets.resnet import ResNet
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ctcedge.images.preprocess import BACKGROUND_LEVEL
+
+_RESNETS = {
+    "resnet10": ("basic", [1, 1, 1, 1]),
+    "resnet18": ("basic", [2, 2, 2, 2]),
+    "resnet34": ("basic", [3, 4, 6, 3]),
+    "resnet50": ("bottleneck", [3, 4, 6, 3]),
+}
+
+NETWORKS = (*_RESNETS, "densenet121", "efficientnet-b4")
+VIEWS = (1, 2, 4, 8)
+
+
+class Classifier(nn.Module):
+    """A network whose only output is the logit of CTC.
+
+    The logit is one linear layer on the average over space of the last feature maps, whatever the
+    network, so that it can be traced back to places in the image.
+    """
+
+    def __init__(self, name: str, width: float = 1.0, views: int = 1, channels: int = 1) -> None:
+        """Draw a network's first weights from PyTorch's random state.
+
+        Args:
+            name: one of `NETWORKS`.
+            width: factor on the number of channels inside; ResNets only.
+            views: 1, 2, 4 or 8; in evaluation mode the logit is the mean over so many mirrored and
+                turned copies of an image.
+            channels: of the image.
+
+        Raises:
+            ValueError: unknown name, or no such width or views.
+        """
+        super().__init__()
+        if views not in VIEWS:
+            raise ValueError(f"a network sees {', '.join(map(str, VIEWS))} views, not {views}")
+        self.name, self.width, self.views = name, width, views
+        self.body = _body(name, width, channels)
+        self.drop = nn.Dropout(self.body.drop)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer, from features to the logit."""
+        return self.body.head
+
+    def stages(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (n, channels, side, side) contrast units to intermediate and last feature maps.
+
+        Returns:
+            Maps of 1/16 and of 1/32 of the image's side.
+        """
+        return self.body.stages(scaled)
+
+    def maps(self, scaled: Tensor) -> Tensor:
+        """Map (n, channels, side, side) contrast units to the last feature maps, (n, c, h, w)."""
+        return self.stages(scaled)[1]
+
+    def classify(self, maps: Tensor) -> Tensor:
+        """Map the last feature maps, (n, c, h, w), to (n,) logits."""
+        logit: Tensor = self.head(self.drop(maps.mean((2, 3)))).squeeze(1)
+        return logit
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """Map (n, channels, side, side) contrast units to (n,) logits."""
+        views = 1 if self.training else self.views
+        logits = self.classify(self.maps(turned(scaled, views)))
+        return logits.unflatten(0, (views, -1)).mean(0)
+
+
+class _ResNet(ResNet):
+    drop = 0.0
+
+    def __init__(self, name: str, width: float, channels: int) -> None:
+        block, layers = _RESNETS[name]
+        super().__init__(
+            block,
+            layers,
+            block_inplanes=[64, 128, 256, 512],
+            spatial_dims=2,
+            n_input_channels=channels,
+            conv1_t_stride=2,
+            widen_factor=width,
+            num_classes=1,
+            bias_downsample=False,
+        )
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.fc
+
+    def stages(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maxpool(self.act(self.bn1(self.conv1(scaled))))
+        middle = self.layer3(self.layer2(self.layer1(maps)))
+        return middle, self.layer4(middle)
+
+
+class _DenseNet(DenseNet121):
+    drop = 0.0
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(spatial_dims=2, in_channels=channels, out_channels=1)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.class_layers.out
+
+    def stages(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        maps = scaled
+        for name, layer in self.features.named_children():
+            maps = layer(maps)
+            if name == "denseblock3":
+                middle = maps
+        return middle, self.class_layers.relu(maps)
+
+
+class _EfficientNet(EfficientNetBN):
+    drop = 0.4
+    """As published for B4."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            "efficientnet-b4", pretrained=False, spatial_dims=2, in_channels=channels, num_classes=1
+        )
+        # MONAI draws it for a thousand classes: with one, the first logits reach a hundred.
+        self._fc.reset_parameters()
+        # The other form of the same activation cannot be exported.
+        self.set_swish(memory_efficient=False)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self._fc
+
+    def stages(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(scaled))))
+        middle = self._blocks[:5](maps)
+        maps = self._conv_head(self._conv_head_padding(self._blocks[5:](middle)))
+        return middle, self._swish(self._bn1(maps))
+
+
+def _body(name: str, width: float, channels: int) -> _ResNet | _DenseNet | _EfficientNet:
+    if name in _RESNETS:
+        return _ResNet(name, width, channels)
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network '{name}' (known: {', '.join(NETWORKS)})")
+    if width != 1:
+        raise ValueError(f"{name} has no width but 1; ResNets have")
+    return _DenseNet(channels) if name == "densenet121" else _EfficientNet(channels)
+
+
+def turned(images: Tensor, views: int) -> Tensor:
+    """Stack mirrored and turned copies of (n, c, side, side) images along the batch.
+
+    Args:
+        images: any.
+        views: 1: themselves; 2: mirrored left to right, too; 4: and top to bottom; 8: and all of
+            these transposed, which makes every mirroring and quarter turn.
+
+    Returns:
+        (views * n, c, side, side), one view after the other.
+    """
+    copies = [images]
+    if views >= 2:
+        copies += [copy.flip(3) for copy in copies]
+    if views >= 4:
+        copies += [copy.flip(2) for copy in copies]
+    if views >= 8:
+        copies += [copy.transpose(2, 3) for copy in copies]
+    return torch.cat(copies)
+
+
+def deviation(inputs: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Turn inputs to float32 levels above the background.
+
+    Args:
+        inputs: (n, side, side), or (n, channels, side, side).
+        device: of the result.
+
+    Returns:
+        (n, channels, side, side).
+    """
+    levels = torch.from_numpy(inputs).to(device).float() - BACKGROUND_LEVEL
+    return levels.view(len(inputs), -1, *inputs.shape[-2:])
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, inputs: NDArray[np.uint8], gain: float, batch_size: int = 256
+) -> NDArray[np.float32]:
+    """Return the logits, (n,), in full precision.
+
+    Args:
+        network: put into evaluation mode and left there.
+        inputs: (n, side, side) or (n, channels, side, side), as `network_input` makes them.
+        gain: input levels of one contrast unit, as in the input's spec.
+        batch_size: images at a time.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    parts = [network(deviation(part, device) / gain) for part in batches(inputs, batch_size)]
+    logits: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+    return logits
+
+
+def batches(inputs: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield `size` rows at a time."""
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size]

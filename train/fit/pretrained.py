@@ -1,0 +1,174 @@
+"""First weights from an earlier run or from a model folder, instead of random ones."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from ctcedge.model.spec import SPEC_NAME, Model, load_model
+
+from ..baselines.baselines import EARLIER, TRAINING, read_table
+from ..data.dataset import Seen, draw_by_sample
+from .networks import Classifier, deviation
+from .run import RUN_NAME, WEIGHTS_NAME, Run, open_runs
+
+_SEEN_CELLS = 256
+
+
+class InitialError(ValueError):
+    """First weights cannot be taken from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """Weights to start from.
+
+    Attributes:
+        file: a run's weights, or a model's floating-point graph.
+        sha256: of the file.
+        saw: all cells that had a part in them.
+    """
+
+    file: Path
+    sha256: str
+    saw: Seen
+
+    @classmethod
+    def of(cls, folder: Path) -> Initial:
+        """Find the weights of a finished run or of a model folder.
+
+        Raises:
+            InitialError: there are none, or the model does not tell what it was made from.
+            ModelError: the model folder is damaged.
+        """
+        model = load_model(folder) if (folder / SPEC_NAME).is_file() else None
+        if model is not None:
+            graphs = model.spec.graphs
+            name = next((graphs[kind].file for kind in ("fp32", "fp16") if kind in graphs), "")
+            if not name:
+                raise InitialError(f"{folder} has no floating-point graph to start from")
+        elif (folder / RUN_NAME).is_file():
+            name = WEIGHTS_NAME
+        else:
+            raise InitialError(f"{folder} is neither a model folder nor a run (or fold of one)")
+        file = folder / name
+        if not file.is_file():
+            raise InitialError(f"{file} is missing; is the run finished?")
+        saw = _seen_by_run(folder) if model is None else _seen_by_model(model)
+        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), saw)
+
+    def network(self, run: Run) -> Classifier:
+        """Return a run's network with these weights.
+
+        Raises:
+            InitialError: they are of another network.
+        """
+        network = run.settings.classifier()
+        try:
+            if self.file.name == WEIGHTS_NAME:
+                network.load_state_dict(torch.load(self.file, weights_only=True))
+            else:
+                seen = draw_by_sample(run.of("training"), _SEEN_CELLS, run.settings.seed)
+                scaled = deviation(seen.bright) / run.input.gain
+                unfold(network, graph_weights(onnx.load(self.file).graph), scaled)
+        except (KeyError, RuntimeError) as error:
+            settings = run.settings
+            raise InitialError(
+                f"{self.file} holds the weights of another network than {settings.network} of"
+                f" width {settings.width:g} ({str(error).strip().splitlines()[-1].strip()})"
+            ) from None
+        return network
+
+
+def _seen_by_run(folder: Path) -> Seen:
+    (run,) = open_runs(folder)
+    return run.earlier.followed_by(Seen.of(run.of("training")))
+
+
+def _seen_by_model(model: Model) -> Seen:
+    pinned = model.spec.training_table
+    if pinned is None:
+        raise InitialError(f"{model.folder} does not tell what it was made from; export it anew")
+    table = read_table(model.read(pinned))
+    return table.seen(np.isin(table.side, (TRAINING, EARLIER)))
+
+
+def unfold(network: Classifier, weights: dict[str, Tensor], scaled: Tensor) -> None:
+    """Give a network the weights of its exported graph, where batch norms are in the convolutions.
+
+    Each of those batch norms gets the mean and the spread of what it sees on a few cells, and the
+    scale and shift that undo them: the network answers as the graph does, and can be trained on.
+
+    Args:
+        network: receives the weights.
+        weights: of the graph, by the network's own names.
+        scaled: (n, 1, side, side) cells, contrast units.
+
+    Raises:
+        KeyError: a weight is missing.
+        RuntimeError: a weight has another shape.
+    """
+    folded: list[Tensor] = []
+    hooks = []
+
+    def leave(conv: nn.Module, bias: Tensor) -> None:
+        hooks.append(conv.register_forward_hook(lambda *_: folded.append(bias)))
+
+    def undo(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.copy_(mean + folded.pop())
+
+    with torch.no_grad():
+        for name, module in network.body.named_modules():
+            if isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in weights:
+                hooks.append(module.register_forward_pre_hook(undo))
+                continue
+            own = dict(module.named_parameters(recurse=False))
+            if isinstance(module, nn.BatchNorm2d):
+                own |= {key: getattr(module, key) for key in ("running_mean", "running_var")}
+            for key, parameter in own.items():
+                given = weights[f"{name}.{key}"]
+                if given.shape != parameter.shape:
+                    raise RuntimeError(
+                        f"{name}.{key} is {tuple(given.shape)}, not {tuple(parameter.shape)}"
+                    )
+                parameter.copy_(given)
+            if isinstance(module, nn.Conv2d) and module.bias is None and f"{name}.bias" in weights:
+                leave(module, weights[f"{name}.bias"])
+        network.eval().maps(scaled)
+    for hook in hooks:
+        hook.remove()
+
+
+_PARAMETERS = {
+    "Conv": ("weight", "bias"),
+    "Gemm": ("weight", "bias"),
+    "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
+}
+
+
+def graph_weights(graph: onnx.GraphProto) -> dict[str, Tensor]:
+    """Return the weights of an exported graph, float32, by the network's own names.
+
+    A layer is named by its weights; its other parameters are what stands beside them, since the
+    exporter keeps equal ones, such as zeros, but once.
+    """
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    weights: dict[str, Tensor] = {}
+    for node in graph.node:
+        for key, name in zip(_PARAMETERS.get(node.op_type, ()), node.input[1:], strict=False):
+            layer = node.input[1].removesuffix(".weight")
+            values = np.array(numpy_helper.to_array(held[name]), dtype=np.float32)
+            weights[f"{layer}.{key}"] = torch.from_numpy(values)
+    return weights

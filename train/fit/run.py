@@ -1,0 +1,316 @@
+"""A run: a folder that holds the cells a network is fitted on, how, and its weights.
+
+A run with folds is a folder of runs, `fold-1` and so on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ctcedge.images.preprocess import InputSpec
+
+from ..data.dataset import Cells, Seen
+from ..metrics.roc import roc_auc
+from ..util.files import write_whole
+from .augment import Augmentation
+from .networks import NETWORKS, Classifier, predict
+
+RUN_NAME = "run.json"
+CELLS_NAME = "cells.npz"
+WEIGHTS_NAME = "weights.pt"
+LOG_NAME = "log.json"
+
+_EARLIER = "earlier_"
+"""Before the names of the columns of `Run.earlier`."""
+_UNFINISHED = {CELLS_NAME, f".{CELLS_NAME}.part", f".{RUN_NAME}.part"}
+"""What is left of a run that was cut off while it was written."""
+
+LEAST_WIDTH = 1 / 16
+"""Of a network: its narrowest layer then has four channels."""
+
+Side: TypeAlias = Literal["training", "validation", "test"]
+"""Validation cells serve calibration and operating points only; test cells serve nothing."""
+
+Dapi: TypeAlias = Literal["none", "samples", "auxiliary", "teacher", "dropout"]
+
+
+class RunError(ValueError):
+    """A run folder cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """All that decides the weights, besides the data and the first weights.
+
+    Attributes:
+        network: one of `train.fit.networks.NETWORKS`.
+        width: factor on the network's channels.
+        views: mirrored and turned copies of an image that the fitted network averages.
+        epochs: passes over the training cells.
+        batch_size: cells a step, over all processes.
+        learning_rate: at its peak, after the warm-up.
+        warm_up: share of the steps in which it rises from zero; then it falls as a cosine to zero.
+        weight_decay: of matrices and kernels; biases and norms have none.
+        ema: decay a step of the moving average of the weights, which is the result.
+        dapi: what the DAPI images are used for in training; see `train.fit.objectives`.
+        dapi_weight: of the auxiliary loss, or the soft labels' share.
+        bf16: compute in bfloat16 where PyTorch deems it safe.
+        augmentation: the families and their strength.
+        seed: of the first weights, the order and the augmentation.
+    """
+
+    network: str = "resnet18"
+    width: float = 0.5
+    views: int = 8
+    epochs: int = 110
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warm_up: float = 0.1
+    weight_decay: float = 0.05
+    ema: float = 0.99
+    dapi: Dapi = "none"
+    dapi_weight: float = 0.5
+    bf16: bool = True
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise ValueError(f"unknown network '{self.network}' (known: {', '.join(NETWORKS)})")
+        if self.dapi not in get_args(Dapi):
+            raise ValueError(f"unknown use of DAPI '{self.dapi}' ({', '.join(get_args(Dapi))})")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError("at least 1 epoch and batches of at least 2 cells are needed")
+        if not self.width >= LEAST_WIDTH:
+            raise ValueError(f"a width of at least {LEAST_WIDTH:g} is needed")
+        if not self.learning_rate > 0:
+            raise ValueError("a learning rate above 0 is needed")
+
+    def with_given(self, **given: Any) -> FitSettings:
+        """Return the same with some replaced, by name; None keeps what is there."""
+        return replace(self, **{name: each for name, each in given.items() if each is not None})
+
+    def classifier(self) -> Classifier:
+        """Draw the first weights of the network that is to be fitted."""
+        return Classifier(self.network, self.width, self.views)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One network's cells, settings and, once it is fitted, weights.
+
+    Attributes:
+        folder: where all of it lies.
+        settings: how the network is fitted.
+        input: what the network sees.
+        cells: all of them.
+        side: (n,) text, the `Side` of each cell; there is a test side under folds only.
+        init: SHA-256 of the weights it starts from; empty where they are drawn at random.
+        earlier: the cells that had a part in those weights.
+    """
+
+    folder: Path
+    settings: FitSettings
+    input: InputSpec
+    cells: Cells
+    side: NDArray[np.str_]
+    init: str = ""
+    earlier: Seen = field(default_factory=Seen.nothing)
+
+    def of(self, side: Side) -> Cells:
+        """Return the cells of one side."""
+        return self.cells.select(self.side == side)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the weights are final."""
+        return (self.folder / WEIGHTS_NAME).is_file()
+
+    def summary(self) -> str:
+        """Say in a line what was fitted, and what the validation cells say of it."""
+        validation = self.of("validation")
+        auc = roc_auc(
+            validation.positive, predict(self.network(), validation.bright, self.input.gain)
+        )
+        sides = ", ".join(
+            f"{count:,} {side}"
+            for side in get_args(Side)
+            if (count := np.count_nonzero(self.side == side))
+        )
+        return f"finished; {self.settings.network}; cells: {sides}; validation AUC {auc:.3f}"
+
+    def network(self) -> Classifier:
+        """Return the fitted network, in evaluation mode.
+
+        Raises:
+            RunError: it is not fitted to the end.
+        """
+        if not self.finished:
+            raise RunError(f"{self.folder} is not finished; run its 'python -m train fit' again")
+        with torch.random.fork_rng():
+            network = self.settings.classifier()
+        weights = torch.load(self.folder / WEIGHTS_NAME, map_location="cpu", weights_only=True)
+        network.load_state_dict(weights)
+        return network.eval()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from fitting in the folder, which is made where it is missing.
+
+        The lock is the system's, on the folder itself: it ends with the process, however that ends.
+
+        Raises:
+            RunError: another process fits there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # some network file systems cannot lock a folder
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise RunError(
+                        f"another process is fitting in {self.folder}; wait for it, stop it, or"
+                        " choose another --out"
+                    ) from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def save(self) -> None:
+        """Write cells and settings; a folder that holds the same run is left as it is.
+
+        Raises:
+            RunError: the folder holds another run, or something else.
+        """
+        held = self.folder / RUN_NAME
+        if held.is_file():
+            if differ := differences(self.folder, self._record()):
+                raise RunError(
+                    f"{self.folder} holds a run with {'; '.join(differ)}; choose another --out, or"
+                    " remove it"
+                )
+            return
+        if self.folder.exists() and {path.name for path in self.folder.iterdir()} - _UNFINISHED:
+            raise RunError(f"{self.folder} holds something that is no run; choose another --out")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        earlier = {_EARLIER + name: column for name, column in self.earlier.columns().items()}
+        columns = self.cells.columns() | {"side": self.side} | earlier
+        write_whole(self.folder / CELLS_NAME, packed(columns))
+        # Last, so that a folder with run.json is whole.
+        write_json(held, self._record())
+
+    def _record(self) -> dict[str, Any]:
+        cells = {"cells": _digest(self.cells, self.side)}
+        return recipe(self.settings, self.input, self.init) | cells
+
+
+def recipe(settings: FitSettings, input: InputSpec, init: str = "") -> dict[str, Any]:
+    """Return what a run's record holds besides its cells."""
+    return {"settings": asdict(settings), "input": asdict(input), "init": init}
+
+
+def differences(folder: Path, record: dict[str, Any]) -> list[str]:
+    """Tell in what the run of a folder differs from a record, or from a record's recipe alone.
+
+    Raises:
+        RunError: the run's own record cannot be read.
+    """
+    held, mine = _read_json(folder / RUN_NAME), json.loads(json.dumps(record))
+    differ = [
+        f"{name} {held.get(part, {}).get(name)} instead of {value}"
+        for part in ("settings", "input")
+        for name, value in mine[part].items()
+        if held.get(part, {}).get(name) != value
+    ]
+    told = {"cells": "other cells, labels or sides", "init": "other first weights"}
+    differ += [text for part, text in told.items() if part in mine and held.get(part) != mine[part]]
+    return differ
+
+
+def open_runs(folder: Path) -> list[Run]:
+    """Open the run of a folder, or those of all its folds.
+
+    Raises:
+        RunError: it holds none, or a damaged one.
+    """
+    if (folder / RUN_NAME).is_file():
+        return [_open(folder)]
+    runs = fold_folders(folder)
+    if not runs:
+        raise RunError(f"{folder} holds no run; make one with 'python -m train fit'")
+    return [_open(run) for run in runs]
+
+
+def fold_folders(folder: Path) -> list[Path]:
+    """Return the folders of a run's folds, in order; none where it has no folds."""
+    return sorted(
+        (path.parent for path in folder.glob(f"fold-*/{RUN_NAME}")),
+        key=lambda path: (len(path.name), path.name),
+    )
+
+
+def _open(folder: Path) -> Run:
+    record = _read_json(folder / RUN_NAME)
+    try:
+        with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in arrays.files}
+        side = columns.pop("side")
+        earlier = Seen(**{field.name: columns.pop(_EARLIER + field.name) for field in fields(Seen)})
+        settings = dict(record["settings"])
+        augmentation = Augmentation(**settings.pop("augmentation"))
+        held = dict(record["input"])
+        return Run(
+            folder=folder,
+            settings=FitSettings(**settings, augmentation=augmentation),
+            input=InputSpec(**held | {"contrast": tuple(held["contrast"])}),
+            cells=Cells(**columns),
+            side=side,
+            init=record["init"],
+            earlier=earlier,
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder} is damaged or of another version: {error}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+    return record
+
+
+def write_json(path: Path, record: object) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def packed(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Return arrays by name as the contents of an npz file."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def _digest(cells: Cells, side: NDArray[np.str_]) -> str:
+    """SHA-256 of all that a fit depends on."""
+    total = hashlib.sha256()
+    for column in (cells.bright, cells.nucleus, cells.has_nucleus, cells.positive):
+        total.update(np.ascontiguousarray(column).data)
+    for text in (cells.group, cells.sample, cells.cell, side):
+        total.update("\n".join(text.tolist()).encode())
+    return total.hexdigest()

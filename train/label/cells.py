@@ -1,0 +1,135 @@
+"""The cells of an export folder, and the doubts about them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
+from ctcedge.log import harmless
+from ctcedge.pipeline.run import list_folder, need_crops
+from ctcedge.results.inspect import is_ours
+from ctcedge.settings import load_settings
+
+from ..data.manifest import listed
+
+_TABLE = "labels.csv"
+
+Key = TypeVar("Key")
+
+CellId = tuple[str, str]
+"""Sample and cell, verbatim."""
+
+
+class LabelError(ValueError):
+    """An export cannot be labelled; the text says what to do."""
+
+
+@dataclass
+class Doubts:
+    """What a person should know of an export, each kind with the names that it concerns."""
+
+    names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, kind: str, name: str) -> None:
+        """Note one."""
+        self.names[kind].append(name)
+
+    def lines(self) -> Iterable[str]:
+        """Each kind with its number and its first names."""
+        for kind, names in self.names.items():
+            yield f"{len(names):,} {kind}: {listed(names)}"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a folder holds.
+
+    Attributes:
+        folder: the export.
+        um_per_px: edge length of an image pixel, um; None where unknown.
+        cells: by sample and cell, each channel's crop; bright field is always there.
+        doubts: cells that are left out, and why.
+    """
+
+    folder: Path
+    um_per_px: float | None
+    cells: dict[CellId, dict[str, Crop]]
+    doubts: Doubts
+
+
+def read_export(
+    folder: Path, *, config: Path | None, pattern: str | None, um_per_px: float | None
+) -> Export:
+    """Find cells as the runtime does, with the folder's own settings.
+
+    Args:
+        folder: the export.
+        config: settings file instead of the folder's own.
+        pattern: instead of the settings'.
+        um_per_px: instead of the settings'.
+
+    Raises:
+        SetupError: the folder or the settings cannot be used.
+        LabelError: a cell has several images of one channel, or a name is no text.
+    """
+    settings = load_settings(
+        folder, config, images={"pattern": pattern, "um_per_px": um_per_px}
+    ).images
+    listing = list_folder(folder, settings.naming())
+    need_crops(folder, listing)
+    cells: dict[CellId, dict[str, Crop]] = {}
+    repeated = []
+    for crop in (*listing.crops, *listing.others):
+        images = cells.setdefault((crop.sample, crop.cell), {})
+        if crop.channel in images:
+            repeated.append(f"{crop.path} beside {images[crop.channel].path}")
+        images[crop.channel] = crop
+    if repeated:
+        raise LabelError(
+            f"{len(repeated):,} images are a cell's second of one channel; give a --pattern that"
+            f" tells their samples or cells apart: {listed(repeated)}"
+        )
+    paths = [folder / crop.path for images in cells.values() for crop in images.values()]
+    if unwritable := [harmless(str(path)) for path in paths if not _is_text(path)]:
+        raise LabelError(
+            "a manifest cannot hold names that are no text (UTF-8); rename these images or their"
+            f" folders: {listed(unwritable)}"
+        )
+    doubts = Doubts()
+    for key in [key for key, images in cells.items() if BRIGHT_FIELD not in images]:
+        doubts.add("cells without bright field, left out", name(key))
+        del cells[key]
+    for entry in listing.skipped:
+        if entry.kind != "ignored" and entry.path != _TABLE and not is_ours(entry.path):
+            doubts.add(f"files not understood ({entry.reason})", entry.path)
+    return Export(folder, settings.um_per_px, cells, doubts)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def by_sample(cells: Iterable[CellId]) -> dict[str, list[CellId]]:
+    """Group cells."""
+    samples: dict[str, list[CellId]] = defaultdict(list)
+    for key in cells:
+        samples[key[0]].append(key)
+    return samples
+
+
+def name(key: CellId) -> str:
+    """A cell's name for people."""
+    return f"cell {key[1]} of sample {key[0]}"
+
+
+def repeated_keys(keys: Iterable[Key]) -> list[Key]:
+    """Those that come more than once."""
+    return [key for key, count in Counter(keys).items() if count > 1]

@@ -1,0 +1,186 @@
+"""From an export to the rows of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
+from ctcedge.errors import BadImage
+from ctcedge.images.decode import GreyImage, decode
+
+from ..data.manifest import Row
+from ..util.progress import progress
+from .cells import CellId, Export, LabelError, by_sample, name
+from .gates import GatedSample, GateError, gate
+from .reference import Truth
+from .stains import STAINS, Stains, measure, nucleus_diameter
+
+_SHOWS = dict(zip(STAINS, ("nucleus", "cytokeratin", "CD45"), strict=True))
+_SCOUTS = 300  # cells of a sample that its typical nucleus is measured in
+_PALE = 0.2  # of the samples' median CD45; below, a sample's staining failed
+
+_UNGATED = Truth("", "ungated", "gated")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled export.
+
+    Attributes:
+        rows: one a cell.
+        gated: by sample, its gates, of samples that needed them.
+    """
+
+    rows: list[Row]
+    gated: dict[str, GatedSample]
+
+
+def label_export(
+    export: Export,
+    table: dict[CellId, Truth],
+    reviews: dict[CellId, Truth],
+    *,
+    patients: dict[str, str],
+    run: str,
+) -> Labelled:
+    """Label every cell: by its review, else by the table, else by its sample's gates.
+
+    Only samples with cells that neither speaks of are gated. A reviewed cell keeps the stratum
+    that table or gates gave it.
+
+    Args:
+        export: the cells; doubts that arise are added to its own.
+        table: from `truth.read_table`.
+        reviews: from `truth.read_reviews`.
+        patients: by sample; samples may be missing.
+        run: of all rows.
+
+    Raises:
+        LabelError: nothing can be labelled.
+    """
+    cells = {}
+    with progress("Read", len(export.cells)) as advance:
+        for key, crops in export.cells.items():
+            if readable := _readable(export, key, crops):
+                cells[key] = readable
+            advance()
+    truths: dict[CellId, Truth] = {}
+    gated: dict[str, GatedSample] = {}
+    failed: dict[str, str] = {}
+    undecided = {key[0] for key in cells if key not in table and key not in reviews}
+    samples = {sample: keys for sample, keys in by_sample(cells).items() if sample in undecided}
+    with progress("Gate", sum(map(len, samples.values()))) as advance:
+        for sample, keys in samples.items():
+            try:
+                measured = _measure_sample(export, {key: cells[key] for key in keys}, advance)
+                gated[sample] = gate(list(measured.values()))
+            except GateError as error:
+                failed[sample] = str(error)
+            else:
+                truths |= _truths(list(measured), gated[sample])
+    for sample in _pale(gated):
+        failed[sample] = "its CD45 is far weaker than in the export's other samples"
+        truths = {key: truth for key, truth in truths.items() if key[0] != sample}
+    if failed and not (truths or table or reviews):
+        sample, why = next(iter(failed.items()))
+        raise LabelError(
+            f"no sample can be gated; sample {sample}: {why}. Or put a labels.csv"
+            " (sample,cell,label) into the export"
+        )
+    for sample, why in failed.items():
+        export.doubts.add("samples without gates", f"{sample}: {why}")
+    truths |= table
+    rows = []
+    for key, crops in cells.items():
+        truth = truths.get(key, _UNGATED)
+        if reviewed := reviews.get(key):
+            truth = replace(reviewed, stratum=truth.stratum) if key in truths else reviewed
+        rows.append(
+            Row(
+                sample=key[0],
+                cell=key[1],
+                label=truth.label,
+                stratum=truth.stratum,
+                source=truth.source,
+                um_per_px=export.um_per_px,
+                images={channel: export.folder / crop.path for channel, crop in crops.items()},
+                patient=patients.get(key[0], ""),
+                run=run,
+            )
+        )
+    if not rows:
+        raise LabelError(f"no bright-field image below {export.folder} can be read")
+    return Labelled(rows, gated)
+
+
+def _readable(export: Export, key: CellId, crops: dict[str, Crop]) -> dict[str, Crop]:
+    """The cell's crops that decode; none where bright field does not."""
+    whole = {}
+    for channel, crop in crops.items():
+        try:
+            _pixels(export, crop)
+            whole[channel] = crop
+        except (OSError, BadImage) as error:
+            what = "cells, left out" if channel == BRIGHT_FIELD else "stain images, not used"
+            export.doubts.add(f"unreadable {what}", f"{crop.path} ({error})")
+    return whole if BRIGHT_FIELD in whole else {}
+
+
+def _pixels(export: Export, crop: Crop) -> GreyImage:
+    return decode((export.folder / crop.path).read_bytes()).pixels
+
+
+def _measure_sample(
+    export: Export, cells: dict[CellId, dict[str, Crop]], advance: Callable[[], object]
+) -> dict[CellId, Stains]:
+    """Measure the cells that have all stains.
+
+    Raises:
+        GateError: the sample lacks a stain, or nuclei.
+    """
+    for stain in STAINS:
+        if not any(stain in crops for crops in cells.values()):
+            raise GateError(
+                f"it has no {stain} images ({_SHOWS[stain]}); if they have another name, say so in"
+                f' ctcedge.toml: [images] channels.{stain} = ["..."]'
+            )
+    stained = [crops for crops in cells.values() if crops.keys() >= set(STAINS)]
+    scouts = stained[:: max(1, len(stained) // _SCOUTS)]
+    diameters = [nucleus_diameter(_pixels(export, crops[STAINS[0]])) for crops in scouts]
+    if np.isnan(diameters).all():
+        raise GateError("no nucleus stands out in DAPI")
+    typical = float(np.nanmedian(diameters))
+    measured = {}
+    for key, crops in cells.items():
+        advance()
+        images = {stain: _pixels(export, crops[stain]) for stain in STAINS if stain in crops}
+        if len(images) < len(STAINS):
+            export.doubts.add("cells that lack a stain, ungated", name(key))
+        elif len({image.shape for image in images.values()}) > 1:
+            export.doubts.add("cells whose stains differ in size, ungated", name(key))
+        else:
+            measured[key] = measure(images, typical)
+            if measured[key].saturated:
+                export.doubts.add("cells with saturated stains; expose less next time", name(key))
+    return measured
+
+
+def _truths(keys: list[CellId], gated: GatedSample) -> dict[CellId, Truth]:
+    pairs = zip(gated.label.tolist(), gated.stratum.tolist(), strict=True)
+    return {
+        key: Truth(label, stratum, "gated")
+        for key, (label, stratum) in zip(keys, pairs, strict=True)
+    }
+
+
+def _pale(gated: dict[str, GatedSample]) -> list[str]:
+    """Samples whose leukocytes have far less CD45 than those of the others."""
+    level = {
+        sample: float(np.sinh(each.gates.cd45.middle) * each.gates.scale[2])
+        for sample, each in gated.items()
+    }
+    typical = np.median(list(level.values())) if level else 0.0
+    return [sample for sample, value in level.items() if value < _PALE * typical]

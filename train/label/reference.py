@@ -1,0 +1,157 @@
+"""What others say of cells: a table that came with the images, and persons who reviewed them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.fs.files import open_plain
+from ctcedge.sidecars.store import SidecarFolder
+
+from ..data.manifest import NEGATIVE, POSITIVE, Label, Source, listed, read_csv
+from .cells import CellId, Doubts, Export, LabelError, name, repeated_keys
+
+LABELS = "labels.csv"
+
+_POSITIVE = ("ctc", "tumour", "tumor")
+_UNDECIDED = ("unsure", "review")  # a person's word and ctcedge's own: nobody knows
+_REVIEWED: dict[object, Label] = {"CTC": POSITIVE, "leukocyte": NEGATIVE, "unsure": ""}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a cell.
+
+    Attributes:
+        label: whether it is a CTC; empty where nobody knows.
+        stratum: finer than the label.
+        source: who says so.
+    """
+
+    label: Label
+    stratum: str
+    source: Source
+
+
+def read_table(export: Export) -> dict[CellId, Truth]:
+    """Read `labels.csv` of the export: sample, cell, label; other columns are not looked at.
+
+    `CTC` and `tumour`, in any case, are CTCs; `unsure` and `review` leave a cell undecided; all
+    else is no CTC. The label's own text is the stratum. Without the file, nothing is known.
+
+    Raises:
+        LabelError: it cannot be read, or says two things of one cell.
+    """
+    path = export.folder / LABELS
+    if not path.is_file():
+        return {}
+    table = read_csv(path, LabelError)
+    missing = {"sample", "cell", "label"} - set(table[0] if table else ())
+    if missing:
+        raise LabelError(f"{path} needs the columns sample, cell, label; and rows")
+    told = [(row["sample"] or "", row["cell"] or "", (row["label"] or "").strip()) for row in table]
+    contrary = repeated_keys((sample, cell) for sample, cell, _ in set(told))
+    if contrary:
+        raise LabelError(f"{path} says two things of {listed([name(key) for key in contrary])}")
+    for key in repeated_keys((sample, cell) for sample, cell, _ in told):
+        export.doubts.add(f"cells that {LABELS} names twice, alike", name(key))
+    truths = {}
+    for sample, cell, label in told:
+        key = (sample, cell)
+        if key not in export.cells:
+            export.doubts.add(f"rows of {LABELS} without a cell, left out", name(key))
+        elif not label:
+            export.doubts.add(f"rows of {LABELS} without a label", name(key))
+        elif label.casefold() in _UNDECIDED:
+            words = " or ".join(_UNDECIDED)
+            export.doubts.add(f"rows of {LABELS} that say {words}, left undecided", name(key))
+            truths[key] = Truth("", label, LABELS)
+        else:
+            known = POSITIVE if label.casefold() in _POSITIVE else NEGATIVE
+            truths[key] = Truth(known, label, LABELS)
+    if all(truth.label == NEGATIVE for truth in truths.values()):
+        for label in sorted({truth.stratum for truth in truths.values()}):
+            export.doubts.add(
+                f"labels of {LABELS}, none of them CTC or tumour, so that no cell is a CTC", label
+            )
+    if not truths:
+        raise LabelError(
+            f"no row of {path} names a cell of the export, such as"
+            f" {name(next(iter(export.cells)))}; mend its sample and cell, or give --pattern"
+        )
+    return truths
+
+
+def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Truth]:
+    """Read the persons' reviews that sidecars hold.
+
+    The latest review of a cell counts: `CTC`, `leukocyte` or `unsure` (it cannot be told). The
+    stratum is that word. A review of an image that changed since does not count.
+
+    Args:
+        export: the cells.
+        sidecars: root of the sidecars; None for beside the images.
+    """
+    place = SidecarFolder(export.folder, sidecars)
+    truths = {}
+    for key, images in export.cells.items():
+        crop = images[BRIGHT_FIELD]
+        record = _read_sidecar(place.path(crop), export.doubts)
+        if not isinstance(record, dict) or not record.get("review"):
+            continue
+        review = record["review"]
+        said = review.get("call") if isinstance(review, dict) else None
+        if not isinstance(said, str) or said not in _REVIEWED:
+            export.doubts.add("reviews that cannot be understood, not used", name(key))
+        elif _changed(export.folder / crop.path, review.get("image_sha256")):
+            export.doubts.add("reviews of an image that changed since, not used", name(key))
+        else:
+            truths[key] = Truth(_REVIEWED[said], said, "reviewed")
+    return truths
+
+
+def read_patients(path: Path, samples: set[str]) -> dict[str, str]:
+    """Read a table of samples and their patients.
+
+    Raises:
+        LabelError: it cannot be read, lacks a sample of the export, or gives one two patients.
+    """
+    try:
+        told = {
+            (row["sample"], (row["patient"] or "").strip()) for row in read_csv(path, LabelError)
+        }
+    except KeyError:
+        raise LabelError(f"{path} needs the columns sample, patient") from None
+    contrary = sorted(repeated_keys(sample for sample, _ in told))
+    if contrary:
+        raise LabelError(f"{path} names two patients of sample {listed(contrary)}")
+    patients = dict(told)
+    lacking = sorted(sample for sample in samples if not patients.get(sample))
+    if lacking:
+        raise LabelError(f"{path} names no patient of sample {listed(lacking)}")
+    return patients
+
+
+def _read_sidecar(path: Path, doubts: Doubts) -> Any:
+    try:
+        file = open_plain(path)
+        if file is None:
+            return None
+        with file:
+            return json.loads(file.read())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        doubts.add("sidecars that cannot be read, not used", path.name)
+        return None
+
+
+def _changed(image: Path, digest: object) -> bool:
+    try:
+        return digest is not None and digest != hashlib.sha256(image.read_bytes()).hexdigest()
+    except OSError:
+        return False

@@ -1,0 +1,382 @@
+"""Fit the trials on grouped folds and write `train/RESULTS.md`.
+
+`python -m train.research.results --help`. A run that is cut off continues where it stopped, and
+trials can be added later. The tables show only what has been run so far, and say so. A section
+without a trial run here is left as it is. The recipe's own figures come from its evaluation report
+(`--report`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from ..data.dataset import Cells
+from ..evaluate.bootstrap import Estimate, Resampling
+from ..evaluate.report import UNKNOWN, markdown_table, shown
+from ..evaluate.statistics import of_samples
+from ..metrics.roc import Curve, Floats, roc_auc
+from ..util.errors import refusal, refusing
+from ..util.progress import progress
+from .markdown import put_sections, stamp
+from .trial_scores import Scores, benchmark, held_scores, run
+from .trials import (
+    CLAIMS,
+    FIRST_NETWORK,
+    FOLDS,
+    NETWORK_CLAIM,
+    NETWORKS,
+    REFERENCE,
+    SEEDS,
+    SPLIT_SEED,
+    TRIALS,
+    Claim,
+    Trial,
+)
+
+RECIPE = "The recipe: preset `cpu`, the INT8 graphs that the runtime loads"
+CEILING = "What stands between this and an AUC of 0.90"
+CLAIMED = "What the study claims, and what this shows"
+COMPARED = "One change at a time"
+NETWORKED = "The study's networks"
+ORDER = (RECIPE, CEILING, CLAIMED, COMPARED, NETWORKED)
+"""Headings of the document; `train.research.error_analysis` makes the second section."""
+
+NOTHING = "nothing is shown"
+BY_CHANCE = "no more than another seed makes"
+BETTER, WORSE = "better", "worse"
+
+_NOT_RUN = "not run"
+_CONCLUSIONS = {
+    BETTER: "Shown for",
+    WORSE: "The opposite is shown for",
+    BY_CHANCE: "Not shown (no more than another seed makes) for",
+    NOTHING: "Nothing is shown for",
+    UNKNOWN: "Cannot be told for",
+    _NOT_RUN: "Not run yet",
+}
+_COMMAND = "python -m train.research.results"
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A trial beside another, on the cells that both have scored.
+
+    Attributes:
+        auc: of the trial.
+        sample_auc: of the trial, over acquisitions by the mean probability of their cells.
+        gain: its AUC less the other's; None where there is no other.
+        chance: the largest gain, either way, that another seed alone has made on these cells; None
+            where no other seed has scored them.
+        folds: that the cells are of.
+        cells: their number.
+    """
+
+    auc: Estimate
+    sample_auc: Estimate
+    gain: Estimate | None
+    chance: float | None
+    folds: int
+    cells: int
+
+    @property
+    def verdict(self) -> str:
+        """Say in a word or two what the gain shows."""
+        if self.gain is None:
+            return ""
+        if math.isnan(self.gain.low):
+            return UNKNOWN
+        if self.gain.low <= 0 <= self.gain.high:
+            return NOTHING
+        if self.chance is not None and abs(self.gain.value) <= self.chance:
+            return BY_CHANCE
+        return BETTER if self.gain.value > 0 else WORSE
+
+
+def compare(
+    cells: Cells, mine: Scores, other: Scores | None = None, seeds: Sequence[Scores] = ()
+) -> Comparison | None:
+    """Measure a trial, and its difference from another on the cells that both have scored.
+
+    Args:
+        cells: of the manifest.
+        mine: what the trial says.
+        other: what it is compared with.
+        seeds: what the reference says, and then the trials that differ from it in the seed alone.
+
+    Returns:
+        The figures, with intervals over acquisitions; None where the two share no cell.
+    """
+    common = mine.row if other is None else np.intersect1d(mine.row, other.row)
+    if not common.size:
+        return None
+    positive, sample = cells.positive[common], cells.sample[common]
+    said = {"mine": _at(mine, common)}
+    if other is not None:
+        said["other"] = _at(other, common)
+
+    def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
+        auc = {name: Curve.of(positive, p, weight).auc() for name, p in said.items()}
+        figures = {"auc": auc["mine"], **of_samples(positive, said["mine"], sample, weight)}
+        if "other" in auc:
+            figures["gain"] = auc["mine"] - auc["other"]
+        return {"all": figures}
+
+    found = Resampling(cells.group[common], positive, SPLIT_SEED).estimate(statistics)["all"]
+    return Comparison(
+        auc=found["auc"],
+        sample_auc=found["sample_auc"],
+        gain=found.get("gain"),
+        chance=_chance(cells, common, seeds),
+        folds=len(np.unique(_at(mine, common, "fold"))),
+        cells=len(common),
+    )
+
+
+def _chance(cells: Cells, rows: NDArray[np.intp], seeds: Sequence[Scores]) -> float | None:
+    gaps = []
+    for other in seeds[1:]:
+        common = np.intersect1d(rows, np.intersect1d(seeds[0].row, other.row))
+        if len(np.unique(cells.positive[common])) == 2:
+            one, two = (roc_auc(cells.positive[common], _at(s, common)) for s in (seeds[0], other))
+            gaps.append(abs(two - one))
+    return max(gaps, default=None)
+
+
+def _at(said: Scores, rows: NDArray[np.intp], what: str = "probability") -> NDArray[np.float64]:
+    order = np.argsort(said.row)
+    found: NDArray[np.float64] = getattr(said, what)[order][np.searchsorted(said.row[order], rows)]
+    return found
+
+
+def made_sections(cells: Cells, out: Path) -> dict[str, str]:
+    """Write what the trials that have been run so far tell, by heading.
+
+    Raises:
+        RunError: one of them was of another recipe or of other cells.
+    """
+    held = held_scores(TRIALS, cells, out)
+    networks = [trial for trial in TRIALS if trial.table == NETWORKS]
+    changes = [trial for trial in TRIALS if trial.table != NETWORKS]
+    made = {"": _head(cells)}
+    if any(trial.name in held for trial in changes):
+        names = (REFERENCE, *SEEDS) if REFERENCE in held else ()
+        seeds = [held[name] for name in names if name in held]
+        told = "\n".join(f"- {_claim(cells, held, claim, seeds)}" for claim in CLAIMS)
+        made[CLAIMED] = f"{stamp(_COMMAND)}\n\n{_OF_CLAIMS}\n\n{told}"
+        made[COMPARED] = _comparisons(cells, held, changes, REFERENCE, seeds, _INTRODUCTION)
+    if any(trial.name in held for trial in networks):
+        # The reference's seeds are of another width, and say nothing of these.
+        introduction = f"{_OF_NETWORKS}\n\n{_claim(cells, held, NETWORK_CLAIM, ())}"
+        made[NETWORKED] = _comparisons(cells, held, networks, FIRST_NETWORK, (), introduction)
+    return made
+
+
+def _comparisons(
+    cells: Cells,
+    held: Mapping[str, Scores],
+    compared: Sequence[Trial],
+    reference: str,
+    seeds: Sequence[Scores],
+    introduction: str,
+) -> str:
+    blocks = [stamp(_COMMAND), introduction]
+    for table, trials in groupby(compared, key=lambda trial: trial.table):
+        rows = []
+        for trial in trials:
+            against = None if trial.name == reference else held.get(reference)
+            mine = held.get(trial.name)
+            found = mine and compare(cells, mine, against, seeds)
+            if found:
+                rows.append(
+                    [
+                        trial.title,
+                        f"{found.folds}",
+                        f"{found.cells:,}",
+                        shown("auc", found.auc),
+                        _gain(found.gain),
+                        found.verdict,
+                        shown("sample_auc", found.sample_auc),
+                    ]
+                )
+        if rows:
+            blocks.append(f"### {table}\n\n{markdown_table(_COLUMNS, rows)}")
+    missing = [f"- {trial.table}: {trial.title}" for trial in compared if trial.name not in held]
+    if missing:
+        blocks.append("### Not run yet\n\nThe same command runs these:\n\n" + "\n".join(missing))
+    return "\n\n".join(blocks)
+
+
+_COLUMNS = (
+    "Trial",
+    f"Folds of {FOLDS}",
+    "Cells",
+    "AUC",
+    "Gain over the reference",
+    "What the gain shows",
+    "AUC by acquisition",
+)
+
+_INTRODUCTION = f"""\
+Each trial changes one thing of the reference, which trains for 16 epochs only: long enough to
+compare, not to be best. The intervals are 95 % bootstrap intervals over acquisitions. A gain is
+the difference in AUC on the same cells, its interval paired. Where it holds zero, {NOTHING}; where
+it does not, but another seed alone has moved the AUC of the reference as far on these cells, it is
+'{BY_CHANCE}'. One seed each, unless a row says otherwise."""
+
+
+_OF_NETWORKS = """\
+The same short schedule as above, at full width, 64 px. A gain is over ResNet-18; one seed each, and
+nobody has measured here how much another would move the AUC."""
+
+
+_OF_CLAIMS = "By the rules of the tables below, on these two cell lines and a short schedule."
+
+
+def _claim(cells: Cells, held: Mapping[str, Scores], claim: Claim, seeds: Sequence[Scores]) -> str:
+    """Write one line: for which pairs it is shown, for which not, and the gains."""
+    by_verdict: dict[str, list[str]] = {}
+    for pair in claim.pairs:
+        found = None
+        if pair.better in held and pair.other in held:
+            found = compare(cells, held[pair.better], held[pair.other], seeds)
+        verdict = found.verdict if found else _NOT_RUN
+        told = f" {_gain(found.gain)} on {_folds(found.folds)}" if found else ""
+        by_verdict.setdefault(_CONCLUSIONS[verdict], []).append(f"{pair.title}{told}")
+    parts = [
+        f"{conclusion}: {', '.join(by_verdict[conclusion])}"
+        for conclusion in dict.fromkeys(_CONCLUSIONS.values())
+        if conclusion in by_verdict
+    ]
+    return f"**{claim.text}.** {'. '.join(parts)}."
+
+
+def _head(cells: Cells) -> str:
+    return f"""\
+# What the recipe is worth on real images
+
+Each section says when and how it was made. How to repeat it stands in [README.md](../README.md).
+
+**MCF7 tumour cells against MCF10A benign cells**, both cell lines, bright field alone at test:
+{len(cells):,} cells of {len(np.unique(cells.sample))} acquisitions, {cells.positive.mean():.0%} of
+them tumour, um/px unknown (github fabiesposit/Breas-Cell-Classification @1f1dbdb1, no licence
+stated, so that no shipped weights are trained on it). The figures measure the training recipe.
+They are not the accuracy of CTC detection, nor comparable with the study's F1 of 0.798 on its own
+data; calling every cell tumour would score F1
+{2 * cells.positive.mean() / (1 + cells.positive.mean()):.3f} here."""
+
+
+_FIGURES = (
+    ("auc", "AUC"),
+    ("sample_auc", "AUC by acquisition (mean probability of its cells)"),
+    ("average_precision", "Average precision"),
+    ("macro_f1", "Macro F1"),
+    ("macro_f1_70", "Macro F1 of the 70 % most certain cells"),
+    ("deferred_70_ctc", "Share of the tumour cells left to a person by that"),
+    ("deferred_70_other", "Share of the benign cells left to a person by that"),
+    ("log_loss", "Log loss"),
+    ("brier", "Brier score"),
+    ("calibration_slope", "Calibration slope"),
+    ("ece", "Expected calibration error"),
+)
+
+
+def recipe_section(report: dict[str, Any]) -> str:
+    """Write what report.json says of the recipe's folds."""
+    rows = []
+    for key, title in _FIGURES:
+        estimate = Estimate(report[key], *report[f"{key}_interval"])
+        constant = report.get(f"{key}_constant")
+        beside = f" (constant predictor {constant:.3f})" if constant is not None else ""
+        rows.append([title + beside, shown(key, estimate)])
+    return f"""\
+{stamp(f"{_COMMAND} --report")}
+
+{len(report["models"])} of {FOLDS} folds, {report["cells"]:,} cells of {report["samples"]}
+acquisitions, each scored by the network that never saw its acquisition.
+
+""" + markdown_table(["Figure, pooled out of fold", ""], rows)
+
+
+def _folds(count: int) -> str:
+    return "1 fold" if count == 1 else f"{count} folds"
+
+
+def _gain(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
+
+
+def main(
+    manifest: Annotated[Path, typer.Argument(help="Of the benchmark's cells.")],
+    out: Annotated[Path, typer.Option(help="Parent of the runs.")] = Path("runs/results"),
+    trial: Annotated[
+        list[str] | None, typer.Option(help="Only this one; none to write the tables. Repeatable.")
+    ] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(min=1, max=FOLDS, help="Only this one. Repeatable.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="report.json of the recipe's five folds.")
+    ] = None,
+    write: Annotated[Path, typer.Option(help="The document.")] = Path("train/RESULTS.md"),
+) -> None:
+    """Fit trials on grouped folds, two at a time on one thread each, and write the tables.
+
+    Example: `python -m train.research.results breast.csv --trial reference --trial no-noise --fold
+    1`
+    """
+    names = [one.name for one in TRIALS]
+    chosen = names if trial is None else [name for name in trial if name != "none"]
+    unknown = set(chosen) - set(names)
+    if unknown:
+        raise refusal(f"no trial '{min(unknown)}' (known: {', '.join(names)})")
+    with refusing(ValueError, OSError):
+        cells = benchmark(manifest, TRIALS[0])
+        # Refuses what is held and is not of these cells, before hours of fitting.
+        held = held_scores(TRIALS, cells, out)
+        jobs = [
+            (one, manifest, number, out)
+            for number in fold or range(1, FOLDS + 1)
+            for one in TRIALS
+            if one.name in chosen and not (one.name in held and number in held[one.name].fold)
+        ]
+        if jobs:
+            _run_all(jobs)
+        made = made_sections(cells, out)
+    if report is not None:
+        made[RECIPE] = recipe_section(json.loads(report.read_text(encoding="utf-8")))
+    put_sections(write, made, ORDER)
+    typer.echo(f"{write} written")
+
+
+def _run_all(jobs: Sequence[tuple[Trial, Path, int, Path]]) -> None:
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(2, mp_context=context, initializer=_one_thread) as pool,
+        progress("Fit", len(jobs)) as advance,
+    ):
+        for done in as_completed([pool.submit(run, *job) for job in jobs]):
+            done.result()
+            advance()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,137 @@
+"""What trials say of cells that they never saw: made fold by fold, kept, and read again.
+
+Each fold of each trial is a run folder of its own. It holds the cells that it was fitted on, so
+that scores are read for a manifest of the same cells in any order, and for no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import splits as split
+from ..data.dataset import Cells, read_cells
+from ..data.manifest import choose, read_manifests
+from ..fit.fit import fit, sides_of
+from ..fit.networks import predict
+from ..fit.run import CELLS_NAME, RunError, differences, packed, recipe
+from ..metrics.calibration import calibrate
+from ..metrics.onnx_scores import probabilities
+from ..util.files import write_whole
+from .trials import FOLDS, SPLIT_SEED, Trial
+
+SCORES_NAME = "scores.npz"
+
+_IDENTITY = ("digest", "group", "positive", "has_nucleus", "side")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a trial says of the cells that it never saw.
+
+    Attributes:
+        row: (n,) index of each cell in the manifest.
+        fold: (n,) the fold that held it out.
+        probability: (n,) of CTC, calibrated on the fold's validation side.
+    """
+
+    row: NDArray[np.intp]
+    fold: NDArray[np.intp]
+    probability: NDArray[np.float64]
+
+
+def benchmark(manifest: Path, trial: Trial) -> Cells:
+    """Read the labelled cells of a manifest as a trial sees them."""
+    return read_cells(choose(read_manifests([manifest])), trial.input(), lambda: None)
+
+
+def run(trial: Trial, manifest: Path, number: int, out: Path) -> None:
+    """Fit one fold of one trial, or go on with it, and keep what it says of its test cells.
+
+    Raises:
+        RunError: the fold's folder holds another recipe or other cells.
+    """
+    folder = _folder(trial, number, out)
+    input = trial.input()
+    cells = benchmark(manifest, trial)
+    side = _sides(cells, number)
+    network = fit(cells, side, trial.settings, input, folder, initial=trial.initial())
+    logits = {
+        name: predict(network, cells.bright[side == name], input.gain)
+        for name in ("validation", "test")
+    }
+    calibration = calibrate(logits["validation"], cells.positive[side == "validation"])
+    said = {
+        "row": np.flatnonzero(side == "test"),
+        "probability": probabilities(logits["test"], calibration),
+    }
+    write_whole(folder / SCORES_NAME, packed(said))
+
+
+def held_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, Scores]:
+    """Read what trials have said so far, by name; those of which no fold is done are not there.
+
+    Args:
+        trials: to read.
+        cells: of the manifest, in any order.
+        out: parent of the trials' folders.
+
+    Raises:
+        RunError: a fold was fitted by another recipe, or on other cells, labels or sides.
+    """
+    found: dict[str, list[Scores]] = {}
+    for number in range(1, FOLDS + 1):
+        done = [trial for trial in trials if (_folder(trial, number, out) / SCORES_NAME).is_file()]
+        if done:
+            mine = cells.columns() | {"side": _sides(cells, number)}
+            for trial in done:
+                found.setdefault(trial.name, []).append(_read(trial, number, out, mine))
+    return {
+        trial.name: Scores(
+            np.concatenate([part.row for part in found[trial.name]]),
+            np.concatenate([part.fold for part in found[trial.name]]),
+            np.concatenate([part.probability for part in found[trial.name]]),
+        )
+        for trial in trials
+        if trial.name in found
+    }
+
+
+def _read(trial: Trial, number: int, out: Path, mine: dict[str, NDArray[np.generic]]) -> Scores:
+    folder = _folder(trial, number, out)
+    initial = trial.initial()
+    first = initial.sha256 if initial else ""
+    differ = differences(folder, recipe(trial.settings, trial.input(), first))
+    with (
+        np.load(folder / CELLS_NAME, allow_pickle=False) as fitted,
+        np.load(folder / SCORES_NAME, allow_pickle=False) as said,
+    ):
+        theirs = {name: fitted[name] for name in _IDENTITY}
+        tested, probability = said["row"], said["probability"]
+    one, other = (np.lexsort([each[name] for name in _IDENTITY]) for each in (theirs, mine))
+    if len(one) != len(other) or any(
+        (theirs[name][one] != mine[name][other]).any() for name in _IDENTITY
+    ):
+        differ.append("other cells, labels or sides")
+    elif not np.array_equal(tested, np.flatnonzero(theirs["side"] == "test")):
+        differ.append("scores of cells that it did not hold out")
+    if differ:
+        raise RunError(
+            f"{folder} holds a trial with {'; '.join(differ)}; give the manifest that it is of, or"
+            " remove the folder, to fit it again"
+        )
+    row = np.empty(len(one), np.intp)
+    row[one] = other
+    return Scores(row[tested], np.full(len(tested), number), probability)
+
+
+def _folder(trial: Trial, number: int, out: Path) -> Path:
+    return out / trial.name / f"fold-{number}"
+
+
+def _sides(cells: Cells, number: int) -> NDArray[np.str_]:
+    return sides_of(cells, SPLIT_SEED, split.folds(cells, FOLDS, SPLIT_SEED) == number - 1)

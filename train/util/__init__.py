@@ -1,0 +1,1 @@
+"""Helpers shared by the training commands: progress, errors, files."""
