@@ -14,8 +14,8 @@ from ctcedge import __version__
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.golden import largest_difference
 from ctcedge.errors import SetupError
+from ctcedge.model.folder import load_model
 from ctcedge.model.session import Provider, nvidia_driver_problem
-from ctcedge.model.spec import load_model
 from ctcedge.sidecars.store import try_writing
 
 _PACKAGES = (

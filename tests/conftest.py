@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ctcedge.classification.classifier import Classifier
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from tests.helpers import disk_model as disks
 from tests.helpers import support
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.images.preprocess import InputSpec
-from ctcedge.model.spec import SPEC_NAME, Model, load_model
+from ctcedge.model.folder import Model, load_model
+from ctcedge.model.spec import SPEC_NAME
 
 from .data.dataset import CHANNELS, Cells, simulated_cells
 from .export.export import ExportSettings, export

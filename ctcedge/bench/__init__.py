@@ -36,8 +36,8 @@ from ctcedge.classification.golden import largest_difference
 from ctcedge.discovery.naming import check_folder
 from ctcedge.errors import ModelError, OutputError, ProviderError
 from ctcedge.fs.mounts import file_system
+from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Provider, open_engine
-from ctcedge.model.spec import Model, load_model
 from ctcedge.pipeline.pipeline import handful
 from ctcedge.pipeline.run import list_folder, need_crops
 from ctcedge.settings import Settings

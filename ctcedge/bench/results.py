@@ -11,7 +11,7 @@ from ctcedge.bench import machine
 from ctcedge.bench.sessions import BareSession
 from ctcedge.bench.throughput import STAGES, Passed
 from ctcedge.classification.analysis import Ran
-from ctcedge.model.spec import Model
+from ctcedge.model.folder import Model
 
 SCHEMA = "ctcedge/bench/1"
 

@@ -21,8 +21,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ctcedge.bench.machine import cores
+from ctcedge.model.folder import Model
 from ctcedge.model.session import Engine, Provider
-from ctcedge.model.spec import INPUT_NAME, Model
+from ctcedge.model.spec import INPUT_NAME
 
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
 GPU_BATCHES = (*BATCHES, 512, 1024)

@@ -23,7 +23,7 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, NoCropsError
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import network_input, network_inputs
-from ctcedge.model.spec import Model
+from ctcedge.model.folder import Model
 from ctcedge.pipeline.pipeline import Outcome, read_file
 from ctcedge.pipeline.run import Run, open_run
 from ctcedge.quality.checks import assess

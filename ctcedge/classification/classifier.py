@@ -20,8 +20,8 @@ from ctcedge.errors import BadImage
 from ctcedge.images.decode import GreyImage
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.model.failover import RecoveringEngine
+from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Answers, Engine, open_engine
-from ctcedge.model.spec import Model, load_model
 from ctcedge.quality.checks import Quality, assess
 from ctcedge.settings import DecisionSettings, OperatingPointName, ProviderChoice
 

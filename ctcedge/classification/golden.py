@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctcedge.classification.classifier import Classifier
 from ctcedge.errors import ModelError
 from ctcedge.images.header import MIN_SIDE
-from ctcedge.model.spec import Model
+from ctcedge.model.folder import Model
 
 _MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from ctcedge.classification.wavelet_features import MEASURES, detail
 from ctcedge.errors import ModelError
-from ctcedge.model.spec import Model
+from ctcedge.model.folder import Model
 
 GUARD = "guard/1"
 """Name of these rules, changed whenever they would say something else of the same image."""

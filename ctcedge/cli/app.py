@@ -253,7 +253,8 @@ def classify(
     """
     from ctcedge.cli import render as console
     from ctcedge.discovery.naming import Crop, check_folder
-    from ctcedge.pipeline.run import Summary, list_folder, need_crops, open_run
+    from ctcedge.pipeline.run import list_folder, need_crops, open_run
+    from ctcedge.results.summary import Summary
     from ctcedge.signals import Interruption
 
     with Interruption() as interruption:
@@ -366,8 +367,9 @@ def watch(
     from ctcedge import log as logs
     from ctcedge.cli import render as console
     from ctcedge.discovery.naming import Crop, check_folder
-    from ctcedge.pipeline.run import Summary, list_folder, open_run
+    from ctcedge.pipeline.run import list_folder, open_run
     from ctcedge.results.controls import describe
+    from ctcedge.results.summary import Summary
     from ctcedge.service.prometheus import MetricsFile
     from ctcedge.service.sd_notify import Notifier
     from ctcedge.service.watch_state import WatchState
@@ -455,7 +457,7 @@ def status(
     Example: ctcedge status /deparray/out --out /data/calls
     """
     from ctcedge.cli import render as console
-    from ctcedge.model.spec import load_model
+    from ctcedge.model.folder import load_model
     from ctcedge.results.status import take_stock
     from ctcedge.sidecars.scan import Closed, bright_field
 
@@ -612,7 +614,7 @@ def report(
 
     Example: ctcedge report /deparray/out --sidecars /data/calls --out report.html
     """
-    from ctcedge.model.spec import load_model
+    from ctcedge.model.folder import load_model
     from ctcedge.report import write_report
     from ctcedge.sidecars.scan import Closed
 
@@ -868,7 +870,7 @@ def models_list(as_json: Json = False) -> None:
     Example: ctcedge models list
     """
     from ctcedge.cli import render as console
-    from ctcedge.model.spec import load_model, shipped_models
+    from ctcedge.model.folder import load_model, shipped_models
 
     models = [load_model(name) for name in shipped_models()]
     if as_json:
@@ -887,7 +889,7 @@ def models_show(
     Example: ctcedge models show
     """
     from ctcedge.cli import render as console
-    from ctcedge.model.spec import load_model
+    from ctcedge.model.folder import load_model
 
     model = load_model(name)
     if as_json:
@@ -907,7 +909,7 @@ def models_verify(
     """
     from ctcedge.classification.golden import verify
     from ctcedge.cli import render as console
-    from ctcedge.model.spec import load_model
+    from ctcedge.model.folder import load_model
 
     model = load_model(name)
     difference = verify(model)

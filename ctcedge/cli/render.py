@@ -30,10 +30,12 @@ if TYPE_CHECKING:  # what is shown; loading it all here would make light command
     from ctcedge.classification.decision import Policy
     from ctcedge.classification.ood import Likeness
     from ctcedge.doctor import Check
-    from ctcedge.model.spec import Model, ModelSpec, Parity
-    from ctcedge.pipeline.run import Listing, Run, Summary
+    from ctcedge.model.folder import Model
+    from ctcedge.model.spec import ModelSpec, Parity
+    from ctcedge.pipeline.run import Listing, Run
     from ctcedge.results.inspect import Inspection
     from ctcedge.results.status import Status
+    from ctcedge.results.summary import Summary
     from ctcedge.sidecars.scan import Closed
 
 output = Console(highlight=False, soft_wrap=True, emoji=False)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ctcedge.errors import ModelError, ProviderError, SetupError
 from ctcedge.log import event
+from ctcedge.model.folder import Model
 from ctcedge.model.session import Answers, Engine, open_engine
-from ctcedge.model.spec import Model
 from ctcedge.settings import ProviderChoice
 
 log = logging.getLogger("ctcedge.inference")

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model import gpu
-from ctcedge.model.spec import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME, Model
+from ctcedge.model.folder import Model
+from ctcedge.model.spec import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME
 from ctcedge.settings import ProviderChoice
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]

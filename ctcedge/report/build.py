@@ -10,7 +10,7 @@ from typing import Any
 
 from ctcedge.discovery.naming import Naming, folder_name
 from ctcedge.errors import NoCropsError, OutputError
-from ctcedge.model.spec import Model, models_at_hand
+from ctcedge.model.folder import Model, models_at_hand
 from ctcedge.report import texts as facts
 from ctcedge.report.cam import activations
 from ctcedge.report.cells import Cell, Gathered, gather

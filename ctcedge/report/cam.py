@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.images.preprocess import network_input
 from ctcedge.model.cam import activation_maps
+from ctcedge.model.folder import Model
 from ctcedge.model.session import Engine, open_engine
-from ctcedge.model.spec import Model
 from ctcedge.report.cells import Cell
 from ctcedge.report.images import called_image
 

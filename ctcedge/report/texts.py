@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ctcedge import __version__
 from ctcedge.classification.decision import rebased
 from ctcedge.classification.ood import LEAST_CROPS
-from ctcedge.model.spec import Model
+from ctcedge.model.folder import Model
 from ctcedge.report.cells import Decided, Gathered
 from ctcedge.report.pseudonyms import Names
 from ctcedge.report.review_list import ReviewList

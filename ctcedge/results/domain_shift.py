@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ctcedge.classification.ood import Guard, Likeness, RunTraits
 from ctcedge.errors import ModelError
-from ctcedge.model.spec import Model
+from ctcedge.model.folder import Model
 from ctcedge.sidecars.scan import ModelSeen
 from ctcedge.sidecars.store import Record
 

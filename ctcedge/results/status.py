@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ctcedge.discovery.naming import Crop
-from ctcedge.model.spec import Model, models_at_hand
+from ctcedge.model.folder import Model, models_at_hand
 from ctcedge.results.domain_shift import Compared, FolderTraits
 from ctcedge.sidecars.scan import Closed, ModelSeen, image_now
 from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder

@@ -23,7 +23,7 @@ from pathlib import Path
 from ctcedge import validation as strict
 from ctcedge.errors import SetupError
 from ctcedge.log import event
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from ctcedge.pipeline.pipeline import Outcome
 from ctcedge.pipeline.run import Run
 from ctcedge.settings import ImageSettings

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from tests.bench.crops import write_crops
 
 HERE = Path(__file__).parent

@@ -19,8 +19,9 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, ModelError, SettingsError
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import network_input
+from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import open_engine
-from ctcedge.model.spec import Model, PinnedFile, load_model
+from ctcedge.model.spec import PinnedFile
 from ctcedge.quality.checks import assess
 from ctcedge.settings import DecisionSettings, load_settings
 from ctcedge.sidecars.store import NotWritten, SidecarFolder, history

@@ -16,15 +16,8 @@ from onnx import TensorProto, helper
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.images.preprocess import InputSpec
-from ctcedge.model.spec import (
-    Calibration,
-    Decision,
-    Golden,
-    Labels,
-    Model,
-    ModelSpec,
-    PinnedFile,
-)
+from ctcedge.model.folder import Model
+from ctcedge.model.spec import Calibration, Decision, Golden, Labels, ModelSpec, PinnedFile
 from tests.helpers import support
 
 SIZE = 64

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ctcedge
-from ctcedge.model.spec import models_folder
+from ctcedge.model.folder import models_folder
 from tests.helpers import support
 
 _COMMAND = """#!/opt/ctcedge/bin/python

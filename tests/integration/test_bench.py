@@ -24,7 +24,7 @@ from ctcedge.bench.throughput import STAGES, Passed, least_crops, steady_window
 from ctcedge.classification.classifier import Classifier, Judged
 from ctcedge.fs.mounts import file_system
 from ctcedge.model.failover import RecoveringEngine
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from ctcedge.settings import Settings
 from tests.helpers.disk_model import EditableModel
 from tests.helpers.support import CTC, LEUKOCYTE, call, cell, process, run, save, state

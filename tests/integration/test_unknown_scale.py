@@ -12,7 +12,7 @@ import pytest
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.golden import verify
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from tests.helpers.disk_model import EditableModel
 from tests.helpers.support import call, sidecars
 

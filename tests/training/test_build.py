@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from ctcedge.classification.decision import probability
 from ctcedge.images.preprocess import network_input
-from ctcedge.model.spec import INPUT_NAME, OUTPUT_NAME, load_model
+from ctcedge.model.folder import load_model
+from ctcedge.model.spec import INPUT_NAME, OUTPUT_NAME
 from train.baselines.baselines import EARLIER, TABLE_NAME, read_table
 from train.build import TINY
 from train.cli import app

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctcedge.model.spec import Model
+from ctcedge.model.folder import Model
 
 from ..baselines.baselines import TRAINING
 from ..data.manifest import ManifestError, read_manifests

@@ -15,7 +15,8 @@ from ctcedge.classification.fingerprints import scale
 from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.images.decode import Decoded
-from ctcedge.model.spec import SPEC_NAME, Model, ModelSpec
+from ctcedge.model.folder import Model
+from ctcedge.model.spec import SPEC_NAME, ModelSpec
 from ctcedge.quality.checks import Quality, assess
 from ctcedge.settings import ImageSettings
 

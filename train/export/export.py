@@ -19,13 +19,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ctcedge.model.folder import Model
 from ctcedge.model.spec import (
     FEATURES_NAME,
     Calibration,
     Decision,
     Golden,
     Labels,
-    Model,
     ModelSpec,
     Parity,
     Variant,

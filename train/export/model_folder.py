@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 
 from ctcedge.classification.ood import Guard
 from ctcedge.images.preprocess import InputSpec, network_input
-from ctcedge.model.spec import (
-    SPEC_NAME,
-    Calibration,
-    Model,
-    ModelSpec,
-    PinnedFile,
-    Variant,
-    load_model,
-)
+from ctcedge.model.folder import Model, load_model
+from ctcedge.model.spec import SPEC_NAME, Calibration, ModelSpec, PinnedFile, Variant
 
 from ..metrics.onnx_scores import probabilities, run_graph
 from ..simulate import simulate_cells

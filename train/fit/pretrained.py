@@ -12,7 +12,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from ctcedge.model.spec import SPEC_NAME, Model, load_model
+from ctcedge.model.folder import Model, load_model
+from ctcedge.model.spec import SPEC_NAME
 
 from ..baselines.baselines import EARLIER, TRAINING, read_table
 from ..data.dataset import Seen, draw_by_sample

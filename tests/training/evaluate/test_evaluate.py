@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import train.evaluate
 from ctcedge.classification.classifier import Classifier
 from ctcedge.images.decode import decode
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from tests.helpers import disk_model as disks
 from tests.helpers import support
 from train.baselines.baselines import TABLE_NAME, describe

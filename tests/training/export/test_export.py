@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.golden import verify
 from ctcedge.errors import ModelError
-from ctcedge.model.spec import OPERATING_POINTS, load_model
+from ctcedge.model.folder import load_model
+from ctcedge.model.spec import OPERATING_POINTS
 from tests.training.drawn import fitted
 from train.baselines.baselines import read_table
 from train.cli import app

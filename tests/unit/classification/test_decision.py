@@ -9,7 +9,8 @@ import pytest
 
 from ctcedge.classification.decision import Policy, decide, probability, rebased, rounded_score
 from ctcedge.errors import SettingsError
-from ctcedge.model.spec import Calibration, Decision, ModelSpec, OperatingPoint, Rate, load_model
+from ctcedge.model.folder import load_model
+from ctcedge.model.spec import Calibration, Decision, ModelSpec, OperatingPoint, Rate
 from ctcedge.settings import DecisionSettings
 
 DECISION = Decision(0.5, (0.4, 0.6))

@@ -8,7 +8,8 @@ import pytest
 from ctcedge.classification import fingerprints as identity
 from ctcedge.classification.decision import Policy
 from ctcedge.classification.fingerprints import inference_sha256, scale, settings_sha256
-from ctcedge.model.spec import ModelSpec, load_model
+from ctcedge.model.folder import load_model
+from ctcedge.model.spec import ModelSpec
 from ctcedge.settings import DecisionSettings, ImageSettings
 
 

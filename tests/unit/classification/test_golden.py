@@ -9,7 +9,7 @@ import pytest
 
 from ctcedge.classification.golden import read_golden, verify
 from ctcedge.errors import ModelError
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from tests.helpers.disk_model import EditableModel
 
 

@@ -23,7 +23,8 @@ from ctcedge.classification.ood import (
 )
 from ctcedge.classification.wavelet_features import MEASURES, detail
 from ctcedge.errors import ModelError
-from ctcedge.model.spec import Model, PinnedFile, load_model
+from ctcedge.model.folder import Model, load_model
+from ctcedge.model.spec import PinnedFile
 from tests.helpers.disk_model import SIZE, EditableModel
 
 WIDTH = 6

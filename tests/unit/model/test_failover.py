@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model.failover import RecoveringEngine
+from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Answers
-from ctcedge.model.spec import Model, load_model
 
 CROPS = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
 

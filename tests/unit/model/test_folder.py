@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from ctcedge.errors import ModelError
-from ctcedge.model.spec import load_model, models_folder, shipped_models
+from ctcedge.model.folder import load_model, models_folder, shipped_models
 from tests.helpers.disk_model import EditableModel, graph
 
 PARITY = dict.fromkeys(

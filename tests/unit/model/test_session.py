@@ -11,8 +11,8 @@ from onnx import helper
 from ctcedge.classification.classifier import Classifier
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model import session as engine
+from ctcedge.model.folder import load_model
 from ctcedge.model.session import nvidia_driver_problem, open_engine
-from ctcedge.model.spec import load_model
 from tests.helpers.disk_model import SIZE, EditableModel, graph
 
 

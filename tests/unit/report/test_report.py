@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from ctcedge.classification.ood import Guard, Likeness, RunTraits
 from ctcedge.discovery.naming import Naming
 from ctcedge.errors import NoCropsError, OutputError, SetupError
-from ctcedge.model.spec import load_model
+from ctcedge.model.folder import load_model
 from ctcedge.report.cells import Cell, gather
 from ctcedge.report.jpeg import (
     ACROSS,

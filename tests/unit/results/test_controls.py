@@ -13,7 +13,8 @@ import pytest
 
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths as places
-from ctcedge.model.spec import ModelSpec, OperatingPoint, Rate, load_model
+from ctcedge.model.folder import load_model
+from ctcedge.model.spec import ModelSpec, OperatingPoint, Rate
 from ctcedge.results import controls as module
 from ctcedge.results.controls import (
     Control,

@@ -6,7 +6,7 @@ import pytest
 
 from ctcedge.classification.ood import Guard, Likeness, RunTraits
 from ctcedge.errors import ModelError
-from ctcedge.model.spec import Model, load_model
+from ctcedge.model.folder import Model, load_model
 from ctcedge.results.domain_shift import FolderTraits
 from ctcedge.sidecars.scan import ModelSeen
 

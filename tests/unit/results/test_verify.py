@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ctcedge.classification.analysis import Finding
-from ctcedge.model.spec import Parity, load_model
+from ctcedge.model.folder import load_model
+from ctcedge.model.spec import Parity
 from ctcedge.results import verify as module
 from tests.helpers.disk_model import EditableModel
 from tests.helpers.support import (

@@ -16,7 +16,8 @@ from ctcedge.classification.ood import Likeness, RunTraits, Unlike
 from ctcedge.discovery.naming import Crop
 from ctcedge.model.session import Engine
 from ctcedge.pipeline.pipeline import Counted, Outcome
-from ctcedge.pipeline.run import Summary, open_run
+from ctcedge.pipeline.run import open_run
+from ctcedge.results.summary import Summary
 from ctcedge.service.watcher import Watcher
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
 from ctcedge.sidecars.index import Known

@@ -1,0 +1,160 @@
+"""Model folders: finding them, reading their spec, and reading the files that it pins."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctcedge import validation as strict
+from ctcedge.errors import ModelError
+from ctcedge.fs.files import open_plain
+from ctcedge.model.spec import SPEC_NAME, ModelSpec, PinnedFile
+
+_MAX_SPEC_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model folder whose spec was read and found valid.
+
+    Attributes:
+        folder: where it lies.
+        spec: the contents of model.json.
+        sha256: hash of model.json, which pins all other files: the model's identity.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    sha256: str
+
+    def read(self, pinned: PinnedFile) -> bytes:
+        """Return a pinned file's bytes.
+
+        Raises:
+            ModelError: it is missing or not the file that the spec pins.
+        """
+        path = self.folder / pinned.file
+        try:
+            data = _read_plain(path, pinned.bytes)
+        except OSError as error:
+            raise ModelError(
+                f"{path}: cannot be read ({error.strerror}); copy the model folder anew"
+            ) from None
+        if data is None or hashlib.sha256(data).hexdigest() != pinned.sha256:
+            raise ModelError(
+                f"{path} is not the file that {SPEC_NAME} pins (its SHA-256 differs);"
+                " copy the model folder anew"
+            )
+        return data
+
+    def check_files(self) -> None:
+        """See that every file is the one that the spec pins, also those that will not be used.
+
+        Raises:
+            ModelError: naming the first that is not, or that refers to data outside itself.
+        """
+        for variant in self.spec.graphs:
+            self.read_graph(variant)
+        spec = self.spec
+        for pinned in (spec.golden.file, spec.card, spec.features, spec.training_table):
+            if pinned is not None:
+                self.read(pinned)
+
+    def read_graph(self, variant: str) -> bytes:
+        """Return a graph's bytes.
+
+        Raises:
+            ModelError: the model has no such graph, the file is changed, or it refers to data
+                outside itself.
+        """
+        if variant not in self.spec.graphs:
+            known = ", ".join(self.spec.graphs)
+            raise ModelError(f"model {self.spec.name} has no {variant} graph; it has {known}")
+        data = self.read(self.spec.graphs[variant])
+        # ONNX keeps external data under the key "location", which no graph of ours contains.
+        if b"location" in data:
+            path = self.folder / self.spec.graphs[variant].file
+            raise ModelError(f"{path} keeps weights in another file, which is refused; save as one")
+        return data
+
+
+def load_model(name_or_folder: str | Path | None = None) -> Model:
+    """Find and read a model folder; its graphs are read, and checked, when a session opens.
+
+    Args:
+        name_or_folder: a folder, the name of a model that comes with ctcedge, or None for the
+            default model.
+
+    Raises:
+        ModelError: not found, or its spec is not valid.
+    """
+    folder = _find(name_or_folder)
+    path = folder / SPEC_NAME
+    try:
+        data = _read_plain(path, _MAX_SPEC_BYTES)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    if data is None:
+        raise ModelError(f"{path}: not a plain file of at most {_MAX_SPEC_BYTES:,} bytes")
+    try:
+        spec = strict.build(ModelSpec, json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: {error}") from None
+    return Model(folder, spec, hashlib.sha256(data).hexdigest())
+
+
+def models_folder() -> Path:
+    """The folder of the models that come with ctcedge: in the package, or in a source checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with ctcedge; the first is the default."""
+    return sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
+
+
+def models_at_hand(given: Model | None = None) -> dict[str, Model]:
+    """Models that may have made a call, by their hash: those that come with ctcedge, and another.
+
+    Args:
+        given: the other.
+    """
+    found = [] if given is None else [given]
+    for name in shipped_models():
+        with contextlib.suppress(ModelError):  # what made calls counts, not what is broken
+            found.append(load_model(name))
+    return {model.sha256: model for model in found}
+
+
+def _read_plain(path: Path, most: int) -> bytes | None:
+    """Return a file's bytes; None where it is no plain file, or a larger one.
+
+    Links are followed, as package stores use them: what they lead to is pinned by its hash.
+    """
+    file = open_plain(path, follow=True)
+    if file is None:
+        return None
+    with file:
+        return file.read(most) if os.fstat(file.fileno()).st_size <= most else None
+
+
+def _find(name_or_folder: str | Path | None) -> Path:
+    names = shipped_models()
+    if name_or_folder is None:
+        if not names:
+            raise ModelError(
+                f"no model in {models_folder()}; reinstall ctcedge or give --model FOLDER"
+            )
+        return models_folder() / names[0]
+    if Path(name_or_folder).is_dir():
+        return Path(name_or_folder).resolve()
+    if str(name_or_folder) in names:
+        return models_folder() / str(name_or_folder)
+    known = ", ".join(names) or "none"
+    raise ModelError(f"no model folder or shipped model '{name_or_folder}' (shipped: {known})")

@@ -1,0 +1,133 @@
+"""Counts of a run of `classify` or `watch`, and the JSON that they print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ctcedge import __version__
+from ctcedge.classification.fingerprints import inference_sha256, scale
+from ctcedge.classification.ood import Guard, Likeness, RunTraits
+from ctcedge.pipeline.pipeline import Counted, Outcome
+from ctcedge.pipeline.run import Run
+from ctcedge.results.controls import FalseCalls, Rule, expected_false_calls
+
+SUMMARY_SCHEMA = "ctcedge/summary/1"
+
+_CALLS = ("CTC", "leukocyte", "review")
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts of a run, each crop once, however often `watch` did it.
+
+    Attributes:
+        done: outcomes by what was done (`written`, `current`, ...).
+        decided_anew: of the written, those whose call follows from a stored score.
+        calls: classified crops by call, whether new or current.
+        clusters: those of touching cells, by call; they are among `calls` too.
+        review_reasons: calls of review by reason; a call may have several.
+        unclassified: why, by path, of every crop that stands unclassified.
+        guard: of the model, which tells of each sample whether it is like the training data; None
+            where the model does not tell.
+    """
+
+    done: Counter[str] = field(default_factory=Counter)
+    decided_anew: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    clusters: Counter[str] = field(default_factory=Counter)
+    review_reasons: Counter[str] = field(default_factory=Counter)
+    unclassified: dict[str, str] = field(default_factory=dict)
+    guard: Guard | None = None
+    _traits: dict[str, RunTraits] = field(default_factory=dict)
+    _all_traits: RunTraits = field(default_factory=RunTraits)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self.unclassified.pop(outcome.crop.path, None)
+        if outcome.error is not None:
+            self.unclassified[outcome.crop.path] = outcome.error
+        if outcome.done == "deferred":
+            return
+        self._count(outcome.counted, 1)
+        before = outcome.instead_of
+        if before is not None:
+            self._count(before, -1)
+        if outcome.traits and (before is None or before.call is None):
+            self._traits.setdefault(outcome.crop.sample, RunTraits()).add(outcome.traits)
+            self._all_traits.add(outcome.traits)
+
+    def _count(self, counted: Counted, times: int) -> None:
+        self.done[counted.done] += times
+        self.decided_anew += times * counted.decided_anew
+        if counted.call is None:
+            return
+        self.calls[counted.call] += times
+        if counted.cluster:
+            self.clusters[counted.call] += times
+        for reason in counted.reasons:
+            self.review_reasons[reason] += times
+
+    def likeness(self) -> dict[str, Likeness]:
+        """Whether each sample is like the training data; empty where the model does not tell."""
+        if self.guard is None:
+            return {}
+        return {sample: self.guard.likeness(run) for sample, run in self._traits.items()}
+
+    def likeness_together(self) -> Likeness | None:
+        """The same of all samples together, which tells more where each is small."""
+        if self.guard is None or not self._all_traits.crops:
+            return None
+        return self.guard.likeness(self._all_traits)
+
+    def false_calls(self, run: Run) -> FalseCalls | None:
+        """False CTC calls to expect at this size; None where nobody measured them here."""
+        model, policy = run.classifier.model, run.classifier.policy
+        inference = inference_sha256(scale(run.settings.images, model.spec))
+        rule = Rule(model.sha256, policy.operating_point, inference)
+        return expected_false_calls(self.calls.total(), rule, model.spec)
+
+    def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
+        """The machine-readable summary."""
+        spec, policy = run.classifier.model.spec, run.classifier.policy
+        engine = run.classifier.engine
+        false_calls, together = self.false_calls(run), self.likeness_together()
+        return {
+            "schema": SUMMARY_SCHEMA,
+            "finished": finished,
+            "folder": str(run.folder),
+            "out": str(run.sidecars.root),
+            "crops": sum(self.done.values()),
+            "written": self.done["written"],
+            "decided_anew": self.decided_anew,
+            "current": self.done["current"],
+            "vanished": self.done["vanished"],
+            "calls": {call: self.calls[call] for call in _CALLS},
+            "clusters": {call: self.clusters[call] for call in _CALLS},
+            "review_reasons": dict(+self.review_reasons),
+            "likeness": {sample: asdict(each) for sample, each in self.likeness().items()},
+            "likeness_together": together and asdict(together),
+            "expected_false_calls": false_calls and false_calls.as_json(),
+            "operating_point": policy.operating_point,
+            "prior": policy.prior,
+            "threshold": policy.threshold,
+            "review_band": list(policy.review),
+            "unclassified": [{"path": p, "error": error} for p, error in self.unclassified.items()],
+            "model": {
+                "name": spec.name,
+                "version": spec.version,
+                "sha256": run.classifier.model.sha256,
+                "variant": engine.variant,
+                "demonstration": spec.demonstration,
+            },
+            "provider": engine.provider,
+            "provider_reason": engine.why,
+            "um_per_px_assumed": (
+                run.settings.images.um_per_px is None and spec.input.um_per_px is not None
+            ),
+            "software": {
+                "ctcedge": __version__,
+                "onnxruntime": run.classifier.onnxruntime_version,
+            },
+        }
