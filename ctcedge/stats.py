@@ -66,7 +66,7 @@ def _no_zero(value: Floats) -> Floats:
     return np.where(np.abs(value) < _TINY, _TINY, value)
 
 
-def share(found: float, of: float, confidence: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(found: float, of: float, confidence: float = 0.95) -> tuple[float, float]:
     """Limits of a share (Clopper and Pearson); counts of a weighted sample need not be whole.
 
     Args:

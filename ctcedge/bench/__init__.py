@@ -103,7 +103,7 @@ def bench(
         opened = time.perf_counter() - start
         ran, why = classifier.ran, classifier.engine.why
         own: Provider = classifier.engine.provider
-        best = classifier.engine.best_batch
+        best = classifier.engine.optimal_batch_size
         del classifier  # its memory is not the pipeline's
         tell(f"Model {model.spec.name} ({ran.variant}) on {ran.provider.upper()}: {why}")
 
@@ -207,7 +207,7 @@ def compare(one: Classifier, other: Classifier, inputs: NDArray[np.uint8]) -> Pa
         other: with which.
         inputs: (n, size, size) uint8, n at least 1.
     """
-    step = one.engine.best_batch
+    step = one.engine.optimal_batch_size
     changed = flips = 0
     largest = 0.0
     for start in range(0, len(inputs), step):

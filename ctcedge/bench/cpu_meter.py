@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.model.failover import RecoveringEngine
-from ctcedge.model.session import Answers, Engine
+from ctcedge.model.session import Engine, ModelOutput
 
 
 class Meter:
@@ -68,7 +68,7 @@ class _Metered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+    def answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         start = time.thread_time()
         try:
             return self._engine.answer(inputs)

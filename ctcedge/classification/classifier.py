@@ -21,7 +21,7 @@ from ctcedge.images.decode import GreyImage
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.model.failover import RecoveringEngine
 from ctcedge.model.folder import Model, load_model
-from ctcedge.model.session import Answers, Engine, open_engine
+from ctcedge.model.session import Engine, ModelOutput, open_engine
 from ctcedge.quality.checks import Quality, assess
 from ctcedge.settings import DecisionSettings, OperatingPointName, ProviderChoice
 
@@ -48,7 +48,7 @@ class Answered(NamedTuple):
     """
 
     inputs: NDArray[np.uint8]
-    answers: Answers
+    answers: ModelOutput
     ran: Ran
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ctcedge.errors import SettingsError
-from ctcedge.model.spec import OPERATING_POINTS, Calibration, Decision, ModelSpec
+from ctcedge.model.spec import OPERATING_POINTS, Calibration, DecisionThresholds, ModelSpec
 from ctcedge.settings import DecisionSettings
 
 Call: TypeAlias = Literal["CTC", "leukocyte", "review"]
@@ -49,7 +49,7 @@ def probability(logit: float, calibration: Calibration) -> float:
     return round(_sigmoid(_calibrated(logit, calibration)), 6)
 
 
-def decide(probability: float, decision: Decision) -> Verdict:
+def decide(probability: float, decision: DecisionThresholds) -> Verdict:
     """Turn a probability at the model's prior into a call."""
     low, high = decision.review
     if low <= probability < high:
@@ -82,7 +82,7 @@ class Policy:
     calibration: Calibration
     own_prior: float
     prior: float
-    decision: Decision
+    decision: DecisionThresholds
     operating_point: str | None
 
     @classmethod
@@ -130,7 +130,7 @@ class Policy:
         return value if self.prior == self.own_prior else rebased(value, self.own_prior, self.prior)
 
 
-def _decision_at(spec: ModelSpec, name: str) -> Decision:
+def _decision_at(spec: ModelSpec, name: str) -> DecisionThresholds:
     """Call CTC at the point's threshold, as it was measured, and review what lies below it.
 
     The band is as wide in log-odds as that of the model's own decision.
@@ -149,7 +149,9 @@ def _decision_at(spec: ModelSpec, name: str) -> Decision:
         raise SettingsError(f"model {spec.name} has no operating point '{name}' ({why}); {known}")
     low, high = (_log_odds(_inside(edge)) for edge in spec.decision.review)
     below = _sigmoid(_log_odds(_inside(point.threshold)) - (high - low))
-    return Decision(point.threshold, (min(round(below, 6), point.threshold), point.threshold))
+    return DecisionThresholds(
+        point.threshold, (min(round(below, 6), point.threshold), point.threshold)
+    )
 
 
 def _calibrated(logit: float, calibration: Calibration) -> float:

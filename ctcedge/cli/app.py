@@ -420,11 +420,13 @@ def watch(
             notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():
                 result.add(outcome)
-        false_calls = result.false_calls(run)
+        false_positives = result.false_positives(run)
         log.info(
             "%s",
-            describe(false_calls),
-            extra=logs.event("false-calls", expected=false_calls and false_calls.as_json()),
+            describe(false_positives),
+            extra=logs.event(
+                "false-positives", expected=false_positives and false_positives.as_json()
+            ),
         )
         counts = {**+result.calls, "unclassified": len(result.unclassified)}
         log.info(

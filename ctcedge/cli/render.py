@@ -183,7 +183,7 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
         output.print("Nothing to do: every crop that was found has a current sidecar.")
     _review_reasons(result.review_reasons)
     _likeness(result.likeness(), result.likeness_together())
-    output.print(printable(describe(result.false_calls(run))))
+    output.print(printable(describe(result.false_positives(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 
 

@@ -11,7 +11,7 @@ from ctcedge.cli.render import left_out, listed, messages, output, pairs, printa
 
 if TYPE_CHECKING:
     from ctcedge.results.agreement import Assessment, Kappa, Missed
-    from ctcedge.results.controls import Added, Control
+    from ctcedge.results.controls import AddResult, Control
     from ctcedge.results.reviews import Imported
     from ctcedge.results.table import PickList
     from ctcedge.results.verify import Verified
@@ -122,7 +122,7 @@ def verified(found: Verified) -> None:
     left_out(found.closed)
 
 
-def added(found: Added) -> None:
+def added(found: AddResult) -> None:
     """Say what was added to the controls."""
     for each in found.controls:
         again = " (replaces what was there)" if each.sample in found.replaced else ""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctcedge.errors import ModelError, ProviderError, SetupError
 from ctcedge.log import event
 from ctcedge.model.folder import Model
-from ctcedge.model.session import Answers, Engine, open_engine
+from ctcedge.model.session import Engine, ModelOutput, open_engine
 from ctcedge.settings import ProviderChoice
 
 log = logging.getLogger("ctcedge.inference")
@@ -50,7 +50,7 @@ class RecoveringEngine:
         self._one_at_a_time = threading.Lock()
         self.current = open_session(model, choice)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> tuple[Answers, Engine]:
+    def answer(self, inputs: NDArray[np.uint8]) -> tuple[ModelOutput, Engine]:
         """Run the network, as `Engine.answer` does, recovering where that is possible.
 
         Many threads may; those that share a GPU take turns.
@@ -68,7 +68,7 @@ class RecoveringEngine:
         with self._one_at_a_time:
             return self._answer(inputs), self.current
 
-    def _answer(self, inputs: NDArray[np.uint8]) -> Answers:
+    def _answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         if self.current.provider == "cpu":
             return _on_cpu(self.current, inputs)
         try:
@@ -76,12 +76,12 @@ class RecoveringEngine:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             return self._recover(inputs, error)
 
-    def _recover(self, inputs: NDArray[np.uint8], error: Exception) -> Answers:
+    def _recover(self, inputs: NDArray[np.uint8], error: Exception) -> ModelOutput:
         provider = self.current.provider
         if len(inputs) > 1 and _memory_is_short(error):
             log.warning("memory of %s is short: trying half a batch", provider, extra=_EVENT)
             half = len(inputs) // 2
-            return Answers.joined(self._answer(inputs[:half]), self._answer(inputs[half:]))
+            return ModelOutput.concatenate(self._answer(inputs[:half]), self._answer(inputs[half:]))
         text = f"inference failed on {provider} ({_brief(error)}): opening a new session"
         log.error("%s", text, extra=_EVENT)
         try:
@@ -99,7 +99,7 @@ class RecoveringEngine:
         return _on_cpu(self.current, inputs)
 
 
-def _on_cpu(engine: Engine, inputs: NDArray[np.uint8]) -> Answers:
+def _on_cpu(engine: Engine, inputs: NDArray[np.uint8]) -> ModelOutput:
     try:
         return engine.answer(inputs)
     except Exception as error:  # as above

@@ -14,7 +14,7 @@ from ctcedge.model.spec import INPUT_NAME
 LARGEST_BATCH = 256
 
 
-def filled_up(inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def pad_to_bucket(inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Repeat the last crop of a batch until their number is a power of two.
 
     Convolution algorithms are chosen anew for every shape that comes, so that few should.

@@ -45,7 +45,7 @@ CUDA_HELP = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ModelOutput:
     """What a network says of crops.
 
     Attributes:
@@ -58,7 +58,7 @@ class Answers:
     features: NDArray[np.float32] | None
 
     @classmethod
-    def joined(cls, one: Answers, other: Answers) -> Answers:
+    def concatenate(cls, one: ModelOutput, other: ModelOutput) -> ModelOutput:
         """Put the answers for two batches of the same graph together."""
         features = None
         if one.features is not None and other.features is not None:
@@ -83,20 +83,20 @@ class Engine:
     session: ort.InferenceSession
 
     @property
-    def best_batch(self) -> int:
+    def optimal_batch_size(self) -> int:
         """Crops a call at which the provider is fastest."""
         return _CPU_BATCH if self.provider == "cpu" else gpu.LARGEST_BATCH
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+    def answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         """Run the network; many threads may, and on the CPU each call is one thread's work.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
         """
         if not self._gives(FEATURES_NAME):
-            return Answers(self._run([OUTPUT_NAME], inputs)[0], None)
+            return ModelOutput(self._run([OUTPUT_NAME], inputs)[0], None)
         logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs)
-        return Answers(logits, features)
+        return ModelOutput(logits, features)
 
     def activation(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Run the network for its class-activation maps, which cost little more than its logits.
@@ -117,7 +117,7 @@ class Engine:
     def _run(self, outputs: list[str], inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         crops = len(inputs)
         if self.provider != "cpu":
-            inputs = gpu.filled_up(inputs)
+            inputs = gpu.pad_to_bucket(inputs)
         found = self.session.run(outputs, {INPUT_NAME: inputs[:, None]})
         return [np.asarray(each[:crops], np.float32) for each in found]
 

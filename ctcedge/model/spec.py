@@ -78,7 +78,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class DecisionThresholds:
     """From probability to call: at or above `threshold` CTC, inside the band review.
 
     Attributes:
@@ -201,7 +201,7 @@ class ModelSpec:
     input: InputSpec
     calibration: Calibration
     prior: float
-    decision: Decision
+    decision: DecisionThresholds
     opset: int
     graphs: dict[str, PinnedFile]
     golden: Golden

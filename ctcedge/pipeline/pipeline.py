@@ -193,7 +193,7 @@ class Pipeline:
         self._sidecars = sidecars
         self._in_hand = in_hand
         self._index = index
-        best = classifier.engine.best_batch
+        best = classifier.engine.optimal_batch_size
         self.batch_size = batch_size or best
         self.handful = handful(batch_size, best)
         self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)

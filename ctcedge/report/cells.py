@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ctcedge.discovery.naming import Crop
 from ctcedge.images.header import MAX_PIXELS
 from ctcedge.results.agreement import Assessment, assess
-from ctcedge.results.controls import Rule
+from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderTraits
 from ctcedge.results.reviews import of_this_image
 from ctcedge.sidecars.scan import ModelSeen, Stored
@@ -128,7 +128,7 @@ class Gathered:
     traits: FolderTraits = field(default_factory=FolderTraits)
     providers: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
-    rules: Counter[Rule] = field(default_factory=Counter)
+    rules: Counter[DecisionContext] = field(default_factory=Counter)
     decisions: Counter[Decided] = field(default_factory=Counter)
     newest: str = ""
 
@@ -156,7 +156,7 @@ class Gathered:
             self.unclassified[str(record["error"])] += 1
             return
         cell = _cell(crop, record)
-        software, rule, decided = record["software"], Rule.of(record), Decided.of(record)
+        software, rule, decided = record["software"], DecisionContext.of(record), Decided.of(record)
         provider, version, created = (
             str(software["provider"]),
             str(software["ctcedge"]),

@@ -13,7 +13,7 @@ from ctcedge.report.cells import Decided, Gathered
 from ctcedge.report.pseudonyms import Names
 from ctcedge.report.review_list import ReviewList
 from ctcedge.results.agreement import Assessment, Kappa
-from ctcedge.results.controls import expected_false_calls
+from ctcedge.results.controls import expected_false_positives
 from ctcedge.results.domain_shift import Compared
 from ctcedge.sidecars.store import now
 
@@ -244,7 +244,7 @@ def _false_calls(gathered: Gathered, models: Mapping[str, Model]) -> Figure:
     for rule in gathered.rules:
         model = models.get(rule.model_sha256)
         spec = None if model is None else model.spec
-        found = expected_false_calls(len(gathered.cells), rule, spec)
+        found = expected_false_positives(len(gathered.cells), rule, spec)
     if found is None:
         return _figure(name, unknown, "no healthy-donor runs called alike: ctcedge controls add")
     value = f"{found.number} ({found.low:,} to {found.high:,})"

@@ -27,7 +27,7 @@ import numpy as np
 from ctcedge.results.reviews import of_this_image
 from ctcedge.sidecars.scan import Stored
 from ctcedge.sidecars.store import Record
-from ctcedge.stats import Floats, share
+from ctcedge.stats import Floats, clopper_pearson
 
 MISSED_METHOD = "Hajek estimate; Clopper-Pearson 95 % interval at the effective number of cells"
 KAPPA_METHOD = "Cohen's kappa; Bayesian 95 % interval, Dirichlet prior of weight 1"
@@ -201,8 +201,8 @@ class _Sample:
         }
         ctcs, unsure = shares.get("CTC", 0.0), shares.get("unsure", 0.0)
         effective = float(weights.sum() ** 2 / (weights**2).sum())
-        low, _ = share(effective * ctcs, effective)
-        _, high = share(min(effective, effective * (ctcs + unsure)), effective)
+        low, _ = clopper_pearson(effective * ctcs, effective)
+        _, high = clopper_pearson(min(effective, effective * (ctcs + unsure)), effective)
         rest = self._leukocytes - self._others.total()
         unseen = rest - len(self._drawn)
         found, doubtful = counts["CTC"], counts["CTC"] + counts["unsure"]

@@ -52,7 +52,7 @@ _SPREADS: Floats = np.linspace(0.05, 4, 27)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DecisionContext:
     """What decides calls: counts of one rule say nothing of another.
 
     Attributes:
@@ -67,7 +67,7 @@ class Rule:
     inference_sha256: str | None
 
     @classmethod
-    def of(cls, record: Record) -> Rule:
+    def of(cls, record: Record) -> DecisionContext:
         """By what a sidecar's call was made.
 
         Raises:
@@ -97,7 +97,7 @@ class Control:
     folder: str
     added: str
     model: str
-    rule: Rule
+    rule: DecisionContext
     cells: int
     ctc_calls: int
 
@@ -115,7 +115,7 @@ class _Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class FalseCalls:
+class FalsePositives:
     """False CTC calls to expect.
 
     Attributes:
@@ -154,7 +154,7 @@ class FalseCalls:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddResult:
     """What `add` did.
 
     Attributes:
@@ -172,12 +172,12 @@ class Added:
         return dataclasses.asdict(self)
 
 
-def expected_false_calls(
+def expected_false_positives(
     cells: int,
-    rule: Rule,
+    rule: DecisionContext,
     spec: ModelSpec | None = None,
     controls: Iterable[Control] | None = None,
-) -> FalseCalls | None:
+) -> FalsePositives | None:
     """How many false CTC calls to expect among so many cells, were none of them a CTC.
 
     Args:
@@ -199,7 +199,7 @@ def expected_false_calls(
     return None if measured is None else _predict(cells, [measured], "model")
 
 
-def describe(found: FalseCalls | None) -> str:
+def describe(found: FalsePositives | None) -> str:
     """One line for a person."""
     title = "False CTC calls to expect at this size, were there no CTC"
     if found is None:
@@ -233,7 +233,7 @@ def _measured(spec: ModelSpec, operating_point: str | None) -> tuple[int, int] |
 
 def _predict(
     cells: int, counts: Sequence[tuple[int, int]], source: Literal["controls", "model"]
-) -> FalseCalls:
+) -> FalsePositives:
     """Predict a new sample's count from (false calls, cells) of the controls."""
     weight = _LOG_RATES / 2 - _SPREADS[:, None] ** 2 / 2
     for calls, of in counts:
@@ -243,7 +243,7 @@ def _predict(
     posterior /= posterior.sum()
     rates = posterior.ravel() @ _spread().reshape(posterior.size, -1)
     all_calls, all_cells = (sum(each) for each in zip(*counts, strict=True))
-    return FalseCalls(
+    return FalsePositives(
         cells,
         cells * all_calls / all_cells,
         _quantile(cells, rates, _TAIL),
@@ -281,7 +281,7 @@ def known() -> list[Control]:
     They are this account's own and, unless `CTCEDGE_STATE` says where they lie, the machine's.
     """
     folders = {} if os.environ.get("CTCEDGE_STATE") else {places.MACHINE_FOLDER: None}
-    found: dict[tuple[str, Rule], Control] = {}
+    found: dict[tuple[str, DecisionContext], Control] = {}
     for folder in folders | {places.state_folder(): None}:  # the own ones come last, and stand
         try:
             found |= {(each.sample, each.rule): each for each in read(folder)}
@@ -314,7 +314,7 @@ def read(folder: Path) -> list[Control]:
         raise SetupError(f"{path}: {error}; mend or remove it") from None
 
 
-def add(folder: Path, stored: Iterable[Stored], name: str | None = None) -> Added:
+def add(folder: Path, stored: Iterable[Stored], name: str | None = None) -> AddResult:
     """Count the cells of a folder's samples, and keep that as controls of this account.
 
     A sample that was added before by the same rule is replaced.
@@ -344,7 +344,7 @@ def add(folder: Path, stored: Iterable[Stored], name: str | None = None) -> Adde
                     replaced.append(each.sample)
                     break
             controls.append(each)
-    return Added(counted, replaced, doubts)
+    return AddResult(counted, replaced, doubts)
 
 
 def remove(sample: str) -> int:
@@ -371,7 +371,7 @@ def remove(sample: str) -> int:
 def _count(
     folder: Path, stored: Iterable[Stored], name: str | None
 ) -> tuple[list[Control], list[str]]:
-    calls: dict[str, Counter[tuple[Rule, str]]] = defaultdict(Counter)
+    calls: dict[str, Counter[tuple[DecisionContext, str]]] = defaultdict(Counter)
     models: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     confirmed: Counter[str] = Counter()
@@ -381,7 +381,7 @@ def _count(
             left_out[sample] += 1
             continue
         try:
-            rule = Rule.of(record)
+            rule = DecisionContext.of(record)
         except ValueError:  # a person may have edited it
             left_out[sample] += 1
             continue

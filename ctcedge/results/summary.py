@@ -11,7 +11,7 @@ from ctcedge.classification.fingerprints import inference_sha256, scale
 from ctcedge.classification.ood import Guard, Likeness, RunTraits
 from ctcedge.pipeline.pipeline import Counted, Outcome
 from ctcedge.pipeline.run import Run
-from ctcedge.results.controls import FalseCalls, Rule, expected_false_calls
+from ctcedge.results.controls import DecisionContext, FalsePositives, expected_false_positives
 
 SUMMARY_SCHEMA = "ctcedge/summary/1"
 
@@ -81,18 +81,18 @@ class Summary:
             return None
         return self.guard.likeness(self._all_traits)
 
-    def false_calls(self, run: Run) -> FalseCalls | None:
+    def false_positives(self, run: Run) -> FalsePositives | None:
         """False CTC calls to expect at this size; None where nobody measured them here."""
         model, policy = run.classifier.model, run.classifier.policy
         inference = inference_sha256(scale(run.settings.images, model.spec))
-        rule = Rule(model.sha256, policy.operating_point, inference)
-        return expected_false_calls(self.calls.total(), rule, model.spec)
+        rule = DecisionContext(model.sha256, policy.operating_point, inference)
+        return expected_false_positives(self.calls.total(), rule, model.spec)
 
     def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
         """The machine-readable summary."""
         spec, policy = run.classifier.model.spec, run.classifier.policy
         engine = run.classifier.engine
-        false_calls, together = self.false_calls(run), self.likeness_together()
+        false_positives, together = self.false_positives(run), self.likeness_together()
         return {
             "schema": SUMMARY_SCHEMA,
             "finished": finished,
@@ -108,7 +108,7 @@ class Summary:
             "review_reasons": dict(+self.review_reasons),
             "likeness": {sample: asdict(each) for sample, each in self.likeness().items()},
             "likeness_together": together and asdict(together),
-            "expected_false_calls": false_calls and false_calls.as_json(),
+            "expected_false_positives": false_positives and false_positives.as_json(),
             "operating_point": policy.operating_point,
             "prior": policy.prior,
             "threshold": policy.threshold,

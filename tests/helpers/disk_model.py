@@ -17,7 +17,14 @@ from onnx import TensorProto, helper
 from ctcedge.classification.classifier import Classifier
 from ctcedge.images.preprocess import InputSpec
 from ctcedge.model.folder import Model
-from ctcedge.model.spec import Calibration, Decision, Golden, Labels, ModelSpec, PinnedFile
+from ctcedge.model.spec import (
+    Calibration,
+    DecisionThresholds,
+    Golden,
+    Labels,
+    ModelSpec,
+    PinnedFile,
+)
 from tests.helpers import support
 
 SIZE = 64
@@ -84,7 +91,7 @@ def build(folder: Path) -> None:
         input=InputSpec(SIZE, support.UM_PER_PX, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0),
         calibration=Calibration(1.0, 0.0),
         prior=0.5,
-        decision=Decision(0.5, (0.4, 0.6)),
+        decision=DecisionThresholds(0.5, (0.4, 0.6)),
         opset=20,
         graphs={v: _pin(folder / f"model.{v}.onnx") for v in ("int8", "fp16")},
         golden=Golden(_pin(golden), 0.001),

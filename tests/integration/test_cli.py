@@ -473,7 +473,7 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
     assert summary["clusters"] == {"CTC": 1, "leukocyte": 1, "review": 0}
     assert summary["review_reasons"] == {"debris": 1, "near-threshold": 1}
-    assert summary["expected_false_calls"] is None
+    assert summary["expected_false_positives"] is None
     assert (summary["likeness"], summary["likeness_together"]) == ({}, None)
     told = call("status", crops).stdout
     assert "of these, clusters (1 CTC, 0 review, 1 leukocyte)" in told

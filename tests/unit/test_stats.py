@@ -5,7 +5,7 @@ import pytest
 from scipy.special import betainc
 from scipy.stats import beta
 
-from ctcedge.stats import beta_cdf, share
+from ctcedge.stats import beta_cdf, clopper_pearson
 
 
 def test_the_incomplete_beta_function_agrees_with_scipy() -> None:
@@ -25,7 +25,7 @@ def test_the_ends_of_the_incomplete_beta_function(x: float, wanted: float) -> No
     ("found", "of"), [(0, 1), (0, 300), (1, 1), (3, 100), (10, 10), (7, 30_000), (2.5, 40.2)]
 )
 def test_limits_of_a_share(found: float, of: float) -> None:
-    low, high = share(found, of)
+    low, high = clopper_pearson(found, of)
     wanted_low = beta.ppf(0.025, found, of - found + 1) if found else 0
     wanted_high = beta.ppf(0.975, found + 1, of - found) if found < of else 1
     assert (low, high) == pytest.approx((wanted_low, wanted_high), abs=1e-8)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.classification.decision import decide
-from ctcedge.model.spec import Decision
+from ctcedge.model.spec import DecisionThresholds
 
 from ..metrics.roc import Floats, Labels, log_odds
 
@@ -36,7 +36,7 @@ class Scores:
     def of(
         cls,
         probability: Floats,
-        decision: Decision,
+        decision: DecisionThresholds,
         thresholds: Mapping[str, float] | None = None,
     ) -> Scores:
         """Compare probabilities with the threshold and the review band.

@@ -23,7 +23,7 @@ from ctcedge.model.folder import Model
 from ctcedge.model.spec import (
     FEATURES_NAME,
     Calibration,
-    Decision,
+    DecisionThresholds,
     Golden,
     Labels,
     ModelSpec,
@@ -263,7 +263,7 @@ class _Proof:
     cells: Cells
     expected: NDArray[np.float64]
     calibration: Calibration
-    decision: Decision
+    decision: DecisionThresholds
     limits: ParityLimits
     said: dict[Variant, NDArray[np.float64]] = field(default_factory=dict)
     parity: dict[str, Parity] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from importlib.metadata import version as installed
 
 import numpy as np
 
-from ctcedge.model.spec import Calibration, Decision, OperatingPoint, Parity, Rate
+from ctcedge.model.spec import Calibration, DecisionThresholds, OperatingPoint, Parity, Rate
 
 from ..data.dataset import Cells
 from ..evaluate.figures import MEANING, SECTIONS, Figures
@@ -60,7 +60,7 @@ class Facts:
     validation: Cells
     review_share: float
     calibration: Calibration
-    decision: Decision
+    decision: DecisionThresholds
     points: dict[str, OperatingPoint | None]
     parity: dict[str, Parity]
     quantised: dict[str, tuple[Recipe, int]]

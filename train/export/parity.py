@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.classification.decision import decide
-from ctcedge.model.spec import Decision, Parity
+from ctcedge.model.spec import DecisionThresholds, Parity
 
 from ..metrics.roc import roc_auc
 
@@ -90,7 +90,7 @@ def compare(
     probability: NDArray[np.float64],
     reference: NDArray[np.float64],
     positive: NDArray[np.bool_],
-    decision: Decision,
+    decision: DecisionThresholds,
 ) -> Parity:
     """Compare probabilities, (n,), with the trained network's, through the runtime's decision."""
     change = np.abs(probability - reference)

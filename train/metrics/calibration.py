@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.model.spec import Calibration, Decision
+from ctcedge.model.spec import Calibration, DecisionThresholds
 
 from .logistic import fit_logistic
 
@@ -56,7 +56,7 @@ def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calib
     return Calibration(slope=round(float(slope), 6), intercept=round(float(intercept), 6))
 
 
-def choose_decision(probability: NDArray[np.float64], review_share: float) -> Decision:
+def choose_decision(probability: NDArray[np.float64], review_share: float) -> DecisionThresholds:
     """Set the review band: about the threshold, as `review_rule` says.
 
     Args:
@@ -66,7 +66,7 @@ def choose_decision(probability: NDArray[np.float64], review_share: float) -> De
     nearness = np.quantile(np.abs(probability - THRESHOLD), review_share) if review_share else 0.0
     half_width = math.ceil(float(nearness) * 100) / 100
     low, high = (round(THRESHOLD + sign * half_width, 2) for sign in (-1, 1))
-    return Decision(threshold=THRESHOLD, review=(max(0.0, low), min(1.0, high)))
+    return DecisionThresholds(threshold=THRESHOLD, review=(max(0.0, low), min(1.0, high)))
 
 
 def review_rule(review_share: float) -> str:

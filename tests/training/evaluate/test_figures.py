@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ctcedge.classification.decision import Verdict
-from ctcedge.model.spec import Decision
+from ctcedge.model.spec import DecisionThresholds
 from train.data.dataset import Cells
 from train.evaluate import Scores, figures
 from train.evaluate.bootstrap import Resampling
@@ -18,7 +18,7 @@ from train.evaluate.figures import MEANING
 from train.metrics.logistic import sigmoid
 from train.metrics.roc import Calls, Curve
 
-DECISION = Decision(threshold=0.5, review=(0.4, 0.6))
+DECISION = DecisionThresholds(threshold=0.5, review=(0.4, 0.6))
 
 
 def made(positive, sample, group=None, stratum=None) -> Cells:
@@ -267,7 +267,7 @@ def test_one_class_is_refused():
 
 def test_scores_of_several_models_are_joined_at_the_points_that_all_have():
     first = Scores.of(np.array([0.2, 0.7]), DECISION, {"screening": 0.1, "confirm": 0.9})
-    other = Scores.of(np.array([0.55]), Decision(0.6, (0.5, 0.65)), {"screening": 0.6})
+    other = Scores.of(np.array([0.55]), DecisionThresholds(0.6, (0.5, 0.65)), {"screening": 0.6})
     joined = Scores.joined([first, other])
     assert list(joined.at) == ["screening"]
     assert joined.at["screening"].tolist() == [True, True, False]

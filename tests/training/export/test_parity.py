@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ctcedge.model.spec import Decision
+from ctcedge.model.spec import DecisionThresholds
 from train.export.parity import ParityLimits, compare
 
-DECISION = Decision(threshold=0.5, review=(0.4, 0.6))
+DECISION = DecisionThresholds(threshold=0.5, review=(0.4, 0.6))
 POSITIVE = np.array([True, False, True, False])
 EXPECTED = np.array([0.9, 0.1, 0.7, 0.3])
 

@@ -10,10 +10,10 @@ import pytest
 from ctcedge.classification.decision import Policy, decide, probability, rebased, rounded_score
 from ctcedge.errors import SettingsError
 from ctcedge.model.folder import load_model
-from ctcedge.model.spec import Calibration, Decision, ModelSpec, OperatingPoint, Rate
+from ctcedge.model.spec import Calibration, DecisionThresholds, ModelSpec, OperatingPoint, Rate
 from ctcedge.settings import DecisionSettings
 
-DECISION = Decision(0.5, (0.4, 0.6))
+DECISION = DecisionThresholds(0.5, (0.4, 0.6))
 
 
 def point(threshold: float) -> OperatingPoint:
@@ -56,7 +56,7 @@ def test_calls(value: float, call: str, reasons: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(("value", "call"), [(0.499999, "leukocyte"), (0.5, "CTC")])
 def test_without_a_review_band_the_threshold_decides(value: float, call: str) -> None:
-    assert decide(value, Decision(0.5, (0.5, 0.5))).call == call
+    assert decide(value, DecisionThresholds(0.5, (0.5, 0.5))).call == call
 
 
 @pytest.mark.parametrize("logit", [-1e30, -800, -3, 0, 0.1, 3, 800, 1e30])
@@ -110,7 +110,7 @@ def test_what_is_told_agrees_with_the_call_at_any_prior(spec: ModelSpec) -> None
     assert rare.review[1] == rare.threshold
     for step in range(-4000, 4001):
         verdict = rare.verdict(step / 250)
-        expected = decide(verdict.probability, Decision(rare.threshold, rare.review)).call
+        expected = decide(verdict.probability, DecisionThresholds(rare.threshold, rare.review)).call
         assert verdict.call == expected
 
 

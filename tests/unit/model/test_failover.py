@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model.failover import RecoveringEngine
 from ctcedge.model.folder import Model, load_model
-from ctcedge.model.session import Answers
+from ctcedge.model.session import ModelOutput
 
 CROPS = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
 
@@ -27,11 +27,11 @@ class Session:
     why: str = ""
     batches: list[int] = field(default_factory=list)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+    def answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         self.batches.append(len(inputs))
         if error := self.fails(len(inputs)):
             raise error
-        return Answers(inputs[:, 0, 0].astype(np.float32), inputs[:, 0].astype(np.float32))
+        return ModelOutput(inputs[:, 0, 0].astype(np.float32), inputs[:, 0].astype(np.float32))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ctcedge.model import gpu
 @pytest.mark.parametrize(("crops", "filled"), [(1, 1), (2, 2), (3, 4), (37, 64), (256, 256)])
 def test_batches_are_filled_up_to_few_shapes(crops: int, filled: int) -> None:
     inputs = np.arange(crops, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
-    found = gpu.filled_up(inputs)
+    found = gpu.pad_to_bucket(inputs)
     assert found.shape == (filled, 4, 4)
     assert (found[:crops] == inputs).all()
     assert (found[crops:] == inputs[-1]).all()

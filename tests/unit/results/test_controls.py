@@ -18,16 +18,16 @@ from ctcedge.model.spec import ModelSpec, OperatingPoint, Rate
 from ctcedge.results import controls as module
 from ctcedge.results.controls import (
     Control,
-    FalseCalls,
-    Rule,
+    DecisionContext,
+    FalsePositives,
     describe,
-    expected_false_calls,
+    expected_false_positives,
     known,
     read,
 )
 from tests.helpers.support import call, cell, run, save, sidecar
 
-RULE = Rule("0" * 64, "balanced", "1" * 64)
+RULE = DecisionContext("0" * 64, "balanced", "1" * 64)
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +46,14 @@ def several(*counts: tuple[int, int]) -> list[Control]:
     return [control(str(i), calls, cells) for i, (calls, cells) in enumerate(counts)]
 
 
-def predicted(cells: int, *counts: tuple[int, int]) -> FalseCalls:
-    found = expected_false_calls(cells, RULE, controls=several(*counts))
+def predicted(cells: int, *counts: tuple[int, int]) -> FalsePositives:
+    found = expected_false_positives(cells, RULE, controls=several(*counts))
     assert found is not None
     return found
 
 
 def test_without_controls_it_is_unknown() -> None:
-    assert expected_false_calls(5000, RULE) is None
+    assert expected_false_positives(5000, RULE) is None
     assert "unknown here" in describe(None)
 
 
@@ -68,8 +68,8 @@ def test_without_controls_it_is_unknown() -> None:
 )
 def test_counts_of_another_rule_say_nothing(other: dict[str, Any]) -> None:
     of_another = dataclasses.replace(RULE, **other)
-    assert expected_false_calls(5000, of_another, controls=[control()]) is None
-    assert expected_false_calls(5000, RULE, controls=[control()]) is not None
+    assert expected_false_positives(5000, of_another, controls=[control()]) is None
+    assert expected_false_positives(5000, RULE, controls=[control()]) is not None
 
 
 def test_the_expected_number_is_at_the_rate_of_all_controls() -> None:
@@ -139,23 +139,23 @@ def measured_spec(model_folder: Path, *, demonstration: bool) -> ModelSpec:
 
 def test_a_simulators_figure_never_serves(model_folder: Path) -> None:
     spec = measured_spec(model_folder, demonstration=True)
-    assert expected_false_calls(5000, RULE, spec, controls=[]) is None
+    assert expected_false_positives(5000, RULE, spec, controls=[]) is None
 
 
 def test_a_models_figure_of_real_cells_serves_where_there_are_no_controls(
     model_folder: Path,
 ) -> None:
     spec = measured_spec(model_folder, demonstration=False)
-    found = expected_false_calls(5000, RULE, spec, controls=[])
+    found = expected_false_positives(5000, RULE, spec, controls=[])
     assert found is not None
     assert (found.expected, found.samples, found.source) == (1.0, 1, "model")
     assert "the model's own figure" in describe(found)
     # Its samples are not told apart, so that their spread is as unknown as that of one.
     assert found.high > 10
-    own = expected_false_calls(5000, RULE, spec, controls=[control()])
+    own = expected_false_positives(5000, RULE, spec, controls=[control()])
     assert own is not None and own.source == "controls"
     unsupported = dataclasses.replace(RULE, operating_point="confirm")
-    assert expected_false_calls(5000, unsupported, spec, controls=[]) is None
+    assert expected_false_positives(5000, unsupported, spec, controls=[]) is None
 
 
 def test_the_models_own_decision_has_a_figure_only_if_a_point_has_its_threshold(
@@ -163,10 +163,10 @@ def test_the_models_own_decision_has_a_figure_only_if_a_point_has_its_threshold(
 ) -> None:
     spec = measured_spec(model_folder, demonstration=False)
     own = dataclasses.replace(RULE, operating_point=None)
-    assert expected_false_calls(5000, own, spec, controls=[]) is None
+    assert expected_false_positives(5000, own, spec, controls=[]) is None
     decision = dataclasses.replace(spec.decision, threshold=0.9, review=(0.8, 0.9))
     spec = dataclasses.replace(spec, decision=decision)
-    assert expected_false_calls(5000, own, spec, controls=[]) is not None
+    assert expected_false_positives(5000, own, spec, controls=[]) is not None
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_adding_a_folder(donors: Path, state: Path) -> None:
     assert "D1: 1 of 3 cells" in done.stdout
     assert {(c.sample, c.ctc_calls, c.cells) for c in known()} == {("D1", 1, 3), ("D2", 0, 2)}
     record = json.loads(sidecar(donors / "D1" / "0_BF.png").read_bytes())
-    found = expected_false_calls(100, Rule.of(record))
+    found = expected_false_positives(100, DecisionContext.of(record))
     assert found is not None and (found.samples, found.control_cells) == (2, 5)
     listed = json.loads(call("controls", "list", "--json").stdout)
     assert [each["sample"] for each in listed["controls"]] == ["D1", "D2"]
@@ -304,7 +304,7 @@ def test_a_damaged_file_is_told_of_and_never_replaced(
     (state / "controls.json").write_bytes(content)
     with pytest.raises(SetupError, match=r"controls\.json"):
         read(state)
-    assert expected_false_calls(100, RULE) is None  # a run is not stopped by it
+    assert expected_false_positives(100, RULE) is None  # a run is not stopped by it
     assert "controls.json" in caplog.text
     call("controls", "add", donors, code=2)
     assert (state / "controls.json").read_bytes() == content
