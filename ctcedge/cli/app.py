@@ -381,7 +381,7 @@ def watch(
 
     def tell(state: WatchState) -> None:
         notifier.status(str(state))
-        notifier.alive()
+        notifier.watchdog_ping()
         if metrics_file is not None:
             metrics_file.update(state)
 

@@ -7,7 +7,10 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
+
+Signature: TypeAlias = tuple[int, ...]
+"""Size, mtime_ns, ctime_ns and inode of a file."""
 
 _TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -52,6 +55,17 @@ def read_plain(path: str | Path, most: int) -> bytes | None:
         return parts[0] if len(parts) == 1 else b"".join(parts)
     finally:
         os.close(descriptor)
+
+
+def file_signature(path: str) -> Signature | None:
+    """The values by which a change of a regular file is recognised; None where there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from ctcedge.images.header import MAX_BYTES
 from ctcedge.images.sandbox import CRASHED, decode_apart
 from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.settings import ImageSettings
-from ctcedge.sidecars.index import Index, Known, Looked
+from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
 from ctcedge.sidecars.store import SCHEMA, NotWritten, Record, SidecarFolder, now
 
 _MOST_WORKERS = 8  # more would wait for each other in Python
@@ -90,7 +90,7 @@ class Outcome:
     record: Record | None = None
     error: str | None = None
     instead_of: Counted | None = None
-    known: Known | None = None
+    known: IndexEntry | None = None
     decided_anew: bool = False
 
     @property
@@ -123,7 +123,7 @@ class Outcome:
     def traits(self) -> Sequence[float]:
         """What the crop's run is judged by, see `guard`; empty where that is not known."""
         if self.known is not None:
-            return self.known.traits
+            return self.known.features
         unlike = self.record and self.record["unlike"]
         return unlike["traits"] if unlike else ()
 
@@ -142,7 +142,7 @@ class _Ready(NamedTuple):
     """A crop on its way: `told` grows from pixels to what is seen of them, unless all is known."""
 
     crop: Crop
-    looked: Looked
+    looked: Lookup
     image: _Image
     told: Decoded | Seen | Finding | BadImage
 
@@ -186,7 +186,7 @@ class Pipeline:
         sidecars: SidecarFolder,
         in_hand: InHand,
         batch_size: int | None = None,
-        index: Index | None = None,
+        index: DoneIndex | None = None,
     ) -> None:
         self._folder = folder
         self._classifier = classifier
@@ -210,7 +210,7 @@ class Pipeline:
     def recall(self, crops: Iterable[Crop]) -> Iterator[Outcome | Crop]:
         """Yield, of each crop, the outcome where it is known without reading; else the crop."""
         for crop, looked in self._look(crops):
-            yield crop if looked.known is None else _recalled(crop, looked.known)
+            yield crop if looked.entry is None else _recalled(crop, looked.entry)
 
     def tidy(self, crops: int) -> None:
         """Forget images that are gone.
@@ -219,7 +219,7 @@ class Pipeline:
             crops: that the whole folder holds.
         """
         if self._index is not None:
-            self._index.tidy(crops)
+            self._index.prune(crops)
 
     def run(
         self,
@@ -257,20 +257,20 @@ class Pipeline:
             finally:
                 workers.shutdown(wait=True, cancel_futures=True)
 
-    def _look(self, crops: Iterable[Crop]) -> Iterator[tuple[Crop, Looked]]:
+    def _look(self, crops: Iterable[Crop]) -> Iterator[tuple[Crop, Lookup]]:
         for some in _chunks(crops, _LOOKED_AT_ONCE):
             if self._index is None:
-                yield from ((crop, Looked(crop.path)) for crop in some)
+                yield from ((crop, Lookup(crop.path)) for crop in some)
             else:
-                yield from zip(some, self._index.look(some), strict=True)
+                yield from zip(some, self._index.lookup(some), strict=True)
 
-    def _handfuls(self, crops: Iterable[Crop], force: bool) -> Iterator[list[tuple[Crop, Looked]]]:
+    def _handfuls(self, crops: Iterable[Crop], force: bool) -> Iterator[list[tuple[Crop, Lookup]]]:
         """Handfuls that hold as many crops to be read as fill some calls of the network."""
-        some: list[tuple[Crop, Looked]] = []
+        some: list[tuple[Crop, Lookup]] = []
         to_read = 0
         for crop, looked in self._look(crops):
             some.append((crop, looked))
-            to_read += force or looked.known is None
+            to_read += force or looked.entry is None
             if to_read == self.handful or len(some) == _LOOKED_AT_ONCE:
                 yield some
                 some, to_read = [], 0
@@ -278,13 +278,13 @@ class Pipeline:
             yield some
 
     def _work(
-        self, crops: Sequence[tuple[Crop, Looked]], force: bool
+        self, crops: Sequence[tuple[Crop, Lookup]], force: bool
     ) -> list[Outcome | _Unreadable]:
         """Take a handful as far as it goes: what is unreadable may have to be tried again."""
         with self._turns, self._in_hand.place() as note:
             read = (
-                _recalled(crop, looked.known)
-                if looked.known is not None and not force
+                _recalled(crop, looked.entry)
+                if looked.entry is not None and not force
                 else self._read(crop, looked, force, note)
                 for crop, looked in crops
             )
@@ -324,7 +324,7 @@ class Pipeline:
             else:
                 yield from self._write([_Result(each.ready, each.problem)])
 
-    def _read(self, crop: Crop, looked: Looked, force: bool, note: Note) -> _Ready | Outcome:
+    def _read(self, crop: Crop, looked: Lookup, force: bool, note: Note) -> _Ready | Outcome:
         problem: BadImage | None = None
         try:
             data = read_file(f"{self._folder}/{crop.path}")
@@ -409,16 +409,16 @@ class Pipeline:
                 self._note(outcome, ready.looked)
         return outcomes
 
-    def _note(self, outcome: Outcome, looked: Looked) -> None:
+    def _note(self, outcome: Outcome, looked: Lookup) -> None:
         """Remember that a crop is done, where its image could be read."""
         if self._index is None or outcome.record is None:
             return
         sha256 = outcome.record["image"]["sha256"]
         if sha256 is not None:
             _, call, reasons, cluster, _ = outcome.counted
-            known = Known(call, reasons, cluster, outcome.error, outcome.traits)
+            known = IndexEntry(call, reasons, cluster, outcome.error, outcome.traits)
             written = outcome.done == "written"
-            self._index.note(looked, known, sha256=sha256, written=written)
+            self._index.record(looked, known, sha256=sha256, written=written)
 
     def _record(self, ready: _Ready, result: Finding | BadImage, created: str) -> Record:
         finding, problem = (result, None) if isinstance(result, Finding) else (None, result)
@@ -506,7 +506,7 @@ def _decoded(each: _Ready | Outcome) -> Decoded | None:
     return told if isinstance(told, Decoded) else None
 
 
-def _recalled(crop: Crop, known: Known) -> Outcome:
+def _recalled(crop: Crop, known: IndexEntry) -> Outcome:
     return Outcome(crop, "current", None, known.error, known=known)
 
 

@@ -16,7 +16,7 @@ from ctcedge.model.folder import load_model
 from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.pipeline.pipeline import Outcome, Pipeline
 from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings
-from ctcedge.sidecars.index import Index, index_key
+from ctcedge.sidecars.index import DoneIndex, index_key
 from ctcedge.sidecars.store import SidecarFolder
 
 
@@ -146,7 +146,7 @@ def open_run(folder: Path, settings: Settings, *, recalling: bool = True) -> Ite
             if recalling:
                 settings_hash = settings_sha256(settings.images, model.spec, classifier.policy)
                 key = index_key(model.sha256, settings_hash)
-                index = stack.enter_context(Index(folder, sidecars.root, key))
+                index = stack.enter_context(DoneIndex(folder, sidecars.root, key))
             pipeline = Pipeline(
                 folder, settings.images, classifier, sidecars, in_hand, settings.batch_size, index
             )

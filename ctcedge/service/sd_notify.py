@@ -68,7 +68,7 @@ class Notifier:
         if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
 
-    def alive(self) -> None:
+    def watchdog_ping(self) -> None:
         """Give a sign of life; may be called as often as the service gets on."""
         if self.every is None:
             return

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
-Signature: TypeAlias = tuple[int, ...]
-"""Size, mtime_ns, ctime_ns and inode of a file."""
-
-
-def signature(path: str) -> Signature | None:
-    """Return what tells a file from what it becomes; None where no plain file is there."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+from ctcedge.fs.files import Signature
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Settled:
+class StableFile:
     """A file that is whole.
 
     Attributes:
@@ -44,7 +29,7 @@ class _Pending:
     due: float
 
 
-class Settling:
+class FileStabilityTracker:
     """Paths that have been seen and are not yet taken.
 
     Args:
@@ -75,14 +60,14 @@ class Settling:
         """Take a file again at a given time, or later if it changes meanwhile."""
         self._pending[path] = _Pending(self._look(path), at)
 
-    def take(self, now: float, most: int) -> list[Settled]:
+    def take_stable_files(self, now: float, most: int) -> list[StableFile]:
         """Remove and return the files that are whole, sorted by path.
 
         Args:
             now: on the clock of the calls.
             most: files to take; those that came first go first.
         """
-        taken: list[Settled] = []
+        taken: list[StableFile] = []
         due = [(path, pending) for path, pending in self._pending.items() if pending.due <= now]
         for path, pending in due:
             if len(taken) == most:
@@ -94,7 +79,7 @@ class Settling:
                 self._pending[path] = _Pending(signature, now + self._settle)
             else:
                 del self._pending[path]
-                taken.append(Settled(path, signature, pending.due))
+                taken.append(StableFile(path, signature, pending.due))
         return sorted(taken)
 
     def next_due(self) -> float | None:

@@ -30,12 +30,13 @@ from ctcedge.discovery.naming import (
     folder_name,
 )
 from ctcedge.errors import OutputError
+from ctcedge.fs.files import Signature, file_signature
 from ctcedge.log import event
 from ctcedge.pipeline.pipeline import Counted, Outcome
 from ctcedge.pipeline.run import Run
 from ctcedge.service.events import FolderEvents
 from ctcedge.service.sample_reports import SampleReports
-from ctcedge.service.stability import Settled, Settling, Signature, signature
+from ctcedge.service.stability import FileStabilityTracker, StableFile
 from ctcedge.service.watch_state import WatchState
 
 log = logging.getLogger("ctcedge.service.watcher")
@@ -87,7 +88,7 @@ class Watcher:
         self._wakes: queue.SimpleQueue[FileSystemEvent | None] = queue.SimpleQueue()
         self._events = FolderEvents(run.folder, self._wakes, run.settings.watch.rescan)
         self._stopping = False
-        self._settling = Settling(run.settings.watch.settle, self._look)
+        self._settling = FileStabilityTracker(run.settings.watch.settle, self._look)
         self._seen: dict[str, int | None] = {}
         self._counted: dict[str, Counted] = {}
         self._failing: dict[str, tuple[Signature, float]] = {}
@@ -114,7 +115,7 @@ class Watcher:
             while not self._stopping:
                 if self._clock() >= next_scan or self._events.lost:
                     next_scan = yield from self._rescan()
-                taken = self._settling.take(self._clock(), _MOST_TAKEN)
+                taken = self._settling.take_stable_files(self._clock(), _MOST_TAKEN)
                 if taken:
                     yield from self._classify(taken)
                     self._drain()
@@ -263,7 +264,7 @@ class Watcher:
         else:
             self._settling.changed(path, self._clock())
 
-    def _classify(self, taken: list[Settled]) -> Iterator[Outcome]:
+    def _classify(self, taken: list[StableFile]) -> Iterator[Outcome]:
         settled = {each.path: each for each in taken}
         crops = [crop for path in settled if (crop := self._bright_field(path))]
         forced = [crop for crop in crops if crop.path in self._forced]
@@ -294,7 +295,7 @@ class Watcher:
         finally:
             self._in_hand = 0
 
-    def _defers(self, image: Settled, was_read: bool) -> bool:
+    def _defers(self, image: StableFile, was_read: bool) -> bool:
         """Whether an image may still be in the making, or the disk may read it yet."""
         path, signature = image.path, image.signature
         limit = self._run.settings.watch.give_up
@@ -306,7 +307,7 @@ class Watcher:
             self._failing[path] = (signature, since)
         return self._clock() - since < limit
 
-    def _remember(self, outcome: Outcome, settled: Settled) -> None:
+    def _remember(self, outcome: Outcome, settled: StableFile) -> None:
         path = outcome.crop.path
         self._in_hand -= 1
         if not (outcome.done == "current" and outcome.is_unread):
@@ -350,14 +351,14 @@ class Watcher:
         self._unlogged[kind or outcome.done] += 1
 
     def _look(self, path: str) -> Signature | None:
-        return signature(self._images + path)
+        return file_signature(self._images + path)
 
     def _mark(self, path: str, image: Signature | None) -> int | None:
         """Stands for image and sidecar: while it is the same, there is nothing to do.
 
         None where either is gone, be it a moment after the sidecar was written.
         """
-        sidecar = signature(f"{self._sidecars}{path}{SIDECAR_SUFFIX}")
+        sidecar = file_signature(f"{self._sidecars}{path}{SIDECAR_SUFFIX}")
         return None if image is None or sidecar is None else hash((image, sidecar))
 
     def _breathe(self, every: float) -> None:

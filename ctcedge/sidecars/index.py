@@ -36,11 +36,10 @@ from types import TracebackType
 from typing import NamedTuple
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
-from ctcedge.fs.files import read_plain
+from ctcedge.fs.files import Signature, file_signature, read_plain
 from ctcedge.fs.paths import cache_folder
 from ctcedge.images.header import MAX_BYTES
 from ctcedge.log import event
-from ctcedge.service.stability import Signature, signature
 
 log = logging.getLogger("ctcedge.sidecars.index")
 
@@ -76,7 +75,7 @@ _SURROUNDINGS = {
 _SCHEMA = "CREATE TABLE entries (path BLOB PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID"
 
 
-class Known(NamedTuple):
+class IndexEntry(NamedTuple):
     """What a summary needs of a crop whose sidecar is current.
 
     Attributes:
@@ -91,10 +90,10 @@ class Known(NamedTuple):
     reasons: tuple[str, ...]
     cluster: bool
     error: str | None
-    traits: Sequence[float]
+    features: Sequence[float]
 
 
-class Looked(NamedTuple):
+class Lookup(NamedTuple):
     """A crop's files as they were at a moment before they are read.
 
     Attributes:
@@ -106,10 +105,10 @@ class Looked(NamedTuple):
     """
 
     path: str
-    known: Known | None = None
+    entry: IndexEntry | None = None
     image: Signature | None = None
     sidecar: Signature | None = None
-    moment: int = 0
+    looked_up_at: int = 0
 
     @property
     def is_new(self) -> bool:
@@ -135,7 +134,7 @@ def index_path(folder: Path, sidecars: Path) -> Path:
     return cache_folder() / "index" / f"{hashlib.sha256(places).hexdigest()[:32]}.sqlite"
 
 
-class Index:
+class DoneIndex:
     """What is known of the crops of one folder. It never fails: at worst, nothing is known.
 
     Any thread may call it, and other processes may use the same file meanwhile.
@@ -160,7 +159,7 @@ class Index:
         self._writing = threading.Lock()
         self._reader = self._opened()
 
-    def __enter__(self) -> Index:
+    def __enter__(self) -> DoneIndex:
         return self
 
     def __exit__(
@@ -171,7 +170,7 @@ class Index:
     ) -> None:
         self.close()
 
-    def look(self, crops: Sequence[Crop]) -> list[Looked]:
+    def lookup(self, crops: Sequence[Crop]) -> list[Lookup]:
         """Say what is known of some crops.
 
         Args:
@@ -182,7 +181,7 @@ class Index:
             read: files must be read after they were looked at.
         """
         if self._reader is None:
-            return [Looked(crop.path) for crop in crops]
+            return [Lookup(crop.path) for crop in crops]
         names = [os.fsencode(crop.path) for crop in crops]
         entries = self._entries(names)
         key, images, beside = self._key, self._images, self._beside
@@ -190,14 +189,14 @@ class Index:
         looked = []
         for crop, name in zip(crops, names, strict=True):
             path, known = crop.path, None
-            image = signature(images + path)
-            sidecar = image and signature(f"{beside}{path}{SIDECAR_SUFFIX}")
+            image = file_signature(images + path)
+            sidecar = image and file_signature(f"{beside}{path}{SIDECAR_SUFFIX}")
             if image and sidecar and (entry := entries.get(name)):
                 known = _unpacked(name, entry, _mark(key, image, sidecar))
-            looked.append(Looked(path, known, image, sidecar, moment))
+            looked.append(Lookup(path, known, image, sidecar, moment))
         return looked
 
-    def note(self, looked: Looked, known: Known, *, sha256: str, written: bool) -> None:
+    def record(self, looked: Lookup, known: IndexEntry, *, sha256: str, written: bool) -> None:
         """Note that a crop is done; it is on the disk some time later, or never.
 
         Args:
@@ -210,8 +209,8 @@ class Index:
             return
         sidecar = looked.sidecar
         if written:
-            sidecar = signature(f"{self._beside}{looked.path}{SIDECAR_SUFFIX}")
-        elif sidecar is not None and _young(sidecar, looked.moment):
+            sidecar = file_signature(f"{self._beside}{looked.path}{SIDECAR_SUFFIX}")
+        elif sidecar is not None and _young(sidecar, looked.looked_up_at):
             return
         if sidecar is None:
             return
@@ -219,7 +218,7 @@ class Index:
         entry = _packed(name, _mark(self._key, looked.image, sidecar), known)
         if entry is None:
             return
-        verify = sha256 if _young(looked.image, looked.moment) else None
+        verify = sha256 if _young(looked.image, looked.looked_up_at) else None
         with self._using:
             if len(self._notes) < _MOST_WAITING:
                 self._notes.append(_Note(name, entry, looked.image, verify))
@@ -227,7 +226,7 @@ class Index:
         if due:
             self._in_background(self._write)
 
-    def tidy(self, crops: int) -> None:
+    def prune(self, crops: int) -> None:
         """Drop what is known of images that are gone, in the background, where it is much.
 
         Args:
@@ -352,7 +351,7 @@ class Index:
         except OSError:
             return False
         same = data is not None and hashlib.sha256(data).hexdigest() == note.verify
-        return same and signature(path) == note.image
+        return same and file_signature(path) == note.image
 
     def _forget_gone(self, crops: int) -> None:
         with self._transaction() as connection:
@@ -420,16 +419,18 @@ def _mark(key: bytes, image: Signature, sidecar: Signature) -> bytes:
         return b""
 
 
-def _packed(name: bytes, mark: bytes, known: Known) -> bytes | None:
+def _packed(name: bytes, mark: bytes, known: IndexEntry) -> bytes | None:
     """An entry; None where it would be too long, or cannot be made."""
     told = _telling(*known[:4])
-    content = mark + _LENGTH.pack(min(len(told), 65535)) + told + array("f", known.traits).tobytes()
+    content = (
+        mark + _LENGTH.pack(min(len(told), 65535)) + told + array("f", known.features).tobytes()
+    )
     if not mark or len(content) > _LONGEST_ENTRY:
         return None
     return _CHECKSUM.pack(zlib.crc32(content, zlib.crc32(name))) + content
 
 
-def _unpacked(name: bytes, entry: object, mark: bytes) -> Known | None:
+def _unpacked(name: bytes, entry: object, mark: bytes) -> IndexEntry | None:
     """What an entry says, where it has the mark and is whole; a damaged one may be a number."""
     if not mark or not isinstance(entry, bytes) or entry[_MARK] != mark:
         return None
@@ -438,7 +439,7 @@ def _unpacked(name: bytes, entry: object, mark: bytes) -> Known | None:
         return None
     start = _MARK.stop + _LENGTH.size
     end = start + _LENGTH.unpack_from(entry, _MARK.stop)[0]
-    return Known(*_told(entry[start:end]), array("f", entry[end:]))
+    return IndexEntry(*_told(entry[start:end]), array("f", entry[end:]))
 
 
 @functools.lru_cache(1024)  # most crops are told of in the same few words

@@ -67,7 +67,7 @@ def test_signs_of_life_come_three_times_an_interval(manager: Manager) -> None:
     assert notifier.every == 10.0
     sent = []
     for _ in range(7):
-        notifier.alive()
+        notifier.watchdog_ping()
         sent.append(len(manager.heard()))
         clock.now += 5
     assert sent == [1, 0, 1, 0, 1, 0, 1]
@@ -80,7 +80,7 @@ def test_the_watchdog_of_another_process_is_left_alone(
     manager: Manager, pid: str | None, wanted: int
 ) -> None:
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
-    Notifier.from_environment(env if pid is None else {**env, "WATCHDOG_PID": pid}).alive()
+    Notifier.from_environment(env if pid is None else {**env, "WATCHDOG_PID": pid}).watchdog_ping()
     assert manager.heard() == ["WATCHDOG=1"] * wanted
 
 
@@ -88,7 +88,7 @@ def test_the_watchdog_of_another_process_is_left_alone(
 def test_a_watchdog_that_makes_no_sense_is_none(manager: Manager, microseconds: str) -> None:
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": microseconds}
     notifier = Notifier.from_environment(env)
-    notifier.alive()
+    notifier.watchdog_ping()
     assert notifier.every is None
     assert manager.heard() == []
 
@@ -107,10 +107,10 @@ def test_what_nobody_heard_is_said_again(tmp_path: Path) -> None:
     notifier.ready("starting")
     for _ in range(2):
         notifier.status("working")
-        notifier.alive()
+        notifier.watchdog_ping()
     manager = Manager(address)
     notifier.status("working")
-    notifier.alive()
+    notifier.watchdog_ping()
     assert manager.heard() == ["STATUS=working", "WATCHDOG=1"]
     manager.close()
 
@@ -122,6 +122,6 @@ def test_no_service_manager_is_no_trouble(address: str | None) -> None:
     notifier = Notifier.from_environment(env)
     notifier.ready("")
     notifier.status("x")
-    notifier.alive()
+    notifier.watchdog_ping()
     notifier.stopping()
     assert env == before

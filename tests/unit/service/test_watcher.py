@@ -20,7 +20,7 @@ from ctcedge.pipeline.run import open_run
 from ctcedge.results.summary import Summary
 from ctcedge.service.watcher import Watcher
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
-from ctcedge.sidecars.index import Known
+from ctcedge.sidecars.index import IndexEntry
 from tests.helpers.support import (
     CTC,
     LEUKOCYTE,
@@ -429,7 +429,7 @@ def test_crops_that_come_back_are_not_counted_again(
 
 def test_a_crop_that_was_first_unreadable_counts_for_the_likeness_of_its_sample() -> None:
     crop, summary = Crop("1_BF.png", "S", "1", "BF"), Summary()
-    known = Known("CTC", (), False, None, [0.1, 0.2])
+    known = IndexEntry("CTC", (), False, None, [0.1, 0.2])
     summary.add(Outcome(crop, "written", error="unreadable"))
     for _ in range(2):
         before = Counted("written") if not summary._traits else Counted("current", "CTC")

@@ -16,10 +16,10 @@ import pytest
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming, find
 from ctcedge.sidecars import index
-from ctcedge.sidecars.index import Index, Known, Looked, index_key, index_path
+from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup, index_key, index_path
 
 KEY = index_key("a" * 64, "b" * 64)
-KNOWN = Known("review", ("near-threshold", "empty"), True, None, (0.5, -1.25, 8.0))
+KNOWN = IndexEntry("review", ("near-threshold", "empty"), True, None, (0.5, -1.25, 8.0))
 
 
 class Place:
@@ -43,27 +43,27 @@ class Place:
     def sidecar(self, crop: Crop) -> Path:
         return self.out / (crop.path + SIDECAR_SUFFIX)
 
-    def open(self, key: bytes = KEY) -> Index:
-        return Index(self.folder, self.out, key)
+    def open(self, key: bytes = KEY) -> DoneIndex:
+        return DoneIndex(self.folder, self.out, key)
 
     def file(self) -> Path:
         return index_path(self.folder, self.out)
 
-    def note(self, *crops: Crop, known: Known = KNOWN, written: bool = False) -> None:
+    def note(self, *crops: Crop, known: IndexEntry = KNOWN, written: bool = False) -> None:
         with self.open() as opened:
-            for looked in opened.look(crops):
+            for looked in opened.lookup(crops):
                 data = (self.folder / looked.path).read_bytes()
                 sha256 = hashlib.sha256(data).hexdigest()
-                opened.note(looked, known, sha256=sha256, written=written)
+                opened.record(looked, known, sha256=sha256, written=written)
 
-    def known(self, *crops: Crop, key: bytes = KEY) -> list[Known | None]:
+    def known(self, *crops: Crop, key: bytes = KEY) -> list[IndexEntry | None]:
         with self.open(key) as opened:
-            return [plain(looked) for looked in opened.look(crops)]
+            return [plain(looked) for looked in opened.lookup(crops)]
 
 
-def plain(looked: Looked) -> Known | None:
-    """What is known, with traits that compare."""
-    return looked.known and looked.known._replace(traits=tuple(looked.known.traits))
+def plain(looked: Lookup) -> IndexEntry | None:
+    """What is known, with features that compare."""
+    return looked.entry and looked.entry._replace(features=tuple(looked.entry.features))
 
 
 @pytest.fixture(autouse=True)
@@ -84,39 +84,41 @@ def place(tmp_path: Path) -> Place:
     "known",
     [
         KNOWN,
-        Known("CTC", (), False, None, ()),
-        Known(None, (), False, "unreadable: half of it is missing", ()),
+        IndexEntry("CTC", (), False, None, ()),
+        IndexEntry(None, (), False, "unreadable: half of it is missing", ()),
     ],
 )
-def test_what_is_noted_is_known_at_the_next_start(place: Place, path: str, known: Known) -> None:
+def test_what_is_noted_is_known_at_the_next_start(
+    place: Place, path: str, known: IndexEntry
+) -> None:
     crop, other = place.add(path), place.add("other_BF.png")
     place.note(crop, known=known)
     assert place.known(other, crop) == [None, known]
 
 
-def test_traits_are_false_where_there_are_none(place: Place) -> None:
+def test_features_are_false_where_there_are_none(place: Place) -> None:
     crop = place.add("1_BF.png")
-    place.note(crop, known=KNOWN._replace(traits=()))
+    place.note(crop, known=KNOWN._replace(features=()))
     (known,) = place.known(crop)
     assert known is not None
-    assert not known.traits
+    assert not known.features
 
 
 def test_a_sidecar_that_was_written_since_is_looked_at_again(place: Place) -> None:
     crop = place.add("1_BF.png")
     with place.open() as opened:
-        (looked,) = opened.look([crop])
+        (looked,) = opened.lookup([crop])
         place.sidecar(crop).write_bytes(b"a new one")
-        opened.note(looked, KNOWN, sha256="", written=True)
+        opened.record(looked, KNOWN, sha256="", written=True)
     assert place.known(crop) == [KNOWN]
 
 
 def test_a_sidecar_that_changed_while_it_was_read_is_not_known(place: Place) -> None:
     crop = place.add("1_BF.png")
     with place.open() as opened:
-        (looked,) = opened.look([crop])
+        (looked,) = opened.lookup([crop])
         place.sidecar(crop).write_bytes(b"a new one")
-        opened.note(looked, KNOWN, sha256="", written=False)
+        opened.record(looked, KNOWN, sha256="", written=False)
     assert place.known(crop) == [None]
 
 
@@ -192,10 +194,10 @@ def test_a_young_image_is_noted_once_it_is_older_and_still_the_same(
     crop, changed = place.add("1_BF.png"), place.add("2_BF.png")
     monkeypatch.setattr(index, "_GRAIN", 3600.0)
     with place.open() as opened:
-        first, second = opened.look([crop, changed])
-        opened.note(first, KNOWN, sha256=hashlib.sha256(b"image").hexdigest(), written=True)
+        first, second = opened.lookup([crop, changed])
+        opened.record(first, KNOWN, sha256=hashlib.sha256(b"image").hexdigest(), written=True)
         # As if it had been written to without a trace, within the grain of the clock.
-        opened.note(second, KNOWN, sha256=hashlib.sha256(b"other").hexdigest(), written=True)
+        opened.record(second, KNOWN, sha256=hashlib.sha256(b"other").hexdigest(), written=True)
         monkeypatch.setattr(index, "_GRAIN", 0.0)
     assert place.known(crop, changed) == [KNOWN, None]
 
@@ -214,9 +216,9 @@ def test_a_young_sidecar_that_was_found_is_not_noted(
     os.utime(place.image(crop), (0, 0))
     monkeypatch.setattr(index, "_GRAIN", 3600.0)
     with place.open() as opened:
-        (looked,) = opened.look([crop])
+        (looked,) = opened.lookup([crop])
         monkeypatch.setattr(index, "_young", lambda found, moment: found == looked.sidecar)
-        opened.note(looked, KNOWN, sha256="", written=False)
+        opened.record(looked, KNOWN, sha256="", written=False)
     assert place.known(crop) == [None]
 
 
@@ -236,20 +238,20 @@ def test_many_are_written_as_they_come_in_bounded_memory(
     monkeypatch.setattr(index, "_MOST_WAITING", 60)
     crops = place.many(400)
     with place.open() as opened:
-        for number, looked in enumerate(opened.look(crops)):
-            opened.note(looked, KNOWN, sha256="", written=False)
+        for number, looked in enumerate(opened.lookup(crops)):
+            opened.record(looked, KNOWN, sha256="", written=False)
             assert len(opened._notes) <= 60
             if number % 50 == 49:
                 for thread in opened._at_work:
                     thread.join()
-        assert [plain(looked) for looked in opened.look(crops)] == [KNOWN] * 400
+        assert [plain(looked) for looked in opened.lookup(crops)] == [KNOWN] * 400
 
 
 def test_nobody_else_may_read_it(place: Place) -> None:
     crop = place.add("1_BF.png")
     with place.open() as opened:
-        (looked,) = opened.look([crop])
-        opened.note(looked, KNOWN, sha256="", written=False)
+        (looked,) = opened.lookup([crop])
+        opened.record(looked, KNOWN, sha256="", written=False)
         for path in place.file().parent.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE(place.file().parent.stat().st_mode) == 0o700
@@ -332,13 +334,13 @@ from ctcedge.discovery.naming import Naming, find
 index._GRAIN, index._WORTH_WRITING, index._BATCH = 0.0, 1, {count}
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 crops = list(find(folder, Naming()))[int(sys.argv[3]):int(sys.argv[4])]
-known = index.Known("review", ("near-threshold", "empty"), True, None, (0.5, -1.25, 8.0))
+known = index.IndexEntry("review", ("near-threshold", "empty"), True, None, (0.5, -1.25, 8.0))
 print("ready", flush=True)
 sys.stdin.read(1)
 while True:
-    with index.Index(folder, out, bytes.fromhex("{KEY.hex()}")) as opened:
-        for looked in opened.look(crops):
-            opened.note(looked, known, sha256="", written=False)
+    with index.DoneIndex(folder, out, bytes.fromhex("{KEY.hex()}")) as opened:
+        for looked in opened.lookup(crops):
+            opened.record(looked, known, sha256="", written=False)
         print("noted", flush=True)
     if "once" in sys.argv:
         break
@@ -411,12 +413,12 @@ def test_what_is_gone_is_dropped_when_it_is_much(
     for crop in crops[:25]:
         place.image(crop).unlink()
     with place.open() as opened:
-        opened.tidy(75)
+        opened.prune(75)
     assert entries(place) == 100
     for crop in crops[25:60]:
         place.image(crop).unlink()
     with place.open() as opened:
-        opened.tidy(40)
+        opened.prune(40)
     assert entries(place) == 40
     assert place.known(*crops[60:]) == [KNOWN] * 40
 
@@ -454,11 +456,11 @@ def test_a_state_folder_that_goes_while_it_is_used(
 ) -> None:
     crop = place.add("1_BF.png")
     with place.open() as opened:
-        (looked,) = opened.look([crop])
+        (looked,) = opened.lookup([crop])
         for path in place.file().parent.iterdir():
             path.unlink()
         place.file().parent.rmdir()
-        opened.note(looked, KNOWN, sha256="", written=False)
+        opened.record(looked, KNOWN, sha256="", written=False)
     assert len(lines()) == 1
     place.note(crop)
     assert place.known(crop) == [KNOWN]
@@ -470,8 +472,8 @@ def test_a_sidecar_folder_that_goes_costs_the_notes_alone(
     """What cannot be brought to the disk is not noted."""
     crop = place.add("1_BF.png")
     with place.open() as opened:
-        (looked,) = opened.look([crop])
-        opened.note(looked, KNOWN, sha256="", written=False)
+        (looked,) = opened.lookup([crop])
+        opened.record(looked, KNOWN, sha256="", written=False)
         place.out.rename(place.out.parent / "away")
     assert len(lines()) == 1
     (place.out.parent / "away").rename(place.out)
