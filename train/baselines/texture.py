@@ -45,7 +45,7 @@ def texture_features(inputs: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.f
     field = (inputs.astype(np.float32) - BACKGROUND_LEVEL) / np.float32(spec.gain)
     cell, ring_of = _masks(spec.size, spec.disk)
     inside, outside = field[cell], field[~cell]
-    smooth = [cv2.GaussianBlur(field, (0, 0), scale) for scale in _SCALES]
+    smooth = [_blurred(field, scale) for scale in _SCALES]
     features = [
         *(moment for part in (inside, outside, field.ravel()) for moment in _moments(part)),
         *_percentiles(inside, _PERCENTILES),
@@ -57,6 +57,10 @@ def texture_features(inputs: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.f
         *_blob(smooth[1]),
     ]
     return np.array(features, np.float32)
+
+
+def _blurred(field: Field, sigma: float) -> Field:
+    return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32)
 
 
 @cache
@@ -106,9 +110,9 @@ def _energies(smooth: list[Field], cell: NDArray[np.bool_]) -> list[float]:
 
 
 def _gradient(field: Field, scale: float, cell: NDArray[np.bool_]) -> tuple[float, ...]:
-    blurred = cv2.GaussianBlur(field, (0, 0), scale)
+    blurred = _blurred(field, scale)
     steps = (cv2.Sobel(blurred, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
-    length = cv2.magnitude(*steps)[cell]
+    length = np.asarray(cv2.magnitude(*steps), np.float32)[cell]
     return float(length.mean()), float(length.std()), *_percentiles(length, (90, 99))
 
 
@@ -135,14 +139,15 @@ def _binary_patterns(field: Field, cell: NDArray[np.bool_]) -> NDArray[np.float6
     turns = (brighter != np.roll(brighter, 1, axis=0)).sum(axis=0)
     pattern = np.where(turns <= 2, brighter.sum(axis=0), 9)
     counts = np.bincount(pattern[cell[1:-1, 1:-1]], minlength=10)
-    return counts / counts.sum()
+    fractions: NDArray[np.float64] = counts / counts.sum()
+    return fractions
 
 
 def _blob(field: Field) -> tuple[float, ...]:
     """Describe the largest connected part that differs from the background; zeros without one."""
     stands_out = (np.abs(field) > _STANDS_OUT).astype(np.uint8)
-    stands_out = cv2.morphologyEx(stands_out, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    outlines, _ = cv2.findContours(stands_out, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    closed = cv2.morphologyEx(stands_out, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not outlines:
         return (0.0,) * 6
     outline = max(outlines, key=cv2.contourArea)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.errors import BadImage
-from ctcedge.images.decode import Decoded, decode
+from ctcedge.images.decode import Decoded, GreyImage, decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
 
 from ..simulate import Cell
@@ -175,14 +175,14 @@ class _Images:
     @classmethod
     def of(
         cls,
-        images: dict[str, NDArray[np.generic]],
+        images: Mapping[str, GreyImage],
         um_per_px: float | None,
         spec: InputSpec,
         whose: str,
     ) -> _Images:
         pixels = images[BRIGHT_FIELD]
         inputs = [
-            network_input(images[channel], um_per_px, spec) if channel in images else None  # type: ignore[arg-type]
+            network_input(images[channel], um_per_px, spec) if channel in images else None
             for channel in CHANNELS
         ]
         assert inputs[0] is not None

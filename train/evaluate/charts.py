@@ -203,8 +203,11 @@ def _reliability_band(
 
 
 def _band(x: Floats, estimates: Iterable[Estimate]) -> Points:
-    told = np.array([[low, each.low, each.high] for low, each in zip(x, estimates, strict=True)])
-    return told[np.isfinite(told).all(axis=1)]
+    rows: Points = np.array(
+        [(at, estimate.low, estimate.high) for at, estimate in zip(x, estimates, strict=True)]
+    )
+    finite: Points = rows[np.isfinite(rows).all(axis=1)]
+    return finite
 
 
 def risk_coverage(positive: Labels, called: Labels, certainty: Floats) -> Points:
@@ -214,8 +217,10 @@ def risk_coverage(positive: Labels, called: Labels, certainty: Floats) -> Points
     decided = np.arange(1, len(order) + 1)
     right, others_right = np.cumsum(positive & called), np.cumsum(~positive & ~called)
     wrong = decided - right - others_right
-    macro = sum(2 * side / np.maximum(1, 2 * side + wrong) / 2 for side in (right, others_right))
-    points = np.column_stack((decided / len(order), 1 - macro))
+    macro: Floats = sum(
+        2 * side / np.maximum(1, 2 * side + wrong) / 2 for side in (right, others_right)
+    )
+    points: Points = np.column_stack((decided / len(order), 1 - macro))
     return points[max(0, math.ceil(0.05 * len(order)) - 1) :]
 
 

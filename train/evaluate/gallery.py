@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
-from ctcedge.images.decode import decode
+from ctcedge.images.decode import GreyImage, decode
 
 from ..data.manifest import Row
 from .scoring import Scored
@@ -85,7 +84,7 @@ def _width(row: Row, pixels: int) -> str:
     return f"{pixels} px" if row.um_per_px is None else f"{pixels * row.um_per_px:.0f} um"
 
 
-def _png(pixels: NDArray[np.generic]) -> bytes:
+def _png(pixels: GreyImage) -> bytes:
     low, high = np.percentile(pixels, _STRETCH)
     grey = np.clip((pixels - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
     shrink = _LONGEST / max(grey.shape)

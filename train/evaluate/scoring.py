@@ -217,7 +217,8 @@ def assign(candidates: Sequence[Candidate], cells: Cells, known: Labels) -> NDAr
             f" score it; give one of them, such as {candidates[0].model.folder}, and a manifest of"
             " such patients or samples alone"
         )
-    return np.argmin(saw, axis=0)[member]
+    chosen: NDArray[np.intp] = np.argmin(saw, axis=0)[member]
+    return chosen
 
 
 def _namesakes(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.intp]) -> list[str]:

@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import onnx
@@ -84,8 +85,8 @@ def fp16_graph(body: onnx.ModelProto, spec: InputSpec, views: int) -> bytes:
     model = with_scaled_input(copied(body), spec, TensorProto.FLOAT16)
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
-            half = numpy_helper.to_array(tensor).astype(np.float16)
-            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
+            values = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     for name in OUTPUTS:
         half = f"{name}_half"
         _rename(model.graph, name, half)
@@ -194,7 +195,7 @@ def _transpose(source: str, target: str, axes: tuple[int, int]) -> NodeProto:
     return _node("Transpose", [source], [target], perm=[*range(height), width, height])
 
 
-def _node(kind: str, inputs: list[str], outputs: list[str], **attributes: object) -> NodeProto:
+def _node(kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> NodeProto:
     return helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes)
 
 

@@ -82,7 +82,7 @@ class Classifier(nn.Module):
         """Map (n, channels, side, side) contrast units to (n,) logits."""
         views = 1 if self.training else self.views
         logits = self.classify(self.maps(turned(scaled, views)))
-        return logits.unflatten(0, (views, -1)).mean(0)
+        return logits.view(views, -1).mean(0)
 
 
 class _ResNet(ResNet):
@@ -104,6 +104,7 @@ class _ResNet(ResNet):
 
     @property
     def head(self) -> nn.Linear:
+        assert self.fc is not None
         return self.fc
 
     def stages(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +121,9 @@ class _DenseNet(DenseNet121):
 
     @property
     def head(self) -> nn.Linear:
-        return self.class_layers.out
+        head = self.class_layers.out
+        assert isinstance(head, nn.Linear)
+        return head
 
     def stages(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         maps = scaled
@@ -128,7 +131,7 @@ class _DenseNet(DenseNet121):
             maps = layer(maps)
             if name == "denseblock3":
                 middle = maps
-        return middle, self.class_layers.relu(maps)
+        return middle, self.class_layers.get_submodule("relu")(maps)
 
 
 class _EfficientNet(EfficientNetBN):

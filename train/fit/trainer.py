@@ -71,7 +71,7 @@ def optimise(
     strategy.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = DistributedDataParallel(strategy) if processes.size > 1 else strategy
     average = AveragedModel(
-        strategy.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True
+        strategy.network, multi_avg_fn=_moving_average(settings.ema), use_buffers=True
     )
     optimizer = torch.optim.AdamW(_parameter_groups(strategy, settings.weight_decay), fused=True)
     held: dict[str, Any] = {"model": strategy, "average": average, "optimizer": optimizer}
@@ -115,7 +115,7 @@ def optimise(
             if processes.leads:
                 done = len(training) * (state.step - first) / training.count
                 seconds = time.perf_counter() - started
-                logits = strategy.logits(average.module, validation, gain)
+                logits = strategy.logits(_averaged(average), validation, gain)
                 auc = roc_auc(validation.positive, logits)
                 advance(0, f"epoch {epoch + 1}, loss {mean_loss:.3f}, AUC {auc:.3f}")
                 state.log.append(
@@ -128,8 +128,19 @@ def optimise(
                 )
             save()
     if processes.leads:
-        _finish(strategy.result(average.module), training, state, folder)
+        _finish(strategy.result(_averaged(average)), training, state, folder)
     processes.wait()
+
+
+def _moving_average(decay: float) -> Callable[..., None]:
+    average: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return average
+
+
+def _averaged(average: AveragedModel) -> Classifier:
+    network = average.module
+    assert isinstance(network, Classifier)
+    return network
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

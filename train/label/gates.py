@@ -209,7 +209,8 @@ def _nucleus_gate(signal: Floats, noise: float, scale: float) -> float:
     """Where DAPI is rarest between that of noise and that of a typical nucleus."""
     low, high = np.array(_NUCLEUS) * np.quantile(signal, 0.75)
     low = max(low, 3 * noise)
-    grid = np.linspace(*np.arcsinh(np.array([low, max(high, 1.5 * low)]) / scale), 100)
+    first, last = np.arcsinh(np.array([low, max(high, 1.5 * low)]) / scale).tolist()
+    grid = np.linspace(first, last, 100)
     density = gaussian_kde(np.arcsinh(signal / scale), 0.1)(grid)
     return float(grid[np.argmin(density)])
 
@@ -263,7 +264,7 @@ def _corner(place: Floats, cytokeratin: End, cd45: End, positive: NDArray[np.boo
     depths = _depths(place[positive], cytokeratin, cd45)
     core = (np.abs(depths) < 2).all(axis=1)
     with np.errstate(invalid="ignore"):  # no correlation where one does not vary: then 0
-        together = max(0.0, float(np.corrcoef(depths[core], rowvar=False)[0, 1]))
+        together = max(0.0, float(np.corrcoef(*depths[core].T)[0, 1]))
     return float(norm.isf(FALSE_CTCS / positive.sum()) * np.sqrt(2 + 2 * together))
 
 

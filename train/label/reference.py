@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.fs.files import open_plain
@@ -15,7 +15,7 @@ from ctcedge.sidecars.store import SidecarFolder
 from ..data.manifest import NEGATIVE, POSITIVE, Label, Source, listed, read_csv
 from .cells import CellId, Doubts, Export, LabelError, name, repeated_keys
 
-LABELS = "labels.csv"
+LABELS: Final = "labels.csv"
 
 _POSITIVE = ("ctc", "tumour", "tumor")
 _UNDECIDED = ("unsure", "review")  # a person's word and ctcedge's own: nobody knows

@@ -60,7 +60,7 @@ def nucleus_diameter(dapi: GreyImage) -> float:
         Diameter of a disk of the area that is at least half as bright as the peak, pixels; NaN
         where nothing stands out from the noise.
     """
-    light = cv2.GaussianBlur(_light(dapi), (0, 0), 1.0)
+    light = _blurred(_light(dapi), 1.0)
     _, peak, _, (column, row) = cv2.minMaxLoc(light)
     if peak <= 6 * _noise(light):
         return np.nan
@@ -79,7 +79,7 @@ def measure(images: Mapping[str, GreyImage], diameter: float) -> Stains:
         diameter: of a typical nucleus of the sample, pixels.
     """
     lights = [_light(images[channel]) for channel in STAINS]
-    smooth = [cv2.GaussianBlur(light, (0, 0), max(0.5, _NOISE * diameter)) for light in lights]
+    smooth = [_blurred(light, max(0.5, _NOISE * diameter)) for light in lights]
     noises = tuple(_noise(light) for light in smooth)
     row, column = _central_nucleus(lights[0], 2 * noises[0], diameter)
     rows, columns = np.ogrid[: lights[0].shape[0], : lights[0].shape[1]]
@@ -90,12 +90,17 @@ def measure(images: Mapping[str, GreyImage], diameter: float) -> Stains:
         float(np.median(smooth[2][disk])),
     )
     inside = np.zeros(disk.shape, np.bool_)
-    for light, noise in ((smooth[0], noises[0]), (smooth[1] + smooth[2], np.hypot(*noises[1:]))):
+    both = float(np.hypot(noises[1], noises[2]))
+    for light, noise in ((smooth[0], noises[0]), (smooth[1] + smooth[2], both)):
         inside |= light > max(_OUTLINE * float(np.median(light[disk])), 3 * noise)
     length, roundness = _outline(inside, disk, (row, column))
     full = [images[channel][disk] == np.iinfo(images[channel].dtype).max for channel in STAINS]
     saturated = bool(np.mean(full, axis=1).max() >= 0.1)
     return Stains(signal, noises, length, roundness, saturated)
+
+
+def _blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
 
 
 def _light(pixels: GreyImage) -> NDArray[np.float32]:

@@ -80,7 +80,8 @@ class Curve:
         sensitivity, false_rate = self.rates()
         widths = np.diff(false_rate, axis=-1)
         heights = (sensitivity[..., 1:] + sensitivity[..., :-1]) / 2
-        return np.sum(widths * heights, axis=-1)
+        area: Floats = np.sum(widths * heights, axis=-1)
+        return area
 
     def average_precision(self) -> Floats:
         """Mean precision over the steps of recall."""
@@ -164,13 +165,15 @@ class Calls:
 
 def brier(positive: Labels, probability: Scores, weight: Floats, prior: float) -> Floats:
     """Mean squared error of the probability."""
-    return _mean(positive, (probability - positive) ** 2, weight, prior)
+    loss: Floats = np.square(probability.astype(np.float64) - positive)
+    return _mean(positive, loss, weight, prior)
 
 
 def log_loss(positive: Labels, probability: Scores, weight: Floats, prior: float) -> Floats:
     """Mean negative log-likelihood, in nats."""
     p = _inside(probability)
-    return _mean(positive, -np.log(np.where(positive, p, 1 - p)), weight, prior)
+    loss: Floats = -np.log(np.where(positive, p, 1 - p))
+    return _mean(positive, loss, weight, prior)
 
 
 def calibration_error(
@@ -179,7 +182,8 @@ def calibration_error(
     """Expected calibration error over `BINS` bins of equal width."""
     members = np.eye(BINS)[bins(probability)]
     gaps = members * (probability - positive)[:, None]
-    return np.abs(_mean(positive, gaps, weight, prior)).sum(axis=-1)
+    error: Floats = np.abs(_mean(positive, gaps, weight, prior)).sum(axis=-1)
+    return error
 
 
 def bins(probability: Scores) -> NDArray[np.intp]:
@@ -228,8 +232,8 @@ def restate(probability: Scores, prior: float, prevalence: float) -> Floats:
     return sigmoid(log_odds(probability) + shift)
 
 
-def _inside(probability: Scores) -> Scores:
-    return np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+def _inside(probability: Scores) -> Floats:
+    return np.clip(probability.astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
 
 
 def class_share(positive: Labels, weight: Floats, prior: float) -> Floats:
@@ -247,4 +251,5 @@ def _mean(positive: Labels, loss: Floats, weight: Floats, prior: float) -> Float
 def _ratio(part: Floats | float, whole: Floats, empty: float = np.nan) -> Floats:
     """Divide, with `empty` where the whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), whole)
-    return np.divide(part, whole, out=np.full(whole.shape, float(empty)), where=whole != 0)
+    ratio: Floats = np.divide(part, whole, out=np.full(whole.shape, float(empty)), where=whole != 0)
+    return ratio

@@ -28,7 +28,7 @@ HARMONICS = 5
 """An outline's Fourier terms: the orders 2 to 6."""
 _POINT = np.array([1.0, 0.85, 0.6, 0.35, 0.15])
 """Their shares in a tail: falling, so that the rest of the outline hardly ripples."""
-DEFORMED = {"elongation": (1.0, 1.8), "roughness": (0.03, 0.10)}
+_DEFORMED_ELONGATION, _DEFORMED_ROUGHNESS = (1.0, 1.8), (0.03, 0.10)
 """How cells look that crawl, are polarised, or were squeezed: long, or as wide but with corners."""
 
 
@@ -42,7 +42,7 @@ class Population:
         elongation: long axis over short axis.
         flatness: height over diameter; 1 is a ball.
         roughness: relative amplitude of the outline's Fourier terms.
-        deformed: share of cells that crawl or were squeezed: see `DEFORMED`.
+        deformed: share of cells that crawl or were squeezed: see `_DEFORMED_ELONGATION`.
         blebs: mean number of blebs.
         tailed: share of cells that end in a point or a tuft on one side: see `_tail`, `_tuft`.
         apoptotic: share of cells that have shrunk and fall apart: see `draw_apoptotic`.
@@ -316,7 +316,9 @@ def draw_anatomy(rng: np.random.Generator, population: Population) -> Anatomy:
     """Draw one cell of a population."""
     radius = population.diameter / 2 * float(np.exp(rng.normal(0, population.spread)))
     if rng.random() < population.deformed:
-        population = replace(population, **DEFORMED)
+        population = replace(
+            population, elongation=_DEFORMED_ELONGATION, roughness=_DEFORMED_ROUGHNESS
+        )
     body = _disc(rng, 0.0, 0.0, radius, population.elongation, between(rng, population.roughness))
     height = 2 * radius * min(between(rng, population.flatness), 1.0)
     nucleus = _nucleus(rng, population, radius)
@@ -379,7 +381,7 @@ def draw_dead(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
         nucleoli=np.zeros((0, 3), np.float32),
         blebs=_blebs(rng, 3.0, radius),
         index=alive.index * rng.uniform(1.0, 1.9),
-        granules=alive.granules * np.float32([shrinkage, shrinkage, 1.0]),
+        granules=alive.granules * np.array([shrinkage, shrinkage, 1.0], np.float32),
     )
 
 
@@ -400,7 +402,7 @@ def draw_apoptotic(rng: np.random.Generator, alive: Anatomy) -> Anatomy:
         blebs=_around(distance, turns, sizes),
         index=alive.index * rng.uniform(1.0, 1.7),
         nucleoli=alive.nucleoli[:0],
-        granules=alive.granules * np.float32([shrinkage, shrinkage, 1.0]),
+        granules=alive.granules * np.array([shrinkage, shrinkage, 1.0], np.float32),
     )
 
 
