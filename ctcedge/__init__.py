@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from ctcedge.errors import CtcEdgeError as CtcEdgeError
     from ctcedge.pipeline.pipeline import Outcome as Outcome
     from ctcedge.pipeline.run import classify_folder as classify_folder
-
-__version__ = "0.1.0"
+    from ctcedge.version import __version__ as __version__
 
 # ONNX Runtime reports its use to its maker unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -38,12 +37,25 @@ _HOMES = {
     "CtcEdgeError": "ctcedge.errors",
     "Outcome": "ctcedge.pipeline.pipeline",
     "Verdict": "ctcedge.classification.decision",
+    "__version__": "ctcedge.version",
     "classify_folder": "ctcedge.pipeline.run",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "Classifier",
+    "Crop",
+    "CtcEdgeError",
+    "Outcome",
+    "Verdict",
+    "__version__",
+    "classify_folder",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'ctcedge' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

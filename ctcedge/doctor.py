@@ -10,13 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from ctcedge import __version__
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.golden import largest_difference
 from ctcedge.errors import SetupError
 from ctcedge.model.folder import load_model
 from ctcedge.model.session import Provider, nvidia_driver_problem
 from ctcedge.sidecars.store import try_writing
+from ctcedge.version import __version__
 
 _PACKAGES = (
     "onnxruntime-gpu",

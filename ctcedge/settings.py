@@ -74,27 +74,27 @@ class WatchSettings:
     """When `watch` takes a file, and when it reports on a sample.
 
     Attributes:
-        settle: seconds without a change after which a file counts as written, when its closing
-            was not seen.
-        rescan: seconds between full looks at the folder, which find what events missed.
-        give_up: seconds after its last change during which an image that does not decode is tried
-            again before it gets its `unreadable` sidecar.
-        report_after: seconds without anything new after which a sample is finished and gets its
+        stability_delay: seconds without a change after which a file counts as written, where its
+            closing was not seen.
+        rescan_interval: seconds between scans of the whole folder, which find what events missed.
+        decode_timeout: seconds after its last change during which an image that does not decode is
+            tried again before it gets its `unreadable` sidecar.
+        report_idle: seconds without new crops after which a sample is finished and gets its
             report; None for no reports.
     """
 
-    settle: float = 1.0
-    rescan: float = 60.0
-    give_up: float = 30.0
-    report_after: float | None = None
+    stability_delay: float = 1.0
+    rescan_interval: float = 60.0
+    decode_timeout: float = 30.0
+    report_idle: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 <= self.settle <= _DAY and 0 <= self.give_up <= _DAY):
-            raise ValueError(f"settle and give_up must lie between 0 and {_DAY} s")
-        if not 0 < self.rescan <= _DAY:
-            raise ValueError(f"rescan must lie above 0 and be at most {_DAY} s")
-        if self.report_after is not None and not 0 <= self.report_after <= _DAY:
-            raise ValueError(f"report_after must lie between 0 and {_DAY} s")
+        if not (0 <= self.stability_delay <= _DAY and 0 <= self.decode_timeout <= _DAY):
+            raise ValueError(f"stability_delay and decode_timeout must lie between 0 and {_DAY} s")
+        if not 0 < self.rescan_interval <= _DAY:
+            raise ValueError(f"rescan_interval must lie above 0 and be at most {_DAY} s")
+        if self.report_idle is not None and not 0 <= self.report_idle <= _DAY:
+            raise ValueError(f"report_idle must lie between 0 and {_DAY} s")
 
 
 @dataclass(frozen=True, slots=True)

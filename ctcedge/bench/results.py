@@ -6,12 +6,12 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ctcedge import __version__
 from ctcedge.bench import machine
 from ctcedge.bench.sessions import BareSession
 from ctcedge.bench.throughput import STAGES, Passed
 from ctcedge.classification.analysis import Ran
 from ctcedge.model.folder import Model
+from ctcedge.version import __version__
 
 SCHEMA = "ctcedge/bench/1"
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ctcedge import __version__
 from ctcedge.errors import SetupError
+from ctcedge.version import __version__
 
 # Small matrices alone are multiplied here, where NumPy's threads cost more than they gain.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -324,23 +324,23 @@ def watch(
     prevalence: Prevalence = None,
     batch_size: BatchSize = None,
     gpu_memory: GpuMemory = None,
-    settle: Annotated[
+    stability_delay: Annotated[
         float | None,
         typer.Option(metavar="S", help="Take a file that stays still for S seconds.  [default: 1]"),
     ] = None,
-    rescan: Annotated[
+    rescan_interval: Annotated[
         float | None,
         typer.Option(
             metavar="S", help="Look through the whole folder every S seconds.  [default: 60]"
         ),
     ] = None,
-    give_up: Annotated[
+    decode_timeout: Annotated[
         float | None,
         typer.Option(
             metavar="S", help="Try an image that does not decode for S seconds.  [default: 30]"
         ),
     ] = None,
-    report_after: Annotated[
+    report_idle: Annotated[
         float | None,
         typer.Option(
             metavar="S",
@@ -403,10 +403,10 @@ def watch(
             gpu_memory,
             decision=_decision(operating_point, prevalence),
             watch={
-                "settle": settle,
-                "rescan": rescan,
-                "give_up": give_up,
-                "report_after": report_after,
+                "stability_delay": stability_delay,
+                "rescan_interval": rescan_interval,
+                "decode_timeout": decode_timeout,
+                "report_idle": report_idle,
             },
         )
         with open_run(folder, settings) as run:
@@ -964,7 +964,10 @@ def service_install(
         given["batch_size"],
         given["gpu_memory"],
         decision=_decision(given["operating_point"], given["prevalence"]),
-        watch={name: given[name] for name in ("settle", "rescan", "give_up", "report_after")},
+        watch={
+            name: given[name]
+            for name in ("stability_delay", "rescan_interval", "decode_timeout", "report_idle")
+        },
     )
     options: list[str] = []
     for option in watching.command.params:

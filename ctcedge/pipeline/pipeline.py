@@ -23,7 +23,6 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from ctcedge import __version__
 from ctcedge.classification.analysis import Finding
 from ctcedge.classification.classifier import Classifier, Judged, Seen
 from ctcedge.classification.fingerprints import inference_sha256, scale, settings_sha256
@@ -38,6 +37,7 @@ from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
 from ctcedge.sidecars.store import SCHEMA, NotWritten, Record, SidecarFolder, now
+from ctcedge.version import __version__
 
 _MOST_WORKERS = 8  # more would wait for each other in Python
 _WORKERS_A_TURN = 4  # as the network takes three quarters of a worker's time or more

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from ctcedge import __version__
 from ctcedge.classification.decision import rebased
 from ctcedge.classification.ood import LEAST_CROPS
 from ctcedge.model.folder import Model
@@ -16,6 +15,7 @@ from ctcedge.results.agreement import Assessment, Kappa
 from ctcedge.results.controls import expected_false_positives
 from ctcedge.results.domain_shift import Compared
 from ctcedge.sidecars.store import now
+from ctcedge.version import __version__
 
 CALLS = ("CTC", "review", "leukocyte")
 

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ctcedge import __version__
 from ctcedge.classification.fingerprints import inference_sha256, scale
 from ctcedge.classification.ood import Guard, Likeness, RunTraits
 from ctcedge.pipeline.pipeline import Counted, Outcome
 from ctcedge.pipeline.run import Run
 from ctcedge.results.controls import DecisionContext, FalsePositives, expected_false_positives
+from ctcedge.version import __version__
 
 SUMMARY_SCHEMA = "ctcedge/summary/1"
 

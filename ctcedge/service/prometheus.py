@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ctcedge import __version__
 from ctcedge.fs.files import replaced
 from ctcedge.log import event
 from ctcedge.service.watch_state import Histogram, WatchState
+from ctcedge.version import __version__
 
 log = logging.getLogger("ctcedge.service.prometheus")
 

@@ -86,9 +86,9 @@ class Watcher:
         self._clock = clock
         self._tell = tell
         self._wakes: queue.SimpleQueue[FileSystemEvent | None] = queue.SimpleQueue()
-        self._events = FolderEvents(run.folder, self._wakes, run.settings.watch.rescan)
+        self._events = FolderEvents(run.folder, self._wakes, run.settings.watch.rescan_interval)
         self._stopping = False
-        self._settling = FileStabilityTracker(run.settings.watch.settle, self._look)
+        self._settling = FileStabilityTracker(run.settings.watch.stability_delay, self._look)
         self._seen: dict[str, int | None] = {}
         self._counted: dict[str, Counted] = {}
         self._failing: dict[str, tuple[Signature, float]] = {}
@@ -100,7 +100,7 @@ class Watcher:
         self._unlogged: Counter[str] = Counter()
         self._log_at = self._clock()
         self._latest = RunTraits(WINDOW)
-        after = run.settings.watch.report_after
+        after = run.settings.watch.report_idle
         self._reports = None if after is None else SampleReports(run, after, clock)
 
     def stop(self) -> None:
@@ -259,7 +259,7 @@ class Watcher:
         image = self._look(path)
         if image is None:
             return
-        if time.time() - image[1] / 1e9 > self._run.settings.watch.settle:
+        if time.time() - image[1] / 1e9 > self._run.settings.watch.stability_delay:
             self._settling.complete(path, self._clock())
         else:
             self._settling.changed(path, self._clock())
@@ -298,7 +298,7 @@ class Watcher:
     def _defers(self, image: StableFile, was_read: bool) -> bool:
         """Whether an image may still be in the making, or the disk may read it yet."""
         path, signature = image.path, image.signature
-        limit = self._run.settings.watch.give_up
+        limit = self._run.settings.watch.decode_timeout
         if was_read and time.time() - signature[1] / 1e9 > limit:
             return False
         known, since = self._failing.get(path, (None, 0.0))

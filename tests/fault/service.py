@@ -52,7 +52,7 @@ class Service:
     @contextmanager
     def watching(self, *words: object, under: tuple[str, ...] = ()) -> Iterator[Process]:
         """A watch that has begun to work."""
-        words = ("watch", *self.words, "--settle", 0.2, "--rescan", 1, *words)
+        words = ("watch", *self.words, "--stability-delay", 0.2, "--rescan-interval", 1, *words)
         with process(*words, log=self.root / "log", under=under) as running:
             running.until(lambda: "Model disks" in running.stderr, "the start")
             yield running

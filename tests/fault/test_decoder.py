@@ -40,7 +40,16 @@ def stands(out: Path, unreadable: set[str], classified: set[str]) -> None:
 
 @contextmanager
 def watching(service: Service, decoder: Decoder) -> Iterator[Process]:
-    words = ("watch", *service.words, "--settle", 0.2, "--rescan", 1, "--give-up", 0)
+    words = (
+        "watch",
+        *service.words,
+        "--stability-delay",
+        0.2,
+        "--rescan-interval",
+        1,
+        "--decode-timeout",
+        0,
+    )
     with process(*words, log=service.root / "log", under=decoder.under) as running:
         yield running
 

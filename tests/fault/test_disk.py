@@ -94,7 +94,7 @@ def says_why(running: Process) -> bool:
 
 
 def test_permission_to_read_images_lost_and_regained(service: Service) -> None:
-    with service.watching("--give-up", 0, under=without_roots_file_rights()) as running:
+    with service.watching("--decode-timeout", 0, under=without_roots_file_rights()) as running:
         name = service.put_many(1, "S/")[0]
         service.settles(running)
         closed = service.put("S/closed_BF.png", image(7))

@@ -14,7 +14,7 @@ from tests.fault.kernel import fuse_mount, mounted, small_disk, unmount, with_in
 from tests.fault.service import Service, image, kill
 from tests.helpers.support import Process, run
 
-RARELY = ("--rescan", 3600)
+RARELY = ("--rescan-interval", 3600)
 
 
 def test_a_fuse_mount_gives_no_events(tmp_path: Path, model_folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_events_come_again_after_the_folder_was_away_for_an_instant(service: Ser
     """Too short for any look to notice; the folder is the same, its events may not be."""
     service.put_many(3, "S/")
     away = service.root / "away"
-    with service.watching("--rescan", 5) as running:
+    with service.watching("--rescan-interval", 5) as running:
         service.settles(running)
         service.folder.rename(away)
         away.rename(service.folder)

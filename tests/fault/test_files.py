@@ -57,7 +57,7 @@ def watched(
 ) -> Iterator[tuple[Service, Process]]:
     """A watch for all of this module; at its end the rule holds, also after a restart."""
     service = Service(tmp_path_factory.mktemp("files"), model_folder)
-    words = ("--rescan", 0.5, "--give-up", 3600)
+    words = ("--rescan-interval", 0.5, "--decode-timeout", 3600)
     with service.watching(*words) as running:
         yield service, running
         service.settles(running)
@@ -442,7 +442,7 @@ def test_damaged_for_good(tmp_path: Path, model_folder: Path) -> None:
     """Given up after its time, said so in a sidecar, done again once it is replaced."""
     service = Service(tmp_path, model_folder)
     damaged = {"empty": b"", "torn": image(1)[:200], "text": b"cell 7", "zeros": b"\0" * 999}
-    with service.watching("--give-up", 0.5) as running:
+    with service.watching("--decode-timeout", 0.5) as running:
         for name, data in damaged.items():
             service.put(f"{name}_BF.png", data)
         running.until(lambda: len(sidecars(service.out)) == len(damaged), "the sidecars")

@@ -86,7 +86,16 @@ def live_and_die(
     service: Service, instrument: Instrument, chance: random.Random, below: str, count: int
 ) -> None:
     """Start, see that the rule holds, and be killed while crops arrive."""
-    words = ("watch", *service.words, "--settle", 0.05, "--rescan", 0.5, "--batch-size", 2)
+    words = (
+        "watch",
+        *service.words,
+        "--stability-delay",
+        0.05,
+        "--rescan-interval",
+        0.5,
+        "--batch-size",
+        2,
+    )
     with ThreadPoolExecutor(1) as thread, process(*words, log=service.root / "log") as running:
         service.settles(running)
         arrival = thread.submit(instrument.deliver, below, count)

@@ -56,7 +56,7 @@ def soak(*arguments: object) -> ParameterSet:
 def test_flat_from_n_crops_to_ten_times_as_many(
     service: Service, crops: int, afterwards: Callable[[Path], None]
 ) -> None:
-    with service.watching("--rescan", 0.5) as running:
+    with service.watching("--rescan-interval", 0.5) as running:
         service.put_many(max(500, crops), "warm-up/", first=10 * crops)
         service.settles(running)
         uses = []

@@ -106,7 +106,7 @@ def test_a_clock_that_jumps_back(service: Service) -> None:
     clock = service.root / "clock"
     clock.write_text("0")
     under = ("env", f"PYTHONPATH={service.root}", f"CLOCK={clock}")
-    with service.watching("--give-up", 1, under=under) as running:
+    with service.watching("--decode-timeout", 1, under=under) as running:
         service.put_many(3)
         service.settles(running)
         for number, jump in enumerate((-86_400, 86_400, -4e8, 0), start=1):

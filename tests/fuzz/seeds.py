@@ -112,7 +112,8 @@ um_per_px = 0.5
 channels.BF = ["BF", "Brightfield", "Vis"]
 """
     whole = 'model = "m"\nprovider = "cpu"\nout = "/data"\nbatch_size = 64\n'
-    watch = "[watch]\nsettle = 1.0\nrescan = 60.0\ngive_up = 30.0\nreport_after = 600\n"
+    watch = "[watch]\nstability_delay = 1.0\nrescan_interval = 60.0\n"
+    watch += "decode_timeout = 30.0\nreport_idle = 600\n"
     watch += "[decision]\noperating_point = 'confirm'\nprevalence = 0.0002\n"
     plain = "[images]\npattern = '(?P<cell>.+)_BF.png'\n[images.channels]\nDAPI = ['x']\n"
     return tuple(text.encode() for text in (images, whole + images + watch, plain, "", watch))

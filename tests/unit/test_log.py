@@ -182,7 +182,7 @@ def test_watch_logs_no_names(model_folder: Path, tmp_path: Path, log_format: str
     folder, out = tmp_path / "in", tmp_path / "out"
     save(folder / "AnnaExample" / "00077_BF.png", cell())
     (folder / "AnnaExample" / "00078_BF.png").write_bytes(b"broken")
-    words = ["watch", folder, "--out", out, "--model", model_folder, "--give-up", 0]
+    words = ["watch", folder, "--out", out, "--model", model_folder, "--decode-timeout", 0]
     with process(*words, "--log-format", log_format, log=tmp_path / "log") as running:
         running.until(lambda: len(list(out.rglob("*.ctc.json"))) == 2)
         assert running.stop() == (0, "")

@@ -32,9 +32,9 @@ operating_point = "screening"
 prevalence = 0.0002
 
 [watch]
-settle = 2
-rescan = 5.5
-give_up = 0
+stability_delay = 2
+rescan_interval = 5.5
+decode_timeout = 0
 """
 
 
@@ -67,7 +67,7 @@ def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -
         written(tmp_path, WHOLE),
         images={"um_per_px": 0.25, "pattern": None},
         decision={"operating_point": None, "prevalence": 0.01},
-        watch={"settle": 9.0, "rescan": None},
+        watch={"stability_delay": 9.0, "rescan_interval": None},
         provider="auto",
         model=None,
     )
@@ -96,7 +96,7 @@ def test_config_replaces_the_folders_own_file(tmp_path: Path) -> None:
         'out = "/"',
         'provider = "cpu"',
         "batch_size = 1",
-        "[watch]\nsettle=1",
+        "[watch]\nstability_delay=1",
         "[decision]\nprevalence=0.1",
     ],
 )
@@ -119,8 +119,8 @@ def test_the_folders_own_file_may_hold_nothing_else(tmp_path: Path, text: str) -
         ("provider = 'gpu'", "'provider' must be one of 'auto', 'cuda', 'tensorrt', 'cpu'"),
         ("batch_size = 0", "batch_size must lie between 1 and 4096"),
         ("batch_size = true", "'batch_size' must be a whole number"),
-        ("[watch]\nsettle = -1", "settle"),
-        ("[watch]\nrescan = 0", "rescan"),
+        ("[watch]\nstability_delay = -1", "stability_delay"),
+        ("[watch]\nrescan_interval = 0", "rescan_interval"),
         ("[decision]\noperating_point = 'best'", r"'decision\.operating_point' must be one of"),
         ("[decision]\nprevalence = 0", "prevalence must lie above 0"),
         ("[decision]\nprevalence = 1.0", "prevalence must lie above 0"),
@@ -162,10 +162,10 @@ def test_a_settings_file_that_leads_nowhere(tmp_path: Path) -> None:
     [{"images": {"um_per_px": value}} for value in (0.0, -1.0, 21.0, float("nan"), float("inf"))]
     + [
         {"watch": {name: value}}
-        for name in ("settle", "rescan", "give_up")
+        for name in ("stability_delay", "rescan_interval", "decode_timeout")
         for value in (-1.0, float("nan"), float("inf"))
     ]
-    + [{"watch": {"rescan": 0.0}}, {"batch_size": 0}, {"batch_size": 5000}],
+    + [{"watch": {"rescan_interval": 0.0}}, {"batch_size": 0}, {"batch_size": 5000}],
 )
 def test_impossible_flags(tmp_path: Path, flags: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):

@@ -490,7 +490,16 @@ def corrections_block(record: dict[str, Any]) -> dict[str, Any]:
 def test_importing_beside_a_watch(
     crops: Path, model_folder: Path, tmp_path: Path, saved: Callable[..., Path]
 ) -> None:
-    words = ("--model", model_folder, "--provider", "cpu", "--um-per-px", 0.5, "--rescan", 0.2)
+    words = (
+        "--model",
+        model_folder,
+        "--provider",
+        "cpu",
+        "--um-per-px",
+        0.5,
+        "--rescan-interval",
+        0.2,
+    )
     with process("watch", crops, *words, log=tmp_path / "log") as watch:
         paths = [sidecar(crops / path) for path in IMAGES]
         watch.until(lambda: all(path.exists() for path in paths), "all called")

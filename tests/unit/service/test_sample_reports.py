@@ -33,7 +33,7 @@ def run(crops: Path, model_folder: Path, tmp_path: Path) -> Iterator[Run]:
     """Two samples, S1 and S2, opened with sidecars elsewhere."""
     out = tmp_path / "out"
     settings = Settings(
-        ImageSettings(), WatchSettings(report_after=60.0), str(model_folder), "cpu", str(out)
+        ImageSettings(), WatchSettings(report_idle=60.0), str(model_folder), "cpu", str(out)
     )
     with open_run(crops, settings) as opened:
         yield opened
@@ -198,7 +198,9 @@ def test_no_two_samples_share_a_file() -> None:
 def test_a_watch_writes_reports_by_itself(crops: Path, model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("watch", crops, "--out", out, "--model", model_folder, "--provider", "cpu")
-    with process(*words, "--settle", 0.1, "--report-after", 0.5, log=tmp_path / "log") as running:
+    with process(
+        *words, "--stability-delay", 0.1, "--report-idle", 0.5, log=tmp_path / "log"
+    ) as running:
         places = [out / f"ctcedge-report-{sample}.html" for sample in ("S1", "S2")]
         running.until(lambda: all(place.exists() for place in places), "the reports")
         assert running.stop()[0] == 0

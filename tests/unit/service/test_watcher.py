@@ -50,7 +50,7 @@ class Place:
     @contextmanager
     def watching(self, *words: object, ready: bool = True) -> Iterator[Process]:
         arguments = ["watch", self.folder, "--out", self.out, "--model", self.model]
-        arguments += ["--provider", "cpu", "--settle", 0.2, *words]
+        arguments += ["--provider", "cpu", "--stability-delay", 0.2, *words]
         if ready:
             os.utime(save(self.folder / "ready_BF.png", cell()), (0, 0))
         with process(*arguments, log=self.root / "log") as running:
@@ -151,7 +151,7 @@ ARRIVALS = [
 
 def test_each_way_of_arriving(place: Place) -> None:
     """Events alone bring each: the next full look is an hour away."""
-    with place.watching("--rescan", 3600) as running:
+    with place.watching("--rescan-interval", 3600) as running:
         for arrive in ARRIVALS:
             folder = place.folder / arrive.__name__
             folder.mkdir()
@@ -175,7 +175,7 @@ def test_what_is_there_first_is_done_and_ctrl_c_ends_with_0(place: Place) -> Non
 
 
 def test_an_empty_folder_is_waited_on(place: Place) -> None:
-    with place.watching("--rescan", 0.2, ready=False) as running:
+    with place.watching("--rescan-interval", 0.2, ready=False) as running:
         running.until(lambda: "Model disks" in running.stderr)
         place.waits_for(running, *copied(place.folder), status="classified")
         assert running.stop()[0] == 0
@@ -196,7 +196,7 @@ def test_a_second_watch_does_nothing_again(place: Place) -> None:
 
 def test_a_file_written_slowly_is_taken_whole(place: Place) -> None:
     data = encoded(cell(CTC, side=200))
-    with place.watching("--settle", 3600, "--rescan", 0.1) as running:
+    with place.watching("--stability-delay", 3600, "--rescan-interval", 0.1) as running:
         with (place.folder / "1_BF.png").open("wb", buffering=0) as file:
             for number, start in enumerate(range(0, len(data), len(data) // 4 + 1)):
                 file.write(data[start : start + len(data) // 4 + 1])
@@ -210,7 +210,7 @@ def test_a_file_written_slowly_is_taken_whole(place: Place) -> None:
 
 def test_an_image_that_stays_bad_is_given_up_and_done_again_when_it_changes(place: Place) -> None:
     path = place.folder / "1_BF.png"
-    with place.watching("--give-up", 0) as running:
+    with place.watching("--decode-timeout", 0) as running:
         path.write_bytes(b"")
         place.waits_for(running, "1_BF.png", status="unreadable")
         save(path, cell(CTC))
@@ -223,7 +223,7 @@ def test_an_image_that_stays_bad_is_given_up_and_done_again_when_it_changes(plac
 
 
 def test_a_deleted_sidecar_is_written_again_by_the_next_full_look(place: Place) -> None:
-    with place.watching("--rescan", 0.1) as running:
+    with place.watching("--rescan-interval", 0.1) as running:
         sidecar(place.out / "ready_BF.png").unlink()
         place.waits_for(running, "ready_BF.png", status="classified")
         running.stop()
@@ -250,7 +250,7 @@ def test_a_sidecar_that_goes_the_moment_it_is_written_is_written_again(
 def test_beside_the_images_too(tmp_path: Path, model_folder: Path) -> None:
     folder = tmp_path / "S"
     first = save(folder / "1_BF.png", cell())
-    words = ("watch", folder, "--model", model_folder, "--settle", 0.2)
+    words = ("watch", folder, "--model", model_folder, "--stability-delay", 0.2)
     with process(*words, log=tmp_path / "log") as running:
         running.until(lambda: sidecar(first).exists())
         second = save(folder / "2_BF.png", cell())
@@ -261,7 +261,7 @@ def test_beside_the_images_too(tmp_path: Path, model_folder: Path) -> None:
 
 
 def test_the_folder_may_vanish_and_come_back(place: Place) -> None:
-    with place.watching("--rescan", 0.1) as running:
+    with place.watching("--rescan-interval", 0.1) as running:
         place.folder.rename(place.root / "away")
         running.until(lambda: "cannot be read" in running.stderr)
         place.folder.mkdir()
@@ -281,7 +281,7 @@ def test_a_second_watcher_is_refused_and_the_lock_ends_with_its_process(place: P
 
 
 def test_no_sample_or_cell_names_in_the_log(place: Place) -> None:
-    with place.watching("--give-up", 0) as running:
+    with place.watching("--decode-timeout", 0) as running:
         (place.folder / "Smith").mkdir()
         save(place.folder / "Smith" / "John_BF.png", cell())
         (place.folder / "Smith" / "Jane_BF.png").write_bytes(b"")
