@@ -27,8 +27,12 @@ def test_importing_is_light() -> None:
 
 
 def test_the_runtime_needs_nothing_of_training() -> None:
-    modules = "cli, classifier, console, doctor, inspection, runs, watch, golden"
-    loaded = loaded_by(f"from ctcedge import {modules}")
+    every_module = (
+        "import importlib, pkgutil, ctcedge\n"
+        "for module in pkgutil.walk_packages(ctcedge.__path__, 'ctcedge.'):\n"
+        "    if module.name != 'ctcedge.__main__': importlib.import_module(module.name)\n"
+    )
+    loaded = loaded_by(every_module)
     assert "onnxruntime" in loaded
     assert not loaded & {"torch", "monai", "onnx", "train", "jsonschema", "sklearn"}
 
@@ -44,6 +48,10 @@ def test_onnx_runtime_keeps_no_record_for_its_maker(tmp_path: Path, model_folder
 @pytest.mark.parametrize("name", ctcedge.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(ctcedge, name) is not None
+
+
+def test_the_public_names_are_listed() -> None:
+    assert set(ctcedge.__all__) <= set(dir(ctcedge))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
