@@ -33,13 +33,12 @@ from ctcedge.bench.synthetic_crops import write_crops
 from ctcedge.bench.throughput import Work, alone, inputs_of, least_crops, pass_through
 from ctcedge.classification.classifier import Classifier, Judged
 from ctcedge.classification.golden import largest_difference
-from ctcedge.discovery.naming import check_folder
+from ctcedge.discovery.scan import check_folder, list_folder, require_crops
 from ctcedge.errors import ModelError, OutputError, ProviderError
 from ctcedge.fs.mounts import file_system
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Provider, open_engine
 from ctcedge.pipeline.pipeline import handful
-from ctcedge.pipeline.run import list_folder, need_crops
 from ctcedge.settings import Settings
 
 USUAL_CROPS = 2_000
@@ -113,7 +112,7 @@ def bench(
             for _ in write_crops(searched, wanted):
                 check()
         listing = list_folder(searched, chosen.images.naming())
-        need_crops(searched, listing)
+        require_crops(searched, listing)
         work = Work(searched, chosen, listing.crops[:wanted], check)
         crops = len(work.crops)
         scale = min(1.0, max(0.1, crops / USUAL_CROPS))  # of all durations

@@ -23,8 +23,9 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, NoCropsError
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import network_input, network_inputs
+from ctcedge.images.read import read_file
 from ctcedge.model.folder import Model
-from ctcedge.pipeline.pipeline import Outcome, read_file
+from ctcedge.pipeline.pipeline import Outcome
 from ctcedge.pipeline.run import Run, open_run
 from ctcedge.quality.checks import assess
 from ctcedge.settings import Settings

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.errors import ModelError
-from ctcedge.images.header import MIN_SIDE
+from ctcedge.images.types import MIN_SIDE
 from ctcedge.model.folder import Model
 
 _MAX_UNPACKED_BYTES = 64 * 1024 * 1024

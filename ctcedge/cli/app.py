@@ -252,8 +252,9 @@ def classify(
     Example: ctcedge classify /deparray/out --out /data/calls --um-per-px 0.5
     """
     from ctcedge.cli import render as console
-    from ctcedge.discovery.naming import Crop, check_folder
-    from ctcedge.pipeline.run import list_folder, need_crops, open_run
+    from ctcedge.discovery.naming import Crop
+    from ctcedge.discovery.scan import check_folder, list_folder, require_crops
+    from ctcedge.pipeline.run import open_run
     from ctcedge.results.summary import Summary
     from ctcedge.signals import Interruption
 
@@ -272,7 +273,7 @@ def classify(
             decision=_decision(operating_point, prevalence),
         )
         listing = list_folder(folder, settings.images.naming())
-        need_crops(folder, listing)
+        require_crops(folder, listing)
         with open_run(folder, settings) as run:
             result = Summary(guard=run.classifier.guard)
             for skipped in listing.skipped:
@@ -366,8 +367,9 @@ def watch(
     """
     from ctcedge import log as logs
     from ctcedge.cli import render as console
-    from ctcedge.discovery.naming import Crop, check_folder
-    from ctcedge.pipeline.run import list_folder, open_run
+    from ctcedge.discovery.naming import Crop
+    from ctcedge.discovery.scan import check_folder, list_folder
+    from ctcedge.pipeline.run import open_run
     from ctcedge.results.controls import describe
     from ctcedge.results.summary import Summary
     from ctcedge.service.prometheus import MetricsFile
@@ -493,7 +495,7 @@ def inspect(
     Example: ctcedge inspect /deparray/out --pattern '(?P<cell>\d+)_(?P<channel>\w+)\.png'
     """
     from ctcedge.cli import render as console
-    from ctcedge.discovery.naming import check_folder
+    from ctcedge.discovery.scan import check_folder
     from ctcedge.results.inspect import inspect_folder
 
     check_folder(folder)
@@ -943,7 +945,7 @@ def service_install(
     """
     import os
 
-    from ctcedge.discovery.naming import check_folder
+    from ctcedge.discovery.scan import check_folder
     from ctcedge.service.systemd import Service
 
     group = typer.main.get_group(app)

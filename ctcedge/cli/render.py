@@ -29,10 +29,11 @@ from ctcedge.log import harmless
 if TYPE_CHECKING:  # what is shown; loading it all here would make light commands slow
     from ctcedge.classification.decision import Policy
     from ctcedge.classification.ood import Likeness
+    from ctcedge.discovery.scan import CropListing
     from ctcedge.doctor import Check
     from ctcedge.model.folder import Model
     from ctcedge.model.spec import ModelSpec, Parity
-    from ctcedge.pipeline.run import Listing, Run
+    from ctcedge.pipeline.run import Run
     from ctcedge.results.inspect import Inspection
     from ctcedge.results.status import Status
     from ctcedge.results.summary import Summary
@@ -145,9 +146,9 @@ def _share(prior: float) -> str:
     return f"a share of CTCs of {prior:g}" + (f", one in {1 / prior:,.0f}" if prior < 0.5 else "")
 
 
-def doubts(listing: Listing) -> None:
+def doubts(listing: CropListing) -> None:
     """Warn of cells whose images do not come as one bright-field image a cell."""
-    if repeated := len(listing.repeated()):
+    if repeated := len(listing.duplicates()):
         messages.print(
             f"[yellow]{repeated} cells have several bright-field images:[/] each image is called"
             " by itself; 'ctcedge inspect' lists them"

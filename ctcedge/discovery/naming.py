@@ -7,17 +7,15 @@ expression replaces it.
 from __future__ import annotations
 
 import functools
-import os
 import re
-import stat
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from ctcedge.errors import SettingsError, SetupError
+from ctcedge.errors import SettingsError
 
 BRIGHT_FIELD = "BF"
 SIDECAR_SUFFIX = ".ctc.json"
@@ -120,140 +118,9 @@ class Naming:
         return Crop(path, sys.intern(sample), groups["cell"], channel)
 
 
-def find(folder: Path, naming: Naming) -> Iterator[Found]:
-    """Walk the folder and yield every entry that could matter, in sorted order.
-
-    Symbolic links, FIFOs, sockets, devices and directories with an image's name are yielded as
-    ignored and never opened; so are hidden entries. Sidecars are passed over. A sub-folder that
-    vanishes or may not be read is yielded as ignored.
-
-    Args:
-        folder: an existing directory.
-        naming: how names are read.
-    """
-    name = folder_name(folder)
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        try:
-            files, others = _listed(os.path.join(folder, prefix))
-        except OSError as error:
-            if not prefix:
-                raise
-            text = f"folder cannot be read: {error.strerror}"
-            yield Skipped(prefix.rstrip("/"), "unreadable", text)
-            continue
-        subfolders = []
-        for entry in sorted([*files, *others]):
-            path = prefix + entry
-            if entry not in others:
-                yield naming.read(path, name)
-            elif (reason := others[entry]) is None:
-                subfolders.append(path + "/")
-            else:
-                yield Skipped(path, "ignored", reason)
-        pending.extend(reversed(subfolders))
-
-
-def _listed(folder: str) -> tuple[list[str], dict[str, str | None]]:
-    """List a folder without its sidecars.
-
-    Returns:
-        Names of the files that may be read; and of all else, with why it is never opened, or None
-        for a folder to be searched.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    files: list[str] = []
-    others: dict[str, str | None] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if name.endswith(SIDECAR_SUFFIX):
-                continue
-            if entry.is_file(follow_symlinks=False) and not name.startswith("."):
-                files.append(name)
-            else:
-                others[name] = _never_opened(entry)
-    return files, others
-
-
-def search(folder: Path, naming: Naming) -> Iterator[Found]:
-    """As `find`, of a folder that a person named.
-
-    Raises:
-        SetupError: it is not a folder that can be read.
-    """
-    check_folder(folder)
-    try:
-        yield from find(folder, naming)
-    except OSError as error:
-        raise SetupError(f"{folder}: cannot be read ({error.strerror})") from None
-
-
-def check_folder(folder: Path) -> None:
-    """See that the searched folder is a folder.
-
-    Raises:
-        SetupError: it is not.
-    """
-    if not folder.exists():
-        raise SetupError(f"{folder} does not exist; give the folder that holds the crops")
-    if not folder.is_dir():
-        raise SetupError(f"{folder} is a file; give the folder that holds the crops")
-
-
-def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None:
-    """Look at one path as `find` would; None where it is gone or is not a file to be read.
-
-    Args:
-        folder: the searched folder.
-        name: from `folder_name`.
-        path: relative to it.
-        naming: how names are read.
-    """
-    *parents, file = path.split("/")
-    if any(part.startswith(".") or _image_name(part) for part in parents):
-        return None
-    if file.startswith(".") or file.endswith(SIDECAR_SUFFIX):
-        return None
-    place = os.fspath(folder)
-    try:
-        for part in parents:
-            place = os.path.join(place, part)
-            if not stat.S_ISDIR(os.lstat(place).st_mode):
-                return None
-        mode = os.lstat(os.path.join(place, file)).st_mode
-    except OSError:
-        return None
-    return naming.read(path, name) if stat.S_ISREG(mode) else None
-
-
 def folder_name(folder: Path) -> str:
     """The folder's own name, also for `.` and the file system's root."""
     return folder.resolve().name or "root"
-
-
-def _never_opened(entry: os.DirEntry[str]) -> str | None:
-    """Why an entry that is no plain file, or is hidden, is ignored; None for a folder."""
-    if entry.name.startswith("."):
-        return "hidden"
-    if entry.is_symlink():
-        return "symbolic link"
-    if entry.is_dir(follow_symlinks=False):
-        return "directory with an image's name" if _image_name(entry.name) else None
-    try:
-        mode = entry.stat(follow_symlinks=False).st_mode
-    except OSError:
-        return "vanished"
-    if stat.S_ISFIFO(mode):
-        return "FIFO"
-    return "socket" if stat.S_ISSOCK(mode) else "device"
-
-
-def _image_name(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _folded(alias: str) -> str:

@@ -6,7 +6,9 @@ import os
 from typing import Any, NamedTuple
 
 from ctcedge.errors import BadImage
-from ctcedge.images.header import MAX_PIXELS, PNG_MAGIC, ImageHeader, inflated_png, read_header
+from ctcedge.images.header import read_header
+from ctcedge.images.png import PNG_MAGIC, inflated_png
+from ctcedge.images.types import MAX_PIXELS, ImageHeader
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.images.header import ImageHeader
+from ctcedge.images.types import ImageHeader
 
 _NONE, _LEFT, _ABOVE = ({0}, {1}, {2})
 

@@ -28,10 +28,9 @@ from ctcedge.classification.classifier import Classifier, Judged, Seen
 from ctcedge.classification.fingerprints import inference_sha256, scale, settings_sha256
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
-from ctcedge.fs.files import read_plain
 from ctcedge.fs.mounts import file_system, is_remote
 from ctcedge.images.decode import Decoded, decode
-from ctcedge.images.header import MAX_BYTES
+from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_apart
 from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.settings import ImageSettings
@@ -544,25 +543,3 @@ def _decoded_before(record: Record, image: _Image) -> _Image:
 
 def _unclassified(record: Record) -> str | None:
     return None if record["status"] == "classified" else f"{record['status']}: {record['error']}"
-
-
-def read_file(path: str | Path) -> bytes:
-    """Read a plain file without following a link or blocking on what took its place.
-
-    Raises:
-        BadImage: larger than any image that is accepted.
-        FileNotFoundError: gone, or no longer a plain file.
-        OSError: any other failure.
-    """
-    try:
-        data = read_plain(path, MAX_BYTES)
-    except OSError:
-        if not os.path.isfile(path) or os.path.islink(path):
-            raise FileNotFoundError(path) from None
-        raise
-    if data is None:
-        raise FileNotFoundError(path)
-    if len(data) > MAX_BYTES:
-        size = os.path.getsize(path)
-        raise BadImage("unsupported", f"too large: {size:,} bytes (at most {MAX_BYTES:,})")
-    return data

@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import settings_sha256
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped, check_folder, search
-from ctcedge.errors import NoCropsError
+from ctcedge.discovery.naming import Naming
+from ctcedge.discovery.scan import check_folder, list_folder, require_crops
 from ctcedge.model.folder import load_model
 from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.pipeline.pipeline import Outcome, Pipeline
 from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings
 from ctcedge.sidecars.index import DoneIndex, index_key
 from ctcedge.sidecars.store import SidecarFolder
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a folder holds.
-
-    Attributes:
-        crops: bright-field crops, which decide calls.
-        others: crops of other channels.
-        skipped: everything else that could matter, with the reason.
-    """
-
-    crops: list[Crop]
-    others: list[Crop]
-    skipped: list[Skipped]
-
-    def repeated(self) -> list[tuple[str, str]]:
-        """(sample, cell) with more than one bright-field image."""
-        counts = Counter((crop.sample, crop.cell) for crop in self.crops)
-        return [cell for cell, count in counts.items() if count > 1]
-
-    def without_bright_field(self) -> list[tuple[str, str]]:
-        """(sample, cell) that have other channels alone."""
-        bright = {(crop.sample, crop.cell) for crop in self.crops}
-        others = dict.fromkeys((crop.sample, crop.cell) for crop in self.others)
-        return [cell for cell in others if cell not in bright]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,47 +51,6 @@ class Run:
         root = self.sidecars.root
         out = None if self.settings.out is None else root / REPORT_NAME
         return write_report(self.folder, root, out, self.naming, model=self.classifier.model)
-
-
-def list_folder(folder: Path, naming: Naming) -> Listing:
-    """Walk the folder once.
-
-    Raises:
-        SetupError: it is not a folder that can be read.
-    """
-    listing = Listing([], [], [])
-    for found in search(folder, naming):
-        if isinstance(found, Skipped):
-            listing.skipped.append(found)
-        elif found.channel == BRIGHT_FIELD:
-            listing.crops.append(found)
-        else:
-            listing.others.append(found)
-    return listing
-
-
-def need_crops(folder: Path, listing: Listing) -> None:
-    """Refuse a folder without bright-field crops.
-
-    Raises:
-        NoCropsError: with the first few names found and what to do.
-    """
-    if listing.crops:
-        return
-    if listing.others:
-        seen = sorted({crop.channel for crop in listing.others})
-        text = f"{folder} holds images of {', '.join(seen)} but none of bright field"
-        examples = [crop.path for crop in listing.others]
-    else:
-        text = f"no file name in {folder} was understood as a bright-field crop"
-        examples = [skipped.path for skipped in listing.skipped if skipped.kind == "unmatched"]
-    shown = "\n  ".join(repr(path)[1:-1] for path in examples[:5]) or "(no files)"
-    raise NoCropsError(
-        f"{text}. Found:\n  {shown}\n"
-        r"Tell ctcedge how the names are built, for instance: --pattern '(?P<cell>\d+)\.png', or"
-        r" --pattern '(?P<cell>\d+)_(?P<channel>BF|DAPI)\.png'. 'ctcedge inspect' shows how each"
-        " name is read."
-    )
 
 
 @contextlib.contextmanager
@@ -192,7 +124,7 @@ def classify_folder(
         provider=provider,
     )
     listing = list_folder(folder, settings.images.naming())
-    need_crops(folder, listing)
+    require_crops(folder, listing)
     with open_run(folder, settings, recalling=False) as run:
         run.sidecars.check(listing.crops)
         yield from run.pipeline.run(listing.crops, force=force)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ctcedge.discovery.naming import Crop
-from ctcedge.images.header import MAX_PIXELS
+from ctcedge.images.types import MAX_PIXELS
 from ctcedge.results.agreement import Assessment, assess
 from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderTraits

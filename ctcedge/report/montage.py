@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, search
+from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming
+from ctcedge.discovery.scan import walk
 from ctcedge.report.cells import Cell
 from ctcedge.report.images import called_image, read_image
 from ctcedge.report.jpeg import (
@@ -63,7 +64,7 @@ def other_channels(
     """Crops of other channels of the given cells, by (sample, cell) and channel."""
     wanted = {(cell.crop.sample, cell.crop.cell) for cell in cells}
     found: dict[tuple[str, str], dict[str, Crop]] = defaultdict(dict)
-    for each in search(folder, naming):
+    for each in walk(folder, naming):
         if isinstance(each, Crop) and each.channel != BRIGHT_FIELD:
             if (each.sample, each.cell) in wanted:
                 found[each.sample, each.cell].setdefault(each.channel, each)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ctcedge.discovery.naming import Crop, Skipped
+from ctcedge.discovery.scan import list_folder
 from ctcedge.errors import BadImage
 from ctcedge.images.header import read_header
-from ctcedge.pipeline.pipeline import read_file
-from ctcedge.pipeline.run import list_folder
+from ctcedge.images.read import read_file
 from ctcedge.settings import FOLDER_CONFIG, ImageSettings
 
 _OURS = ("ctcedge-*report*.html", "ctcedge-corrections-*.json", ".ctcedge*")
@@ -85,11 +85,11 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
     listing = list_folder(folder, images.naming())
     skipped = [each for each in listing.skipped if not is_ours(each.path)]
     found = Inspection(folder, images.um_per_px, skipped=skipped)
-    every = (*listing.crops, *listing.others)
+    every = (*listing.crops, *listing.other_channels)
     found.cells.update(sample for sample, _ in {(crop.sample, crop.cell) for crop in every})
     for crop in every:
         found.channels[crop.sample][crop.channel] += 1
-    found.repeated = listing.repeated()
+    found.repeated = listing.duplicates()
     found.without_bright_field = listing.without_bright_field()
     for crop in listing.crops:
         _look_into(folder, crop, found)

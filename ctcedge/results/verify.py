@@ -31,9 +31,9 @@ from ctcedge.classification.fingerprints import inference_sha256, told_scale
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
 from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
 from ctcedge.images.decode import decode
+from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_apart
 from ctcedge.model.folder import Model, load_model, models_at_hand
-from ctcedge.pipeline.pipeline import read_file
 from ctcedge.settings import DecisionSettings, ProviderChoice
 from ctcedge.sidecars.scan import Closed, ModelSeen, Stored, image_now, need_stored
 from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder

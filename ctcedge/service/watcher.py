@@ -20,15 +20,8 @@ from typing import Any
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
 from ctcedge.classification.ood import WINDOW, RunTraits
-from ctcedge.discovery.naming import (
-    BRIGHT_FIELD,
-    SIDECAR_SUFFIX,
-    Crop,
-    Skipped,
-    find,
-    find_one,
-    folder_name,
-)
+from ctcedge.discovery.naming import BRIGHT_FIELD, SIDECAR_SUFFIX, Crop, Skipped, folder_name
+from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import Signature, file_signature
 from ctcedge.log import event
@@ -198,7 +191,7 @@ class Watcher:
         try:
             self._events.start()
             self._name = folder_name(folder)
-            entries = find(folder, self._run.naming)
+            entries = iter_entries(folder, self._run.naming)
             while some := list(islice(entries, _SCANNED_AT_ONCE)):
                 if self._stopping:
                     return started

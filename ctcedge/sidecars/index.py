@@ -38,7 +38,7 @@ from typing import NamedTuple
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.fs.files import Signature, file_signature, read_plain
 from ctcedge.fs.paths import cache_folder
-from ctcedge.images.header import MAX_BYTES
+from ctcedge.images.types import MAX_BYTES
 from ctcedge.log import event
 
 log = logging.getLogger("ctcedge.sidecars.index")

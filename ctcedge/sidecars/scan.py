@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped, search
+from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped
+from ctcedge.discovery.scan import walk
 from ctcedge.errors import NoCropsError, SetupError
 from ctcedge.fs.files import read_plain
-from ctcedge.images.header import MAX_BYTES
+from ctcedge.images.types import MAX_BYTES
 from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
 
 
@@ -140,7 +141,7 @@ def bright_field(folder: Path, naming: Naming, closed: Closed | None = None) -> 
     Raises:
         SetupError: it is not a folder that can be read.
     """
-    for found in search(folder, naming):
+    for found in walk(folder, naming):
         if isinstance(found, Skipped):
             if closed is not None and found.kind == "unreadable":
                 closed[found.path] = found.reason

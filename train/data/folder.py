@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.discovery.naming import check_folder
+from ctcedge.discovery.scan import check_folder, list_folder, require_crops
 from ctcedge.errors import BadImage, SetupError
 from ctcedge.images.decode import GreyImage, decode
 from ctcedge.images.preprocess import InputSpec, network_input
-from ctcedge.pipeline.pipeline import read_file
-from ctcedge.pipeline.run import list_folder, need_crops
+from ctcedge.images.read import read_file
 from ctcedge.settings import load_settings
 
 from .manifest import listed
@@ -47,7 +46,7 @@ class Crops:
         check_folder(folder)
         settings = load_settings(folder, images={"um_per_px": um_per_px}).images
         listing = list_folder(folder, settings.naming())
-        need_crops(folder, listing)
+        require_crops(folder, listing)
         pixels, bad = [], []
         for crop in listing.crops:
             try:

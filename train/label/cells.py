@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
+from ctcedge.discovery.scan import list_folder, require_crops
 from ctcedge.log import harmless
-from ctcedge.pipeline.run import list_folder, need_crops
 from ctcedge.results.inspect import is_ours
 from ctcedge.settings import load_settings
 
@@ -80,10 +80,10 @@ def read_export(
         folder, config, images={"pattern": pattern, "um_per_px": um_per_px}
     ).images
     listing = list_folder(folder, settings.naming())
-    need_crops(folder, listing)
+    require_crops(folder, listing)
     cells: dict[CellId, dict[str, Crop]] = {}
     repeated = []
-    for crop in (*listing.crops, *listing.others):
+    for crop in (*listing.crops, *listing.other_channels):
         images = cells.setdefault((crop.sample, crop.cell), {})
         if crop.channel in images:
             repeated.append(f"{crop.path} beside {images[crop.channel].path}")

@@ -10,8 +10,8 @@ import pytest
 from ctcedge.errors import BadImage, SetupError
 from ctcedge.images import sandbox as apart
 from ctcedge.images.decode import decode
-from ctcedge.images.header import MAX_PIXELS
 from ctcedge.images.sandbox import CRASHED, decode_apart
+from ctcedge.images.types import MAX_PIXELS
 from tests.helpers.support import cell, encoded, png
 
 SIDE = int(MAX_PIXELS**0.5)

@@ -15,11 +15,13 @@ import pytest
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.decision import Policy, probability
 from ctcedge.classification.ood import Unlike
-from ctcedge.discovery.naming import Crop, Naming, find
+from ctcedge.discovery.naming import Crop, Naming
+from ctcedge.discovery.scan import iter_entries
 from ctcedge.errors import BadImage
+from ctcedge.images.read import read_file
 from ctcedge.model.spec import OperatingPoint, Rate
 from ctcedge.pipeline.crash_journal import InHand
-from ctcedge.pipeline.pipeline import Counted, Outcome, Pipeline, read_file
+from ctcedge.pipeline.pipeline import Counted, Outcome, Pipeline
 from ctcedge.quality.checks import Quality
 from ctcedge.settings import DecisionSettings, ImageSettings
 from ctcedge.sidecars.store import SidecarFolder, schema
@@ -51,7 +53,7 @@ class Bench:
         self.classifier = classifier
 
     def crops(self) -> list[Crop]:
-        found = [each for each in find(self.folder, Naming()) if isinstance(each, Crop)]
+        found = [each for each in iter_entries(self.folder, Naming()) if isinstance(each, Crop)]
         return [crop for crop in found if crop.channel == "BF"]
 
     def run(
@@ -730,7 +732,7 @@ def test_an_image_that_cannot_be_read_now_keeps_its_sidecar(
     before = sidecars(bench.folder)
     save(bench.folder / "2_BF.png", cell(CTC))
     with monkeypatch.context() as failing:
-        failing.setattr("ctcedge.pipeline.pipeline.read_plain", no_disk)
+        failing.setattr("ctcedge.images.read.read_plain", no_disk)
         kept, written = bench.run(force=True)
     assert (kept.done, written.done) == ("not-written", "written")
     assert kept.error == "the image cannot be read: Input/output error; its sidecar is kept"
@@ -739,7 +741,7 @@ def test_an_image_that_cannot_be_read_now_keeps_its_sidecar(
     assert after["2_BF.png"]["status"] == "unreadable"
     assert done(bench.run()) == ["current", "written"]
     assert sidecars(bench.folder)["2_BF.png"]["call"] == "CTC"
-    monkeypatch.setattr("ctcedge.pipeline.pipeline.MAX_BYTES", 10)
+    monkeypatch.setattr("ctcedge.images.read.MAX_BYTES", 10)
     assert done(bench.run(force=True)) == ["written", "written"]
     assert {each["status"] for each in sidecars(bench.folder).values()} == {"unsupported"}
 
@@ -768,7 +770,9 @@ def test_real_crops(classifier: Classifier, tmp_path: Path, sample: str) -> None
     folder = DATA / sample
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing")
-    crops = [c for c in find(folder, Naming()) if isinstance(c, Crop) and c.channel == "BF"][:20]
+    crops = [
+        c for c in iter_entries(folder, Naming()) if isinstance(c, Crop) and c.channel == "BF"
+    ][:20]
     results = SidecarFolder(folder, tmp_path)
     pipeline = Pipeline(folder, ImageSettings(), classifier, results, InHand(tmp_path))
     outcomes = list(pipeline.run(crops))

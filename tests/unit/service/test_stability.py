@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
-from ctcedge.fs.files import Signature, file_signature
+from ctcedge.fs.files import Signature
 from ctcedge.service.stability import FileStabilityTracker
 
 
@@ -119,15 +116,3 @@ def test_no_more_are_taken_than_asked_for_and_the_first_first(
     assert [each.path for each in settling.take_stable_files(10.0, 2)] == ["a", "c"]
     assert [each.path for each in settling.take_stable_files(10.0, 2)] == ["b"]
     assert settling.take_stable_files(10.0, 2) == []
-
-
-def test_the_signature_of_what_is_no_plain_file_is_none(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"123")
-    status = path.stat()
-    expected = (3, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    assert file_signature(str(path)) == expected
-    (tmp_path / "link").symlink_to(path)
-    os.mkfifo(tmp_path / "fifo")
-    for name in ("link", "fifo", "", "none"):
-        assert file_signature(str(tmp_path / name)) is None

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming, find
+from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
+from ctcedge.discovery.scan import iter_entries
 from ctcedge.sidecars import index
 from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup, index_key, index_path
 
@@ -330,10 +331,11 @@ def noted(count: int) -> str:
 import sys
 from pathlib import Path
 from ctcedge.sidecars import index
-from ctcedge.discovery.naming import Naming, find
+from ctcedge.discovery.naming import Naming
+from ctcedge.discovery.scan import iter_entries
 index._GRAIN, index._WORTH_WRITING, index._BATCH = 0.0, 1, {count}
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-crops = list(find(folder, Naming()))[int(sys.argv[3]):int(sys.argv[4])]
+crops = list(iter_entries(folder, Naming()))[int(sys.argv[3]):int(sys.argv[4])]
 known = index.IndexEntry("review", ("near-threshold", "empty"), True, None, (0.5, -1.25, 8.0))
 print("ready", flush=True)
 sys.stdin.read(1)
@@ -358,7 +360,7 @@ def started(place: Place, *words: object, batch: int = 50) -> subprocess.Popen[b
 
 
 def listed(place: Place) -> list[Crop]:
-    return [found for found in find(place.folder, Naming()) if isinstance(found, Crop)]
+    return [found for found in iter_entries(place.folder, Naming()) if isinstance(found, Crop)]
 
 
 def test_two_processes_may_use_it_at_once(place: Place) -> None:

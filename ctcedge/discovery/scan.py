@@ -1,0 +1,223 @@
+"""Walk an export folder and list its crops."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctcedge.discovery.naming import (
+    BRIGHT_FIELD,
+    IMAGE_SUFFIXES,
+    SIDECAR_SUFFIX,
+    Crop,
+    Found,
+    Naming,
+    Skipped,
+    folder_name,
+)
+from ctcedge.errors import NoCropsError, SetupError
+
+
+@dataclass(frozen=True, slots=True)
+class CropListing:
+    """What a folder holds.
+
+    Attributes:
+        crops: bright-field crops, which decide calls.
+        other_channels: crops of the fluorescence channels.
+        skipped: everything else that could matter, with the reason.
+    """
+
+    crops: list[Crop]
+    other_channels: list[Crop]
+    skipped: list[Skipped]
+
+    def duplicates(self) -> list[tuple[str, str]]:
+        """(sample, cell) with more than one bright-field image."""
+        counts = Counter((crop.sample, crop.cell) for crop in self.crops)
+        return [cell for cell, count in counts.items() if count > 1]
+
+    def without_bright_field(self) -> list[tuple[str, str]]:
+        """(sample, cell) that have other channels alone."""
+        bright = {(crop.sample, crop.cell) for crop in self.crops}
+        others = dict.fromkeys((crop.sample, crop.cell) for crop in self.other_channels)
+        return [cell for cell in others if cell not in bright]
+
+
+def walk(folder: Path, naming: Naming) -> Iterator[Found]:
+    """Walk a folder that a user named; see `iter_entries`.
+
+    Raises:
+        SetupError: it is not a folder that can be read.
+    """
+    check_folder(folder)
+    try:
+        yield from iter_entries(folder, naming)
+    except OSError as error:
+        raise SetupError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
+    """Walk a folder and yield every entry that could matter, in sorted order.
+
+    Symbolic links, FIFOs, sockets, devices and directories with an image's name are yielded as
+    ignored and never opened; so are hidden entries. Sidecars are passed over. A sub-folder that
+    vanishes or may not be read is yielded as unreadable.
+
+    Args:
+        folder: searched recursively.
+        naming: how names are read.
+
+    Raises:
+        OSError: the folder itself cannot be read.
+    """
+    name = folder_name(folder)
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            files, others = _listed(os.path.join(folder, prefix))
+        except OSError as error:
+            if not prefix:
+                raise
+            text = f"folder cannot be read: {error.strerror}"
+            yield Skipped(prefix.rstrip("/"), "unreadable", text)
+            continue
+        subfolders = []
+        for entry in sorted([*files, *others]):
+            path = prefix + entry
+            if entry not in others:
+                yield naming.read(path, name)
+            elif (reason := others[entry]) is None:
+                subfolders.append(path + "/")
+            else:
+                yield Skipped(path, "ignored", reason)
+        pending.extend(reversed(subfolders))
+
+
+def _listed(folder: str) -> tuple[list[str], dict[str, str | None]]:
+    """List a folder without its sidecars.
+
+    Returns:
+        Names of the files that may be read; and of all else, with why it is never opened, or None
+        for a folder to be searched.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    files: list[str] = []
+    others: dict[str, str | None] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.endswith(SIDECAR_SUFFIX):
+                continue
+            if entry.is_file(follow_symlinks=False) and not name.startswith("."):
+                files.append(name)
+            else:
+                others[name] = _never_opened(entry)
+    return files, others
+
+
+def check_folder(folder: Path) -> None:
+    """See that the searched folder is a folder.
+
+    Raises:
+        SetupError: it is not.
+    """
+    if not folder.exists():
+        raise SetupError(f"{folder} does not exist; give the folder that holds the crops")
+    if not folder.is_dir():
+        raise SetupError(f"{folder} is a file; give the folder that holds the crops")
+
+
+def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None:
+    """Look at one path as `iter_entries` would; None where it is gone or is not a file to be read.
+
+    Args:
+        folder: the searched folder.
+        name: from `folder_name`.
+        path: relative to it.
+        naming: how names are read.
+    """
+    *parents, file = path.split("/")
+    if any(part.startswith(".") or _image_name(part) for part in parents):
+        return None
+    if file.startswith(".") or file.endswith(SIDECAR_SUFFIX):
+        return None
+    place = os.fspath(folder)
+    try:
+        for part in parents:
+            place = os.path.join(place, part)
+            if not stat.S_ISDIR(os.lstat(place).st_mode):
+                return None
+        mode = os.lstat(os.path.join(place, file)).st_mode
+    except OSError:
+        return None
+    return naming.read(path, name) if stat.S_ISREG(mode) else None
+
+
+def list_folder(folder: Path, naming: Naming) -> CropListing:
+    """Walk the folder once.
+
+    Raises:
+        SetupError: it is not a folder that can be read.
+    """
+    listing = CropListing([], [], [])
+    for found in walk(folder, naming):
+        if isinstance(found, Skipped):
+            listing.skipped.append(found)
+        elif found.channel == BRIGHT_FIELD:
+            listing.crops.append(found)
+        else:
+            listing.other_channels.append(found)
+    return listing
+
+
+def require_crops(folder: Path, listing: CropListing) -> None:
+    """Refuse a folder without bright-field crops.
+
+    Raises:
+        NoCropsError: with the first few names found and what to do.
+    """
+    if listing.crops:
+        return
+    if listing.other_channels:
+        seen = sorted({crop.channel for crop in listing.other_channels})
+        text = f"{folder} holds images of {', '.join(seen)} but none of bright field"
+        examples = [crop.path for crop in listing.other_channels]
+    else:
+        text = f"no file name in {folder} was understood as a bright-field crop"
+        examples = [skipped.path for skipped in listing.skipped if skipped.kind == "unmatched"]
+    shown = "\n  ".join(repr(path)[1:-1] for path in examples[:5]) or "(no files)"
+    raise NoCropsError(
+        f"{text}. Found:\n  {shown}\n"
+        r"Tell ctcedge how the names are built, for instance: --pattern '(?P<cell>\d+)\.png', or"
+        r" --pattern '(?P<cell>\d+)_(?P<channel>BF|DAPI)\.png'. 'ctcedge inspect' shows how each"
+        " name is read."
+    )
+
+
+def _never_opened(entry: os.DirEntry[str]) -> str | None:
+    """Why an entry that is no plain file, or is hidden, is ignored; None for a folder."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_symlink():
+        return "symbolic link"
+    if entry.is_dir(follow_symlinks=False):
+        return "directory with an image's name" if _image_name(entry.name) else None
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+    except OSError:
+        return "vanished"
+    if stat.S_ISFIFO(mode):
+        return "FIFO"
+    return "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def _image_name(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)

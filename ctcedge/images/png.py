@@ -1,0 +1,204 @@
+"""PNG files: header, checksums and inflated pixels.
+
+Source: PNG specification (W3C, third edition).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from isal import isal_zlib
+
+from ctcedge.errors import BadImage
+from ctcedge.images.types import ImageHeader, check_limits
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_MAX_CHUNKS = 65_536
+
+
+def png_header(data: bytes) -> ImageHeader:
+    """Read and check the header of a PNG file; see `header.read_header`."""
+    return _png_start(_png_chunks(data)).header
+
+
+class InflatedPng(NamedTuple):
+    """A PNG whose pixels are checked and uncompressed.
+
+    Attributes:
+        header: what is told of it.
+        grey: whether it is plain grey, its rows one after the other.
+        rows: each begins with the number of its filter.
+        head: what a PNG of the same pixels begins with.
+    """
+
+    header: ImageHeader
+    grey: bool
+    rows: bytes
+    head: tuple[bytes, ...]
+
+    def stored(self) -> bytes:
+        """A PNG with nothing but the pixels, stored as they are.
+
+        libpng writes to standard error about odd metadata and about pixel data that do not fit the
+        header; it finds nothing to say about this. Inflating is most of the work of decoding, and
+        libpng then need not do it: checking costs no time.
+        """
+        pixels, end = _png_chunk(b"IDAT", zlib.compress(self.rows, 0)), _png_chunk(b"IEND", b"")
+        return b"".join((*self.head, *pixels, *end))
+
+
+def inflated_png(data: bytes) -> InflatedPng:
+    """Inflate the pixels of a PNG.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        BadImage: what `read_header` refuses; or a chunk or the pixel data are damaged.
+    """
+    rest = _png_chunks(data)
+    start = _png_start(rest)
+    compressed = start.pixels + b"".join(raw[8:-4] for kind, raw in rest if kind == b"IDAT")
+    width, height, bits, colour, _, _, interlaced = start.fields
+    head: list[bytes] = [PNG_MAGIC, start.raw]
+    if colour == 3:
+        head += _png_chunk(b"PLTE", _whole_palette(start.extra.get(b"PLTE", b""), bits))
+    transparent = b"tRNS" in start.extra and colour in (0, 2, 3)
+    if transparent:
+        head += _png_chunk(b"tRNS", _transparency(start.extra[b"tRNS"], bits, colour))
+    pixel_bits = bits * _PNG_SAMPLES[colour]
+    rows = _png_rows(compressed, _row_lengths(width, height, pixel_bits, interlaced))
+    grey = colour == 0 and not interlaced and not transparent
+    return InflatedPng(start.header, grey, rows, tuple(head))
+
+
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+"""Of an interlaced PNG: first column, first row, columns apart, rows apart."""
+
+
+def _row_lengths(
+    width: int, height: int, pixel_bits: int, interlaced: int
+) -> list[tuple[int, int]]:
+    """(bytes of a row with its filter byte, number of rows) of each pass."""
+    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+    sizes = [
+        (len(range(left, width, across)), len(range(top, height, down)))
+        for left, top, across, down in passes
+    ]
+    return [(1 + (columns * pixel_bits + 7) // 8, rows) for columns, rows in sizes if columns]
+
+
+def _png_rows(compressed: bytes, passes: list[tuple[int, int]]) -> bytes:
+    expected = sum(length * rows for length, rows in passes)
+    inflate = isal_zlib.decompressobj()
+    try:
+        rows = inflate.decompress(compressed, expected + 1)
+    except isal_zlib.error:  # type: ignore[misc]  # which isal's stubs take for no type
+        raise BadImage("unreadable", "damaged PNG: its pixels do not decompress") from None
+    if len(rows) != expected or not inflate.eof:
+        raise BadImage("unreadable", "damaged PNG: its pixels do not fill its size")
+    start = 0
+    for length, number in passes:
+        end = start + length * number
+        if max(rows[start:end:length], default=0) > 4:
+            raise BadImage("unreadable", "damaged PNG: a row has an unknown filter")
+        start = end
+    return rows
+
+
+def _whole_palette(palette: bytes, bits: int) -> bytes:
+    """The palette, made black where it is shorter than the pixels' range."""
+    if not palette or len(palette) % 3 or len(palette) > 3 * 2**bits:
+        raise BadImage("unreadable", "damaged PNG: it lacks a valid palette")
+    return palette.ljust(3 * 2**bits, b"\0")
+
+
+def _transparency(content: bytes, bits: int, colour: int) -> bytes:
+    if colour == 3:
+        fits = 0 < len(content) <= 2**bits
+    else:
+        fits = len(content) == 2 * _PNG_SAMPLES[colour] and not (bits == 8 and any(content[::2]))
+    if not fits:
+        raise BadImage("unreadable", "damaged PNG: its transparency does not fit its colours")
+    return content
+
+
+def _png_chunk(kind: bytes, content: bytes) -> tuple[bytes, bytes, bytes]:
+    crc = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I4s", len(content), kind), content, struct.pack(">I", crc)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (type, whole chunk) up to and with IEND, checking lengths and CRCs."""
+    position = len(PNG_MAGIC)
+    for _ in range(_MAX_CHUNKS):
+        if position + 12 > len(data):
+            raise BadImage("unreadable", "truncated PNG")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise BadImage("unreadable", "truncated PNG")
+        (crc,) = struct.unpack_from(">I", data, end - 4)
+        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != crc:
+            raise BadImage("unreadable", "damaged PNG: a checksum is wrong")
+        yield kind, data[position:end]
+        if kind == b"IEND":
+            return
+        position = end
+    raise BadImage("unsupported", f"PNG of more than {_MAX_CHUNKS:,} chunks")
+
+
+class _PngStart(NamedTuple):
+    """A PNG up to and with its first chunk of pixels.
+
+    Attributes:
+        header: what is told of it.
+        raw: its IHDR chunk, whole.
+        fields: what that holds.
+        extra: contents of PLTE and tRNS chunks.
+        pixels: content of the first IDAT chunk; nothing where there is none.
+    """
+
+    header: ImageHeader
+    raw: bytes
+    fields: tuple[int, ...]
+    extra: Mapping[bytes, bytes]
+    pixels: bytes
+
+
+def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
+    """Read and check what comes before the pixels; what remains of the chunks comes after it."""
+    kind, header = next(chunks)
+    if kind != b"IHDR" or len(header) != 25:
+        raise BadImage("unreadable", "damaged PNG: it does not begin with its header")
+    fields = struct.unpack_from(">IIBBBBB", header, 8)
+    width, height, bits, colour, compression, filters, interlaced = fields
+    if colour not in _PNG_SAMPLES or compression or filters or interlaced > 1:
+        raise BadImage("unreadable", "damaged PNG: its header states what no PNG has")
+    extra: dict[bytes, bytes] = {}
+    pixels = b""
+    for kind, raw in chunks:
+        if kind == b"acTL":
+            raise BadImage("unsupported", "animated PNG: export one image a file")
+        if kind == b"IDAT":
+            pixels = raw[8:-4]
+            break
+        if kind in (b"PLTE", b"tRNS"):
+            extra.setdefault(kind, raw[8:-4])
+    palette = colour == 3
+    if bits not in ((1, 2, 4, 8) if palette else (8, 16)):
+        raise BadImage("unsupported", f"{bits}-bit PNG; 8 to 16 bits are accepted")
+    told = check_limits(ImageHeader("PNG", width, height, 8 if palette else bits))
+    return _PngStart(told, header, fields, extra, pixels)

@@ -1,0 +1,49 @@
+"""Header of an image file and the size limits that every image must meet."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from ctcedge.errors import BadImage
+
+MAX_BYTES = 40 * 1024 * 1024
+"""Size of the largest image file that is read."""
+MAX_PIXELS = 2048 * 2048
+"""Width times height of the largest image that is decoded."""
+MIN_SIDE = 8
+"""Shorter side of the smallest image that is decoded, pixels."""
+
+
+class ImageHeader(NamedTuple):
+    """What the file's header states.
+
+    Attributes:
+        format: by magic bytes, whatever the name ends in.
+        width: pixels.
+        height: pixels.
+        bits: bits a sample as stored, 8 to 16.
+    """
+
+    format: Literal["PNG", "TIFF"]
+    width: int
+    height: int
+    bits: int
+
+
+def check_limits(header: ImageHeader) -> ImageHeader:
+    """Return the header of an image within the limits.
+
+    Raises:
+        BadImage: it has too many pixels, or a side is too short.
+    """
+    if header.width * header.height > MAX_PIXELS:
+        raise BadImage(
+            "unsupported",
+            f"too large: {header.width} x {header.height} pixels (at most {MAX_PIXELS:,} in all)",
+        )
+    if min(header.width, header.height) < MIN_SIDE:
+        raise BadImage(
+            "unsupported",
+            f"too small: {header.width} x {header.height} pixels (at least {MIN_SIDE} a side)",
+        )
+    return header
