@@ -430,7 +430,7 @@ def watch(
                 "false-positives", expected=false_positives and false_positives.as_json()
             ),
         )
-        counts = {**+result.calls, "unclassified": len(result.unclassified)}
+        counts = {**+result.tally.calls, "unclassified": len(result.unclassified)}
         log.info(
             "stopped; in all: %s",
             ", ".join(f"{count} {name}" for name, count in counts.items()),

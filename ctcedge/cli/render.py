@@ -25,6 +25,7 @@ from rich.table import Table
 
 from ctcedge.discovery.naming import BRIGHT_FIELD, Skipped
 from ctcedge.log import harmless
+from ctcedge.results.tally import CALLS
 
 if TYPE_CHECKING:  # what is shown; loading it all here would make light commands slow
     from ctcedge.classification.decision import Policy
@@ -49,7 +50,6 @@ UM_PER_PX_UNKNOWN = (
 
 _SHOWN = 20
 _REST_IN_JSON = "; --json lists all"
-_CALLS = ("CTC", "review", "leukocyte")
 
 
 def printable(text: str) -> str:
@@ -168,11 +168,11 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     table = Table(title=None if finished else "Interrupted: the rest is done by the next run")
     table.add_column("Crops")
     table.add_column("count", justify="right")
-    table.add_row("CTC", str(result.calls["CTC"]), style="bold")
-    table.add_row("review", str(result.calls["review"]))
-    table.add_row("leukocyte (not a CTC)", str(result.calls["leukocyte"]))
+    table.add_row("CTC", str(result.tally.calls["CTC"]), style="bold")
+    table.add_row("review", str(result.tally.calls["review"]))
+    table.add_row("leukocyte (not a CTC)", str(result.tally.calls["leukocyte"]))
     table.add_row("unclassified", str(len(result.unclassified)), end_section=True)
-    _clusters(table, result.clusters)
+    _clusters(table, result.tally.clusters)
     if done["vanished"]:
         table.add_row("vanished meanwhile", str(done["vanished"]))
     table.add_row("newly written sidecars", str(done["written"]))
@@ -182,7 +182,7 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     output.print(table)
     if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop that was found has a current sidecar.")
-    _review_reasons(result.review_reasons)
+    _review_reasons(result.tally.review_reasons)
     _likeness(result.likeness(), result.likeness_together())
     output.print(printable(describe(result.false_positives(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
@@ -224,7 +224,7 @@ def _unlike(what: str, distance: str) -> str:
 
 def _clusters(table: Table, clusters: Counter[str]) -> None:
     if clusters.total():
-        calls = ", ".join(f"{clusters[call]} {call}" for call in _CALLS)
+        calls = ", ".join(f"{clusters[call]} {call}" for call in CALLS)
         table.add_row(f"of these, clusters ({calls})", str(clusters.total()), end_section=True)
 
 
@@ -242,20 +242,20 @@ def status(found: Status) -> None:
     """Print how things stand in a folder."""
     table = Table("Crops")
     table.add_column("count", justify="right")
-    table.add_row("CTC", str(found.calls["CTC"]), style="bold")
-    table.add_row("review", str(found.calls["review"]))
-    table.add_row("leukocyte (not a CTC)", str(found.calls["leukocyte"]), end_section=True)
-    _clusters(table, found.clusters)
+    table.add_row("CTC", str(found.tally.calls["CTC"]), style="bold")
+    table.add_row("review", str(found.tally.calls["review"]))
+    table.add_row("leukocyte (not a CTC)", str(found.tally.calls["leukocyte"]), end_section=True)
+    _clusters(table, found.tally.clusters)
     for name, count in sorted(found.unclassified.items()):
         table.add_row(printable(name), str(count))
     table.add_row("pending", str(found.pending.total()), end_section=True)
     table.add_row("all", str(found.crops), style="bold")
     output.print(table)
-    _review_reasons(found.review_reasons)
+    _review_reasons(found.tally.review_reasons)
     for kind, reasons in (("Unclassified", found.reasons), ("Pending", found.pending)):
         for reason, count in reasons.most_common(_SHOWN):
             output.print(f"{kind}: {printable(reason)}: {count}")
-    if found.calls:
+    if found.tally.calls:
         _likeness(found.likeness.samples, found.likeness.together)
     running = {True: "yes", False: "no", None: "cannot be told"}[found.running]
     output.print(f"ctcedge is writing here now: {running}")

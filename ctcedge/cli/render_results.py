@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from ctcedge.cli.render import left_out, listed, messages, output, pairs, printable
+from ctcedge.results.tally import CALLS
 
 if TYPE_CHECKING:
     from ctcedge.results.agreement import Assessment, Kappa, Missed
@@ -48,7 +49,7 @@ def assessment(found: Assessment) -> None:
     table = Table("the model's call", *(f"person: {word}" for word in words))
     for column in table.columns[1:]:
         column.justify = "right"
-    for call in ("CTC", "review", "leukocyte"):
+    for call in CALLS:
         table.add_row(call, *(str(found.words[call, word]) for word in words))
     output.print(table)
     output.print(f"Reviewed: {found.reviewed:,} of {found.cells:,} cells")

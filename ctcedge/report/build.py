@@ -170,7 +170,7 @@ def _cells(
             "sample": [sample_at[cell.crop.sample] for cell in cells],
             "cell": [names.cell(cell.crop.path, cell.crop.cell) for cell in cells],
             "sha256": [cell.sha256 for cell in cells],
-            "call": [facts.CALLS.index(cell.call) for cell in cells],
+            "call": [facts.PAGE_CALLS.index(cell.call) for cell in cells],
             "probability": [cell.probability for cell in cells],
             "prior": [priors.index(cell.prior) for cell in cells],
             "reasons": [[reasons.index(reason) for reason in cell.reasons] for cell in cells],

@@ -14,10 +14,12 @@ from ctcedge.report.review_list import ReviewList
 from ctcedge.results.agreement import Assessment, Kappa
 from ctcedge.results.controls import expected_false_positives
 from ctcedge.results.domain_shift import Compared
+from ctcedge.results.tally import Tally
 from ctcedge.sidecars.store import now
 from ctcedge.version import __version__
 
-CALLS = ("CTC", "review", "leukocyte")
+PAGE_CALLS = ("CTC", "review", "leukocyte")
+"""Calls in the order in which the page numbers and draws them: by falling probability."""
 
 Figure = dict[str, str | dict[str, str]]
 
@@ -37,14 +39,16 @@ def figures(
     likeness: Compared,
 ) -> list[Figure]:
     """The numbers at the top."""
-    calls = Counter(cell.call for cell in gathered.cells)
-    clusters = Counter(cell.call for cell in gathered.cells if cell.cluster)
+    tally = Tally()
+    for cell in gathered.cells:
+        tally.add(cell.call, cell.reasons, cluster=cell.cluster)
+    calls, clusters = tally.calls, tally.clusters
     found = [
         _figure("Called CTC", calls["CTC"], "by the model, clusters included", call="CTC"),
         _figure(
             "Clusters of touching cells",
             clusters.total(),
-            ", ".join(f"{clusters[call]:,} {call}" for call in CALLS),
+            ", ".join(f"{clusters[call]:,} {call}" for call in PAGE_CALLS),
             reason="cluster",
         ),
         _figure("To be looked at", calls["review"], "called review", call="review"),

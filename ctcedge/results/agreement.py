@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from ctcedge.results.reviews import of_this_image
+from ctcedge.results.tally import CALLS
 from ctcedge.sidecars.scan import Stored
 from ctcedge.sidecars.store import Record
 from ctcedge.stats import Floats, clopper_pearson
@@ -118,8 +119,7 @@ class Assessment:
         """The same for scripts."""
         same, both = self.agreement()
         calls: dict[str, dict[str, int]] = {
-            call: {word: self.words[call, word] for word in _WORDS}
-            for call in ("CTC", "review", "leukocyte")
+            call: {word: self.words[call, word] for word in _WORDS} for call in CALLS
         }
         return {
             "cells": self.cells,

@@ -21,14 +21,13 @@ from typing import Any
 from ctcedge.discovery.naming import Crop
 from ctcedge.model.folder import Model, models_at_hand
 from ctcedge.results.domain_shift import Compared, FolderTraits
+from ctcedge.results.tally import OTHER_REASONS, Tally
 from ctcedge.sidecars.scan import Closed, ModelSeen, image_now
 from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
 
 STATUS_SCHEMA = "ctcedge/status/1"
-CALLS = ("CTC", "review", "leukocyte")
 
 _MOST_REASONS = 100  # kept apart; reasons may hold numbers, and memory is bounded
-_OTHER_REASONS = "other reasons"
 
 
 @dataclass(slots=True)
@@ -39,9 +38,7 @@ class Status:
         folder: the searched folder.
         out: root of the sidecars.
         running: whether a ctcedge on this machine is writing there; None where that cannot be told.
-        calls: by call.
-        clusters: of touching cells, by call; they are among `calls` too.
-        review_reasons: calls of review, by reason; a call may have several.
+        tally: classified crops.
         unclassified: by status.
         reasons: unclassified, by reason.
         pending: without a sidecar of the image as it is now, by reason.
@@ -57,9 +54,7 @@ class Status:
     folder: Path
     out: Path
     running: bool | None
-    calls: Counter[str] = field(default_factory=Counter)
-    clusters: Counter[str] = field(default_factory=Counter)
-    review_reasons: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
     unclassified: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
@@ -74,7 +69,7 @@ class Status:
     @property
     def crops(self) -> int:
         """All bright-field crops."""
-        return self.calls.total() + self.unclassified.total() + self.pending.total()
+        return self.tally.calls.total() + self.unclassified.total() + self.pending.total()
 
     @property
     def complete(self) -> bool:
@@ -110,9 +105,7 @@ class Status:
             "running": self.running,
             "complete": self.complete,
             "crops": self.crops,
-            "calls": {call: self.calls[call] for call in CALLS},
-            "clusters": {call: self.clusters[call] for call in CALLS},
-            "review_reasons": dict(self.review_reasons),
+            **self.tally.as_json(),
             "unclassified": dict(self.unclassified),
             "unclassified_reasons": dict(self.reasons),
             "likeness": {name: asdict(each) for name, each in self.likeness.samples.items()},
@@ -135,11 +128,7 @@ class Status:
         """Count a sidecar of ours; what lies on a disk may still hold anything."""
         seen = ModelSeen.of(record)
         if record["status"] == "classified":
-            self.calls[record["call"]] += 1
-            if record["cluster"]:
-                self.clusters[record["call"]] += 1
-            for reason in record["reasons"]:
-                self._note(self.review_reasons, reason)
+            self.tally.add(record["call"], record["reasons"], cluster=record["cluster"] is True)
             self._note_time(record["created"])
             with contextlib.suppress(ValueError):  # a person may have edited it
                 self.traits.add(seen, record["sample"], record)
@@ -154,7 +143,7 @@ class Status:
     @staticmethod
     def _note(reasons: Counter[str], reason: str) -> None:
         known = reason in reasons or len(reasons) < _MOST_REASONS
-        reasons[reason if known else _OTHER_REASONS] += 1
+        reasons[reason if known else OTHER_REASONS] += 1
 
     def _note_time(self, text: object) -> None:
         try:

@@ -11,11 +11,10 @@ from ctcedge.classification.ood import Guard, Likeness, RunTraits
 from ctcedge.pipeline.pipeline import Counted, Outcome
 from ctcedge.pipeline.run import Run
 from ctcedge.results.controls import DecisionContext, FalsePositives, expected_false_positives
+from ctcedge.results.tally import Tally
 from ctcedge.version import __version__
 
 SUMMARY_SCHEMA = "ctcedge/summary/1"
-
-_CALLS = ("CTC", "leukocyte", "review")
 
 
 @dataclass(slots=True)
@@ -25,9 +24,7 @@ class Summary:
     Attributes:
         done: outcomes by what was done (`written`, `current`, ...).
         decided_anew: of the written, those whose call follows from a stored score.
-        calls: classified crops by call, whether new or current.
-        clusters: those of touching cells, by call; they are among `calls` too.
-        review_reasons: calls of review by reason; a call may have several.
+        tally: classified crops, whether new or current.
         unclassified: why, by path, of every crop that stands unclassified.
         guard: of the model, which tells of each sample whether it is like the training data; None
             where the model does not tell.
@@ -35,9 +32,7 @@ class Summary:
 
     done: Counter[str] = field(default_factory=Counter)
     decided_anew: int = 0
-    calls: Counter[str] = field(default_factory=Counter)
-    clusters: Counter[str] = field(default_factory=Counter)
-    review_reasons: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
     unclassified: dict[str, str] = field(default_factory=dict)
     guard: Guard | None = None
     _traits: dict[str, RunTraits] = field(default_factory=dict)
@@ -61,13 +56,8 @@ class Summary:
     def _count(self, counted: Counted, times: int) -> None:
         self.done[counted.done] += times
         self.decided_anew += times * counted.decided_anew
-        if counted.call is None:
-            return
-        self.calls[counted.call] += times
-        if counted.cluster:
-            self.clusters[counted.call] += times
-        for reason in counted.reasons:
-            self.review_reasons[reason] += times
+        if counted.call is not None:
+            self.tally.add(counted.call, counted.reasons, cluster=counted.cluster, count=times)
 
     def likeness(self) -> dict[str, Likeness]:
         """Whether each sample is like the training data; empty where the model does not tell."""
@@ -86,7 +76,7 @@ class Summary:
         model, policy = run.classifier.model, run.classifier.policy
         inference = inference_sha256(scale(run.settings.images, model.spec))
         rule = DecisionContext(model.sha256, policy.operating_point, inference)
-        return expected_false_positives(self.calls.total(), rule, model.spec)
+        return expected_false_positives(self.tally.calls.total(), rule, model.spec)
 
     def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
         """The machine-readable summary."""
@@ -103,9 +93,7 @@ class Summary:
             "decided_anew": self.decided_anew,
             "current": self.done["current"],
             "vanished": self.done["vanished"],
-            "calls": {call: self.calls[call] for call in _CALLS},
-            "clusters": {call: self.clusters[call] for call in _CALLS},
-            "review_reasons": dict(+self.review_reasons),
+            **self.tally.as_json(),
             "likeness": {sample: asdict(each) for sample, each in self.likeness().items()},
             "likeness_together": together and asdict(together),
             "expected_false_positives": false_positives and false_positives.as_json(),

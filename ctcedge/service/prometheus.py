@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from ctcedge.fs.files import replaced
 from ctcedge.log import event
+from ctcedge.results.tally import CALLS
 from ctcedge.service.watch_state import Histogram, WatchState
 from ctcedge.version import __version__
 
@@ -21,7 +22,6 @@ log = logging.getLogger("ctcedge.service.prometheus")
 Labels: TypeAlias = dict[str, str]
 Sample: TypeAlias = tuple[str, Labels, float]  # suffix of the metric's name, labels, value
 
-_CALLS = ("CTC", "leukocyte", "review")
 _BAD_STATUSES = ("unreadable", "unsupported")
 _OUTCOMES = ("written", "current", "vanished", "deferred", "not-written")
 
@@ -113,13 +113,13 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
         "clusters_total",
         "counter",
         "Newly written sidecars of touching cells, which are among the crops too.",
-        (("", {"call": call}, state.clusters[call]) for call in _CALLS),
+        (("", {"call": call}, state.tally.clusters[call]) for call in CALLS),
     )
     yield metric(
         "review_reasons_total",
         "counter",
         "Newly written calls of review by reason; a call may have several.",
-        (("", {"reason": reason}, n) for reason, n in sorted(state.review_reasons.items())),
+        (("", {"reason": reason}, n) for reason, n in sorted(state.tally.review_reasons.items())),
     )
     yield metric(
         "outcomes_total",
@@ -170,8 +170,8 @@ def _one(value: float, **labels: str) -> list[Sample]:
 
 
 def _crops(state: WatchState) -> Iterator[Sample]:
-    for call in _CALLS:
-        yield "", {"status": "classified", "call": call}, state.calls[call]
+    for call in CALLS:
+        yield "", {"status": "classified", "call": call}, state.tally.calls[call]
     for status in _BAD_STATUSES:
         yield "", {"status": status, "call": ""}, state.statuses[status]
 

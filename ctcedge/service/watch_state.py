@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ctcedge.classification.ood import Likeness
+from ctcedge.results.tally import Tally
 
 BATCH_BOUNDS = (1.0, 4.0, 16.0, 64.0, 256.0)
 LATENCY_BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0)
@@ -47,9 +48,7 @@ class WatchState:
         pending: crops that wait: not yet whole, or in the queue.
         done: outcomes by what was done (`written`, `current`, `vanished`, `deferred`,
             `not-written`).
-        calls: newly written sidecars by call.
-        clusters: those of touching cells, by call; they are among `calls` too.
-        review_reasons: newly written calls of review, by reason; a call may have several.
+        tally: newly classified crops.
         statuses: newly written sidecars by status.
         last_success: Unix time of the last newly classified crop, or None.
         batches: crops a pass.
@@ -65,9 +64,7 @@ class WatchState:
     started: float
     pending: int = 0
     done: Counter[str] = field(default_factory=Counter)
-    calls: Counter[str] = field(default_factory=Counter)
-    clusters: Counter[str] = field(default_factory=Counter)
-    review_reasons: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
     statuses: Counter[str] = field(default_factory=Counter)
     last_success: float | None = None
     batches: Histogram = field(default_factory=lambda: Histogram(BATCH_BOUNDS))

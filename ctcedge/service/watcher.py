@@ -331,10 +331,8 @@ class Watcher:
             state.statuses[record["status"]] += 1
             state.latencies.observe(self._clock() - since)
             if record["call"] is not None:
-                state.calls[record["call"]] += 1
-                state.review_reasons.update(record["reasons"])
-                if record["cluster"]:
-                    state.clusters[record["call"]] += 1
+                cluster = record["cluster"] is True
+                state.tally.add(record["call"], record["reasons"], cluster=cluster)
                 state.last_success = time.time()
                 if outcome.traits:
                     self._latest.add(outcome.traits)

@@ -466,7 +466,7 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
         lambda images, *_: [next(looked, Quality((), False, {})) for _ in images],
     )
     told = call("classify", crops, "--model", model_folder).stdout
-    assert "of these, clusters (1 CTC, 0 review, 1 leukocyte)" in told
+    assert "of these, clusters (1 CTC, 1 leukocyte, 0 review)" in told
     assert "Why review: debris (1), near-threshold (1)" in told
     assert "False CTC calls to expect at this size, were there no CTC: unknown here" in told
     assert "Like the training data: unknown, the model does not tell" in told
@@ -476,7 +476,7 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
     assert summary["expected_false_positives"] is None
     assert (summary["likeness"], summary["likeness_together"]) == ({}, None)
     told = call("status", crops).stdout
-    assert "of these, clusters (1 CTC, 0 review, 1 leukocyte)" in told
+    assert "of these, clusters (1 CTC, 1 leukocyte, 0 review)" in told
     assert "Why review: debris (1), near-threshold (1)" in told
 
 

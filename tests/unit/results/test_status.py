@@ -45,7 +45,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_all_classified(classified: Path) -> None:
     found = stock(classified)
-    assert found.calls == CALLS
+    assert found.tally.calls == CALLS
     assert (found.crops, found.complete, found.warnings()) == (4, True, [])
     assert [model.name for model in found.models] == ["disks"]
     newest = max(json.loads(path.read_bytes())["created"] for path in classified.rglob("*.json"))
@@ -63,7 +63,7 @@ def test_sidecars_elsewhere(crops: Path, model_folder: Path, tmp_path: Path) -> 
     assert stock(crops, out).pending == {"no sidecar": 4}
     assert not out.exists()
     call("classify", crops, "--model", model_folder, "--out", out)
-    assert stock(crops, out).calls == CALLS
+    assert stock(crops, out).tally.calls == CALLS
     assert stock(crops).pending == {"no sidecar": 4}
 
 
@@ -74,7 +74,7 @@ def test_a_torn_sidecar_is_pending(classified: Path, content: bytes) -> None:
     sidecar(classified / FIRST).write_bytes(content)
     found = stock(classified)
     assert found.pending == {"sidecar not whole": 1}
-    assert (found.crops, found.calls.total()) == (4, 3)
+    assert (found.crops, found.tally.calls.total()) == (4, 3)
 
 
 def test_a_newer_ctcedges_sidecar_is_pending(classified: Path) -> None:

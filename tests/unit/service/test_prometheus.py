@@ -73,7 +73,7 @@ def value(series: Series, name: str, **labels: str) -> float:
 def state() -> WatchState:
     state = WatchState("cpu", "sim-resnet18 0.1.0", SHA256, started=1_700_000_000.25)
     state.pending = 7
-    state.calls.update(CTC=2, leukocyte=40)
+    state.tally.calls.update(CTC=2, leukocyte=40)
     state.statuses.update(classified=42, unreadable=3)
     state.done.update({"written": 45, "current": 5, "not-written": 1})
     state.last_success = 1_700_000_100.5
@@ -116,8 +116,8 @@ def test_crops_are_counted_once_by_status_and_call(state: WatchState) -> None:
 
 
 def test_clusters_and_reasons_are_counted(state: WatchState) -> None:
-    state.clusters.update(CTC=1)
-    state.review_reasons.update({"near-threshold": 2, "empty": 1})
+    state.tally.clusters.update(CTC=1)
+    state.tally.review_reasons.update({"near-threshold": 2, "empty": 1})
     _, series = parse(render(state, "lab"))
     assert value(series, "clusters_total", call="CTC") == 1
     assert value(series, "clusters_total", call="review") == 0

@@ -404,7 +404,7 @@ def test_an_image_that_could_not_be_read_is_read_once_it_can_be(
     assert outcomes[-3:] == ["written", "current", "written"]
     assert set(outcomes[:-3]) == {"deferred"}
     assert trying.state.done == {"deferred": len(outcomes) - 3, "written": 2}
-    assert (+summary.calls, summary.unclassified) == ({"CTC": 1}, {})
+    assert (+summary.tally.calls, summary.unclassified) == ({"CTC": 1}, {})
 
 
 def test_crops_that_come_back_are_not_counted_again(
@@ -424,7 +424,7 @@ def test_crops_that_come_back_are_not_counted_again(
             save(folder / "other_BF.png", cell(LEUKOCYTE))
         elif summary.done.total() == 3:
             watching.stop()
-    assert +summary.calls == {"CTC": 1, "leukocyte": 2}
+    assert +summary.tally.calls == {"CTC": 1, "leukocyte": 2}
 
 
 def test_a_crop_that_was_first_unreadable_counts_for_the_likeness_of_its_sample() -> None:
@@ -447,12 +447,12 @@ def test_the_summary_counts_a_crop_once_however_often_it_is_done(
     for outcome in watching.outcomes():
         summary.add(outcome)
         assert summary.done.total() == 1
-        assert summary.calls.total() + len(summary.unclassified) == 1
+        assert summary.tally.calls.total() + len(summary.unclassified) == 1
         if contents:
             path.write_bytes(contents.pop(0))
         else:
             watching.stop()
-    assert +summary.calls == {"CTC": 1}
+    assert +summary.tally.calls == {"CTC": 1}
     assert +summary.done == {"current": 1}
 
 
@@ -523,7 +523,7 @@ def test_what_an_earlier_run_did_is_known_without_reading_it(
         ("3_BF.png", "written"),
     ]
     assert +summary.done == {"current": 4, "written": 2}
-    assert +summary.calls == {"CTC": 6}
+    assert +summary.tally.calls == {"CTC": 6}
 
 
 def test_force_does_again_what_is_known(
@@ -600,7 +600,7 @@ def test_the_latest_crops_are_compared_with_the_training_data(
         save(folder / "0_BF.png", images[0])
         for outcome in watching.outcomes():
             summary.add(outcome)
-            if outcome.done == "written" and (came := summary.calls.total()) < len(images):
+            if outcome.done == "written" and (came := summary.tally.calls.total()) < len(images):
                 save(folder / f"{came}_BF.png", images[came])
             elif outcome.done == "written":
                 watching.stop()
