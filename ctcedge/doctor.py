@@ -37,13 +37,13 @@ class Check:
         name: what was checked.
         state: `ok`, `note` for what works less well than it could, `failed`.
         found: what was found.
-        mend: what to do about it.
+        fix: what to do about it.
     """
 
     name: str
     state: Literal["ok", "note", "failed"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(model: str | None, folder: Path | None) -> Iterator[Check]:
@@ -105,27 +105,27 @@ def _model(name: str | None) -> Iterator[Check]:
     spec = model.spec
     yield Check("model", "ok", f"{spec.name} {spec.version} in {model.folder}")
     if spec.input.um_per_px is None:
-        mend = (
+        fix = (
             "classify only crops of the instrument and magnification that it was trained on, or"
             " name a --model that knows its um/px"
         )
-        yield Check("um/px", "note", "unknown to the model", mend)
+        yield Check("um/px", "note", "unknown to the model", fix)
     providers: tuple[Provider, ...] = ("cpu", "cuda", "tensorrt")
     for provider in providers:
         try:
             classifier = Classifier.open(model, provider)
             difference = largest_difference(classifier)
         except SetupError as error:
-            found, _, mend = str(error).partition("; ")
+            found, _, fix = str(error).partition("; ")
             state: Literal["note", "failed"] = "failed" if provider == "cpu" else "note"
-            yield Check(f"runs on {provider}", state, found, mend)
+            yield Check(f"runs on {provider}", state, found, fix)
             continue
         found = f"{classifier.engine.variant} graph, golden outputs within {difference:.6f}"
         if difference <= spec.golden.tolerance:
             yield Check(f"runs on {provider}", "ok", found)
         else:
-            mend = "reinstall the model; if that changes nothing, report it with this output"
-            yield Check(f"runs on {provider}", "failed", found, mend)
+            fix = "reinstall the model; if that changes nothing, report it with this output"
+            yield Check(f"runs on {provider}", "failed", found, fix)
 
 
 def _write_access(folder: Path) -> Check:
@@ -133,6 +133,6 @@ def _write_access(folder: Path) -> Check:
         try_writing(folder)
     except OSError as error:
         found = f"{folder}: {error.strerror}"
-        mend = "make the folder, and give the user that runs ctcedge write access; or use --out"
-        return Check("write access", "failed", found, mend)
+        fix = "make the folder, and give the user that runs ctcedge write access; or use --out"
+        return Check("write access", "failed", found, fix)
     return Check("write access", "ok", str(folder))

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal, TextIO, TypeAlias
 
+from ctcedge.times import rfc3339
+
 LogFormat: TypeAlias = Literal["text", "json"]
 
 _LOGGER = logging.getLogger("ctcedge")
@@ -78,7 +80,7 @@ def crash(error: BaseException) -> None:
     )
 
 
-def harmless(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """The text with control characters and all else that does not print escaped; one line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
@@ -92,7 +94,7 @@ class _Formatter(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        message = harmless(record.getMessage())
+        message = escape_control_chars(record.getMessage())
         time = datetime.fromtimestamp(record.created, UTC)
         if self._json:
             line = _as_json(record, message, time)
@@ -105,7 +107,7 @@ class _Formatter(logging.Formatter):
 
 def _as_json(record: logging.LogRecord, message: str, time: datetime) -> str:
     content = {
-        "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": rfc3339(time),
         "level": record.levelname.lower(),
         "event": getattr(record, "ctcedge_event", "note"),
         "message": message,

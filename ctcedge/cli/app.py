@@ -462,7 +462,7 @@ def status(
     """
     from ctcedge.cli import render as console
     from ctcedge.model.folder import load_model
-    from ctcedge.results.status import take_stock
+    from ctcedge.results.status import collect_status
     from ctcedge.sidecars.scan import Closed, bright_field
 
     settings = _settings(folder, config, out, model, pattern=pattern)
@@ -473,7 +473,7 @@ def status(
     with console.progress(total, "Reading sidecars") as bar:
         crops = bar.track(bright_field(folder, naming, closed), task_id=bar.task_ids[0])
         place = None if settings.out is None else Path(settings.out)
-        found = take_stock(folder, place, crops, made_by, closed)
+        found = collect_status(folder, place, crops, made_by, closed)
     if as_json:
         _print_json(found.as_json())
     else:

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ctcedge.discovery.naming import BRIGHT_FIELD, Skipped
-from ctcedge.log import harmless
+from ctcedge.log import escape_control_chars
 from ctcedge.results.tally import CALLS
 
 if TYPE_CHECKING:  # what is shown; loading it all here would make light commands slow
@@ -54,7 +54,7 @@ _REST_IN_JSON = "; --json lists all"
 
 def printable(text: str) -> str:
     """A name from outside, safe to print: control characters and markup are escaped."""
-    return escape(harmless(text))
+    return escape(escape_control_chars(text))
 
 
 @contextmanager
@@ -319,8 +319,8 @@ def check(found: Check) -> None:
     """Print one of doctor's findings."""
     marks = {"ok": "[green]ok    [/]", "note": "[yellow]note  [/]", "failed": "[bold red]FAILED[/]"}
     output.print(f"{marks[found.state]} {printable(found.name)}: {printable(found.found)}")
-    if found.mend and found.state != "ok":
-        output.print(f"       -> {printable(found.mend)}")
+    if found.fix and found.state != "ok":
+        output.print(f"       -> {printable(found.fix)}")
 
 
 def models(found: Iterable[Model]) -> None:

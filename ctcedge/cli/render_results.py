@@ -108,7 +108,7 @@ def verified(found: Verified) -> None:
     if found.crops > found.sidecars:
         output.print(f"{found.crops - found.sidecars:,} crops have no sidecar that can be read")
     for made_by, count in found.models.most_common():
-        here = "not at hand: give --model DIR" if made_by in found.not_at_hand else "at hand"
+        here = "not at hand: give --model DIR" if made_by in found.missing_models else "at hand"
         name = printable(f"{made_by.name} {made_by.version}")
         output.print(f"Model: {name} (SHA-256 {made_by.sha256[:12]}): {count:,}, {here}")
     for title, lines in (

@@ -35,7 +35,8 @@ from ctcedge.images.sandbox import CRASHED, decode_apart
 from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
-from ctcedge.sidecars.store import SCHEMA, NotWritten, Record, SidecarFolder, now
+from ctcedge.sidecars.store import SCHEMA, NotWritten, Record, SidecarFolder
+from ctcedge.times import now
 from ctcedge.version import __version__
 
 _MOST_WORKERS = 8  # more would wait for each other in Python

@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ctcedge.log import harmless
+from ctcedge.log import escape_control_chars
 
 _FOLDER = Path(__file__).parent / "web"
 _SCRIPTS = ("data", "store", "picture", "summary", "cell", "gallery", "review", "load", "main")
@@ -60,7 +60,7 @@ class PageWriter:
         script = _script()
         parts = {
             "csp": _policy(script, style),
-            "title": html.escape(harmless(title)),
+            "title": html.escape(escape_control_chars(title)),
             "style": style,
             "script": script,
         }

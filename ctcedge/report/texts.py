@@ -15,7 +15,7 @@ from ctcedge.results.agreement import Assessment, Kappa
 from ctcedge.results.controls import expected_false_positives
 from ctcedge.results.domain_shift import Compared
 from ctcedge.results.tally import Tally
-from ctcedge.sidecars.store import now
+from ctcedge.times import now
 from ctcedge.version import __version__
 
 PAGE_CALLS = ("CTC", "review", "leukocyte")

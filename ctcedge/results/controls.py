@@ -34,8 +34,9 @@ from ctcedge.fs.files import open_plain, replaced
 from ctcedge.log import event
 from ctcedge.model.spec import ModelSpec
 from ctcedge.sidecars.scan import ModelSeen, Stored
-from ctcedge.sidecars.store import Record, now
+from ctcedge.sidecars.store import Record
 from ctcedge.stats import Floats, beta_cdf
+from ctcedge.times import now
 
 log = logging.getLogger("ctcedge.results.controls")
 

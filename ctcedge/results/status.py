@@ -24,6 +24,7 @@ from ctcedge.results.domain_shift import Compared, FolderTraits
 from ctcedge.results.tally import OTHER_REASONS, Tally
 from ctcedge.sidecars.scan import Closed, ModelSeen, image_now
 from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
+from ctcedge.times import rfc3339
 
 STATUS_SCHEMA = "ctcedge/status/1"
 
@@ -153,7 +154,7 @@ class Status:
         self.newest = max(time, self.newest or time)
 
 
-def take_stock(
+def collect_status(
     folder: Path,
     out: Path | None,
     crops: Iterable[Crop],
@@ -208,11 +209,6 @@ def is_running(root: Path) -> bool | None:
     finally:
         os.close(descriptor)
     return False
-
-
-def rfc3339(time: datetime) -> str:
-    """A time in UTC as sidecars have it."""
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _sidecar_of(

@@ -1,8 +1,8 @@
-"""One row a crop: the sidecars of a folder as CSV, JSON Lines or Parquet.
+"""Export one row per crop: the sidecars of a folder as CSV, JSON Lines or Parquet.
 
-Texts are written as they are, with one exception in CSV: a spreadsheet would run a text that begins
-with `=`, `+`, `-` or `@` as a formula, also where the text holds what another spreadsheet takes for
-the end of a cell. There an apostrophe is put before it, see `guarded`; `unguarded` is the way back.
+Text is written unchanged, with one exception. In CSV, a spreadsheet would run text that begins with
+`=`, `+`, `-` or `@` as a formula, also after a character that another spreadsheet takes for the end
+of a cell. `escape_formula` puts an apostrophe before such text, and `unescape_formula` removes it.
 """
 
 from __future__ import annotations
@@ -334,7 +334,7 @@ def standard_output() -> Iterator[BinaryIO]:
         raise OutputError(f"standard output cannot be written: {error.strerror}") from None
 
 
-def guarded(text: str) -> str:
+def escape_formula(text: str) -> str:
     """A text that no spreadsheet takes for a formula.
 
     An apostrophe is put where the text, or what follows a comma, semicolon, bar, tab or line break
@@ -343,8 +343,8 @@ def guarded(text: str) -> str:
     return _TO_GUARD.sub(r"\1'", text)
 
 
-def unguarded(text: str) -> str:
-    """The text that `guarded` was given: each apostrophe in such a place is taken away."""
+def unescape_formula(text: str) -> str:
+    """The text that `escape_formula` was given: each apostrophe in such a place is taken away."""
     return _GUARDED.sub(r"\1", text)
 
 
@@ -365,7 +365,7 @@ def _csv_value(value: Value) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return guarded(value) if isinstance(value, str) else repr(value)
+    return escape_formula(value) if isinstance(value, str) else repr(value)
 
 
 def _write_jsonl(table: Iterable[Row], kinds: Mapping[str, Kind], file: BinaryIO) -> None:

@@ -66,7 +66,7 @@ class Verified:
         different: of these, not the same.
         other_rules: of these, made by other rules than those of this ctcedge.
         models: sidecars by model.
-        not_at_hand: models that made sidecars and are not here.
+        missing_models: models that made sidecars and are not here.
         damaged: models that are here with other files than they should have.
         closed: sub-folders that cannot be read.
     """
@@ -83,7 +83,7 @@ class Verified:
     different: list[Named] = field(default_factory=list)
     other_rules: list[Named] = field(default_factory=list)
     models: Counter[ModelSeen] = field(default_factory=Counter)
-    not_at_hand: list[ModelSeen] = field(default_factory=list)
+    missing_models: list[ModelSeen] = field(default_factory=list)
     damaged: list[Named] = field(default_factory=list)
     closed: Closed = field(default_factory=dict)
 
@@ -96,7 +96,7 @@ class Verified:
             or self.unusable
             or self.different
             or self.other_rules
-            or self.not_at_hand
+            or self.missing_models
             or self.damaged
             or self.closed
         )
@@ -126,7 +126,7 @@ class Verified:
                 {
                     **model._asdict(),
                     "sidecars": count,
-                    "at_hand": model not in self.not_at_hand,
+                    "at_hand": model not in self.missing_models,
                 }
                 for model, count in self.models.most_common()
             ],
@@ -181,9 +181,9 @@ def verify(
         elif sample:
             heapq.heappushpop(chosen, (lot, path))
     result.orphans = _orphans(SidecarFolder(folder, sidecars).root, crops, result.closed)
-    result.not_at_hand = [made_by for made_by in result.models if made_by.sha256 not in at_hand]
+    result.missing_models = [made_by for made_by in result.models if made_by.sha256 not in at_hand]
     result.chosen = len(chosen)
-    _Again(folder, SidecarFolder(folder, sidecars), at_hand, result).make(
+    Recomputation(folder, SidecarFolder(folder, sidecars), at_hand, result).make(
         [crops[path] for path in sorted(path for _, path in chosen)]
     )
     return result
@@ -234,7 +234,7 @@ class _Case:
     seen: Seen
 
 
-class _Again:
+class Recomputation:
     """Makes calls again and notes in the result how they compare."""
 
     def __init__(
@@ -361,7 +361,7 @@ def _difference(record: Record, found: Finding, model: Model) -> str | None:
     if told is None:
         return "the sidecar does not keep what its call was made from"
     try:
-        why = _does_not_follow(record, told, model)
+        why = _inconsistent_fields(record, told, model)
     except (SettingsError, ValueError, TypeError) as error:
         return f"its decision cannot be made again: {error}"
     if why is not None:
@@ -378,7 +378,7 @@ def _difference(record: Record, found: Finding, model: Model) -> str | None:
     return None
 
 
-def _does_not_follow(record: Record, told: Finding, model: Model) -> str | None:
+def _inconsistent_fields(record: Record, told: Finding, model: Model) -> str | None:
     prevalence = None if record["prior"] == model.spec.prior else record["prior"]
     policy = Policy.of(model.spec, DecisionSettings(record["operating_point"], prevalence))
     verdict = policy.verdict(told.score, told.doubts)

@@ -24,7 +24,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +110,6 @@ def schema(version: int = SCHEMA_VERSION) -> Record:
     path = Path(__file__).parent / "schemas" / f"sidecar-{version}.json"
     loaded: Record = json.loads(path.read_text(encoding="utf-8"))
     return loaded
-
-
-def now() -> str:
-    """The time, RFC 3339, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def history(previous: Record | None) -> list[Record]:

@@ -27,7 +27,7 @@ def test_a_machine_without_a_gpu_is_well(model_folder: Path, tmp_path: Path) -> 
     for name in ("GPU", "runs on cuda", "runs on tensorrt"):
         assert checks[name]["state"] == "note"
         assert checks[name]["found"]
-    assert checks["GPU"]["mend"]
+    assert checks["GPU"]["fix"]
     assert checks["write access"]["state"] == "ok"
     assert {"ctcedge", "Python", "numpy", "onnxruntime-gpu", "model"} <= set(checks)
     assert list(tmp_path.glob(".ctcedge*")) == []
@@ -45,7 +45,7 @@ def test_a_bad_model_fails_and_says_how_to_mend_it(model_copy: EditableModel) ->
     check = examined("--model", model_copy.folder, code=2)["runs on cpu"]
     assert check["state"] == "failed"
     assert "SHA-256 differs" in check["found"]
-    assert "copy the model folder anew" in check["found"] + check["mend"]
+    assert "copy the model folder anew" in check["found"] + check["fix"]
 
 
 def test_a_missing_model_fails() -> None:
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_written(model_folder: Path, tmp_path: Path, nam
     (tmp_path / "file").touch()
     check = examined(tmp_path / name, "--model", model_folder, code=2)["write access"]
     assert check["state"] == "failed"
-    assert check["mend"]
+    assert check["fix"]
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -75,4 +75,4 @@ def test_two_packages_of_onnxruntime_are_found(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(doctor.metadata, "distributions", lambda: [other])
     (check,) = [c for c in doctor._packages() if c.name == "ONNX Runtime twice"]
     assert check.state == "failed"
-    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in check.mend
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in check.fix

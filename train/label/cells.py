@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
 from ctcedge.discovery.scan import list_folder, require_crops
-from ctcedge.log import harmless
+from ctcedge.log import escape_control_chars
 from ctcedge.results.inspect import is_ours
 from ctcedge.settings import load_settings
 
@@ -94,7 +94,7 @@ def read_export(
             f" tells their samples or cells apart: {listed(repeated)}"
         )
     paths = [folder / crop.path for images in cells.values() for crop in images.values()]
-    if unwritable := [harmless(str(path)) for path in paths if not _is_text(path)]:
+    if unwritable := [escape_control_chars(str(path)) for path in paths if not _is_text(path)]:
         raise LabelError(
             "a manifest cannot hold names that are no text (UTF-8); rename these images or their"
             f" folders: {listed(unwritable)}"

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from ctcedge.discovery.naming import Naming
-from ctcedge.results.status import Status, is_running, take_stock
+from ctcedge.results.status import Status, collect_status, is_running
 from ctcedge.sidecars.scan import bright_field
 from tests.helpers.support import call, cell, command, encoded, process, run, save, sidecar, state
 
@@ -33,7 +33,7 @@ def classified(crops: Path, model_folder: Path) -> Path:
 
 
 def stock(folder: Path, out: Path | None = None) -> Status:
-    return take_stock(folder, out, bright_field(folder, Naming()))
+    return collect_status(folder, out, bright_field(folder, Naming()))
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -104,7 +104,7 @@ def test_an_image_only_touched_is_not_pending(classified: Path) -> None:
 def test_an_image_that_is_gone_is_not_counted(classified: Path) -> None:
     crops = list(bright_field(classified, Naming()))
     (classified / FIRST).unlink()
-    assert take_stock(classified, None, crops).crops == 3
+    assert collect_status(classified, None, crops).crops == 3
 
 
 def test_unclassified_crops_are_counted_by_status_and_reason(
@@ -330,7 +330,7 @@ def test_memory_does_not_grow_with_the_number_of_crops(classified: Path) -> None
     def peak(count: int) -> int:
         tracemalloc.start()
         try:
-            assert take_stock(classified, None, itertools.repeat(crop, count)).crops == count
+            assert collect_status(classified, None, itertools.repeat(crop, count)).crops == count
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -16,7 +16,7 @@ import pytest
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.results import table as module
-from ctcedge.results.table import KINDS, MEANINGS, guarded, picklist, unguarded
+from ctcedge.results.table import KINDS, MEANINGS, escape_formula, picklist, unescape_formula
 from ctcedge.sidecars.scan import Stored
 from tests.helpers.support import call, cell, run, save, sidecar, sidecars
 
@@ -208,20 +208,20 @@ def test_no_spreadsheet_sees_a_formula(text: str, separator: str) -> None:
         for found in row:
             assert not re.match(r"[\"\s]*[=+\-@＝]", found), lines
     (own,) = csv.reader(io.StringIO(lines, newline=""))
-    assert [unguarded(each) for each in own[1:3]] == [text, text]
+    assert [unescape_formula(each) for each in own[1:3]] == [text, text]
 
 
 def test_the_guard_can_always_be_taken_off() -> None:
     lot = random.Random(6)
     for _ in range(20_000):
         text = "".join(lot.choice("=+-@'\",;|\t\r\na 0") for _ in range(lot.randint(0, 8)))
-        assert unguarded(guarded(text)) == text
-        assert not re.search(r"(^|[,;|\t\r\n])[=+\-@]", guarded(text))
+        assert unescape_formula(escape_formula(text)) == text
+        assert not re.search(r"(^|[,;|\t\r\n])[=+\-@]", escape_formula(text))
 
 
 @pytest.mark.parametrize("text", ["00034", "0042", "1E5", "a-1", "A=B", "é", "it's", "3-4"])
 def test_other_ids_are_verbatim(text: str) -> None:
-    assert guarded(text) == text
+    assert escape_formula(text) == text
 
 
 def test_ids_are_verbatim_in_every_other_format(tmp_path: Path, model_folder: Path) -> None:

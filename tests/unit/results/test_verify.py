@@ -260,13 +260,13 @@ def test_the_sample_is_the_same_each_time_and_not_the_first_names(
         save(folder / f"{number:02}_BF.png", cell(CTC))
     classify(folder, model_folder)
     made: list[list[str]] = []
-    whole = module._Again.make
+    whole = module.Recomputation.make
 
     def note(self: Any, crops: Any) -> None:
         made.append([crop.path for crop in crops])
         whole(self, crops)
 
-    monkeypatch.setattr(module._Again, "make", note)
+    monkeypatch.setattr(module.Recomputation, "make", note)
     for _ in range(2):
         assert verified(folder, model_folder, "--sample", 5)["reproduced"] == 5
     names = sorted(sidecars(folder))

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import OutputError
 from ctcedge.sidecars import store as module
-from ctcedge.sidecars.store import NotWritten, SidecarFolder, history, now, schema, try_writing
+from ctcedge.sidecars.store import NotWritten, SidecarFolder, history, schema, try_writing
 from tests.helpers.support import load, stray
 
 CROP = Crop("S/1_BF.png", "S", "1", "BF")
@@ -135,12 +134,6 @@ def test_the_schema_refuses(changes: dict[str, Any], tmp_path: Path) -> None:
     path.write_text(json.dumps(record(**changes)))
     with pytest.raises(jsonschema.ValidationError):
         load(path)
-
-
-def test_the_time_is_utc() -> None:
-    assert now().endswith("Z")
-    age = datetime.now(UTC) - datetime.fromisoformat(now())
-    assert abs(age.total_seconds()) < 60
 
 
 def test_places(tmp_path: Path) -> None:
