@@ -59,7 +59,7 @@ def test_a_warning_of_python_is_one_line_without_its_text(logged: Logged) -> Non
         warnings.warn("watch of /in/PATIENT_Smith\nis overwritten", RuntimeWarning, stacklevel=1)
 
     (line,) = logged(warn)
-    assert re.search(r" WARNING RuntimeWarning at test_logs\.py:\d+$", line)
+    assert re.search(r" WARNING RuntimeWarning at test_log\.py:\d+$", line)
     (line,) = logged(warn, "json")
     assert json.loads(line)["event"] == "python-warning"
 
@@ -141,7 +141,7 @@ def crash(action: Callable[[], object]) -> None:
 def test_a_crash_is_one_line_with_its_places(logged: Logged) -> None:
     (line,) = logged(lambda: crash(lambda: int("x")))
     assert "CRITICAL internal error: ValueError: invalid literal" in line
-    assert re.search(r"\(test_logs\.py:\d+ <lambda> < test_logs\.py:\d+ crash\)$", line)
+    assert re.search(r"\(test_log\.py:\d+ <lambda> < test_log\.py:\d+ crash\)$", line)
 
 
 def test_a_crash_over_a_file_does_not_name_it(logged: Logged) -> None:
