@@ -14,14 +14,14 @@ from ctcedge.images.preprocess import InputSpec
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME
 
-from .data.dataset import CHANNELS, Cells, simulated_cells
+from .data.dataset import CHANNELS, Cells, cells_from_simulation
 from .export.export import ExportSettings, export
-from .export.model_folder import refuse_foreign
+from .export.model_folder import check_replaceable
 from .export.parity import ParityLimits
 from .fit.augment import Augmentation
 from .fit.fit import fit
 from .fit.presets import PRESETS
-from .fit.pretrained import Initial
+from .fit.pretrained import InitialWeights
 from .fit.run import FitSettings
 from .simulate import simulate_cells
 from .util.progress import progress
@@ -70,7 +70,9 @@ TINY = BuildSettings(
     cells=24,
     fit=PRESETS["tiny"].settings,
     # Hardly fitted, all its probabilities are near the threshold.
-    limits=ParityLimits(int8_auc=0.03, int8_calls=0.2, int8_calls_aimed=0.2, int8_flips_aimed=0.2),
+    limits=ParityLimits(
+        int8_auc=0.03, int8_calls=0.2, int8_calls_target=0.2, int8_flips_target=0.2
+    ),
 )
 """A minute on two cores: proves the path, not the model."""
 
@@ -106,7 +108,7 @@ def build(
         InitialError: there are no weights to start from, or of another network.
         ModelError: the model folder to start from is damaged.
     """
-    refuse_foreign(out / name)
+    check_replaceable(out / name)
     exported = ExportSettings(
         name=name,
         version=version,
@@ -117,9 +119,9 @@ def build(
         seed=settings.fit.seed,
     )
     run = runs / f"{name}-{version}"
-    initial = Initial.of(init) if init else None
+    initial = InitialWeights.of(init) if init else None
     cells = simulate(settings)
-    fit(cells, sides(cells, settings), settings.fit, settings.input, run, initial=initial)
+    fit(cells, hospital_splits(cells, settings), settings.fit, settings.input, run, initial=initial)
     (model,) = export(run, exported, out, note=print)
     return model
 
@@ -146,10 +148,10 @@ def simulate(settings: BuildSettings) -> Cells:
         workers=os.cpu_count() or 1,
     )
     with progress("Simulate", total) as advance:
-        return simulated_cells(cells, settings.input, each=advance)
+        return cells_from_simulation(cells, settings.input, each=advance)
 
 
-def sides(cells: Cells, settings: BuildSettings) -> NDArray[np.str_]:
+def hospital_splits(cells: Cells, settings: BuildSettings) -> NDArray[np.str_]:
     """Give each cell the side of its hospital, in the order of their names."""
     last = np.cumsum(
         [settings.training_hospitals, settings.validation_hospitals, settings.test_hospitals]

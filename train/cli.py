@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .util.errors import refusal, refusing
+from .util.errors import exit_on, fail
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
@@ -54,8 +54,8 @@ def build(
     options = [f" --{option} {value}" for option, value in given.items() if value is not None]
     preset = "".join(options) + (" --tiny" if tiny else "")
     command = f"python -m train build --name {name} --version {version} --seed {seed}{preset}"
-    with refusing(ValueError, CtcEdgeError, ParityError, OSError):
-        fit = settings.fit.with_given(seed=seed, epochs=epochs, learning_rate=learning_rate)
+    with exit_on(ValueError, CtcEdgeError, ParityError, OSError):
+        fit = settings.fit.with_overrides(seed=seed, epochs=epochs, learning_rate=learning_rate)
         model = build_model(
             name,
             version,
@@ -105,7 +105,7 @@ def export(
     from .export.export import export as export_models
     from .export.parity import ParityError
 
-    with refusing(ValueError, ParityError, CtcEdgeError, OSError):
+    with exit_on(ValueError, ParityError, CtcEdgeError, OSError):
         settings = ExportSettings(
             name=name,
             version=version,
@@ -181,22 +181,22 @@ def fit(
     from ctcedge.errors import CtcEdgeError
     from ctcedge.signals import Interruption
 
-    from .fit.distributed import team
+    from .fit.distributed import process_group
     from .fit.fit import fit_manifests
     from .fit.presets import preset_named
     from .fit.trainer import Interrupted
 
     interruption = Interruption()
     # What torchrun starts, torchrun ends.
-    with team() as processes, interruption if processes.size == 1 else nullcontext():
+    with process_group() as processes, interruption if processes.size == 1 else nullcontext():
         try:
-            with refusing(ValueError, CtcEdgeError, OSError):
+            with exit_on(ValueError, CtcEdgeError, OSError):
                 recipe = preset_named(preset)
                 runs = fit_manifests(
                     manifests,
                     out,
                     recipe,
-                    recipe.adapted(
+                    recipe.fit_settings(
                         network=network,
                         width=width,
                         epochs=epochs,
@@ -220,7 +220,7 @@ def fit(
         except Interrupted:
             typer.echo("train: interrupted; the same command goes on", err=True)
             raise typer.Exit(128 + interruption.number) from None
-        if processes.leads:
+        if processes.is_main:
             for run in runs:
                 typer.echo(f"{run.folder}: {run.summary()}")
             typer.echo(f"next: python -m train export {out} --name NAME")
@@ -250,14 +250,14 @@ def evaluate(
     """
     from ctcedge.errors import SetupError
 
-    from .baselines.baselines import TableError
+    from .baselines.baselines import TrainingTableError
     from .data.manifest import ManifestError
-    from .data.splits import LeakError
+    from .data.splits import LeakageError
     from .evaluate import evaluate as measure
     from .evaluate import write
 
     try:
-        with refusing(ManifestError, LeakError, TableError, SetupError):
+        with exit_on(ManifestError, LeakageError, TrainingTableError, SetupError):
             evaluation = measure(
                 model,
                 manifests,
@@ -268,7 +268,7 @@ def evaluate(
             )
             write(evaluation, out)
     except OSError as error:
-        raise refusal(f"{error.filename or out}: {error.strerror}") from None
+        raise fail(f"{error.filename or out}: {error.strerror}") from None
     typer.echo(out / "report.html")
 
 
@@ -310,7 +310,7 @@ def label(
     from .label import LabelError, label_folder
 
     try:
-        with refusing(LabelError, SetupError):
+        with exit_on(LabelError, SetupError):
             label_folder(
                 export,
                 out,
@@ -323,7 +323,7 @@ def label(
                 um_per_px=um_per_px,
             )
     except OSError as error:
-        raise refusal(f"{error.filename}: {error.strerror}") from None
+        raise fail(f"{error.filename}: {error.strerror}") from None
 
 
 @app.command()
@@ -349,9 +349,9 @@ def simulate(
         with progress("Simulate", hospitals * samples * cells) as advance:
             written = write_export(out, made, progress=lambda _: advance())
     except FileExistsError as error:
-        raise refusal(f"{error.filename} exists; move it away") from None
+        raise fail(f"{error.filename} exists; move it away") from None
     except OSError as error:
-        raise refusal(f"{error.filename}: {error.strerror}") from None
+        raise fail(f"{error.filename}: {error.strerror}") from None
     typer.echo(f"{out}: {written:,} cells")
 
 

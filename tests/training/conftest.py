@@ -9,7 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of scikit-learn, which reads it when it i
 import pytest
 import torch
 
-from train.data.dataset import CHANNELS, Cells, simulated_cells
+from train.data.dataset import CHANNELS, Cells, cells_from_simulation
 from train.fit.presets import PRESETS
 from train.simulate import simulate_cells
 
@@ -20,4 +20,4 @@ torch.set_num_threads(1)
 def hospitals() -> Cells:
     """Sixty-four simulated cells of four hospitals, bright field and DAPI."""
     cells = simulate_cells(hospitals=4, samples=1, cells=16, seed=2, channels=CHANNELS)
-    return simulated_cells(cells, PRESETS["tiny"].input)
+    return cells_from_simulation(cells, PRESETS["tiny"].input)

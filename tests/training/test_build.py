@@ -17,7 +17,7 @@ from train.baselines.baselines import EARLIER, TABLE_NAME, read_table
 from train.build import TINY
 from train.cli import app
 from train.export.model_folder import golden_crops, publish, write_golden
-from train.fit.pretrained import Initial
+from train.fit.pretrained import InitialWeights
 from train.fit.run import open_runs
 
 
@@ -102,7 +102,7 @@ def test_the_card_warns_first_and_shows_the_figures(model):
 def test_what_is_not_shipped_stays_in_the_run_folder(made):
     (run,) = open_runs(made / "runs" / "tiny-0.0.1")
     assert run.settings == TINY.fit
-    sides = [set(run.of(side).group) for side in ("training", "validation", "test")]
+    sides = [set(run.subset(side).group) for side in ("training", "validation", "test")]
     assert [len(groups) for groups in sides] == [6, 3, 3]
     assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
 
@@ -126,10 +126,10 @@ def test_a_build_goes_on_from_a_model_and_says_so(made, model, tmp_path):
     assert "1 epochs from weights of an earlier model" in card
     assert f"Weights it starts from: SHA-256 {run.init}" in card
     table = read_table((tmp_path / "models" / "next" / TABLE_NAME).read_bytes())
-    seen = set(before.of("training").digest)
-    assert set(table.digest[table.side == EARLIER]) == seen
-    assert set(Initial.of(tmp_path / "models" / "next").saw.digest) == seen | set(
-        run.of("training").digest
+    seen = set(before.subset("training").digest)
+    assert set(table.digest[table.split == EARLIER]) == seen
+    assert set(InitialWeights.of(tmp_path / "models" / "next").provenance.digest) == seen | set(
+        run.subset("training").digest
     )
 
 

@@ -14,23 +14,27 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from ctcedge.images.preprocess import InputSpec
 
 from ..data.columns import Columns
-from ..data.dataset import Cells, Seen, name_digests, rows_by_sample
+from ..data.dataset import Cells, TrainingProvenance, name_digests, rows_by_sample
 from .size import measured_diameters, size_score
 from .texture import COUNT, texture_features
 
 TRAINING = "training"
 EARLIER = "earlier"
 TABLE_NAME = "training.npz"
-MOST_SHOWN = 16_000
+_SPLIT_KEY = "side"
+"""Name of the `split` column in the npz file, which exported models have had from the start."""
+_TEXT_KEYS = ("digest", _SPLIT_KEY, "sample_digest")
+
+MAX_DESCRIBED = 16_000
 """Training cells of which a model folder keeps what the baselines see; more make it large."""
 
 
-class TableError(ValueError):
+class TrainingTableError(ValueError):
     """A training table cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table(Columns):
+class TrainingTable(Columns):
     """What the baselines see of cells, one a row, and nothing that names a patient.
 
     A model folder holds that of the cells that the model was made from, as `training.npz`.
@@ -47,25 +51,25 @@ class Table(Columns):
     """
 
     digest: NDArray[np.str_]
-    side: NDArray[np.str_]
+    split: NDArray[np.str_]
     positive: NDArray[np.bool_]
     sample_digest: NDArray[np.str_]
     features: NDArray[np.float32]
     diameter: NDArray[np.float32]
 
     @property
-    def shown(self) -> Table:
+    def described(self) -> TrainingTable:
         """The cells of which more is told than that they are there."""
         return self.select(~np.isnan(self.features[:, 0]))
 
-    def showing(self, most: int, seed: int) -> Table:
+    def limited(self, most: int, seed: int) -> TrainingTable:
         """Return the table with at most so many training cells shown, and the rest listed alone.
 
         They are drawn as by `train.data.dataset.rows_by_sample`.
         """
-        training = np.flatnonzero(self.side == TRAINING)
+        training = np.flatnonzero(self.split == TRAINING)
         group, positive = self.sample_digest[training], self.positive[training]
-        told = self.side != TRAINING
+        told = self.split != TRAINING
         told[training[rows_by_sample(group, positive, most, seed)]] = True
         return replace(
             self,
@@ -73,11 +77,11 @@ class Table(Columns):
             diameter=np.where(told, self.diameter, np.float32(np.nan)),
         )
 
-    def seen(self, rows: NDArray[np.bool_]) -> Seen:
+    def provenance(self, rows: NDArray[np.bool_]) -> TrainingProvenance:
         """Return which cells stand in some of its rows."""
-        return Seen(self.digest[rows], self.sample_digest[rows])
+        return TrainingProvenance(self.digest[rows], self.sample_digest[rows])
 
-    def with_earlier(self, seen: Seen) -> Table:
+    def with_earlier(self, seen: TrainingProvenance) -> TrainingTable:
         """Return the table with cells listed that had a part in the first weights.
 
         Args:
@@ -85,10 +89,10 @@ class Table(Columns):
         """
         digests, first = np.unique(seen.digest, return_index=True)
         new = seen.select(first[~np.isin(digests, self.digest)])
-        return self.followed_by(
-            Table(
+        return self.concat(
+            TrainingTable(
                 digest=new.digest,
-                side=np.full(len(new), EARLIER),
+                split=np.full(len(new), EARLIER),
                 positive=np.zeros(len(new), bool),
                 sample_digest=new.sample_digest,
                 features=np.full((len(new), COUNT), np.nan, np.float32),
@@ -99,12 +103,13 @@ class Table(Columns):
     def save(self, path: Path) -> None:
         """Write an npz, texts as ASCII bytes."""
         columns = self.columns()
-        for name in ("digest", "side", "sample_digest"):
+        columns[_SPLIT_KEY] = columns.pop("split")
+        for name in _TEXT_KEYS:
             columns[name] = columns[name].astype(np.bytes_)
         np.savez_compressed(path, allow_pickle=False, **columns)
 
 
-def read_table(data: bytes) -> Table:
+def read_table(data: bytes) -> TrainingTable:
     """Read what `Table.save` wrote.
 
     Raises:
@@ -112,22 +117,24 @@ def read_table(data: bytes) -> Table:
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            columns = {field.name: file[field.name] for field in fields(Table)}
+            keys = {field.name: field.name for field in fields(TrainingTable)}
+            keys["split"] = _SPLIT_KEY
+            columns = {name: file[key] for name, key in keys.items()}
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise TableError(f"no training table: {error}; export the model anew") from None
+        raise TrainingTableError(f"no training table: {error}; export the model anew") from None
     if columns["features"].shape[1:] != (COUNT,):
-        raise TableError("the training table holds other features; export the model anew")
-    for name in ("digest", "side", "sample_digest"):
+        raise TrainingTableError("the training table holds other features; export the model anew")
+    for name in ("digest", "split", "sample_digest"):
         columns[name] = np.char.decode(columns[name].astype(np.bytes_), "ascii")
-    return Table(**columns)
+    return TrainingTable(**columns)
 
 
-def describe(
+def training_table(
     cells: Cells,
     side: NDArray[np.str_] | str,
     spec: InputSpec,
     each: Callable[[], object] = lambda: None,
-) -> Table:
+) -> TrainingTable:
     """Compute what the baselines see.
 
     Args:
@@ -136,9 +143,9 @@ def describe(
         spec: the input that the cells were made for.
         each: called after each cell.
     """
-    return Table(
+    return TrainingTable(
         digest=cells.digest,
-        side=np.broadcast_to(np.array(side), (len(cells),)),
+        split=np.broadcast_to(np.array(side), (len(cells),)),
         positive=cells.positive,
         sample_digest=name_digests(cells.group),
         features=np.array([_told(texture_features(one, spec), each) for one in cells.bright]),
@@ -146,7 +153,9 @@ def describe(
     )
 
 
-def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArray[np.float64]]:
+def baseline_scores(
+    training: TrainingTable, test: TrainingTable, seed: int
+) -> dict[str, NDArray[np.float64]]:
     """Fit both baselines on training cells and score others, higher for CTC.
 
     Args:
@@ -160,16 +169,18 @@ def baseline_scores(training: Table, test: Table, seed: int) -> dict[str, NDArra
     Raises:
         TableError: those that are shown are of one class only.
     """
-    training = training.shown
+    training = training.described
     if len(np.unique(training.positive)) < 2:
-        raise TableError("the training table shows cells of one class only; export the model anew")
+        raise TrainingTableError(
+            "the training table shows cells of one class only; export the model anew"
+        )
     return {
         "size": size_score(training.diameter, training.positive, test.diameter),
         "texture": _boosted(training, seed).decision_function(test.features),
     }
 
 
-def _boosted(training: Table, seed: int) -> HistGradientBoostingClassifier:
+def _boosted(training: TrainingTable, seed: int) -> HistGradientBoostingClassifier:
     boosting = HistGradientBoostingClassifier(
         learning_rate=0.05,
         max_iter=200,

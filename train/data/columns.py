@@ -25,7 +25,7 @@ class Columns:
         """Return the cells of a mask or of indices."""
         return type(self)(**{name: column[rows] for name, column in self.columns().items()})
 
-    def followed_by(self, others: Self) -> Self:
+    def concat(self, others: Self) -> Self:
         """Return these cells and then the others."""
         theirs = others.columns()
         return type(self)(

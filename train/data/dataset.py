@@ -17,7 +17,7 @@ from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
 
 from ..simulate import Cell
 from .columns import Columns
-from .manifest import POSITIVE, ManifestError, Row, listed
+from .manifest import POSITIVE, ManifestError, Row, abbreviate
 
 NUCLEUS = "DAPI"
 CHANNELS = (BRIGHT_FIELD, NUCLEUS)
@@ -55,7 +55,7 @@ class Cells(Columns):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen(Columns):
+class TrainingProvenance(Columns):
     """Cells that had a part in some weights, one a row; nothing that names a patient.
 
     Attributes:
@@ -67,16 +67,16 @@ class Seen(Columns):
     sample_digest: NDArray[np.str_]
 
     @classmethod
-    def nothing(cls) -> Seen:
+    def empty(cls) -> TrainingProvenance:
         """No cells."""
         return cls(np.array([], "<U16"), np.array([], "<U16"))
 
     @classmethod
-    def of(cls, cells: Cells) -> Seen:
+    def of(cls, cells: Cells) -> TrainingProvenance:
         """What is kept of cells."""
         return cls(cells.digest, name_digests(cells.group))
 
-    def known(self, groups: Iterable[str]) -> list[str]:
+    def matching_groups(self, groups: Iterable[str]) -> list[str]:
         """Return the groups whose name is among those of these cells."""
         names = set(self.sample_digest.tolist())
         return [group for group in groups if name_digest(group) in names]
@@ -92,12 +92,12 @@ def name_digests(names: NDArray[np.str_]) -> NDArray[np.str_]:
     return np.array([name_digest(name) for name in names.tolist()], "<U16")
 
 
-Look: TypeAlias = Callable[[Row, Decoded, NDArray[np.uint8]], object]
+OnImage: TypeAlias = Callable[[Row, Decoded, NDArray[np.uint8]], object]
 """Told a cell, its bright field as decoded, and what the network sees of that, (size, size)."""
 
 
 def read_cells(
-    rows: Sequence[Row], spec: InputSpec, each: Callable[[], object], look: Look | None = None
+    rows: Sequence[Row], spec: InputSpec, each: Callable[[], object], look: OnImage | None = None
 ) -> Cells:
     """Read the images of labelled rows, through the runtime's own decoding and preprocessing.
 
@@ -119,30 +119,30 @@ def read_cells(
                 if channel in CHANNELS
             }
             images = {channel: image.pixels for channel, image in decoded.items()}
-            seen = _Images.of(images, row.um_per_px, spec, f"{row.place}/{row.cell}")
+            seen = _Images.of(images, row.um_per_px, spec, f"{row.sample_id}/{row.cell}")
             if look is not None:
                 look(row, decoded[BRIGHT_FIELD], seen.bright)
             made.append(seen)
         except (OSError, BadImage) as error:
-            bad.append(f"cell {row.cell} of sample {row.place}: {error}")
+            bad.append(f"cell {row.cell} of sample {row.sample_id}: {error}")
         each()
     if bad:
         raise ManifestError(
             f"{len(bad):,} cells have an image that cannot be read; remove their rows:\n  "
-            + listed(bad, "\n  ")
+            + abbreviate(bad, "\n  ")
         )
     return _stack(
         made,
         positive=[row.label == POSITIVE for row in rows],
         group=[row.group for row in rows],
-        sample=[row.place for row in rows],
+        sample=[row.sample_id for row in rows],
         cell=[row.cell for row in rows],
         stratum=[row.stratum for row in rows],
         diameter_um=[np.nan] * len(rows),
     )
 
 
-def simulated_cells(
+def cells_from_simulation(
     cells: Iterable[Cell], spec: InputSpec, each: Callable[[], object] = lambda: None
 ) -> Cells:
     """Bring simulated cells to the network's input; their group is the hospital."""
@@ -186,10 +186,10 @@ class _Images:
             for channel in CHANNELS
         ]
         assert inputs[0] is not None
-        return cls(inputs[0], inputs[1], digest_of(pixels, whose))
+        return cls(inputs[0], inputs[1], image_digest(pixels, whose))
 
 
-def digest_of(pixels: NDArray[np.generic], whose: str = "") -> str:
+def image_digest(pixels: NDArray[np.generic], whose: str = "") -> str:
     """Return what `Cells.digest` holds of bright-field pixels, and of whose they are."""
     if pixels.min() == pixels.max():
         return _digest(whose.encode())
@@ -234,12 +234,12 @@ def rows_by_sample(
     """
     order = np.random.default_rng(seed).permutation(len(sample))
     kind = 2 * np.unique(sample, return_inverse=True)[1] + positive
-    order = order[np.argsort(_turns(kind[order]), kind="stable")]
-    order = order[np.argsort(_turns(positive[order]), kind="stable")]
+    order = order[np.argsort(_rank_within_group(kind[order]), kind="stable")]
+    order = order[np.argsort(_rank_within_group(positive[order]), kind="stable")]
     return np.sort(order[:count])
 
 
-def _turns(kinds: NDArray[np.generic]) -> NDArray[np.intp]:
+def _rank_within_group(kinds: NDArray[np.generic]) -> NDArray[np.intp]:
     """Return (n,), how many of its kind stand before each."""
     by_kind = np.argsort(kinds, kind="stable")
     _, first, counts = np.unique(kinds[by_kind], return_index=True, return_counts=True)

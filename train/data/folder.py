@@ -15,11 +15,11 @@ from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.images.read import read_file
 from ctcedge.settings import load_settings
 
-from .manifest import listed
+from .manifest import abbreviate
 
 
 @dataclass(frozen=True, slots=True)
-class Crops:
+class CropFolder:
     """What a folder holds.
 
     Attributes:
@@ -33,7 +33,7 @@ class Crops:
     pixels: list[GreyImage]
 
     @classmethod
-    def read(cls, folder: Path, um_per_px: float | None = None) -> Crops:
+    def read(cls, folder: Path, um_per_px: float | None = None) -> CropFolder:
         """Read a folder by its own settings.
 
         Args:
@@ -55,7 +55,7 @@ class Crops:
                 bad.append(f"{crop.path} ({error})")
         if bad:
             raise SetupError(
-                f"{len(bad):,} crops of {folder} cannot be read; remove them: {listed(bad)}"
+                f"{len(bad):,} crops of {folder} cannot be read; remove them: {abbreviate(bad)}"
             )
         return cls(folder, settings.um_per_px, pixels)
 

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, get_args
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
 
-from ..util.files import write_whole
+from ..util.files import atomic_write
 
 Label: TypeAlias = Literal["CTC", "other", ""]
 """`other` is anything that is not a CTC; empty where nobody knows."""
@@ -30,7 +30,7 @@ NEGATIVE: Label = "other"
 
 _COLUMNS = ("sample", "cell", "label", "stratum", "source", "um_per_px", "patient", "run")
 _NEEDED = ("sample", "cell", "label", BRIGHT_FIELD)
-_MOST_NAMED = 20
+_MAX_NAMES = 20
 
 
 class ManifestError(ValueError):
@@ -64,14 +64,14 @@ class Row:
     run: str = ""
 
     @property
-    def place(self) -> str:
+    def sample_id(self) -> str:
         """The sample, with its run where one is given."""
         return f"{self.run}/{self.sample}" if self.run else self.sample
 
     @property
     def group(self) -> str:
         """What must never stand on both sides of a split: the patient, else the sample."""
-        return self.patient or self.place
+        return self.patient or self.sample_id
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
@@ -85,14 +85,14 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         pitch = "" if row.um_per_px is None else f"{row.um_per_px:.6g}"
         images = (
-            _portable(row.images[channel], home) if channel in row.images else ""
+            _relative_to_manifest(row.images[channel], home) if channel in row.images else ""
             for channel in (BRIGHT_FIELD, *channels)
         )
         table.writerow(
             (row.sample, row.cell, row.label, row.stratum, row.source, pitch, row.patient,
              row.run, *images)
         )  # fmt: skip
-    write_whole(path, text.getvalue().encode())
+    atomic_write(path, text.getvalue().encode())
 
 
 def read_manifests(paths: Sequence[Path]) -> list[Row]:
@@ -105,15 +105,15 @@ def read_manifests(paths: Sequence[Path]) -> list[Row]:
     seen: dict[tuple[str, str], Path] = {}
     for path in paths:
         for row in _read(path):
-            key = (row.place, row.cell)
+            key = (row.sample_id, row.cell)
             if key in seen:
                 raise ManifestError(
-                    f"cell {row.cell} of sample {row.place} stands in {seen[key]} and again in"
+                    f"cell {row.cell} of sample {row.sample_id} stands in {seen[key]} and again in"
                     f" {path}; samples of the same name need different values of 'run'"
                 )
             seen[key] = path
             rows.append(row)
-    _refuse_mixed_pitch(rows)
+    _check_same_pixel_size(rows)
     return rows
 
 
@@ -149,10 +149,10 @@ def choose(
     return [replace(row, label=label[row.stratum]) for row in rows if row.stratum in label]
 
 
-def listed(names: Sequence[str], between: str = "; ") -> str:
+def abbreviate(names: Sequence[str], between: str = "; ") -> str:
     """Return the first names of a list, and how many more there are."""
-    more = len(names) - _MOST_NAMED
-    return between.join([*names[:_MOST_NAMED], *([f"and {more:,} more"] if more > 0 else [])])
+    more = len(names) - _MAX_NAMES
+    return between.join([*names[:_MAX_NAMES], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def read_csv(path: Path, error: type[ValueError] = ManifestError) -> list[dict[str, str]]:
@@ -189,7 +189,7 @@ def _read(path: Path) -> Iterable[Row]:
             bad.append(f"line {line}: {error}")
     if bad:
         raise ManifestError(
-            f"{path} has {len(bad):,} bad rows; mend or remove them:\n  " + listed(bad, "\n  ")
+            f"{path} has {len(bad):,} bad rows; mend or remove them:\n  " + abbreviate(bad, "\n  ")
         )
     return rows
 
@@ -221,14 +221,14 @@ def _row(record: dict[str, str], folder: Path) -> Row:
         label=texts["label"],  # type: ignore[arg-type]
         stratum=texts["stratum"] or texts["label"],
         source=source,  # type: ignore[arg-type]
-        um_per_px=_pitch(texts["um_per_px"]),
+        um_per_px=_parse_pixel_size(texts["um_per_px"]),
         images=images,
         patient=texts["patient"],
         run=texts["run"],
     )
 
 
-def _pitch(text: str) -> float | None:
+def _parse_pixel_size(text: str) -> float | None:
     if not text:
         return None
     try:
@@ -240,15 +240,15 @@ def _pitch(text: str) -> float | None:
     return pitch
 
 
-def _refuse_mixed_pitch(rows: Sequence[Row]) -> None:
+def _check_same_pixel_size(rows: Sequence[Row]) -> None:
     unknown = [row for row in rows if row.um_per_px is None]
     if unknown and len(unknown) < len(rows):
         raise ManifestError(
             f"um/px is unknown for {len(unknown):,} of {len(rows):,} cells, such as cell"
-            f" {unknown[0].cell} of sample {unknown[0].place}; give it for all or for none"
+            f" {unknown[0].cell} of sample {unknown[0].sample_id}; give it for all or for none"
         )
 
 
-def _portable(path: Path, home: Path) -> str:
+def _relative_to_manifest(path: Path, home: Path) -> str:
     path = Path(os.path.abspath(path))
     return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics.calibration import LEAST_CELLS
+from ..metrics.calibration import MIN_CELLS
 from .dataset import Cells
 
 
-class LeakError(ValueError):
+class LeakageError(ValueError):
     """One group stands on both sides of a split."""
 
 
-def refuse_leak(one: Cells, other: Cells) -> None:
+def check_no_leakage(one: Cells, other: Cells) -> None:
     """Check that two sides share neither a group nor an image.
 
     Raises:
@@ -21,21 +21,21 @@ def refuse_leak(one: Cells, other: Cells) -> None:
     """
     shared = np.intersect1d(one.group, other.group)
     if shared.size:
-        raise LeakError(
+        raise LeakageError(
             f"'{shared[0]}' stands on both sides; whole patients or samples must be held out"
         )
     same = np.flatnonzero(np.isin(one.digest, other.digest))
     if same.size:
         first = same[0]
         twin = np.flatnonzero(other.digest == one.digest[first])[0]
-        raise LeakError(
+        raise LeakageError(
             f"cell {one.cell[first]} of sample {one.sample[first]} and cell {other.cell[twin]} of"
             f" sample {other.sample[twin]} are the same image, and would stand on both sides;"
             " remove one of their rows"
         )
 
 
-def folds(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
+def assign_folds(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
     """Deal whole groups to `count` folds, alike in CTCs and in others.
 
     The groups are dealt in a random order, the largest first, each to the fold that most lacks
@@ -49,7 +49,7 @@ def folds(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
             be of one class only.
     """
     names, member, tally = _groups(cells)
-    _refuse_one_class(cells)
+    _require_both_classes(cells)
     if len(names) < count:
         raise ValueError(
             f"{len(names)} patients or samples cannot fill {count} parts; label more of them"
@@ -90,7 +90,7 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
             only.
     """
     names, member, tally = _groups(cells)
-    _refuse_one_class(cells)
+    _require_both_classes(cells)
     if len(names) == 1:
         raise ValueError(
             f"all cells are of one patient or sample, '{names[0]}', and only whole ones are held"
@@ -117,7 +117,7 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
         for group in order[tally[order, kind] > 0]:
             held, left = tally[chosen, kind].sum(), tally[~chosen, kind].sum()
             more = tally[group, kind]
-            if held < LEAST_CELLS and not chosen[group] and left - more >= held + more:
+            if held < MIN_CELLS and not chosen[group] and left - more >= held + more:
                 chosen[group] = True
     if not (tally[chosen].any(axis=0) & tally[~chosen].any(axis=0)).all():
         raise ValueError(
@@ -127,7 +127,7 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
     return chosen[member]
 
 
-def one_class(cells: Cells, which: str) -> str:
+def one_class_problem(cells: Cells, which: str) -> str:
     """Say that cells, called so, are of one class only; empty where they are not."""
     positives = int(cells.positive.sum())
     if positives not in (0, len(cells)):
@@ -138,8 +138,8 @@ def one_class(cells: Cells, which: str) -> str:
     )
 
 
-def _refuse_one_class(cells: Cells) -> None:
-    if problem := one_class(cells, "labelled"):
+def _require_both_classes(cells: Cells) -> None:
+    if problem := one_class_problem(cells, "labelled"):
         raise ValueError(problem)
 
 

@@ -17,7 +17,7 @@ from .bootstrap import DRAWS, Estimate, Resampling
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CallGroup:
     """The cells of one call, or of one reason for review.
 
     Attributes:
@@ -31,12 +31,12 @@ class Part:
     """
 
     ctcs: int
-    others: int
+    negatives: int
     unlabelled: int
     ctcs_above: int
-    others_above: int
-    ctcs_share: Estimate
-    others_share: Estimate
+    negatives_above: int
+    ctcs_fraction: Estimate
+    negatives_fraction: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Calls:
         by_reason: of a review, the most frequent first; a cell may have several.
     """
 
-    by_call: dict[Call, Part]
-    doubted: Part
-    by_reason: dict[str, Part]
+    by_call: dict[Call, CallGroup]
+    flagged: CallGroup
+    by_reason: dict[str, CallGroup]
 
 
 def count_calls(
@@ -90,21 +90,21 @@ def count_calls(
     ctcs, others = known & cells.positive, known & ~cells.positive
     parts = iter(
         [
-            Part(
+            CallGroup(
                 ctcs=int((part & ctcs).sum()),
-                others=int((part & others).sum()),
+                negatives=int((part & others).sum()),
                 unlabelled=int((part & ~known).sum()),
                 ctcs_above=int((part & ctcs & above).sum()),
-                others_above=int((part & others & above).sum()),
-                ctcs_share=of_ctcs,
-                others_share=of_others,
+                negatives_above=int((part & others & above).sum()),
+                ctcs_fraction=of_ctcs,
+                negatives_fraction=of_others,
             )
             for part, (of_ctcs, of_others) in zip(inside, shares, strict=True)
         ]
     )
     return Calls(
         by_call={kind: next(parts) for kind in kinds},
-        doubted=next(parts),
+        flagged=next(parts),
         by_reason={reason: next(parts) for reason in reasons},
     )
 

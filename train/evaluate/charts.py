@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics.roc import BINS, Curve, Floats, Labels, bins, class_share
+from ..metrics.roc import BINS, Curve, Floats, Labels, bins, class_weighted
 from .bootstrap import Estimate, Resampling
 from .evaluation import Evaluation
 from .report import BASELINES
@@ -156,12 +156,17 @@ def roc(curve: Curve) -> Points:
 
 def precision_recall(curve: Curve) -> Points:
     """Return recall and precision."""
-    return np.column_stack((curve.hits / curve.hits[-1], curve.hits / (curve.hits + curve.false)))
+    return np.column_stack(
+        (
+            curve.true_positives / curve.true_positives[-1],
+            curve.true_positives / (curve.true_positives + curve.false_positives),
+        )
+    )
 
 
 def reliability(positive: Labels, probability: Floats, prior: float) -> Points:
     """Return mean probability and share of CTCs of each bin that holds cells."""
-    share = class_share(positive, np.ones((1, len(positive))), prior)
+    share = class_weighted(positive, np.ones((1, len(positive))), prior)
     stated, found = _binned(positive, probability, share)
     held = np.isfinite(stated[0])
     return np.column_stack((stated[0, held], found[0, held]))
@@ -194,7 +199,7 @@ def _reliability_band(
     positive: Labels, probability: Floats, prior: float, resampling: Resampling
 ) -> Points:
     def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
-        _, found = _binned(positive, probability, class_share(positive, weight, prior))
+        _, found = _binned(positive, probability, class_weighted(positive, weight, prior))
         return {"all": {f"{number}": column for number, column in enumerate(found.T)}}
 
     found = list(resampling.estimate(statistics)["all"].values())

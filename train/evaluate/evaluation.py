@@ -13,7 +13,7 @@ from ..data.manifest import ManifestError, read_manifests
 from .bootstrap import DRAWS
 from .calls import Calls, count_calls
 from .figures import Figures, figures
-from .scoring import Candidate, Scored, labelled, open_candidates, score
+from .scoring import Candidate, ScoredCells, labelled, open_candidates, score
 
 _FEW_GROUPS = 10
 
@@ -39,7 +39,7 @@ class Evaluation:
 
     models: list[Model]
     manifests: list[Path]
-    scored: Scored
+    scored: ScoredCells
     figures: Figures
     calls: Calls
     leak_checked: bool
@@ -107,13 +107,13 @@ def evaluate(
 
 def _fitted_on(candidates: Sequence[Candidate]) -> tuple[int, int]:
     tables = [
-        one.table.select(one.table.side == TRAINING) for one in candidates if one.table is not None
+        one.table.select(one.table.split == TRAINING) for one in candidates if one.table is not None
     ]
-    return sum(len(table.shown) for table in tables), sum(len(table) for table in tables)
+    return sum(len(table.described) for table in tables), sum(len(table) for table in tables)
 
 
 def _warnings(
-    candidates: Sequence[Candidate], scored: Scored, measured: Figures, trust_gates: bool
+    candidates: Sequence[Candidate], scored: ScoredCells, measured: Figures, trust_gates: bool
 ) -> list[str]:
     spec = candidates[0].model.spec
     rows = [row for row in scored.rows if row.label]

@@ -15,12 +15,12 @@ import typer
 from ctcedge.classification.classifier import Classifier
 from ctcedge.errors import SetupError
 
-from ..data.dataset import Cells, simulated_cells
-from ..data.folder import Crops
+from ..data.dataset import Cells, cells_from_simulation
+from ..data.folder import CropFolder
 from ..metrics.onnx_scores import probabilities
 from ..metrics.roc import Floats, roc_auc
 from ..simulate import simulate_cells
-from ..util.errors import refusing
+from ..util.errors import exit_on
 
 UNSEEN_SEED = 900_001
 """Of the simulated hospitals; `train build` is given small seeds."""
@@ -33,10 +33,10 @@ def unseen_cells(classifier: Classifier, hospitals: int) -> Cells:
     cells = simulate_cells(
         hospitals=hospitals, samples=4, cells=25, seed=UNSEEN_SEED, channels=("BF",)
     )
-    return simulated_cells(cells, classifier.model.spec.input)
+    return cells_from_simulation(cells, classifier.model.spec.input)
 
 
-def said(classifier: Classifier, inputs: np.ndarray) -> Floats:
+def predict_proba(classifier: Classifier, inputs: np.ndarray) -> Floats:
     """Return (n,) probabilities of (n, size, size) inputs, by the graph that the runtime loads."""
     parts = [
         classifier.engine.answer(inputs[start : start + _BATCH]).logits
@@ -60,14 +60,14 @@ def main(
     Example: `python -m train.evaluate.external_negatives models/sim-resnet18 ../jurkat --um-per-px
     0.5`
     """
-    with refusing(SetupError):
+    with exit_on(SetupError):
         classifier = Classifier.load(model, provider="cpu")
-        crops = Crops.read(folder, um_per_px)
+        crops = CropFolder.read(folder, um_per_px)
     spec = classifier.model.spec.input
     typer.echo(f"{folder}: {crops.scale(spec)}")
-    foreign = said(classifier, crops.inputs(spec))
+    foreign = predict_proba(classifier, crops.inputs(spec))
     cells = unseen_cells(classifier, hospitals)
-    simulated = said(classifier, cells.bright)
+    simulated = predict_proba(classifier, cells.bright)
     threshold = float(np.quantile(simulated[cells.positive], 1 - sensitivity))
     false = simulated[~cells.positive] >= threshold
     typer.echo(

@@ -88,7 +88,7 @@ MEANING = {name: text for section in SECTIONS.values() for name, text in section
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CellCounts:
     """Cells that belong together, such as those of a sample.
 
     Attributes:
@@ -104,7 +104,7 @@ class Counted:
     name: str
     cells: int
     ctcs: int
-    others: int
+    negatives: int
     mean_probability: float
     called: int
     review: int
@@ -121,7 +121,7 @@ class Stratum:
             or no labels.
     """
 
-    counted: Counted
+    counts: CellCounts
     called: Estimate
     auc: Estimate
 
@@ -155,7 +155,7 @@ class Figures:
     baselines: dict[str, dict[str, Estimate]]
     operating_points: dict[str, dict[str, Estimate]]
     strata: list[Stratum]
-    per_sample: list[Counted]
+    per_sample: list[CellCounts]
 
     def __getitem__(self, name: str) -> Estimate:
         """Return a figure by its name in `MEANING`."""
@@ -229,25 +229,25 @@ def figures(
         baselines={name: found[_BASELINE + name] for name in ranked},
         operating_points={name: found[_POINT + name] for name in said.at},
         strata=[
-            Stratum(_counted(name, cells.stratum, cells, scores, known), **found[_STRATUM + name])
+            Stratum(_count(name, cells.stratum, cells, scores, known), **found[_STRATUM + name])
             for name in strata
         ],
         per_sample=[
-            _counted(str(name), cells.sample, cells, scores, known)
+            _count(str(name), cells.sample, cells, scores, known)
             for name in np.unique(cells.sample)
         ],
     )
 
 
-def _counted(
+def _count(
     name: str, names: NDArray[np.str_], cells: Cells, scores: Scores, known: Labels
-) -> Counted:
+) -> CellCounts:
     inside = names == name
-    return Counted(
+    return CellCounts(
         name=name,
         cells=int(inside.sum()),
         ctcs=int((inside & known & cells.positive).sum()),
-        others=int((inside & known & ~cells.positive).sum()),
+        negatives=int((inside & known & ~cells.positive).sum()),
         mean_probability=float(scores.probability[inside].mean()),
         called=int((inside & scores.called).sum()),
         review=int((inside & scores.review).sum()),

@@ -12,7 +12,7 @@ from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.images.decode import GreyImage, decode
 
 from ..data.manifest import Row
-from .scoring import Scored
+from .scoring import ScoredCells
 
 _EACH = 6
 _LONGEST = 256
@@ -44,7 +44,7 @@ class Picture:
     png: str
 
 
-def galleries(scored: Scored) -> dict[str, list[Picture]]:
+def galleries(scored: ScoredCells) -> dict[str, list[Picture]]:
     """Choose labelled cells, and read their images once more; by heading."""
     said, positive = scored.scores, scored.cells.positive
     surest = np.argsort(-said.certainty, kind="stable")
@@ -65,11 +65,11 @@ def galleries(scored: Scored) -> dict[str, list[Picture]]:
     }
 
 
-def _picture(scored: Scored, index: int) -> Picture:
+def _picture(scored: ScoredCells, index: int) -> Picture:
     row, verdict = scored.rows[index], scored.verdicts[index]
     pixels = decode(row.images[BRIGHT_FIELD].read_bytes()).pixels
     return Picture(
-        sample=row.place,
+        sample=row.sample_id,
         cell=row.cell,
         label=row.label,
         probability=verdict.probability,

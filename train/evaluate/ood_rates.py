@@ -23,24 +23,24 @@ from ctcedge.errors import SetupError
 from ctcedge.images.decode import GreyImage
 from ctcedge.images.preprocess import InputSpec
 
-from ..data.dataset import digest_of, simulated_cells
-from ..data.folder import Crops
+from ..data.dataset import cells_from_simulation, image_digest
+from ..data.folder import CropFolder
 from ..fit.run import open_runs
 from ..simulate import simulate_cells
-from ..util.errors import refusal, refusing
+from ..util.errors import exit_on, fail
 from .external_negatives import UNSEEN_SEED
 
 WRONG_SCALE = 1.5
 _BATCH = 64
 _POOLS = 400
-_SHARES = (0.0, 0.1, 0.5)
+_CTC_FRACTIONS = (0.0, 0.1, 0.5)
 
 app = typer.Typer(add_completion=False)
 Change = Callable[[GreyImage], GreyImage]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class OodMeasurements:
     """What the guard says of cells.
 
     Attributes:
@@ -52,7 +52,7 @@ class Measured:
     unlike: NDArray[np.bool_]
 
 
-class Asked:
+class OodProbe:
     """A model and its guard.
 
     Raises:
@@ -68,7 +68,7 @@ class Asked:
         self.guard: Guard = guard
         self.spec: InputSpec = self.classifier.model.spec.input
 
-    def measure(self, inputs: NDArray[np.uint8]) -> Measured:
+    def measure(self, inputs: NDArray[np.uint8]) -> OodMeasurements:
         """Measure (n, size, size) inputs."""
         found = []
         for start in range(0, len(inputs), _BATCH):
@@ -76,11 +76,13 @@ class Asked:
             features = self.classifier.engine.answer(part).features
             assert features is not None
             found += self.guard.measure(part, features)
-        return Measured(
+        return OodMeasurements(
             np.array([each.traits for each in found]), np.array([is_unlike(e.p) for e in found])
         )
 
-    def say(self, what: str, measured: Measured, runs: Iterable[NDArray[np.intp]]) -> None:
+    def report_runs(
+        self, what: str, measured: OodMeasurements, runs: Iterable[NDArray[np.intp]]
+    ) -> None:
         """Print how many of the runs, rows of cells, are warned of."""
         distances = []
         for rows in runs:
@@ -97,7 +99,7 @@ class Asked:
             f" {measured.unlike.mean():.2%} of {len(measured.unlike):,} crops unlike training"
         )
 
-    def say_pooled(self, crops: Crops) -> None:
+    def report_folder(self, crops: CropFolder) -> None:
         """Print what is said of a folder as one run, and of the least crops drawn from it."""
         folder = crops.folder
         typer.echo(f"{folder}: {crops.scale(self.spec)}")
@@ -105,8 +107,8 @@ class Asked:
         chance = np.random.default_rng(1)
         n = len(measured.traits)
         drawn = (chance.choice(n, LEAST_CROPS, replace=False) for _ in range(_POOLS))
-        self.say(f"{folder}, {LEAST_CROPS} crops at a time", measured, drawn)
-        self.say(f"{folder}, all in one", measured, [np.arange(n)])
+        self.report_runs(f"{folder}, {LEAST_CROPS} crops at a time", measured, drawn)
+        self.report_runs(f"{folder}, all in one", measured, [np.arange(n)])
 
 
 @app.command()
@@ -123,23 +125,23 @@ def simulated(
     Example: `python -m train.evaluate.ood_rates simulated models/sim-resnet18 ../breast
     --um-per-px 0.5`
     """
-    with refusing(SetupError, ValueError):
-        asked = Asked(model)
-        real = [_enough(Crops.read(folder, um_per_px)) for folder in folders]
-    cells = simulated_cells(
+    with exit_on(SetupError, ValueError):
+        asked = OodProbe(model)
+        real = [_require_min_crops(CropFolder.read(folder, um_per_px)) for folder in folders]
+    cells = cells_from_simulation(
         simulate_cells(
             hospitals=hospitals, samples=1, cells=200, seed=UNSEEN_SEED, channels=("BF",)
         ),
         asked.spec,
     )
     measured = asked.measure(cells.bright)
-    for share in _SHARES:
-        runs = list(_of_share(cells.group, cells.positive, share))
+    for share in _CTC_FRACTIONS:
+        runs = list(_runs_with_fraction(cells.group, cells.positive, share))
         if not runs:
-            raise refusal(f"no hospital has cells for a run of {share:.0%} CTCs; --hospitals more")
-        asked.say(f"simulated hospitals, {share:.0%} CTCs", measured, runs)
+            raise fail(f"no hospital has cells for a run of {share:.0%} CTCs; --hospitals more")
+        asked.report_runs(f"simulated hospitals, {share:.0%} CTCs", measured, runs)
     for crops in real:
-        asked.say_pooled(crops)
+        asked.report_folder(crops)
 
 
 @app.command()
@@ -154,24 +156,24 @@ def held_out(
     Example: `python -m train.evaluate.ood_rates held-out runs/mine/fold-1 models/fold-1 ../mine
     ../other`
     """
-    with refusing(SetupError, ValueError):
-        asked = Asked(model)
-        mine, sample = _held_out(run, Crops.read(data))
-        strange = [_enough(Crops.read(folder)) for folder in others]
+    with exit_on(SetupError, ValueError):
+        asked = OodProbe(model)
+        mine, sample = _held_out(run, CropFolder.read(data))
+        strange = [_require_min_crops(CropFolder.read(folder)) for folder in others]
     typer.echo(f"{data}: {len(sample):,} held-out cells, {mine.scale(asked.spec)}")
     pools = list(_pools(sample))
     for name, change in _CHANGES.items():
         changed = replace(mine, pixels=[change(each) for each in mine.pixels])
         measured = asked.measure(changed.inputs(asked.spec))
-        asked.say(f"held-out acquisitions, {name}", measured, pools)
+        asked.report_runs(f"held-out acquisitions, {name}", measured, pools)
     for factor in (WRONG_SCALE, 1 / WRONG_SCALE):
         measured = asked.measure(mine.inputs(_scaled(asked.spec, factor)))
-        asked.say(f"held-out acquisitions, um/px wrong by {factor:.2f}", measured, pools)
+        asked.report_runs(f"held-out acquisitions, um/px wrong by {factor:.2f}", measured, pools)
     for crops in strange:
-        asked.say_pooled(crops)
+        asked.report_folder(crops)
 
 
-def _held_out(run: Path, crops: Crops) -> tuple[Crops, NDArray[np.str_]]:
+def _held_out(run: Path, crops: CropFolder) -> tuple[CropFolder, NDArray[np.str_]]:
     """Find a run's test cells among crops by their pixels, as names may differ.
 
     Returns:
@@ -183,11 +185,13 @@ def _held_out(run: Path, crops: Crops) -> tuple[Crops, NDArray[np.str_]]:
     first, *more = open_runs(run)
     if more:
         raise ValueError(f"{run} holds {len(more) + 1} folds; give one, such as {first.folder}")
-    test = first.of("test")
+    test = first.subset("test")
     if not len(test):
         raise ValueError(f"{run} holds out no cells for a test; fit it with --folds")
     sample = dict(zip(test.digest.tolist(), test.sample.tolist(), strict=True))
-    found = [(each, sample[name]) for each in crops.pixels if (name := digest_of(each)) in sample]
+    found = [
+        (each, sample[name]) for each in crops.pixels if (name := image_digest(each)) in sample
+    ]
     if len(found) < LEAST_CROPS:
         raise ValueError(
             f"{crops.folder} holds {len(found):,} of the {len(test):,} test cells of {run};"
@@ -197,7 +201,7 @@ def _held_out(run: Path, crops: Crops) -> tuple[Crops, NDArray[np.str_]]:
     return replace(crops, pixels=list(pixels)), np.array(samples)
 
 
-def _enough(crops: Crops) -> Crops:
+def _require_min_crops(crops: CropFolder) -> CropFolder:
     """Refuse a folder of fewer crops than runs are judged by."""
     if len(crops.pixels) < LEAST_CROPS:
         raise ValueError(
@@ -226,7 +230,7 @@ _CHANGES: dict[str, Change] = {
 }
 
 
-def _of_share(
+def _runs_with_fraction(
     hospital: NDArray[np.str_], positive: NDArray[np.bool_], share: float
 ) -> Iterable[NDArray[np.intp]]:
     """Draw a run of the least crops from each hospital that has enough of both classes."""

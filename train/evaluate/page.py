@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from .charts import charts
 from .evaluation import Evaluation
 from .gallery import galleries
-from .report import EXPLANATIONS, NOTICES, UNKNOWN, shown, summary, tables, title
+from .report import EXPLANATIONS, NOTICES, UNKNOWN, format_estimate, summary, tables, title
 
 _HEADLINE = {
     "auc": "AUC",
@@ -24,10 +24,10 @@ _HEADLINE = {
 def write_page(evaluation: Evaluation, path: Path) -> None:
     """Write the page; every name on it is escaped."""
     found, review = evaluation.figures, evaluation.calls.by_call["review"]
-    headline = [(text, shown(name, found[name])) for name, text in _HEADLINE.items()]
+    headline = [(text, format_estimate(name, found[name])) for name, text in _HEADLINE.items()]
     headline += [
-        ("CTCs that go to a person", shown("share", review.ctcs_share)),
-        ("Others that go to a person", shown("share", review.others_share)),
+        ("CTCs that go to a person", format_estimate("share", review.ctcs_fraction)),
+        ("Others that go to a person", format_estimate("share", review.negatives_fraction)),
     ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -50,9 +50,9 @@ import numpy as np
 from ctcedge.classification.decision import NEAR_THRESHOLD
 
 from .bootstrap import Estimate
-from .calls import Calls, Part
+from .calls import CallGroup, Calls
 from .evaluation import Evaluation
-from .figures import MEANING, SECTIONS, Counted, Figures
+from .figures import MEANING, SECTIONS, CellCounts, Figures
 
 SCHEMA = "ctcedge/evaluation/1"
 UNKNOWN = "cannot be told"
@@ -118,10 +118,10 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         "baselines_fitted_on": list(evaluation.fitted_on),
         "operating_points": {n: _plain(values) for n, values in found.operating_points.items()},
         "calls": {call: _part(part) for call, part in evaluation.calls.by_call.items()},
-        "doubted": _part(evaluation.calls.doubted),
+        "doubted": _part(evaluation.calls.flagged),
         "reasons": {reason: _part(part) for reason, part in evaluation.calls.by_reason.items()},
         "strata": [
-            {**asdict(one.counted), **_plain({"called_share": one.called, "auc": one.auc})}
+            {**asdict(one.counts), **_plain({"called_share": one.called, "auc": one.auc})}
             for one in found.strata
         ],
         "per_sample": [asdict(one) for one in found.per_sample],
@@ -197,7 +197,10 @@ def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
     """Return the report's tables by heading, each with its head first."""
     found = evaluation.figures
     made = {
-        heading: [["", "Model"], *([text, shown(name, found[name])] for name, text in rows.items())]
+        heading: [
+            ["", "Model"],
+            *([text, format_estimate(name, found[name])] for name, text in rows.items()),
+        ]
         for heading, rows in SECTIONS.items()
     }
     made["Calls of the runtime"] = _calls(evaluation.calls)
@@ -213,7 +216,7 @@ def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
     return made
 
 
-def shown(name: str, estimate: Estimate) -> str:
+def format_estimate(name: str, estimate: Estimate) -> str:
     """Write a figure with its interval."""
     if math.isnan(estimate.value):
         return UNKNOWN
@@ -239,15 +242,18 @@ def _compared(found: Figures) -> list[list[str]]:
         *(
             [
                 MEANING[name],
-                shown(name, found[name]),
-                *(shown(name, values[name]) for values in found.baselines.values()),
+                format_estimate(name, found[name]),
+                *(format_estimate(name, values[name]) for values in found.baselines.values()),
             ]
             for name in names
         ),
         [
             "AUC of the model less that of the baseline",
             "",
-            *(shown("auc_gain", values["auc_gain"]) for values in found.baselines.values()),
+            *(
+                format_estimate("auc_gain", values["auc_gain"])
+                for values in found.baselines.values()
+            ),
         ],
     ]
 
@@ -257,7 +263,7 @@ def _points(found: Figures) -> list[list[str]]:
     return [
         ["", *points],
         *(
-            [MEANING[name], *(shown(name, values[name]) for values in points.values())]
+            [MEANING[name], *(format_estimate(name, values[name]) for values in points.values())]
             for name in next(iter(points.values()))
         ),
     ]
@@ -266,10 +272,13 @@ def _points(found: Figures) -> list[list[str]]:
 def _calls(calls: Calls) -> list[list[str]]:
     parts = calls.by_call.values()
     rows = [
-        ["Share of the CTCs", *(shown("share", part.ctcs_share) for part in parts)],
-        ["Share of the others", *(shown("share", part.others_share) for part in parts)],
+        ["Share of the CTCs", *(format_estimate("share", part.ctcs_fraction) for part in parts)],
+        [
+            "Share of the others",
+            *(format_estimate("share", part.negatives_fraction) for part in parts),
+        ],
         ["CTCs", *(f"{part.ctcs:,}" for part in parts)],
-        ["Others", *(f"{part.others:,}" for part in parts)],
+        ["Others", *(f"{part.negatives:,}" for part in parts)],
     ]
     if any(part.unlabelled for part in parts):
         rows.append(["Cells without a label", *(f"{part.unlabelled:,}" for part in parts)])
@@ -279,7 +288,7 @@ def _calls(calls: Calls) -> list[list[str]]:
 def _reasons(calls: Calls) -> list[list[str]]:
     named = {
         "any": calls.by_call["review"],
-        f"any but {NEAR_THRESHOLD}": calls.doubted,
+        f"any but {NEAR_THRESHOLD}": calls.flagged,
         **calls.by_reason,
     }
     head = ["Reason", "Share of the CTCs", "Share of the others"]
@@ -288,10 +297,10 @@ def _reasons(calls: Calls) -> list[list[str]]:
         *(
             [
                 reason,
-                shown("share", part.ctcs_share),
-                shown("share", part.others_share),
+                format_estimate("share", part.ctcs_fraction),
+                format_estimate("share", part.negatives_fraction),
                 f"{part.ctcs_above:,} of {part.ctcs:,}",
-                f"{part.others_above:,} of {part.others:,}",
+                f"{part.negatives_above:,} of {part.negatives:,}",
             ]
             for reason, part in named.items()
         ),
@@ -302,7 +311,11 @@ def _strata(found: Figures) -> list[list[str]]:
     return [
         ["Stratum", *_COUNTED, "Share called CTC", "AUC against all of the other class"],
         *(
-            [*_counted(one.counted), shown("called", one.called), shown("auc", one.auc)]
+            [
+                *_counted(one.counts),
+                format_estimate("called", one.called),
+                format_estimate("auc", one.auc),
+            ]
             for one in found.strata
         ),
     ]
@@ -315,10 +328,10 @@ def _samples(found: Figures) -> list[list[str]]:
 _COUNTED = ("Cells", "CTCs", "Others", "Mean probability", "Called CTC", "In review band")
 
 
-def _counted(one: Counted) -> list[str]:
+def _counted(one: CellCounts) -> list[str]:
     return [
         one.name or "(none)",
-        *(f"{count:,}" for count in (one.cells, one.ctcs, one.others)),
+        *(f"{count:,}" for count in (one.cells, one.ctcs, one.negatives)),
         f"{one.mean_probability:.3f}",
         *(f"{count:,}" for count in (one.called, one.review)),
     ]
@@ -335,9 +348,9 @@ def _plain(values: dict[str, Estimate]) -> dict[str, Any]:
     return plain
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: CallGroup) -> dict[str, Any]:
     counts = ("ctcs", "others", "unlabelled", "ctcs_above", "others_above")
-    shares = {"ctcs_share": part.ctcs_share, "others_share": part.others_share}
+    shares = {"ctcs_share": part.ctcs_fraction, "others_share": part.negatives_fraction}
     return {**{name: getattr(part, name) for name in counts}, **_plain(shares)}
 
 
@@ -357,7 +370,7 @@ def _write_scores(evaluation: Evaluation, path: Path) -> None:
             by, verdict = scored.by[index], scored.verdicts[index]
             table.writerow(
                 (
-                    row.place,
+                    row.sample_id,
                     row.cell,
                     row.label,
                     row.stratum,

@@ -20,10 +20,16 @@ from ctcedge.model.spec import SPEC_NAME, ModelSpec
 from ctcedge.quality.checks import Quality, assess
 from ctcedge.settings import ImageSettings
 
-from ..baselines.baselines import TRAINING, Table, baseline_scores, describe, read_table
-from ..data.dataset import Cells, Seen, read_cells
+from ..baselines.baselines import (
+    TRAINING,
+    TrainingTable,
+    baseline_scores,
+    read_table,
+    training_table,
+)
+from ..data.dataset import Cells, TrainingProvenance, read_cells
 from ..data.manifest import POSITIVE, ManifestError, Row, choose
-from ..data.splits import LeakError
+from ..data.splits import LeakageError
 from ..metrics.roc import Floats, Labels
 from ..util.progress import progress
 from .scores import Scores
@@ -44,24 +50,24 @@ class Candidate:
     """
 
     classifier: Classifier
-    table: Table | None
+    table: TrainingTable | None
 
     @property
     def model(self) -> Model:
         """Its folder and spec."""
         return self.classifier.model
 
-    def saw(self, digests: NDArray[np.str_]) -> Labels:
+    def saw_images(self, digests: NDArray[np.str_]) -> Labels:
         """Tell which images it was trained or calibrated on, (n,)."""
-        return np.isin(digests, self._seen().digest)
+        return np.isin(digests, self._provenance().digest)
 
-    def knows(self, groups: Iterable[str]) -> list[str]:
+    def matching_groups(self, groups: Iterable[str]) -> list[str]:
         """Return the groups whose name it was trained or calibrated with."""
-        return self._seen().known(groups)
+        return self._provenance().matching_groups(groups)
 
-    def _seen(self) -> Seen:
+    def _provenance(self) -> TrainingProvenance:
         assert self.table is not None
-        return self.table.seen(self.table.side != HELD_OUT)
+        return self.table.provenance(self.table.split != HELD_OUT)
 
 
 def open_candidates(folder: Path) -> list[Candidate]:
@@ -110,19 +116,19 @@ def labelled(
     Raises:
         ManifestError: the strata cannot be chosen so, or a CTC is labelled by its stains alone.
     """
-    chosen = {(row.place, row.cell): row for row in choose(rows, positive, negative)}
+    chosen = {(row.sample_id, row.cell): row for row in choose(rows, positive, negative)}
     gated = [r for r in chosen.values() if r.label == POSITIVE and r.source == "gated"]
     if gated and not trust_gates:
         raise ManifestError(
-            f"{len(gated):,} CTCs, such as cell {gated[0].cell} of sample {gated[0].place}, are"
+            f"{len(gated):,} CTCs, such as cell {gated[0].cell} of sample {gated[0].sample_id}, are"
             " labelled by their stains alone; have a person confirm them (source 'reviewed'), or"
             " take them as they are with --trust-gates"
         )
-    return [chosen.get((row.place, row.cell), replace(row, label="")) for row in rows]
+    return [chosen.get((row.sample_id, row.cell), replace(row, label="")) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredCells:
     """Cells, and what models say of them.
 
     Attributes:
@@ -146,7 +152,7 @@ class Scored:
     baselines: dict[str, Floats] | None
 
 
-def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Scored:
+def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> ScoredCells:
     """Read and score every row, and fit the baselines on the scoring models' training cells.
 
     Raises:
@@ -158,10 +164,10 @@ def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Sc
     known = np.array([bool(row.label) for row in rows])
     by = assign(candidates, cells, known)
     namesakes = _namesakes(candidates, cells, by)
-    _refuse_seen_patients(rows, namesakes)
-    scores, verdicts = _say(candidates, cells, quality, by)
+    _check_patients_unseen(rows, namesakes)
+    scores, verdicts = _apply_models(candidates, cells, quality, by)
     baselines = _baselines(candidates, cells, by, seed)
-    return Scored(list(rows), cells, known, by, scores, verdicts, namesakes, baselines)
+    return ScoredCells(list(rows), cells, known, by, scores, verdicts, namesakes, baselines)
 
 
 def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:
@@ -200,19 +206,19 @@ def assign(candidates: Sequence[Candidate], cells: Cells, known: Labels) -> NDAr
         return np.zeros(len(cells), dtype=np.intp)
     names, member = np.unique(cells.group, return_inverse=True)
     saw = np.stack(
-        [np.bincount(member, one.saw(cells.digest), len(names)) > 0 for one in candidates]
+        [np.bincount(member, one.saw_images(cells.digest), len(names)) > 0 for one in candidates]
     )
     free = (~saw).sum(axis=0)
     if (free == 0).any():
         first, count = names[free == 0][0], int((free == 0).sum())
-        raise LeakError(
+        raise LeakageError(
             f"{count:,} of {len(names):,} patients or samples, such as '{first}', hold images that"
             f" {'the model' if len(candidates) == 1 else 'every model'} was made from; test on"
             " others, or fit with --folds"
         )
     several = (free > 1) & (np.bincount(member, known) > 0)
     if several.any():
-        raise LeakError(
+        raise LeakageError(
             f"{int(free[several][0])} of the models never saw '{names[several][0]}', and each may"
             f" score it; give one of them, such as {candidates[0].model.folder}, and a manifest of"
             " such patients or samples alone"
@@ -226,21 +232,21 @@ def _namesakes(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.int
         name
         for index, candidate in enumerate(candidates)
         if candidate.table is not None
-        for name in candidate.knows(np.unique(cells.group[by == index]).tolist())
+        for name in candidate.matching_groups(np.unique(cells.group[by == index]).tolist())
     ]
 
 
-def _refuse_seen_patients(rows: Sequence[Row], namesakes: Sequence[str]) -> None:
+def _check_patients_unseen(rows: Sequence[Row], namesakes: Sequence[str]) -> None:
     """Refuse other images of a patient; samples of one name may be different ones."""
     known = sorted({row.patient for row in rows} & set(namesakes))
     if known:
-        raise LeakError(
+        raise LeakageError(
             f"the model was made from other cells of {len(known):,} patients, such as '{known[0]}';"
             " test on others, or, if they are others, give them other names"
         )
 
 
-def _say(
+def _apply_models(
     candidates: Sequence[Candidate],
     cells: Cells,
     quality: Sequence[Quality],
@@ -282,12 +288,12 @@ def _baselines(
     if candidates[0].table is None:
         return None
     with progress("Describe", len(cells)) as advance:
-        test = describe(cells, HELD_OUT, candidates[0].model.spec.input, advance)
+        test = training_table(cells, HELD_OUT, candidates[0].model.spec.input, advance)
     scores: dict[str, Floats] = {}
     for index, candidate in enumerate(candidates):
         mine = by == index
         if mine.any():
-            training = candidate.table.select(candidate.table.side == TRAINING)  # type: ignore[union-attr]
+            training = candidate.table.select(candidate.table.split == TRAINING)  # type: ignore[union-attr]
             for name, answer in baseline_scores(training, test.select(mine), seed).items():
                 scores.setdefault(name, np.zeros(len(cells)))[mine] = answer
     return scores

@@ -61,7 +61,7 @@ def of_ranking(positive: Labels, score: Floats, weight: Floats) -> dict[str, Flo
     figures = {
         "auc": curve.auc(),
         "average_precision": curve.average_precision(),
-        "looked_at_for_90_percent": curve.looked_at(_FOUND, PREVALENCE),
+        "looked_at_for_90_percent": curve.reviewed_fraction(_FOUND, PREVALENCE),
     }
     for one_in in _FALSE_CALLS_ONE_IN:
         told = negatives >= _NEGATIVES_A_FALSE_CALL * one_in
@@ -78,8 +78,8 @@ def of_calls(positive: Labels, called: Labels, weight: Floats) -> dict[str, Floa
         "f1": calls.f1(),
         "macro_f1": calls.macro_f1(),
         "sensitivity": calls.sensitivity(),
-        "false_calls_per_10000": _PER * calls.false_call_rate(),
-        "false_calls_per_10000_upper": _PER * calls.false_call_rate_bound(),
+        "false_calls_per_10000": _PER * calls.false_positive_rate(),
+        "false_calls_per_10000_upper": _PER * calls.false_positive_rate_bound(),
     }
 
 

@@ -32,12 +32,12 @@ from ctcedge.model.spec import (
 )
 
 from ..baselines.baselines import (
-    MOST_SHOWN,
+    MAX_DESCRIBED,
     TABLE_NAME,
-    Table,
+    TrainingTable,
     baseline_scores,
-    describe,
     read_table,
+    training_table,
 )
 from ..data.dataset import Cells, draw_by_sample
 from ..evaluate.figures import Figures, figures
@@ -47,22 +47,22 @@ from ..fit.run import Run, open_runs
 from ..metrics.calibration import PRIOR, calibrate, choose_decision
 from ..metrics.onnx_scores import probabilities, run_graph
 from ..util.progress import progress
-from .model_card import Facts, card
+from .model_card import CardFacts, card
 from .model_folder import (
     CARD_NAME,
     GOLDEN_NAME,
     GOLDEN_TOLERANCE,
+    check_replaceable,
     graph_name,
     pin,
     publish,
-    refuse_foreign,
     write_golden,
     write_spec,
 )
 from .onnx import OPSET, float_graph, fp16_graph, fp32_graph
-from .ood_statistics import FEATURES_FILE, GUARD_CELLS, Known, feature_statistics
+from .ood_statistics import FEATURES_FILE, MAX_CELLS, FeatureSet, feature_statistics
 from .operating_points import operating_points
-from .parity import ParityError, ParityLimits, compare
+from .parity import ParityError, ParityLimits, measure_parity
 from .quantize import RECIPES, Recipe, int8_graph, symmetric_graph
 
 CALIBRATION_IMAGES = 512
@@ -139,7 +139,7 @@ def export(folder: Path, settings: ExportSettings, out: Path, note: Note) -> lis
         _refuse_all_but_folds(place)
         places = {place / run.folder.name: f"{settings.name}-{run.folder.name}" for run in runs}
     for each in places:
-        refuse_foreign(each)
+        check_replaceable(each)
     return [
         export_run(run, name, settings, destination, note)
         for run, (destination, name) in zip(runs, places.items(), strict=True)
@@ -154,7 +154,7 @@ def export_run(
         folder = Path(scratch, "model")  # the scratch folder itself is closed to all others
         folder.mkdir()
         network, spec = run.network(), run.input
-        training, validation, test = (run.of(s) for s in ("training", "validation", "test"))
+        training, validation, test = (run.subset(s) for s in ("training", "validation", "test"))
 
         advance(note="the network's own answers")
         reference = predict(network, validation.bright, spec.gain)
@@ -177,7 +177,7 @@ def export_run(
                 note(f"{name}: the validation cells cannot support the operating point '{point}'")
 
         advance(note="features")
-        drawn = draw_by_sample(training, GUARD_CELLS, settings.seed)
+        drawn = draw_by_sample(training, MAX_CELLS, settings.seed)
         known = [_known(graphs["int8"], cells) for cells in (drawn, validation)]
         statistics = feature_statistics(known[0], known[1], settings.seed)
         statistics.save(folder / FEATURES_FILE)
@@ -185,8 +185,8 @@ def export_run(
             note(f"{name}: cannot tell whether runs are like training: too few patients or samples")
 
         advance(note="what the baselines see")
-        table = describe(run.cells, run.side, spec)
-        kept = table.showing(MOST_SHOWN, settings.seed).with_earlier(run.earlier)
+        table = training_table(run.cells, run.split, spec)
+        kept = table.limited(MAX_DESCRIBED, settings.seed).with_earlier(run.earlier)
         kept.save(folder / TABLE_NAME)
         read_table((folder / TABLE_NAME).read_bytes())
 
@@ -199,7 +199,7 @@ def export_run(
 
         advance(note="model folder")
         write_golden(folder / GOLDEN_NAME, graphs, spec, calibration, settings.seed)
-        facts = Facts(
+        facts = CardFacts(
             name=name,
             version=settings.version,
             about=settings.about,
@@ -213,7 +213,7 @@ def export_run(
             decision=decision,
             points=points,
             parity=proof.parity,
-            quantised={
+            quantization={
                 variant: (recipe, len(recipe.images(draws[0])))
                 for variant, recipe in recipes.items()
             },
@@ -271,8 +271,8 @@ class _Proof:
     def tried(self, variant: Variant, graph: bytes, recipe: Recipe | None = None) -> _Attempt:
         """Run a graph, and see in what it exceeds the limits."""
         said = probabilities(run_graph(graph, self.cells.bright), self.calibration)
-        parity = compare(said, self.expected, self.cells.positive, self.decision)
-        problems = self.limits.exceeded(variant, parity)
+        parity = measure_parity(said, self.expected, self.cells.positive, self.decision)
+        problems = self.limits.violations(variant, parity)
         return _Attempt(graph, said, parity, problems, recipe)
 
     def keep(self, variant: Variant, attempt: _Attempt) -> None:
@@ -372,12 +372,12 @@ def _best_quantised(
             note(f"{variant} with {recipe} is not good enough; {'; '.join(closest.problems)}")
             continue
         accepted.append(closest)
-        if not proof.limits.missed(closest.parity):
+        if not proof.limits.above_target(closest.parity):
             break
     best = _closest(accepted or tried)
     if best.recipe != RECIPES[0] and not best.problems:
         note(f"{variant}: quantised with {best.recipe}")
-    if accepted and (missed := proof.limits.missed(best.parity)):
+    if accepted and (missed := proof.limits.above_target(best.parity)):
         note(f"{variant}: {missed}")
     return best
 
@@ -386,13 +386,13 @@ def _closest(tried: list[_Attempt]) -> _Attempt:
     return min(tried, key=lambda attempt: attempt.parity.mean_difference)
 
 
-def _known(graph: bytes, cells: Cells) -> Known:
+def _known(graph: bytes, cells: Cells) -> FeatureSet:
     features = run_graph(graph, cells.bright, FEATURES_NAME)
-    return Known(cells.bright, features, cells.positive, cells.group)
+    return FeatureSet(cells.bright, features, cells.positive, cells.group)
 
 
-def _figures(test: Cells, scores: Scores, table: Table, seed: int) -> Figures:
-    training, tested = (table.select(table.side == side) for side in ("training", "test"))
+def _figures(test: Cells, scores: Scores, table: TrainingTable, seed: int) -> Figures:
+    training, tested = (table.select(table.split == side) for side in ("training", "test"))
     baselines = baseline_scores(training, tested, seed)
     return figures(test, scores, prior=PRIOR, baselines=baselines, seed=seed)
 

@@ -13,7 +13,7 @@ from ctcedge.model.spec import Calibration, DecisionThresholds, OperatingPoint, 
 
 from ..data.dataset import Cells
 from ..evaluate.figures import MEANING, SECTIONS, Figures
-from ..evaluate.report import markdown_table, shown
+from ..evaluate.report import format_estimate, markdown_table
 from ..fit.run import Run
 from ..metrics.calibration import PRIOR, review_rule
 from .quantize import Recipe
@@ -29,7 +29,7 @@ _BASELINES = {"size": "size alone", "texture": "gradient boosting on texture"}
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CardFacts:
     """What an export knows when it is done.
 
     Attributes:
@@ -63,7 +63,7 @@ class Facts:
     decision: DecisionThresholds
     points: dict[str, OperatingPoint | None]
     parity: dict[str, Parity]
-    quantised: dict[str, tuple[Recipe, int]]
+    quantization: dict[str, tuple[Recipe, int]]
     tested: Figures | None
 
     @property
@@ -77,7 +77,7 @@ class Facts:
         )
 
 
-def card(facts: Facts) -> str:
+def card(facts: CardFacts) -> str:
     """Write README.md of the model folder."""
     sections = (
         _head(facts),
@@ -91,7 +91,7 @@ def card(facts: Facts) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _head(facts: Facts) -> str:
+def _head(facts: CardFacts) -> str:
     warning = (
         "**Trained on simulated images only. A demonstration until a lab trains on its own"
         " exports.**\n"
@@ -113,16 +113,16 @@ Tells circulating tumour cells (CTCs) from all else in bright-field crops of sin
 Trained on {facts.training_line}.{simulated}"""
 
 
-def _results(facts: Facts) -> str:
+def _results(facts: CardFacts) -> str:
     found = facts.tested
     if found is None:
         return ""
     baselines = {
-        f"{MEANING['auc']}, {_BASELINES[kind]}": shown("auc", values["auc"])
+        f"{MEANING['auc']}, {_BASELINES[kind]}": format_estimate("auc", values["auc"])
         for kind, values in found.baselines.items()
     }
     sections = {
-        heading: {text: shown(name, found[name]) for name, text in rows.items()}
+        heading: {text: format_estimate(name, found[name]) for name, text in rows.items()}
         for heading, rows in SECTIONS.items()
     }
     sections["Baselines, fitted on the same training cells"] = baselines
@@ -139,7 +139,7 @@ intervals over these.
 {tables}"""
 
 
-def _graphs(facts: Facts) -> str:
+def _graphs(facts: CardFacts) -> str:
     rows = [
         [
             _GRAPHS[variant],
@@ -155,7 +155,7 @@ def _graphs(facts: Facts) -> str:
     quantised = "\n".join(
         f"- {_GRAPHS[variant]}: QDQ, weights per channel, {recipe}, set by {count:,} training"
         " crops."
-        for variant, (recipe, count) in facts.quantised.items()
+        for variant, (recipe, count) in facts.quantization.items()
     )
     head = [
         "Graph",
@@ -180,7 +180,7 @@ these cells is kept.
 {quantised}"""
 
 
-def _decision(facts: Facts) -> str:
+def _decision(facts: CardFacts) -> str:
     calibration, (low, high) = facts.calibration, facts.decision.review
     validation = facts.validation
     return f"""\
@@ -195,7 +195,7 @@ At or above {facts.decision.threshold:g} the call is `CTC`, below it `leukocyte`
 below {high:g} it is `review`: {review_rule(facts.review_share)}."""
 
 
-def _points(facts: Facts) -> str:
+def _points(facts: CardFacts) -> str:
     rows = []
     for name, point in facts.points.items():
         if point is None:
@@ -220,7 +220,7 @@ threshold is chosen on both. Intervals are exact binomial 95 % intervals of the 
 cells (Korn and Graubard, 1998); 'at most' is the one-sided upper 95 % bound."""
 
 
-def _making(facts: Facts) -> str:
+def _making(facts: CardFacts) -> str:
     fit, spec = facts.run.settings, facts.run.input
     libraries = ", ".join(f"{name} {installed(name)}" for name in _LIBRARIES if _has(name))
     pixel = f"{spec.crop_px:g} crop pixels" if spec.um_per_px is None else f"{spec.um_per_px:g} um"
@@ -241,7 +241,7 @@ def _making(facts: Facts) -> str:
 - Python {platform.python_version()}, {libraries}."""
 
 
-def _limits(facts: Facts) -> str:
+def _limits(facts: CardFacts) -> str:
     scale = (
         "The um/px of the training images is unknown: crops must come from the same instrument\n"
         "  and magnification."

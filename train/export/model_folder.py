@@ -99,7 +99,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> Model:
     return model
 
 
-def refuse_foreign(destination: Path) -> None:
+def check_replaceable(destination: Path) -> None:
     """Check that a model folder may be written here: nothing is, or an earlier build.
 
     Raises:
@@ -118,7 +118,7 @@ def publish(model: Model, destination: Path) -> Model:
     Raises:
         FileExistsError: something other than a model folder is there.
     """
-    refuse_foreign(destination)
+    check_replaceable(destination)
     unfinished = destination.with_name(f".{destination.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(model.folder, unfinished)

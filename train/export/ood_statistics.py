@@ -23,20 +23,20 @@ from ctcedge.classification.wavelet_features import LEAST_SIDE, detail
 from ..data.columns import Columns
 
 FEATURES_FILE = "features.npz"
-GUARD_CELLS = 32_768
+MAX_CELLS = 32_768
 """Training cells, drawn from both classes and every sample, of which the statistics are made:
 enough that a thousand groups or two have `_LEAST_CELLS` of each class among them."""
 
-NETWORK_TRAITS = 12
+NETWORK_AXES = 12
 """Directions in which the features of a class vary most, by which runs are compared."""
 
-_LEAST_CELLS = 8
+_MIN_CELLS = 8
 """Of fewer cells of a class, no group's mean is compared."""
 
-_LEAST_GROUPS = 8
+_MIN_GROUPS = 8
 """Of fewer groups' means, nothing is said of runs."""
 
-_LEAST_BETWEEN = 0.01
+_MIN_BETWEEN = 0.01
 """Least variance between samples, in variances within them: nobody has seen enough samples to know
 a smaller one."""
 
@@ -48,7 +48,7 @@ Names: TypeAlias = NDArray[np.str_]
 
 
 @dataclass(frozen=True, slots=True)
-class Known(Columns):
+class FeatureSet(Columns):
     """Labelled cells, and what the network makes of them.
 
     Attributes:
@@ -103,7 +103,7 @@ class Features:
         )
 
 
-def feature_statistics(training: Known, validation: Known, seed: int) -> Features:
+def feature_statistics(training: FeatureSet, validation: FeatureSet, seed: int) -> Features:
     """Make all statistics.
 
     Args:
@@ -114,8 +114,8 @@ def feature_statistics(training: Known, validation: Known, seed: int) -> Feature
     Raises:
         ValueError: a side lacks a class, or the network's features of it are no numbers.
     """
-    _refuse_unfit(training, "training")
-    _refuse_unfit(validation, "validation")
+    _check_usable(training, "training")
+    _check_usable(validation, "validation")
     means = _class_means(training.features, training.positive)
     around = training.features - means[training.positive.astype(np.intp)]
     precision = LedoitWolf(assume_centered=True).fit(around.astype(np.float64)).precision_
@@ -135,14 +135,14 @@ def feature_statistics(training: Known, validation: Known, seed: int) -> Feature
     return replace(
         features,
         detail=_aspect(
-            _Measured(detail(training.inputs), training.positive, training.group),
-            _Measured(detail(validation.inputs), validation.positive, validation.group),
+            _Measurements(detail(training.inputs), training.positive, training.group),
+            _Measurements(detail(validation.inputs), validation.positive, validation.group),
             seed,
         ),
         network=_in_features(
             _aspect(
-                _Measured(training.features @ widest, training.positive, training.group),
-                _Measured(validation.features @ widest, validation.positive, validation.group),
+                _Measurements(training.features @ widest, training.positive, training.group),
+                _Measurements(validation.features @ widest, validation.positive, validation.group),
                 seed,
             ),
             widest,
@@ -150,7 +150,7 @@ def feature_statistics(training: Known, validation: Known, seed: int) -> Feature
     )
 
 
-def _refuse_unfit(cells: Known, side: str) -> None:
+def _check_usable(cells: FeatureSet, side: str) -> None:
     if len(np.unique(cells.positive)) < 2:
         raise ValueError(f"the {side} cells are of one class only; CTCs and others are needed")
     if not np.isfinite(cells.features).all():
@@ -164,7 +164,7 @@ def _class_means(measures: Floats, positive: Flags) -> Floats:
 def _widest(around: Floats) -> Floats:
     """Return (d, k), the directions in which (n, d) deviations vary most, the most first."""
     _, directions = np.linalg.eigh(around.T.astype(np.float64) @ around)
-    widest: Floats = directions[:, : -NETWORK_TRAITS - 1 : -1].astype(np.float32)
+    widest: Floats = directions[:, : -NETWORK_AXES - 1 : -1].astype(np.float32)
     return widest
 
 
@@ -174,7 +174,7 @@ def _in_features(aspect: Aspect | None, directions: Floats) -> Aspect | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured(Columns):
+class _Measurements(Columns):
     """What is measured of cells, (n, d), with their class and group."""
 
     measures: Floats
@@ -182,7 +182,7 @@ class _Measured(Columns):
     group: Names
 
 
-def _aspect(training: _Measured, validation: _Measured, seed: int) -> Aspect | None:
+def _aspect(training: _Measurements, validation: _Measurements, seed: int) -> Aspect | None:
     """Learn by what runs are compared, and how far those like training usually are.
 
     A run like training is as far as a group that was left out. How widely that distance scatters is
@@ -210,10 +210,10 @@ def _aspect(training: _Measured, validation: _Measured, seed: int) -> Aspect | N
     return replace(aspect, usual=math.exp(max(usual)), spread=spread)
 
 
-def _compared(cells: _Measured) -> Aspect | None:
+def _compared(cells: _Measurements) -> Aspect | None:
     """Find axes, means and spread between groups; None of too few groups, or of one class."""
     members = _members(cells)
-    if len(members) < _LEAST_GROUPS or len(np.unique(cells.positive)) < 2:
+    if len(members) < _MIN_GROUPS or len(np.unique(cells.positive)) < 2:
         return None
     means = _class_means(cells.measures, cells.positive).astype(np.float64)
     around = cells.measures - means[cells.positive.astype(np.intp)]
@@ -232,13 +232,13 @@ def _compared(cells: _Measured) -> Aspect | None:
         axes=axes.astype(np.float32),
         offset=offset.astype(np.float32),
         means=(means @ axes - offset).astype(np.float32),
-        between=np.maximum(spread, _LEAST_BETWEEN).astype(np.float32),
+        between=np.maximum(spread, _MIN_BETWEEN).astype(np.float32),
         usual=1.0,
         spread=1.0,
     )
 
 
-def _distances(aspect: Aspect, cells: _Measured) -> list[float]:
+def _distances(aspect: Aspect, cells: _Measurements) -> list[float]:
     """Return how far each group's cells of one class are."""
     return [
         aspect.distance(aspect.traits(cells.measures[rows]).mean(axis=0), len(rows))
@@ -246,14 +246,14 @@ def _distances(aspect: Aspect, cells: _Measured) -> list[float]:
     ]
 
 
-def _members(cells: _Measured) -> list[NDArray[np.intp]]:
+def _members(cells: _Measurements) -> list[NDArray[np.intp]]:
     """Return the rows of each group's cells of one class, where there are enough to compare."""
     found = [
         np.flatnonzero((cells.group == name) & (cells.positive == kind))
         for name in np.unique(cells.group)
         for kind in (False, True)
     ]
-    return [rows for rows in found if len(rows) >= _LEAST_CELLS]
+    return [rows for rows in found if len(rows) >= _MIN_CELLS]
 
 
 def _folds(group: Names, seed: int) -> NDArray[np.intp]:

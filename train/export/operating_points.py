@@ -17,12 +17,12 @@ from scipy.stats import beta
 from ctcedge.model.spec import OperatingPoint, Rate
 
 from ..data.dataset import Cells
-from ..data.splits import folds
+from ..data.splits import assign_folds
 
 SENSITIVITY = 0.95
 """Least, of `screening`."""
 
-_LEAST_CERTAIN_SENSITIVITY = 0.85
+_MIN_SENSITIVITY_BOUND = 0.85
 """Where the measured sensitivity may well be lower, too few cells or samples tell of it."""
 
 PER = 10_000
@@ -64,7 +64,7 @@ def operating_points(
     """
     aims = _aims(false_calls_per_10000)
     try:
-        half = folds(cells, 2, seed)
+        half = assign_folds(cells, 2, seed)
     except ValueError:  # too few patients or samples to choose on some and measure on others
         return dict.fromkeys(aims)
     return {name: _point(aim, cells, probability, half) for name, aim in aims.items()}
@@ -78,7 +78,7 @@ def _aims(false_calls_per_10000: float) -> dict[str, _Aim]:
             lambda ctcs, others: _screening(ctcs),
             lambda point: (
                 point.sensitivity.high >= SENSITIVITY
-                and point.sensitivity.low >= _LEAST_CERTAIN_SENSITIVITY
+                and point.sensitivity.low >= _MIN_SENSITIVITY_BOUND
             ),
         ),
         "balanced": _Aim(
@@ -108,7 +108,7 @@ def _point(
     threshold = chosen(np.ones(len(cells), dtype=bool))
     assert threshold is not None  # all cells are more than one half of them
     ctcs, others = (
-        _Called.of(called[of], cells.group[of]) for of in (cells.positive, ~cells.positive)
+        _PositiveRate.of(called[of], cells.group[of]) for of in (cells.positive, ~cells.positive)
     )
     point = OperatingPoint(
         aim=aim.text,
@@ -152,7 +152,7 @@ def upper_bound(calls: float, cells: float, confidence: float = 0.95) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Called:
+class _PositiveRate:
     """Cells of one class that are called CTC.
 
     Bounds are exact binomial ones of the effective number of cells, which is smaller the more the
@@ -169,7 +169,7 @@ class _Called:
     effective: float
 
     @classmethod
-    def of(cls, called: NDArray[np.bool_], group: NDArray[np.str_]) -> _Called:
+    def of(cls, called: NDArray[np.bool_], group: NDArray[np.str_]) -> _PositiveRate:
         cells, share = len(called), float(called.mean())
         names, member = np.unique(group, return_inverse=True)
         binomial = share * (1 - share) / cells
@@ -185,7 +185,7 @@ class _Called:
 
     def rate(self, unit: int, digits: int) -> Rate:
         """Return the share in some unit with its two-sided 95 % interval."""
-        low = 1 - _Called(self.cells, 1 - self.share, self.effective).bound(0.975)
+        low = 1 - _PositiveRate(self.cells, 1 - self.share, self.effective).bound(0.975)
         bounds = (low, self.share, self.bound(0.975))
         low, value, high = (round(unit * bound, digits) for bound in bounds)
         return Rate(value=value, low=low, high=high)

@@ -39,10 +39,10 @@ class ParityLimits:
     int8_probability: float = 0.02
     int8_auc: float = 0.005
     int8_calls: float = 0.02
-    int8_calls_aimed: float = 0.01
-    int8_flips_aimed: float = 0.001
+    int8_calls_target: float = 0.01
+    int8_flips_target: float = 0.001
 
-    def exceeded(self, variant: str, parity: Parity) -> list[str]:
+    def violations(self, variant: str, parity: Parity) -> list[str]:
         """Say what a graph exceeds; nothing where it is accepted.
 
         Args:
@@ -69,11 +69,11 @@ class ParityLimits:
             if not value <= limit
         ]
 
-    def missed(self, parity: Parity) -> str:
+    def above_target(self, parity: Parity) -> str:
         """Say in what an INT8 graph calls otherwise than is wished for; empty where it does not."""
         wished = (
-            ("of the calls are others", parity.changed_calls, self.int8_calls_aimed),
-            ("flip between CTC and leukocyte", parity.flips, self.int8_flips_aimed),
+            ("of the calls are others", parity.changed_calls, self.int8_calls_target),
+            ("flip between CTC and leukocyte", parity.flips, self.int8_flips_target),
         )
         return " and ".join(
             f"{value:.2%} {what}, {limit:.1%} is aimed at"
@@ -86,7 +86,7 @@ def _at_least_few(share: float, parity: Parity) -> float:
     return max(share, _FEW_CELLS / parity.cells)
 
 
-def compare(
+def measure_parity(
     probability: NDArray[np.float64],
     reference: NDArray[np.float64],
     positive: NDArray[np.bool_],

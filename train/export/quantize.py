@@ -97,7 +97,7 @@ def int8_graph(
         calibration_inputs: (n, size, size) training inputs, made by the runtime's preprocessing.
         recipe: how.
     """
-    quantised = _quantised(
+    quantised = _quantize(
         with_scaled_input(copied(body), spec),
         calibration_inputs,
         recipe,
@@ -107,7 +107,7 @@ def int8_graph(
         extra_options={},
     )
     if not recipe.float_ends:
-        _take_image_as_quantised(quantised.graph)
+        _use_image_as_quantized(quantised.graph)
     return finish(quantised, views)
 
 
@@ -122,7 +122,7 @@ def symmetric_graph(
 
     Args and result are those of `int8_graph`.
     """
-    quantised = _quantised(
+    quantised = _quantize(
         with_scaled_input(copied(body), spec),
         calibration_inputs,
         recipe,
@@ -134,7 +134,7 @@ def symmetric_graph(
     return finish(quantised, views)
 
 
-def _quantised(
+def _quantize(
     model: onnx.ModelProto,
     inputs: NDArray[np.uint8],
     recipe: Recipe,
@@ -167,16 +167,16 @@ def _quantised(
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=reduce_range,
-            nodes_to_exclude=sorted(_in_float(model.graph, recipe)),
+            nodes_to_exclude=sorted(_float_nodes(model.graph, recipe)),
             extra_options=extra_options,
         )
         quantised = onnx.load(path)
     moved = np.median(run_graph(quantised.SerializeToString(), inputs) - meant)
-    _lower(quantised.graph, moved)
+    _subtract_from_bias(quantised.graph, moved)
     return quantised
 
 
-def _lower(graph: onnx.GraphProto, by: np.float32) -> None:
+def _subtract_from_bias(graph: onnx.GraphProto, by: np.float32) -> None:
     """Take a number from the last layer's bias."""
     (head,) = (node for node in graph.node if FEATURES_NAME in node.input)
     (bias,) = (tensor for tensor in graph.initializer if tensor.name == head.input[2])
@@ -195,7 +195,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         return next(self._parts, None)
 
 
-def _in_float(graph: onnx.GraphProto, recipe: Recipe) -> set[str]:
+def _float_nodes(graph: onnx.GraphProto, recipe: Recipe) -> set[str]:
     """Name the nodes that are not quantised.
 
     Scaling the input is exact in float, and pooling and the last layer cost next to nothing: in
@@ -205,17 +205,17 @@ def _in_float(graph: onnx.GraphProto, recipe: Recipe) -> set[str]:
     made_by = {name: node for node in graph.node for name in node.output}
     maps = made_by[FEATURES_NAME].input[0]
     norms = {node.name for node in graph.node if node.op_type == "BatchNormalization"}
-    quantised = _behind(maps, made_by) - _behind(SCALED, made_by) - norms
+    quantised = _ancestors(maps, made_by) - _ancestors(SCALED, made_by) - norms
     if recipe.float_ends:
         nodes = [node for node in graph.node if node.name in quantised]
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         # What follows the last one too, or ONNX Runtime quantises the convolution by itself.
-        after = {n.name for n in nodes if convolutions[-1] in _behind(n.output[0], made_by)}
+        after = {n.name for n in nodes if convolutions[-1] in _ancestors(n.output[0], made_by)}
         quantised -= {convolutions[0], *after}
     return {node.name for node in graph.node} - quantised
 
 
-def _behind(tensor: str, made_by: dict[str, onnx.NodeProto]) -> set[str]:
+def _ancestors(tensor: str, made_by: dict[str, onnx.NodeProto]) -> set[str]:
     """Name every node that a tensor is computed from."""
     found: set[str] = set()
     waiting = [tensor]
@@ -227,11 +227,11 @@ def _behind(tensor: str, made_by: dict[str, onnx.NodeProto]) -> set[str]:
     return found
 
 
-def _take_image_as_quantised(graph: onnx.GraphProto) -> None:
+def _use_image_as_quantized(graph: onnx.GraphProto) -> None:
     """Feed `image` where the quantiser put the quantised form of `scaled`."""
     (quantise,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == SCALED)
     (dequantise,) = (n for n in graph.node if quantise.output[0] in n.input)
     dequantise.input[0] = INPUT_NAME
-    needless = {quantise.name, *_behind(SCALED, {n.output[0]: n for n in graph.node})}
+    needless = {quantise.name, *_ancestors(SCALED, {n.output[0]: n for n in graph.node})}
     for node in [node for node in graph.node if node.name in needless]:
         graph.node.remove(node)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ctcedge.images.preprocess import BACKGROUND_LEVEL
 
-from .distributed import Team
+from .distributed import ProcessGroup
 from .run import Run
 
-RAREST = 0.1
+MIN_CLASS_FRACTION = 0.1
 """A class rarer than this share of the training cells is repeated until it makes it up."""
 
 
@@ -43,14 +43,14 @@ class Batch:
     positive_weight: Tensor
 
 
-class Steps:
+class BatchLoader:
     """The training cells, in steps.
 
     Attributes:
         count: steps of an epoch.
     """
 
-    def __init__(self, run: Run, channels: int, processes: Team) -> None:
+    def __init__(self, run: Run, channels: int, processes: ProcessGroup) -> None:
         """Bring the training side to the device.
 
         Args:
@@ -58,13 +58,13 @@ class Steps:
             channels: 1 for bright field alone, 2 with DAPI.
             processes: that share each step.
         """
-        cells, device = run.of("training"), processes.device
+        cells, device = run.subset("training"), processes.device
         images = (cells.bright, cells.nucleus)[:channels]
         self._settings, self._gain, self._team = run.settings, run.input.gain, processes
         self._images = torch.from_numpy(np.stack(images, 1)).to(device)
         self._has_nucleus = torch.from_numpy(cells.has_nucleus).to(device)
         self._target = torch.from_numpy(cells.positive).float().to(device)
-        self._rows = repeated(cells.positive)
+        self._rows = oversampled_rows(cells.positive)
         positives = int(cells.positive[self._rows].sum())
         self._positive_weight = torch.tensor((len(self) - positives) / positives, device=device)
         self.count = math.ceil(len(self) / run.settings.batch_size)
@@ -95,10 +95,10 @@ class Steps:
         )
 
 
-def repeated(positive: NDArray[np.bool_]) -> NDArray[np.intp]:
+def oversampled_rows(positive: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the rows of an epoch, those of a rare class as often as `RAREST` asks."""
     rare, common = sorted((np.flatnonzero(positive), np.flatnonzero(~positive)), key=len)
-    wanted = math.ceil(len(common) * RAREST / (1 - RAREST))
+    wanted = math.ceil(len(common) * MIN_CLASS_FRACTION / (1 - MIN_CLASS_FRACTION))
     return np.sort(np.concatenate((common, np.resize(rare, max(len(rare), wanted)))))
 
 

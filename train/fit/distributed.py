@@ -12,7 +12,7 @@ from torch import distributed
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ProcessGroup:
     """This process among its equals.
 
     Attributes:
@@ -26,18 +26,18 @@ class Team:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes and speaks for all."""
         return self.rank == 0
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until all are here."""
         if self.size > 1:
             distributed.barrier()
 
 
 @contextmanager
-def team() -> Iterator[Team]:
+def process_group() -> Iterator[ProcessGroup]:
     """Join the processes that `torchrun` started, once; CUDA where there is a GPU, else the CPU."""
     local = int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available()
@@ -49,9 +49,9 @@ def team() -> Iterator[Team]:
         distributed.init_process_group("nccl" if cuda else "gloo")
     try:
         if distributed.is_initialized():
-            yield Team(distributed.get_rank(), distributed.get_world_size(), device)
+            yield ProcessGroup(distributed.get_rank(), distributed.get_world_size(), device)
         else:
-            yield Team(0, 1, device)
+            yield ProcessGroup(0, 1, device)
     finally:
         if joins:
             distributed.destroy_process_group()

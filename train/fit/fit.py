@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from ctcedge.images.preprocess import InputSpec
 
 from ..data import splits as split
-from ..data.dataset import Cells, Seen, read_cells
+from ..data.dataset import Cells, TrainingProvenance, read_cells
 from ..data.manifest import Row, choose, read_manifests
-from ..metrics.calibration import too_few
+from ..metrics.calibration import too_few_problem
 from ..util.progress import progress
-from .distributed import Team, team
+from .distributed import ProcessGroup, process_group
 from .networks import Classifier
 from .objectives import STRATEGIES, BrightField, Student, Teacher
 from .presets import Preset, input_for
-from .pretrained import Initial
+from .pretrained import InitialWeights
 from .run import RUN_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
-from .trainer import FitError, Interrupted, load_weights, optimise
+from .trainer import FitError, Interrupted, load_weights, train_network
 
 TEACHER_NAME = "teacher"
 FOLD_NAME = "fold-{}"
 
-VALIDATION_SHARE = 0.1
+VALIDATION_FRACTION = 0.1
 
 
 def fit_manifests(
@@ -78,13 +78,13 @@ def fit_manifests(
     """
     if folds and validation:
         raise ValueError("--folds holds out by itself; leave --folds or --validation away")
-    initial = Initial.of(init) if init else None
+    initial = InitialWeights.of(init) if init else None
     rows = choose(read_manifests(manifests), positive, negative)
     held = choose(read_manifests(validation), positive, negative) if validation else []
     input = input_for([*rows, *held], preset, size, um_per_px, crop_px)
     with (
-        team() as processes,
-        progress("Read", len(rows) + len(held), quiet=not processes.leads) as advance,
+        process_group() as processes,
+        progress("Read", len(rows) + len(held), quiet=not processes.is_main) as advance,
     ):
 
         def each() -> None:
@@ -94,16 +94,16 @@ def fit_manifests(
 
         cells = read_cells([*rows, *held], input, each)
     if folds:
-        sides = _sides_of_folds(cells, folds, settings.seed)
+        sides = _splits_of_folds(cells, folds, settings.seed)
     elif held:
         sides = [np.where(np.arange(len(cells)) < len(rows), "training", "validation")]
     else:
-        sides = [sides_of(cells, settings.seed)]
+        sides = [assign_splits(cells, settings.seed)]
     for side in sides:
         dealt = zip([*rows, *held], side, strict=True)
-        _refuse_seen_patients([row for row, place in dealt if place != "training"], initial)
-        few = too_few(cells.positive[side == "validation"])
-        if few and processes.leads:
+        _check_patients_unseen([row for row, place in dealt if place != "training"], initial)
+        few = too_few_problem(cells.positive[side == "validation"])
+        if few and processes.is_main:
             note(f"'export' will refuse this run: {few}")
     if folds:
         fit_folds(cells, folds, settings, input, folder, initial=initial, stop=stop)
@@ -112,7 +112,9 @@ def fit_manifests(
     return open_runs(folder)
 
 
-def sides_of(cells: Cells, seed: int, test: NDArray[np.bool_] | None = None) -> NDArray[np.str_]:
+def assign_splits(
+    cells: Cells, seed: int, test: NDArray[np.bool_] | None = None
+) -> NDArray[np.str_]:
     """Hold out about a tenth of the training cells for validation, by whole groups.
 
     Args:
@@ -130,13 +132,13 @@ def sides_of(cells: Cells, seed: int, test: NDArray[np.bool_] | None = None) -> 
     if test is not None:
         side[test] = "test"
     rest = np.flatnonzero(side == "training")
-    side[rest[split.hold_out(cells.select(rest), VALIDATION_SHARE, seed)]] = "validation"
+    side[rest[split.hold_out(cells.select(rest), VALIDATION_FRACTION, seed)]] = "validation"
     return side
 
 
-def _sides_of_folds(cells: Cells, count: int, seed: int) -> list[NDArray[np.str_]]:
-    fold = split.folds(cells, count, seed)
-    return [sides_of(cells, seed, fold == number) for number in range(count)]
+def _splits_of_folds(cells: Cells, count: int, seed: int) -> list[NDArray[np.str_]]:
+    fold = split.assign_folds(cells, count, seed)
+    return [assign_splits(cells, seed, fold == number) for number in range(count)]
 
 
 def fit(
@@ -146,7 +148,7 @@ def fit(
     input: InputSpec,
     folder: Path,
     *,
-    initial: Initial | None = None,
+    initial: InitialWeights | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Classifier:
     """Fit a network in a run folder, or go on where an earlier call was cut off.
@@ -189,7 +191,7 @@ def fit_folds(
     input: InputSpec,
     folder: Path,
     *,
-    initial: Initial | None = None,
+    initial: InitialWeights | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Classifier]:
     """Fit one network for each of `count` folds, so that each cell is a test cell once.
@@ -213,7 +215,7 @@ def fit_folds(
         raise RunError(f"{folder} holds a run without folds; choose another --out, or remove it")
     runs = [
         _run(folder / FOLD_NAME.format(number), settings, input, cells, side, initial)
-        for number, side in enumerate(_sides_of_folds(cells, count, settings.seed), 1)
+        for number, side in enumerate(_splits_of_folds(cells, count, settings.seed), 1)
     ]
     _fit(runs, initial, stop)
     return [run.network() for run in runs]
@@ -225,32 +227,34 @@ def _run(
     input: InputSpec,
     cells: Cells,
     side: NDArray[np.str_],
-    initial: Initial | None,
+    initial: InitialWeights | None,
 ) -> Run:
     if initial is None:
         return Run(folder, settings, input, cells, side)
-    return Run(folder, settings, input, cells, side, initial.sha256, initial.saw)
+    return Run(folder, settings, input, cells, side, initial.sha256, initial.provenance)
 
 
-def _fit(runs: list[Run], initial: Initial | None, stop: Callable[[], bool]) -> None:
+def _fit(runs: list[Run], initial: InitialWeights | None, stop: Callable[[], bool]) -> None:
     for run in runs:
         _check(run)
-    with team() as processes, _reproducible(processes.device), ExitStack() as held:
+    with process_group() as processes, _reproducible(processes.device), ExitStack() as held:
         if initial is not None:
             initial.network(runs[0])  # refuses another network's weights before anything is written
-        if processes.leads:
+        if processes.is_main:
             # All of them first: a fold that is missing must not pass for a run with fewer.
             for run in runs:
                 held.enter_context(run.locked())
                 run.save()
-        processes.wait()
+        processes.barrier()
         for run in runs:
             if not run.finished:
-                optimise(_strategy(run, initial, processes, stop), run, run.folder, processes, stop)
+                train_network(
+                    _strategy(run, initial, processes, stop), run, run.folder, processes, stop
+                )
 
 
 def _strategy(
-    run: Run, initial: Initial | None, processes: Team, stop: Callable[[], bool]
+    run: Run, initial: InitialWeights | None, processes: ProcessGroup, stop: Callable[[], bool]
 ) -> BrightField:
     """Make what is to be fitted; for a student that is to fit its teacher first."""
     settings = run.settings
@@ -260,7 +264,7 @@ def _strategy(
     else:
         folder = run.folder / TEACHER_NAME
         if not (folder / WEIGHTS_NAME).is_file():
-            optimise(Teacher(settings), run, folder, processes, stop)
+            train_network(Teacher(settings), run, folder, processes, stop)
         # Made anew: one fitted in this process lies otherwise in memory, and rounds otherwise.
         teacher = Teacher(settings)
         teacher.network.load_state_dict(load_weights(folder / WEIGHTS_NAME, processes.device))
@@ -273,13 +277,13 @@ def _strategy(
 
 def _check(run: Run) -> None:
     """Refuse cells that cannot be fitted on."""
-    sides = {name: run.of(name) for name in ("training", "validation", "test")}
+    sides = {name: run.subset(name) for name in ("training", "validation", "test")}
     for one, other in (("training", "validation"), ("training", "test"), ("validation", "test")):
-        split.refuse_leak(sides[one], sides[other])
+        split.check_no_leakage(sides[one], sides[other])
     for name in ("validation", "test"):
-        _refuse_seen(sides[name], run.earlier)
+        _check_images_unseen(sides[name], run.earlier)
     for name in ("training", "validation"):
-        if problem := split.one_class(sides[name], name):
+        if problem := split.one_class_problem(sides[name], name):
             raise FitError(problem)
     if run.settings.dapi != "none" and not sides["training"].has_nucleus.any():
         raise FitError(
@@ -287,19 +291,21 @@ def _check(run: Run) -> None:
         )
 
 
-def _refuse_seen(held: Cells, earlier: Seen) -> None:
-    _refuse_first(np.unique(held.group[np.isin(held.digest, earlier.digest)]).tolist())
+def _check_images_unseen(held: Cells, earlier: TrainingProvenance) -> None:
+    _check_none_seen(np.unique(held.group[np.isin(held.digest, earlier.digest)]).tolist())
 
 
-def _refuse_seen_patients(held: Sequence[Row], initial: Initial | None) -> None:
+def _check_patients_unseen(held: Sequence[Row], initial: InitialWeights | None) -> None:
     """Refuse to hold out other images of patients; samples of one name may be different ones."""
     if initial is not None:
-        _refuse_first(initial.saw.known(sorted({row.patient for row in held} - {""})))
+        _check_none_seen(
+            initial.provenance.matching_groups(sorted({row.patient for row in held} - {""}))
+        )
 
 
-def _refuse_first(seen: list[str]) -> None:
+def _check_none_seen(seen: list[str]) -> None:
     if seen:
-        raise split.LeakError(
+        raise split.LeakageError(
             f"the first weights were trained on cells of {len(seen):,} of the patients or samples"
             f" that are to be held out, such as '{seen[0]}'; hold out others with --validation,"
             " or leave --init away"

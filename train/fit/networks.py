@@ -81,7 +81,7 @@ class Classifier(nn.Module):
     def forward(self, scaled: Tensor) -> Tensor:
         """Map (n, channels, side, side) contrast units to (n,) logits."""
         views = 1 if self.training else self.views
-        logits = self.classify(self.maps(turned(scaled, views)))
+        logits = self.classify(self.maps(stack_views(scaled, views)))
         return logits.view(views, -1).mean(0)
 
 
@@ -168,7 +168,7 @@ def _body(name: str, width: float, channels: int) -> _ResNet | _DenseNet | _Effi
     return _DenseNet(channels) if name == "densenet121" else _EfficientNet(channels)
 
 
-def turned(images: Tensor, views: int) -> Tensor:
+def stack_views(images: Tensor, views: int) -> Tensor:
     """Stack mirrored and turned copies of (n, c, side, side) images along the batch.
 
     Args:

@@ -52,7 +52,7 @@ class BrightField(nn.Module):
         return predict(self.result(network), cells.bright, gain)
 
 
-class FurtherSamples(BrightField):
+class DapiAsExtraSamples(BrightField):
     """`samples`: the study's way, each DAPI image is one more image of its class."""
 
     channels = 2
@@ -66,7 +66,7 @@ class FurtherSamples(BrightField):
         return _loss(self.network(images), target, batch.positive_weight)
 
 
-class Auxiliary(BrightField):
+class DapiPrediction(BrightField):
     """`auxiliary`: a small decoder predicts the DAPI image from bright-field feature maps."""
 
     channels = 2
@@ -100,7 +100,7 @@ class Auxiliary(BrightField):
         return told + self.weight * (wrong * stained).sum() / stained.sum().clamp_min(1)
 
 
-class TwoChannels(BrightField):
+class DapiDropout(BrightField):
     """`dropout`: bright field and DAPI side by side, DAPI taken away at random.
 
     Without DAPI the second channel is zero, which is background; the result has it folded away.
@@ -138,7 +138,7 @@ class TwoChannels(BrightField):
         return alone.to(weights[stem].device)
 
 
-class Teacher(TwoChannels):
+class Teacher(DapiDropout):
     """Bright field and DAPI side by side, for the teacher that sees both."""
 
     kept = 1.0
@@ -177,9 +177,9 @@ class Student(BrightField):
 
 STRATEGIES = {
     "none": BrightField,
-    "samples": FurtherSamples,
-    "auxiliary": Auxiliary,
-    "dropout": TwoChannels,
+    "samples": DapiAsExtraSamples,
+    "auxiliary": DapiPrediction,
+    "dropout": DapiDropout,
 }
 """All but `teacher`, which takes two fits."""
 

@@ -38,7 +38,7 @@ class Preset:
     settings: FitSettings
     input: InputSpec = _INPUT
 
-    def adapted(self, *, without: Collection[str] = (), **given: Any) -> FitSettings:
+    def fit_settings(self, *, without: Collection[str] = (), **given: Any) -> FitSettings:
         """Return its settings with some replaced.
 
         Args:
@@ -55,7 +55,7 @@ class Preset:
         if given.get("network") not in (None, settings.network):
             settings = replace(settings, width=1.0)
         augmentation = replace(settings.augmentation, **dict.fromkeys(without, False))
-        return settings.with_given(augmentation=augmentation, **given)
+        return settings.with_overrides(augmentation=augmentation, **given)
 
 
 PRESETS = {

@@ -16,19 +16,19 @@ from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME
 
 from ..baselines.baselines import EARLIER, TRAINING, read_table
-from ..data.dataset import Seen, draw_by_sample
+from ..data.dataset import TrainingProvenance, draw_by_sample
 from .networks import Classifier, deviation
 from .run import RUN_NAME, WEIGHTS_NAME, Run, open_runs
 
 _SEEN_CELLS = 256
 
 
-class InitialError(ValueError):
+class InitialWeightsError(ValueError):
     """First weights cannot be taken from there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Initial:
+class InitialWeights:
     """Weights to start from.
 
     Attributes:
@@ -39,10 +39,10 @@ class Initial:
 
     file: Path
     sha256: str
-    saw: Seen
+    provenance: TrainingProvenance
 
     @classmethod
-    def of(cls, folder: Path) -> Initial:
+    def of(cls, folder: Path) -> InitialWeights:
         """Find the weights of a finished run or of a model folder.
 
         Raises:
@@ -54,14 +54,16 @@ class Initial:
             graphs = model.spec.graphs
             name = next((graphs[kind].file for kind in ("fp32", "fp16") if kind in graphs), "")
             if not name:
-                raise InitialError(f"{folder} has no floating-point graph to start from")
+                raise InitialWeightsError(f"{folder} has no floating-point graph to start from")
         elif (folder / RUN_NAME).is_file():
             name = WEIGHTS_NAME
         else:
-            raise InitialError(f"{folder} is neither a model folder nor a run (or fold of one)")
+            raise InitialWeightsError(
+                f"{folder} is neither a model folder nor a run (or fold of one)"
+            )
         file = folder / name
         if not file.is_file():
-            raise InitialError(f"{file} is missing; is the run finished?")
+            raise InitialWeightsError(f"{file} is missing; is the run finished?")
         saw = _seen_by_run(folder) if model is None else _seen_by_model(model)
         return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), saw)
 
@@ -76,32 +78,34 @@ class Initial:
             if self.file.name == WEIGHTS_NAME:
                 network.load_state_dict(torch.load(self.file, weights_only=True))
             else:
-                seen = draw_by_sample(run.of("training"), _SEEN_CELLS, run.settings.seed)
+                seen = draw_by_sample(run.subset("training"), _SEEN_CELLS, run.settings.seed)
                 scaled = deviation(seen.bright) / run.input.gain
-                unfold(network, graph_weights(onnx.load(self.file).graph), scaled)
+                unfold_batch_norms(network, graph_weights(onnx.load(self.file).graph), scaled)
         except (KeyError, RuntimeError) as error:
             settings = run.settings
-            raise InitialError(
+            raise InitialWeightsError(
                 f"{self.file} holds the weights of another network than {settings.network} of"
                 f" width {settings.width:g} ({str(error).strip().splitlines()[-1].strip()})"
             ) from None
         return network
 
 
-def _seen_by_run(folder: Path) -> Seen:
+def _seen_by_run(folder: Path) -> TrainingProvenance:
     (run,) = open_runs(folder)
-    return run.earlier.followed_by(Seen.of(run.of("training")))
+    return run.earlier.concat(TrainingProvenance.of(run.subset("training")))
 
 
-def _seen_by_model(model: Model) -> Seen:
+def _seen_by_model(model: Model) -> TrainingProvenance:
     pinned = model.spec.training_table
     if pinned is None:
-        raise InitialError(f"{model.folder} does not tell what it was made from; export it anew")
+        raise InitialWeightsError(
+            f"{model.folder} does not tell what it was made from; export it anew"
+        )
     table = read_table(model.read(pinned))
-    return table.seen(np.isin(table.side, (TRAINING, EARLIER)))
+    return table.provenance(np.isin(table.split, (TRAINING, EARLIER)))
 
 
-def unfold(network: Classifier, weights: dict[str, Tensor], scaled: Tensor) -> None:
+def unfold_batch_norms(network: Classifier, weights: dict[str, Tensor], scaled: Tensor) -> None:
     """Give a network the weights of its exported graph, where batch norms are in the convolutions.
 
     Each of those batch norms gets the mean and the spread of what it sees on a few cells, and the

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from ctcedge.images.preprocess import InputSpec
 
-from ..data.dataset import Cells, Seen
+from ..data.dataset import Cells, TrainingProvenance
 from ..metrics.roc import roc_auc
-from ..util.files import write_whole
+from ..util.files import atomic_write
 from .augment import Augmentation
 from .networks import NETWORKS, Classifier, predict
 
@@ -38,10 +38,10 @@ _EARLIER = "earlier_"
 _UNFINISHED = {CELLS_NAME, f".{CELLS_NAME}.part", f".{RUN_NAME}.part"}
 """What is left of a run that was cut off while it was written."""
 
-LEAST_WIDTH = 1 / 16
+MIN_WIDTH = 1 / 16
 """Of a network: its narrowest layer then has four channels."""
 
-Side: TypeAlias = Literal["training", "validation", "test"]
+Split: TypeAlias = Literal["training", "validation", "test"]
 """Validation cells serve calibration and operating points only; test cells serve nothing."""
 
 Dapi: TypeAlias = Literal["none", "samples", "auxiliary", "teacher", "dropout"]
@@ -94,12 +94,12 @@ class FitSettings:
             raise ValueError(f"unknown use of DAPI '{self.dapi}' ({', '.join(get_args(Dapi))})")
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError("at least 1 epoch and batches of at least 2 cells are needed")
-        if not self.width >= LEAST_WIDTH:
-            raise ValueError(f"a width of at least {LEAST_WIDTH:g} is needed")
+        if not self.width >= MIN_WIDTH:
+            raise ValueError(f"a width of at least {MIN_WIDTH:g} is needed")
         if not self.learning_rate > 0:
             raise ValueError("a learning rate above 0 is needed")
 
-    def with_given(self, **given: Any) -> FitSettings:
+    def with_overrides(self, **given: Any) -> FitSettings:
         """Return the same with some replaced, by name; None keeps what is there."""
         return replace(self, **{name: each for name, each in given.items() if each is not None})
 
@@ -126,13 +126,13 @@ class Run:
     settings: FitSettings
     input: InputSpec
     cells: Cells
-    side: NDArray[np.str_]
+    split: NDArray[np.str_]
     init: str = ""
-    earlier: Seen = field(default_factory=Seen.nothing)
+    earlier: TrainingProvenance = field(default_factory=TrainingProvenance.empty)
 
-    def of(self, side: Side) -> Cells:
+    def subset(self, side: Split) -> Cells:
         """Return the cells of one side."""
-        return self.cells.select(self.side == side)
+        return self.cells.select(self.split == side)
 
     @property
     def finished(self) -> bool:
@@ -141,14 +141,14 @@ class Run:
 
     def summary(self) -> str:
         """Say in a line what was fitted, and what the validation cells say of it."""
-        validation = self.of("validation")
+        validation = self.subset("validation")
         auc = roc_auc(
             validation.positive, predict(self.network(), validation.bright, self.input.gain)
         )
         sides = ", ".join(
             f"{count:,} {side}"
-            for side in get_args(Side)
-            if (count := np.count_nonzero(self.side == side))
+            for side in get_args(Split)
+            if (count := np.count_nonzero(self.split == side))
         )
         return f"finished; {self.settings.network}; cells: {sides}; validation AUC {auc:.3f}"
 
@@ -208,13 +208,13 @@ class Run:
             raise RunError(f"{self.folder} holds something that is no run; choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
         earlier = {_EARLIER + name: column for name, column in self.earlier.columns().items()}
-        columns = self.cells.columns() | {"side": self.side} | earlier
-        write_whole(self.folder / CELLS_NAME, packed(columns))
+        columns = self.cells.columns() | {"side": self.split} | earlier
+        atomic_write(self.folder / CELLS_NAME, npz_bytes(columns))
         # Last, so that a folder with run.json is whole.
         write_json(held, self._record())
 
     def _record(self) -> dict[str, Any]:
-        cells = {"cells": _digest(self.cells, self.side)}
+        cells = {"cells": _digest(self.cells, self.split)}
         return recipe(self.settings, self.input, self.init) | cells
 
 
@@ -269,7 +269,12 @@ def _open(folder: Path) -> Run:
         with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
         side = columns.pop("side")
-        earlier = Seen(**{field.name: columns.pop(_EARLIER + field.name) for field in fields(Seen)})
+        earlier = TrainingProvenance(
+            **{
+                field.name: columns.pop(_EARLIER + field.name)
+                for field in fields(TrainingProvenance)
+            }
+        )
         settings = dict(record["settings"])
         augmentation = Augmentation(**settings.pop("augmentation"))
         held = dict(record["input"])
@@ -278,7 +283,7 @@ def _open(folder: Path) -> Run:
             settings=FitSettings(**settings, augmentation=augmentation),
             input=InputSpec(**held | {"contrast": tuple(held["contrast"])}),
             cells=Cells(**columns),
-            side=side,
+            split=side,
             init=record["init"],
             earlier=earlier,
         )
@@ -296,10 +301,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, record: object) -> None:
     """Write a JSON file, whole or not at all."""
-    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+    atomic_write(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def packed(arrays: dict[str, NDArray[Any]]) -> bytes:
+def npz_bytes(arrays: dict[str, NDArray[Any]]) -> bytes:
     """Return arrays by name as the contents of an npz file."""
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)

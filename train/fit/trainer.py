@@ -16,10 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..metrics.roc import roc_auc
-from ..util.files import write_whole
+from ..util.files import atomic_write
 from ..util.progress import progress
-from .batches import Steps
-from .distributed import Team
+from .batches import BatchLoader
+from .distributed import ProcessGroup
 from .networks import Classifier
 from .objectives import BrightField
 from .run import LOG_NAME, WEIGHTS_NAME, FitSettings, Run, write_json
@@ -50,8 +50,8 @@ class _State:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def optimise(
-    strategy: BrightField, run: Run, folder: Path, processes: Team, stop: Callable[[], bool]
+def train_network(
+    strategy: BrightField, run: Run, folder: Path, processes: ProcessGroup, stop: Callable[[], bool]
 ) -> None:
     """Fit a strategy's network, or go on from a checkpoint.
 
@@ -67,7 +67,7 @@ def optimise(
         Interrupted: it was asked to stop.
     """
     settings, gain, device = run.settings, run.input.gain, processes.device
-    training, validation = Steps(run, strategy.channels, processes), run.of("validation")
+    training, validation = BatchLoader(run, strategy.channels, processes), run.subset("validation")
     strategy.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = DistributedDataParallel(strategy) if processes.size > 1 else strategy
     average = AveragedModel(
@@ -79,12 +79,12 @@ def optimise(
     steps = settings.epochs * training.count
 
     def save() -> None:
-        if processes.leads:
+        if processes.is_main:
             tensors = {name: part.state_dict() for name, part in held.items()}
             _save(folder / CHECKPOINT_NAME, tensors | {"state": asdict(state)})
 
     title = f"Fit {folder.name}"
-    with progress(title, steps, quiet=not processes.leads) as advance:
+    with progress(title, steps, quiet=not processes.is_main) as advance:
         advance(state.step)
         for epoch in range(state.step // training.count, settings.epochs):
             started, first = time.perf_counter(), state.step
@@ -112,7 +112,7 @@ def optimise(
                     f"the loss of epoch {epoch + 1} is not finite; lower --learning-rate,"
                     " and choose another --out"
                 )
-            if processes.leads:
+            if processes.is_main:
                 done = len(training) * (state.step - first) / training.count
                 seconds = time.perf_counter() - started
                 logits = strategy.logits(_averaged(average), validation, gain)
@@ -127,9 +127,9 @@ def optimise(
                     }
                 )
             save()
-    if processes.leads:
+    if processes.is_main:
         _finish(strategy.result(_averaged(average)), training, state, folder)
-    processes.wait()
+    processes.barrier()
 
 
 def _moving_average(decay: float) -> Callable[..., None]:
@@ -170,7 +170,7 @@ def _resume(path: Path, held: dict[str, Any], device: torch.device) -> _State:
     return _State(**checkpoint["state"])
 
 
-def _finish(network: Classifier, training: Steps, state: _State, folder: Path) -> None:
+def _finish(network: Classifier, training: BatchLoader, state: _State, folder: Path) -> None:
     write_json(folder / LOG_NAME, {"cells_per_epoch": len(training), "epochs": state.log})
     network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     # Last, so that a folder with weights is whole.
@@ -181,7 +181,7 @@ def _finish(network: Classifier, training: Steps, state: _State, folder: Path) -
 def _save(path: Path, tensors: dict[str, Any]) -> None:
     file = io.BytesIO()
     torch.save(tensors, file)
-    write_whole(path, file.getvalue())
+    atomic_write(path, file.getvalue())
 
 
 def load_weights(path: Path, device: torch.device) -> dict[str, Any]:

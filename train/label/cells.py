@@ -14,7 +14,7 @@ from ctcedge.log import escape_control_chars
 from ctcedge.results.inspect import is_ours
 from ctcedge.settings import load_settings
 
-from ..data.manifest import listed
+from ..data.manifest import abbreviate
 
 _TABLE = "labels.csv"
 
@@ -29,7 +29,7 @@ class LabelError(ValueError):
 
 
 @dataclass
-class Doubts:
+class Warnings:
     """What a person should know of an export, each kind with the names that it concerns."""
 
     names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -41,7 +41,7 @@ class Doubts:
     def lines(self) -> Iterable[str]:
         """Each kind with its number and its first names."""
         for kind, names in self.names.items():
-            yield f"{len(names):,} {kind}: {listed(names)}"
+            yield f"{len(names):,} {kind}: {abbreviate(names)}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Export:
     folder: Path
     um_per_px: float | None
     cells: dict[CellId, dict[str, Crop]]
-    doubts: Doubts
+    doubts: Warnings
 
 
 def read_export(
@@ -91,15 +91,15 @@ def read_export(
     if repeated:
         raise LabelError(
             f"{len(repeated):,} images are a cell's second of one channel; give a --pattern that"
-            f" tells their samples or cells apart: {listed(repeated)}"
+            f" tells their samples or cells apart: {abbreviate(repeated)}"
         )
     paths = [folder / crop.path for images in cells.values() for crop in images.values()]
     if unwritable := [escape_control_chars(str(path)) for path in paths if not _is_text(path)]:
         raise LabelError(
             "a manifest cannot hold names that are no text (UTF-8); rename these images or their"
-            f" folders: {listed(unwritable)}"
+            f" folders: {abbreviate(unwritable)}"
         )
-    doubts = Doubts()
+    doubts = Warnings()
     for key in [key for key, images in cells.items() if BRIGHT_FIELD not in images]:
         doubts.add("cells without bright field, left out", name(key))
         del cells[key]

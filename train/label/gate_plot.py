@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .gates import STRATA, GatedSample
 
-MOST_SAMPLES = 24
+MAX_SAMPLES = 24
 """Samples that one picture holds."""
 
 # The colours of Okabe and Ito, which colour-blind people can tell apart.
@@ -32,7 +32,7 @@ def draw_gates(path: Path, gated: dict[str, GatedSample]) -> None:
         path: of the PNG.
         gated: by sample; the first `MOST_SAMPLES` are drawn.
     """
-    shown = list(gated.items())[:MOST_SAMPLES]
+    shown = list(gated.items())[:MAX_SAMPLES]
     columns = min(_COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.2 + 3.9 * columns, 1.1 + 5.0 * rows), layout="constrained")

@@ -32,7 +32,7 @@ FALSE_CTCS = 0.05
 
 Tails are not, quite: in simulated samples it was two to five times as many."""
 
-LEAST_LEUKOCYTES = 100
+MIN_LEUKOCYTES = 100
 """Below this number of CD45+ cells, nobody knows where they end."""
 
 STRATA = (
@@ -60,7 +60,7 @@ class GateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class PopulationEnd:
     """Where a population ends on an axis: a normal tail.
 
     Attributes:
@@ -102,8 +102,8 @@ class Gates:
 
     scale: Floats
     nucleus: float
-    cytokeratin: End
-    cd45: End
+    cytokeratin: PopulationEnd
+    cd45: PopulationEnd
     corner: float
 
     def axes(self, signal: Floats) -> Floats:
@@ -147,15 +147,15 @@ def gate(cells: Sequence[Stains]) -> GatedSample:
         GateError: the sample has too few leukocytes, their CD45 does not stand out, or a stain
             shows nothing.
     """
-    if len(cells) < LEAST_LEUKOCYTES:
+    if len(cells) < MIN_LEUKOCYTES:
         raise GateError(
-            f"only {len(cells)} cells with all stains in one size; {LEAST_LEUKOCYTES} are needed"
+            f"only {len(cells)} cells with all stains in one size; {MIN_LEUKOCYTES} are needed"
         )
     signal = np.array([cell.signal for cell in cells])
     noise = np.array([cell.noise for cell in cells])
     scale = np.maximum(np.median(noise, axis=0) / 2, 1e-6)
     place = np.arcsinh(signal / scale)
-    _need_signal(signal[:, 0], "nucleus", NUCLEUS)
+    _require_signal(signal[:, 0], "nucleus", NUCLEUS)
     slope = 1 / np.hypot(signal, scale)
     error = slope * np.hypot(noise / np.sqrt(_PATCHES), _RELATIVE_ERROR * signal)
     dapi, cytokeratin, cd45 = place.T
@@ -163,12 +163,12 @@ def gate(cells: Sequence[Stains]) -> GatedSample:
     nucleus = _nucleus_gate(signal[:, 0], float(np.median(noise[:, 0])), scale[0])
     clump = _clumps(cells, dapi > nucleus)
     alone = (dapi > nucleus) & ~clump
-    if alone.sum() < LEAST_LEUKOCYTES:
+    if alone.sum() < MIN_LEUKOCYTES:
         raise GateError(
-            f"only {alone.sum()} single cells with a nucleus; {LEAST_LEUKOCYTES} are needed"
+            f"only {alone.sum()} single cells with a nucleus; {MIN_LEUKOCYTES} are needed"
         )
-    _need_signal(cytokeratin[alone], "cytokeratin", CYTOKERATIN)
-    _need_signal(cd45[alone], "CD45", CD45)
+    _require_signal(cytokeratin[alone], "cytokeratin", CYTOKERATIN)
+    _require_signal(cd45[alone], "CD45", CD45)
     positive, of_cytokeratin, of_cd45 = _leukocytes(cytokeratin, cd45, alone)
     if of_cd45.middle < np.arcsinh(2 * np.median(noise[alone, 2]) / scale[2]):
         raise GateError("no CD45+ population stands out from the background")
@@ -196,7 +196,7 @@ def gate(cells: Sequence[Stains]) -> GatedSample:
     return GatedSample(gates, place, stratum, label)
 
 
-def _need_signal(values: Floats, shown: str, stain: str) -> None:
+def _require_signal(values: Floats, shown: str, stain: str) -> None:
     """Refuse a stain in which all cells measure the same, as in black images."""
     if values.min() == values.max():
         raise GateError(
@@ -224,7 +224,7 @@ def _clumps(cells: Sequence[Stains], nucleated: NDArray[np.bool_]) -> NDArray[np
 
 def _leukocytes(
     cytokeratin: Floats, cd45: Floats, alone: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], End, End]:
+) -> tuple[NDArray[np.bool_], PopulationEnd, PopulationEnd]:
     """Find the CD45+ cells among those that lie alone, and their ends in both stains.
 
     The end in one stain comes from the half that is farthest from CTCs in the other, where there
@@ -232,12 +232,16 @@ def _leukocytes(
     """
     middle, spread = _uppermost(cd45[alone])
     positive = alone & (cd45 > middle - _CORE * spread)
-    if positive.sum() < LEAST_LEUKOCYTES:
-        raise GateError(f"only {positive.sum()} CD45+ cells; {LEAST_LEUKOCYTES} are needed")
+    if positive.sum() < MIN_LEUKOCYTES:
+        raise GateError(f"only {positive.sum()} CD45+ cells; {MIN_LEUKOCYTES} are needed")
     of_cytokeratin = _upper_end(cytokeratin[alone & (cd45 > middle)])
     # Most leukocytes may share the least value where the camera cuts off the dark.
     mirrored = _upper_end(-cd45[alone & (cytokeratin <= of_cytokeratin.middle)])
-    return positive, of_cytokeratin, End(-mirrored.middle, -mirrored.spread, mirrored.count)
+    return (
+        positive,
+        of_cytokeratin,
+        PopulationEnd(-mirrored.middle, -mirrored.spread, mirrored.count),
+    )
 
 
 def _uppermost(values: Floats) -> tuple[float, float]:
@@ -253,13 +257,15 @@ def _uppermost(values: Floats) -> tuple[float, float]:
     return middle, spread
 
 
-def _upper_end(values: Floats) -> End:
+def _upper_end(values: Floats) -> PopulationEnd:
     middle = float(np.median(values))
     widest = float(((np.quantile(values, _TAIL) - middle) / norm.ppf(_TAIL)).max())
-    return End(middle, max(widest, 1e-6), len(values))
+    return PopulationEnd(middle, max(widest, 1e-6), len(values))
 
 
-def _corner(place: Floats, cytokeratin: End, cd45: End, positive: NDArray[np.bool_]) -> float:
+def _corner(
+    place: Floats, cytokeratin: PopulationEnd, cd45: PopulationEnd, positive: NDArray[np.bool_]
+) -> float:
     """The sum of depths that only `FALSE_CTCS` leukocytes exceed, were they jointly normal."""
     depths = _depths(place[positive], cytokeratin, cd45)
     core = (np.abs(depths) < 2).all(axis=1)
@@ -268,6 +274,6 @@ def _corner(place: Floats, cytokeratin: End, cd45: End, positive: NDArray[np.boo
     return float(norm.isf(FALSE_CTCS / positive.sum()) * np.sqrt(2 + 2 * together))
 
 
-def _depths(place: Floats, cytokeratin: End, cd45: End) -> Floats:
+def _depths(place: Floats, cytokeratin: PopulationEnd, cd45: PopulationEnd) -> Floats:
     """(n, 2): how far cells lie towards CTCs, out of the leukocytes."""
     return np.stack((cytokeratin.depth(place[:, 1]), cd45.depth(place[:, 2])), axis=1)

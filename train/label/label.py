@@ -15,14 +15,14 @@ from ..data.manifest import Row
 from ..util.progress import progress
 from .cells import CellId, Export, LabelError, by_sample, name
 from .gates import GatedSample, GateError, gate
-from .reference import Truth
-from .stains import STAINS, Stains, measure, nucleus_diameter
+from .reference import ReferenceLabel
+from .stains import STAINS, Stains, measure_stains, nucleus_diameter
 
 _SHOWS = dict(zip(STAINS, ("nucleus", "cytokeratin", "CD45"), strict=True))
 _SCOUTS = 300  # cells of a sample that its typical nucleus is measured in
 _PALE = 0.2  # of the samples' median CD45; below, a sample's staining failed
 
-_UNGATED = Truth("", "ungated", "gated")
+_UNGATED = ReferenceLabel("", "ungated", "gated")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Labelled:
 
 def label_export(
     export: Export,
-    table: dict[CellId, Truth],
-    reviews: dict[CellId, Truth],
+    table: dict[CellId, ReferenceLabel],
+    reviews: dict[CellId, ReferenceLabel],
     *,
     patients: dict[str, str],
     run: str,
@@ -67,7 +67,7 @@ def label_export(
             if readable := _readable(export, key, crops):
                 cells[key] = readable
             advance()
-    truths: dict[CellId, Truth] = {}
+    truths: dict[CellId, ReferenceLabel] = {}
     gated: dict[str, GatedSample] = {}
     failed: dict[str, str] = {}
     undecided = {key[0] for key in cells if key not in table and key not in reviews}
@@ -81,7 +81,7 @@ def label_export(
                 failed[sample] = str(error)
             else:
                 truths |= _truths(list(measured), gated[sample])
-    for sample in _pale(gated):
+    for sample in _weakly_stained(gated):
         failed[sample] = "its CD45 is far weaker than in the export's other samples"
         truths = {key: truth for key, truth in truths.items() if key[0] != sample}
     if failed and not (truths or table or reviews):
@@ -162,21 +162,21 @@ def _measure_sample(
         elif len({image.shape for image in images.values()}) > 1:
             export.doubts.add("cells whose stains differ in size, ungated", name(key))
         else:
-            measured[key] = measure(images, typical)
+            measured[key] = measure_stains(images, typical)
             if measured[key].saturated:
                 export.doubts.add("cells with saturated stains; expose less next time", name(key))
     return measured
 
 
-def _truths(keys: list[CellId], gated: GatedSample) -> dict[CellId, Truth]:
+def _truths(keys: list[CellId], gated: GatedSample) -> dict[CellId, ReferenceLabel]:
     pairs = zip(gated.label.tolist(), gated.stratum.tolist(), strict=True)
     return {
-        key: Truth(label, stratum, "gated")
+        key: ReferenceLabel(label, stratum, "gated")
         for key, (label, stratum) in zip(keys, pairs, strict=True)
     }
 
 
-def _pale(gated: dict[str, GatedSample]) -> list[str]:
+def _weakly_stained(gated: dict[str, GatedSample]) -> list[str]:
     """Samples whose leukocytes have far less CD45 than those of the others."""
     level = {
         sample: float(np.sinh(each.gates.cd45.middle) * each.gates.scale[2])

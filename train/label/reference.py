@@ -12,8 +12,8 @@ from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.fs.files import open_plain
 from ctcedge.sidecars.store import SidecarFolder
 
-from ..data.manifest import NEGATIVE, POSITIVE, Label, Source, listed, read_csv
-from .cells import CellId, Doubts, Export, LabelError, name, repeated_keys
+from ..data.manifest import NEGATIVE, POSITIVE, Label, Source, abbreviate, read_csv
+from .cells import CellId, Export, LabelError, Warnings, name, repeated_keys
 
 LABELS: Final = "labels.csv"
 
@@ -23,7 +23,7 @@ _REVIEWED: dict[object, Label] = {"CTC": POSITIVE, "leukocyte": NEGATIVE, "unsur
 
 
 @dataclass(frozen=True)
-class Truth:
+class ReferenceLabel:
     """What is known of a cell.
 
     Attributes:
@@ -37,7 +37,7 @@ class Truth:
     source: Source
 
 
-def read_table(export: Export) -> dict[CellId, Truth]:
+def read_table(export: Export) -> dict[CellId, ReferenceLabel]:
     """Read `labels.csv` of the export: sample, cell, label; other columns are not looked at.
 
     `CTC` and `tumour`, in any case, are CTCs; `unsure` and `review` leave a cell undecided; all
@@ -56,7 +56,7 @@ def read_table(export: Export) -> dict[CellId, Truth]:
     told = [(row["sample"] or "", row["cell"] or "", (row["label"] or "").strip()) for row in table]
     contrary = repeated_keys((sample, cell) for sample, cell, _ in set(told))
     if contrary:
-        raise LabelError(f"{path} says two things of {listed([name(key) for key in contrary])}")
+        raise LabelError(f"{path} says two things of {abbreviate([name(key) for key in contrary])}")
     for key in repeated_keys((sample, cell) for sample, cell, _ in told):
         export.doubts.add(f"cells that {LABELS} names twice, alike", name(key))
     truths = {}
@@ -69,10 +69,10 @@ def read_table(export: Export) -> dict[CellId, Truth]:
         elif label.casefold() in _UNDECIDED:
             words = " or ".join(_UNDECIDED)
             export.doubts.add(f"rows of {LABELS} that say {words}, left undecided", name(key))
-            truths[key] = Truth("", label, LABELS)
+            truths[key] = ReferenceLabel("", label, LABELS)
         else:
             known = POSITIVE if label.casefold() in _POSITIVE else NEGATIVE
-            truths[key] = Truth(known, label, LABELS)
+            truths[key] = ReferenceLabel(known, label, LABELS)
     if all(truth.label == NEGATIVE for truth in truths.values()):
         for label in sorted({truth.stratum for truth in truths.values()}):
             export.doubts.add(
@@ -86,7 +86,7 @@ def read_table(export: Export) -> dict[CellId, Truth]:
     return truths
 
 
-def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Truth]:
+def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, ReferenceLabel]:
     """Read the persons' reviews that sidecars hold.
 
     The latest review of a cell counts: `CTC`, `leukocyte` or `unsure` (it cannot be told). The
@@ -110,7 +110,7 @@ def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Truth]:
         elif _changed(export.folder / crop.path, review.get("image_sha256")):
             export.doubts.add("reviews of an image that changed since, not used", name(key))
         else:
-            truths[key] = Truth(_REVIEWED[said], said, "reviewed")
+            truths[key] = ReferenceLabel(_REVIEWED[said], said, "reviewed")
     return truths
 
 
@@ -128,15 +128,15 @@ def read_patients(path: Path, samples: set[str]) -> dict[str, str]:
         raise LabelError(f"{path} needs the columns sample, patient") from None
     contrary = sorted(repeated_keys(sample for sample, _ in told))
     if contrary:
-        raise LabelError(f"{path} names two patients of sample {listed(contrary)}")
+        raise LabelError(f"{path} names two patients of sample {abbreviate(contrary)}")
     patients = dict(told)
     lacking = sorted(sample for sample in samples if not patients.get(sample))
     if lacking:
-        raise LabelError(f"{path} names no patient of sample {listed(lacking)}")
+        raise LabelError(f"{path} names no patient of sample {abbreviate(lacking)}")
     return patients
 
 
-def _read_sidecar(path: Path, doubts: Doubts) -> Any:
+def _read_sidecar(path: Path, doubts: Warnings) -> Any:
     try:
         file = open_plain(path)
         if file is None:

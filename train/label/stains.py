@@ -68,7 +68,7 @@ def nucleus_diameter(dapi: GreyImage) -> float:
     return float(2 * np.sqrt(np.count_nonzero(parts == parts[row, column]) / np.pi))
 
 
-def measure(images: Mapping[str, GreyImage], diameter: float) -> Stains:
+def measure_stains(images: Mapping[str, GreyImage], diameter: float) -> Stains:
     """Measure the cell whose nucleus lies nearest to the crop's middle.
 
     The stains are measured in a disk about the nucleus, smaller than a leukocyte: neighbours stay

@@ -15,18 +15,18 @@ PRIOR = 0.5
 """Share of CTCs at which probabilities are stated: both classes count the same."""
 
 THRESHOLD = 0.5
-LEAST_CELLS = 10
+MIN_CELLS = 10
 """Of each class, below which a line through them is mere chance."""
 
 
-def too_few(positive: NDArray[np.bool_]) -> str:
+def too_few_problem(positive: NDArray[np.bool_]) -> str:
     """Say that held-out cells, (n,), do not suffice to calibrate; empty where they do."""
     positives, negatives = int(positive.sum()), int((~positive).sum())
-    if min(positives, negatives) >= LEAST_CELLS:
+    if min(positives, negatives) >= MIN_CELLS:
         return ""
     return (
         f"the validation side holds {positives:,} CTCs and {negatives:,} others, and"
-        f" {LEAST_CELLS} of each are needed to calibrate; label more patients or samples, or"
+        f" {MIN_CELLS} of each are needed to calibrate; label more patients or samples, or"
         " name a manifest of them to fit with --validation"
     )
 
@@ -44,7 +44,7 @@ def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calib
     Raises:
         ValueError: too few cells, or the network ranks the classes the wrong way round.
     """
-    if few := too_few(positive):
+    if few := too_few_problem(positive):
         raise ValueError(few)
     positives, negatives = int(positive.sum()), int((~positive).sum())
     target = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 BINS = 10
 """Of equal width, for the expected calibration error."""
 
-_LEAST_PROBABILITY = 1e-6
+_MIN_PROBABILITY = 1e-6
 _ROUNDING = 1e-9
 _NEWTON_STEPS = 30
 
@@ -59,8 +59,8 @@ class Curve:
         false: (..., k) weight of the negatives there.
     """
 
-    hits: Floats
-    false: Floats
+    true_positives: Floats
+    false_positives: Floats
 
     @classmethod
     def of(cls, positive: Labels, score: Scores, weight: Floats | None = None) -> Curve:
@@ -85,9 +85,9 @@ class Curve:
 
     def average_precision(self) -> Floats:
         """Mean precision over the steps of recall."""
-        found = np.diff(self.hits, prepend=0, axis=-1)
-        precision = _ratio(self.hits, self.hits + self.false, empty=1)
-        return _ratio(np.sum(found * precision, axis=-1), self.hits[..., -1])
+        found = np.diff(self.true_positives, prepend=0, axis=-1)
+        precision = _ratio(self.true_positives, self.true_positives + self.false_positives, empty=1)
+        return _ratio(np.sum(found * precision, axis=-1), self.true_positives[..., -1])
 
     def sensitivity_at(self, false_call_rate: float) -> Floats:
         """Largest share of positives found while at most this share of negatives is called."""
@@ -95,7 +95,7 @@ class Curve:
         last = np.sum(false_rate <= false_call_rate + _ROUNDING, axis=-1, keepdims=True) - 1
         return np.take_along_axis(sensitivity, np.maximum(last, 0), axis=-1)[..., 0]
 
-    def looked_at(self, sensitivity: float, prevalence: float) -> Floats:
+    def reviewed_fraction(self, sensitivity: float, prevalence: float) -> Floats:
         """Share of all cells above the threshold that finds this share of positives.
 
         Args:
@@ -112,9 +112,10 @@ class Curve:
 
     def rates(self) -> tuple[Floats, Floats]:
         """Return sensitivity and false-call rate, (..., k + 1), both starting at 0."""
-        start = ((0, 0),) * (self.hits.ndim - 1) + ((1, 0),)
+        start = ((0, 0),) * (self.true_positives.ndim - 1) + ((1, 0),)
         return tuple(  # type: ignore[return-value]
-            np.pad(_ratio(side, side[..., -1:]), start) for side in (self.hits, self.false)
+            np.pad(_ratio(side, side[..., -1:]), start)
+            for side in (self.true_positives, self.false_positives)
         )
 
 
@@ -147,11 +148,11 @@ class Calls:
         """Share of the positives that is called."""
         return _ratio(self.true_positive, self.true_positive + self.false_negative)
 
-    def false_call_rate(self) -> Floats:
+    def false_positive_rate(self) -> Floats:
         """Share of the negatives that is called."""
         return _ratio(self.false_positive, self.false_positive + self.true_negative)
 
-    def false_call_rate_bound(self) -> Floats:
+    def false_positive_rate_bound(self) -> Floats:
         """Upper 95 % bound of the false-call rate (Clopper and Pearson, 1934), one-sided.
 
         It takes cells as independent: 0 of 1,667 still allows 18 in 10,000.
@@ -202,7 +203,7 @@ def calibration_line(
         the classes do not overlap, and no finite slope fits best.
     """
     score = log_odds(probability)
-    share = class_share(positive, weight, prior)
+    share = class_weighted(positive, weight, prior)
     line = np.stack((np.ones(weight.shape[:-1]), np.zeros(weight.shape[:-1])), axis=-1)
     design = np.column_stack((score, np.ones_like(score)))
     products = np.einsum("ni,nj->nij", design, design).reshape(len(score), 4)
@@ -233,10 +234,10 @@ def restate(probability: Scores, prior: float, prevalence: float) -> Floats:
 
 
 def _inside(probability: Scores) -> Floats:
-    return np.clip(probability.astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    return np.clip(probability.astype(np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
 
 
-def class_share(positive: Labels, weight: Floats, prior: float) -> Floats:
+def class_weighted(positive: Labels, weight: Floats, prior: float) -> Floats:
     """Scale weights, (..., n), so that the positives sum to `prior` and all sum to 1."""
     positives = (weight @ positive.astype(np.float64))[..., None]
     negatives = (weight @ (~positive).astype(np.float64))[..., None]
@@ -245,7 +246,7 @@ def class_share(positive: Labels, weight: Floats, prior: float) -> Floats:
 
 def _mean(positive: Labels, loss: Floats, weight: Floats, prior: float) -> Floats:
     """Mean of a loss, (n,) or (n, k), with the classes at `prior`."""
-    return class_share(positive, weight, prior) @ loss
+    return class_weighted(positive, weight, prior) @ loss
 
 
 def _ratio(part: Floats | float, whole: Floats, empty: float = np.nan) -> Floats:

@@ -22,20 +22,20 @@ from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import InputSpec
 
-from ..baselines.baselines import TRAINING, Table, baseline_scores, describe
+from ..baselines.baselines import TRAINING, TrainingTable, baseline_scores, training_table
 from ..data import splits as split
 from ..data.dataset import NUCLEUS, Cells, read_cells
 from ..data.manifest import ManifestError, Row, choose, read_manifests
 from ..evaluate.bootstrap import Estimate, Resampling
-from ..evaluate.report import markdown_table, shown
+from ..evaluate.report import format_estimate, markdown_table
 from ..metrics.roc import Curve, Floats, Labels, log_odds, roc_auc
-from ..util.errors import refusing
-from ..util.files import write_whole
+from ..util.errors import exit_on
+from ..util.files import atomic_write
 from ..util.progress import progress
 from .cell_traits import Traits, traits_of
 from .markdown import put_sections, stamp
 from .results import CEILING, ORDER
-from .trial_scores import held_scores
+from .trial_scores import read_scores
 from .trials import FOLDS, REFERENCE, SEEDS, SPLIT_SEED, TRIALS
 
 AIM = 0.90
@@ -57,7 +57,7 @@ _TILE, _ACROSS, _MOST = 100, 8, 48
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TrialScores:
     """What the trials say of the cells of the folds that the reference has scored, n cells.
 
     Attributes:
@@ -91,14 +91,14 @@ class Said:
         return told
 
 
-def read_said(cells: Cells, out: Path) -> Said:
+def read_trial_scores(cells: Cells, out: Path) -> TrialScores:
     """Read what the trials have said so far.
 
     Raises:
         ValueError: the reference has scored no fold, or a trial is of another recipe or of other
             cells.
     """
-    held = held_scores(TRIALS, cells, out)
+    held = read_scores(TRIALS, cells, out)
     if REFERENCE not in held:
         raise ValueError(f"{out} holds no fold of the trial '{REFERENCE}'; run it first")
     rows = np.sort(held[REFERENCE].row)
@@ -109,7 +109,7 @@ def read_said(cells: Cells, out: Path) -> Said:
         logit[name][mine] = log_odds(said.probability[theirs])
         fold[mine] = said.fold[theirs]
     logit = {name: told for name, told in logit.items() if np.isfinite(told).any()}
-    return Said(rows, fold, cells.positive[rows], cells.group[rows], logit)
+    return TrialScores(rows, fold, cells.positive[rows], cells.group[rows], logit)
 
 
 Figure: TypeAlias = Callable[[Floats], Floats]
@@ -119,7 +119,7 @@ Figure: TypeAlias = Callable[[Floats], Floats]
 class Measure:
     """Figures with intervals over acquisitions, on the cells of `Said`."""
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, said: TrialScores) -> None:
         self._said = said
 
     def __call__(
@@ -157,7 +157,7 @@ class Part:
     gains: dict[str, Estimate]
 
 
-def by_traits(said: Said, traits: Traits, measure: Measure) -> Part:
+def by_traits(said: TrialScores, traits: Traits, measure: Measure) -> Part:
     """Write the AUC of each third of the cells by each trait."""
     rows, matter = [], []
     score = said.reference
@@ -173,7 +173,7 @@ def by_traits(said: Said, traits: Traits, measure: Measure) -> Part:
         if not gain.low <= 0 <= gain.high:
             matter.append(_lower(title))
         shares = " / ".join(f"{said.positive[third == part].mean():.0%}" for part in range(_PARTS))
-        each = [shown("auc", one) for one in found.values()]
+        each = [format_estimate("auc", one) for one in found.values()]
         rows.append([title, *each, _signed(gain), shares])
     seen = measure.auc(score, thirds["contrast"] > 0)
     gains = measure({"gain": _less(seen, measure.auc(score))})
@@ -189,7 +189,7 @@ their background. The thirds differ by more than chance by: {", ".join(matter) o
     return Part(text, {"the third of least contrast left to a person": gains["gain"]})
 
 
-def by_acquisition(said: Said, measure: Measure) -> Part:
+def by_acquisition(said: TrialScores, measure: Measure) -> Part:
     """Write how much of the error belongs to whole acquisitions."""
     score = said.reference
     between, within = variance_parts(score, said.positive, said.group)
@@ -223,8 +223,8 @@ by the mean of their cells: {wrong}.
 
 Of the variance of the log odds within a class, {between / (between + within):.0%} is of whole
 acquisitions and {within / (between + within):.0%} of their single cells. If nothing set
-acquisitions of a class apart, the AUC would be {shown("auc", found["even"])} instead of
-{shown("auc", found["all"])}."""
+acquisitions of a class apart, the AUC would be {format_estimate("auc", found["even"])} instead of
+{format_estimate("auc", found["all"])}."""
     return Part(text, {"acquisitions of a class all alike": found["gain"]})
 
 
@@ -253,7 +253,7 @@ def variance_parts(score: Floats, positive: Labels, group: NDArray[np.str_]) -> 
     return max(0.0, float((of_groups - within) * freedom[0] / spread)), float(within)
 
 
-def _of_group(said: Said, score: Floats, name: str) -> float:
+def _of_group(said: TrialScores, score: Floats, name: str) -> float:
     inside = said.group == name
     rows = inside | (said.positive != said.positive[inside][0])
     return roc_auc(said.positive[rows], score[rows])
@@ -266,7 +266,7 @@ def _means(value: Floats, group: NDArray[np.str_]) -> Floats:
     return mean
 
 
-def of_agreement(said: Said, measure: Measure) -> Part:
+def by_ensemble(said: TrialScores, measure: Measure) -> Part:
     """Write what the mean of several networks gains over one."""
     count = np.isfinite(np.stack(list(said.logit.values()))).sum(axis=0)
     several = count > 1
@@ -275,10 +275,11 @@ def of_agreement(said: Said, measure: Measure) -> Part:
         one, every = (measure.auc(each, several) for each in (said.reference, said.ensemble))
         found = measure({"one": one, "all": every, "gain": _less(every, one)}, several)
         gains["the mean of all trials instead of one"] = found["gain"]
+        mean_auc, reference_auc = (format_estimate("auc", found[key]) for key in ("all", "one"))
         lines.append(
-            f"The mean of the {_numbers(count[several])} trials run on a fold, whatever they are,"
-            f" reaches {shown('auc', found['all'])} on {np.count_nonzero(several):,} cells, where"
-            f" the reference alone reaches {shown('auc', found['one'])}: {_signed(found['gain'])}."
+            f"The mean of the {_numbers(count[several])} trials run on a fold reaches {mean_auc} on"
+            f" {np.count_nonzero(several):,} cells, where the reference alone reaches"
+            f" {reference_auc}: {_signed(found['gain'])}."
         )
         lines.append(_by_members(said, several))
     alike = [REFERENCE, *(name for name in SEEDS if name in said.logit)]
@@ -292,7 +293,7 @@ def of_agreement(said: Said, measure: Measure) -> Part:
         correlation = np.corrcoef([said.logit[name][same] for name in alike])
         lines.append(
             f"{len(alike)} seeds of the reference alone: {single:.3f} each on average, their mean"
-            f" {shown('auc', pooled['auc'])}; their log odds correlate by"
+            f" {format_estimate('auc', pooled['auc'])}; their log odds correlate by"
             f" {correlation[np.triu_indices(len(alike), 1)].mean():.2f}."
         )
     if not lines:
@@ -300,7 +301,7 @@ def of_agreement(said: Said, measure: Measure) -> Part:
     return Part("### Several networks instead of one\n\n" + "\n\n".join(lines), gains)
 
 
-def _by_members(said: Said, rows: Labels) -> str:
+def _by_members(said: TrialScores, rows: Labels) -> str:
     """Write the AUC of the mean of so many trials, drawn from those run on each fold."""
     chance = np.random.default_rng(SPLIT_SEED)
     folds = np.unique(said.fold[rows])
@@ -329,7 +330,7 @@ def _by_members(said: Said, rows: Labels) -> str:
 
 
 def of_labels(
-    said: Said, nucleus: Floats, contrast: Floats, measure: Measure
+    said: TrialScores, nucleus: Floats, contrast: Floats, measure: Measure
 ) -> tuple[Part, NDArray[np.intp]]:
     """Write what speaks for wrong labels.
 
@@ -433,14 +434,14 @@ class Boosted:
     at: dict[float, list[Floats]]
 
 
-def boost(cells: Cells, said: Said, spec: InputSpec) -> Boosted:
+def boost(cells: Cells, said: TrialScores, spec: InputSpec) -> Boosted:
     """Fit the boosting for every fold of `said`, on all and on shares of the acquisitions."""
     seen = {"bright": cells, "nucleus": replace(cells, bright=cells.nucleus)}
     with progress("Describe", 2 * len(cells)) as advance:
-        views = {name: describe(one, TRAINING, spec, advance) for name, one in seen.items()}
+        views = {name: training_table(one, TRAINING, spec, advance) for name, one in seen.items()}
     together = np.hstack([view.features for view in views.values()])
     views["both"] = replace(views["bright"], features=together)
-    fold_of = split.folds(cells, FOLDS, SPLIT_SEED) + 1
+    fold_of = split.assign_folds(cells, FOLDS, SPLIT_SEED) + 1
     draws = list(itertools.product(_TRAINING_SHARES, range(_DRAWS)))
     folds = np.unique(said.fold)
     answer = {name: np.empty(len(said.rows)) for name in views}
@@ -461,7 +462,7 @@ def boost(cells: Cells, said: Said, spec: InputSpec) -> Boosted:
     )
 
 
-def _boosted(view: Table, training: Labels, rows: NDArray[np.intp]) -> Floats:
+def _boosted(view: TrainingTable, training: Labels, rows: NDArray[np.intp]) -> Floats:
     return baseline_scores(view.select(training), view.select(rows), SPLIT_SEED)["texture"]
 
 
@@ -490,8 +491,8 @@ def of_training(made: Boosted, measure: Measure) -> Part:
         }
     )
     rows = [
-        *([f"{share:.1%}", shown("auc", found[f"{share}"])] for share in made.at),
-        ["all", shown("auc", found["bright"])],
+        *([f"{share:.1%}", format_estimate("auc", found[f"{share}"])] for share in made.at),
+        ["all", format_estimate("auc", found["bright"])],
     ]
     text = f"""\
 ### More acquisitions, more channels
@@ -502,8 +503,8 @@ draws each), on the same folds:
 {markdown_table(["Acquisitions trained on", "AUC, bright field"], rows)}
 
 The last doubling of the acquisitions brought {_signed(found["doubling"])}. The same boosting on
-the nucleus image reaches {shown("auc", found["nucleus"])}, on both images
-{shown("auc", found["both"])}. Labels that let both images reach this do not forbid it: what is
+the nucleus image reaches {format_estimate("auc", found["nucleus"])}, on both images
+{format_estimate("auc", found["both"])}. The labels therefore allow at least that AUC: what is
 missing below it, these features do not find in bright field."""
     return Part(
         text,
@@ -514,7 +515,7 @@ missing below it, these features do not find in bright field."""
     )
 
 
-def section(said: Said, traits: Traits, made: Boosted) -> tuple[str, NDArray[np.intp]]:
+def section(said: TrialScores, traits: Traits, made: Boosted) -> tuple[str, NDArray[np.intp]]:
     """Write the section; also return which cells to show, as indices of `said`."""
     measure = Measure(said)
     labels, doubted = of_labels(said, made.nucleus, traits.contrast, measure)
@@ -522,7 +523,7 @@ def section(said: Said, traits: Traits, made: Boosted) -> tuple[str, NDArray[np.
         by_traits(said, traits, measure),
         by_acquisition(said, measure),
         labels,
-        of_agreement(said, measure),
+        by_ensemble(said, measure),
         of_training(made, measure),
     ]
     gains = {what: gain for part in parts for what, gain in part.gains.items()}
@@ -534,7 +535,7 @@ def section(said: Said, traits: Traits, made: Boosted) -> tuple[str, NDArray[np.
 
 Of {len(said.rows):,} cells of {len(np.unique(said.group))} acquisitions in
 {len(np.unique(said.fold))} of {FOLDS} folds. The reference, fitted for a few epochs, reaches an AUC
-of {shown("auc", found)} on them; the parts below ask where it errs. Intervals are over
+of {format_estimate("auc", found)} on them; the parts below ask where it errs. Intervals are over
 acquisitions.
 
 {markdown_table(["What would be gained by", "AUC"], rows)}"""
@@ -601,14 +602,14 @@ def main(
 
     Example: `python -m train.research.error_analysis breast.csv --out runs/ceiling`
     """
-    with refusing(ValueError):
+    with exit_on(ValueError):
         rows = choose(read_manifests([manifest]))
         if any(NUCLEUS not in row.images for row in rows):
             raise ManifestError("every cell needs a DAPI image, which tells where the cell lies")
         spec = TRIALS[0].input()
         with progress("Read", len(rows)) as advance:
             cells = read_cells(rows, spec, advance)
-        said = read_said(cells, runs)
+        said = read_trial_scores(cells, runs)
     chosen = [rows[index] for index in said.rows]
     traits = _traits(chosen)
     text, doubted = section(said, traits, boost(cells, said, spec))
@@ -618,11 +619,13 @@ def main(
         sheet = contact_sheet(
             [chosen[index] for index in shown_cells],
             [
-                f"{chosen[i].place} {chosen[i].cell} {chosen[i].stratum} {said.ensemble[i]:+.1f}"
-                for i in shown_cells
+                f"{row.sample_id} {row.cell} {row.stratum} {log_odds_of_mean:+.1f}"
+                for row, log_odds_of_mean in (
+                    (chosen[index], said.ensemble[index]) for index in shown_cells
+                )
             ],
         )
-        write_whole(out / SHEET_NAME, cv2.imencode(".png", sheet)[1].tobytes())
+        atomic_write(out / SHEET_NAME, cv2.imencode(".png", sheet)[1].tobytes())
     put_sections(write, {CEILING: text}, ORDER)
     typer.echo(f"{write} written")
 

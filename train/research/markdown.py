@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..util.files import write_whole
+from ..util.files import atomic_write
 
 _WIDTH = 100
 _HEADING = re.compile(r"^(?=## )", re.MULTILINE)
@@ -34,7 +34,7 @@ def put_sections(path: Path, made: Mapping[str, str], order: Sequence[str]) -> N
     headings = [name for name in known if name in parts]
     headings += [name for name in parts if name not in known]
     blocks = [(f"## {name}\n\n" if name else "") + parts[name].strip() for name in headings]
-    write_whole(path, ("\n\n".join(blocks) + "\n").encode())
+    atomic_write(path, ("\n\n".join(blocks) + "\n").encode())
 
 
 def sections(text: str) -> dict[str, str]:

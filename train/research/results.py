@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Cells
 from ..evaluate.bootstrap import Estimate, Resampling
-from ..evaluate.report import UNKNOWN, markdown_table, shown
+from ..evaluate.report import UNKNOWN, format_estimate, markdown_table
 from ..evaluate.statistics import of_samples
 from ..metrics.roc import Curve, Floats, roc_auc
-from ..util.errors import refusal, refusing
+from ..util.errors import exit_on, fail
 from ..util.progress import progress
 from .markdown import put_sections, stamp
-from .trial_scores import Scores, benchmark, held_scores, run
+from .trial_scores import HeldOutScores, benchmark, read_scores, run
 from .trials import (
     CLAIMS,
     FIRST_NETWORK,
@@ -110,7 +110,10 @@ class Comparison:
 
 
 def compare(
-    cells: Cells, mine: Scores, other: Scores | None = None, seeds: Sequence[Scores] = ()
+    cells: Cells,
+    mine: HeldOutScores,
+    other: HeldOutScores | None = None,
+    seeds: Sequence[HeldOutScores] = (),
 ) -> Comparison | None:
     """Measure a trial, and its difference from another on the cells that both have scored.
 
@@ -149,7 +152,7 @@ def compare(
     )
 
 
-def _chance(cells: Cells, rows: NDArray[np.intp], seeds: Sequence[Scores]) -> float | None:
+def _chance(cells: Cells, rows: NDArray[np.intp], seeds: Sequence[HeldOutScores]) -> float | None:
     gaps = []
     for other in seeds[1:]:
         common = np.intersect1d(rows, np.intersect1d(seeds[0].row, other.row))
@@ -159,7 +162,9 @@ def _chance(cells: Cells, rows: NDArray[np.intp], seeds: Sequence[Scores]) -> fl
     return max(gaps, default=None)
 
 
-def _at(said: Scores, rows: NDArray[np.intp], what: str = "probability") -> NDArray[np.float64]:
+def _at(
+    said: HeldOutScores, rows: NDArray[np.intp], what: str = "probability"
+) -> NDArray[np.float64]:
     order = np.argsort(said.row)
     found: NDArray[np.float64] = getattr(said, what)[order][np.searchsorted(said.row[order], rows)]
     return found
@@ -171,7 +176,7 @@ def made_sections(cells: Cells, out: Path) -> dict[str, str]:
     Raises:
         RunError: one of them was of another recipe or of other cells.
     """
-    held = held_scores(TRIALS, cells, out)
+    held = read_scores(TRIALS, cells, out)
     networks = [trial for trial in TRIALS if trial.table == NETWORKS]
     changes = [trial for trial in TRIALS if trial.table != NETWORKS]
     made = {"": _head(cells)}
@@ -190,10 +195,10 @@ def made_sections(cells: Cells, out: Path) -> dict[str, str]:
 
 def _comparisons(
     cells: Cells,
-    held: Mapping[str, Scores],
+    held: Mapping[str, HeldOutScores],
     compared: Sequence[Trial],
     reference: str,
-    seeds: Sequence[Scores],
+    seeds: Sequence[HeldOutScores],
     introduction: str,
 ) -> str:
     blocks = [stamp(_COMMAND), introduction]
@@ -209,10 +214,10 @@ def _comparisons(
                         trial.title,
                         f"{found.folds}",
                         f"{found.cells:,}",
-                        shown("auc", found.auc),
+                        format_estimate("auc", found.auc),
                         _gain(found.gain),
                         found.verdict,
-                        shown("sample_auc", found.sample_auc),
+                        format_estimate("sample_auc", found.sample_auc),
                     ]
                 )
         if rows:
@@ -249,7 +254,9 @@ nobody has measured here how much another would move the AUC."""
 _OF_CLAIMS = "By the rules of the tables below, on these two cell lines and a short schedule."
 
 
-def _claim(cells: Cells, held: Mapping[str, Scores], claim: Claim, seeds: Sequence[Scores]) -> str:
+def _claim(
+    cells: Cells, held: Mapping[str, HeldOutScores], claim: Claim, seeds: Sequence[HeldOutScores]
+) -> str:
     """Write one line: for which pairs it is shown, for which not, and the gains."""
     by_verdict: dict[str, list[str]] = {}
     for pair in claim.pairs:
@@ -304,7 +311,7 @@ def recipe_section(report: dict[str, Any]) -> str:
         estimate = Estimate(report[key], *report[f"{key}_interval"])
         constant = report.get(f"{key}_constant")
         beside = f" (constant predictor {constant:.3f})" if constant is not None else ""
-        rows.append([title + beside, shown(key, estimate)])
+        rows.append([title + beside, format_estimate(key, estimate)])
     return f"""\
 {stamp(f"{_COMMAND} --report")}
 
@@ -347,11 +354,11 @@ def main(
     chosen = names if trial is None else [name for name in trial if name != "none"]
     unknown = set(chosen) - set(names)
     if unknown:
-        raise refusal(f"no trial '{min(unknown)}' (known: {', '.join(names)})")
-    with refusing(ValueError, OSError):
+        raise fail(f"no trial '{min(unknown)}' (known: {', '.join(names)})")
+    with exit_on(ValueError, OSError):
         cells = benchmark(manifest, TRIALS[0])
         # Refuses what is held and is not of these cells, before hours of fitting.
-        held = held_scores(TRIALS, cells, out)
+        held = read_scores(TRIALS, cells, out)
         jobs = [
             (one, manifest, number, out)
             for number in fold or range(1, FOLDS + 1)

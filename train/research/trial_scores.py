@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from ..data import splits as split
 from ..data.dataset import Cells, read_cells
 from ..data.manifest import choose, read_manifests
-from ..fit.fit import fit, sides_of
+from ..fit.fit import assign_splits, fit
 from ..fit.networks import predict
-from ..fit.run import CELLS_NAME, RunError, differences, packed, recipe
+from ..fit.run import CELLS_NAME, RunError, differences, npz_bytes, recipe
 from ..metrics.calibration import calibrate
 from ..metrics.onnx_scores import probabilities
-from ..util.files import write_whole
+from ..util.files import atomic_write
 from .trials import FOLDS, SPLIT_SEED, Trial
 
 SCORES_NAME = "scores.npz"
@@ -30,7 +30,7 @@ _IDENTITY = ("digest", "group", "positive", "has_nucleus", "side")
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class HeldOutScores:
     """What a trial says of the cells that it never saw.
 
     Attributes:
@@ -69,10 +69,10 @@ def run(trial: Trial, manifest: Path, number: int, out: Path) -> None:
         "row": np.flatnonzero(side == "test"),
         "probability": probabilities(logits["test"], calibration),
     }
-    write_whole(folder / SCORES_NAME, packed(said))
+    atomic_write(folder / SCORES_NAME, npz_bytes(said))
 
 
-def held_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, Scores]:
+def read_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, HeldOutScores]:
     """Read what trials have said so far, by name; those of which no fold is done are not there.
 
     Args:
@@ -83,7 +83,7 @@ def held_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, S
     Raises:
         RunError: a fold was fitted by another recipe, or on other cells, labels or sides.
     """
-    found: dict[str, list[Scores]] = {}
+    found: dict[str, list[HeldOutScores]] = {}
     for number in range(1, FOLDS + 1):
         done = [trial for trial in trials if (_folder(trial, number, out) / SCORES_NAME).is_file()]
         if done:
@@ -91,7 +91,7 @@ def held_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, S
             for trial in done:
                 found.setdefault(trial.name, []).append(_read(trial, number, out, mine))
     return {
-        trial.name: Scores(
+        trial.name: HeldOutScores(
             np.concatenate([part.row for part in found[trial.name]]),
             np.concatenate([part.fold for part in found[trial.name]]),
             np.concatenate([part.probability for part in found[trial.name]]),
@@ -101,7 +101,9 @@ def held_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, S
     }
 
 
-def _read(trial: Trial, number: int, out: Path, mine: dict[str, NDArray[np.generic]]) -> Scores:
+def _read(
+    trial: Trial, number: int, out: Path, mine: dict[str, NDArray[np.generic]]
+) -> HeldOutScores:
     folder = _folder(trial, number, out)
     initial = trial.initial()
     first = initial.sha256 if initial else ""
@@ -126,7 +128,7 @@ def _read(trial: Trial, number: int, out: Path, mine: dict[str, NDArray[np.gener
         )
     row = np.empty(len(one), np.intp)
     row[one] = other
-    return Scores(row[tested], np.full(len(tested), number), probability)
+    return HeldOutScores(row[tested], np.full(len(tested), number), probability)
 
 
 def _folder(trial: Trial, number: int, out: Path) -> Path:
@@ -134,4 +136,6 @@ def _folder(trial: Trial, number: int, out: Path) -> Path:
 
 
 def _sides(cells: Cells, number: int) -> NDArray[np.str_]:
-    return sides_of(cells, SPLIT_SEED, split.folds(cells, FOLDS, SPLIT_SEED) == number - 1)
+    return assign_splits(
+        cells, SPLIT_SEED, split.assign_folds(cells, FOLDS, SPLIT_SEED) == number - 1
+    )

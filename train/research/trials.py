@@ -10,7 +10,7 @@ from ctcedge.images.preprocess import InputSpec
 
 from ..fit.augment import FAMILIES
 from ..fit.presets import PRESETS, Preset, without_um_per_px
-from ..fit.pretrained import Initial
+from ..fit.pretrained import InitialWeights
 from ..fit.run import FitSettings
 
 REFERENCE = "reference"
@@ -54,9 +54,9 @@ class Trial:
     preset: Preset = _PRESET
     init: Path | None = None
 
-    def initial(self) -> Initial | None:
+    def initial(self) -> InitialWeights | None:
         """Return its first weights, where they are given."""
-        return Initial.of(self.init) if self.init else None
+        return InitialWeights.of(self.init) if self.init else None
 
     def input(self) -> InputSpec:
         """Return what the network sees of crops whose um/px is unknown."""
@@ -65,7 +65,7 @@ class Trial:
 
 def _short(**change: Any) -> FitSettings:
     """Change the recipe, on a schedule short enough to compare many without a GPU."""
-    return _PRESET.adapted(**{"epochs": 16, **change})
+    return _PRESET.fit_settings(**{"epochs": 16, **change})
 
 
 def _network(name: str) -> FitSettings:
@@ -90,7 +90,7 @@ TRIALS = (
         "cpu-preset",
         "Augmentation",
         "the preset `cpu`: gentle illumination, and three times the contrast at the input",
-        PRESETS["cpu"].adapted(epochs=16),
+        PRESETS["cpu"].fit_settings(epochs=16),
         preset=PRESETS["cpu"],
     ),
     Trial("no-noise", "Augmentation", "without noise and blur", _short(without=["noise"])),

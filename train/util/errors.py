@@ -9,15 +9,15 @@ import typer
 
 
 @contextmanager
-def refusing(*kinds: type[Exception]) -> Iterator[None]:
+def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     """End with one line and exit code 2 where one of these is raised."""
     try:
         yield
     except kinds as error:
-        raise refusal(str(error)) from None
+        raise fail(str(error)) from None
 
 
-def refusal(text: str) -> typer.Exit:
+def fail(text: str) -> typer.Exit:
     """Print the line, and return what ends the command."""
     typer.echo(f"train: {text}", err=True)
     return typer.Exit(2)

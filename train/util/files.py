@@ -7,7 +7,7 @@ from pathlib import Path
 from ctcedge.fs.files import replaced
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Write a file, or replace it."""
     with replaced(path, f".{path.name}.part") as file:
         file.write(data)

@@ -11,11 +11,17 @@ import pytest
 
 from ctcedge.images.preprocess import InputSpec
 from tests.helpers import support
-from train.baselines.baselines import Table, TableError, baseline_scores, describe, read_table
+from train.baselines.baselines import (
+    TrainingTable,
+    TrainingTableError,
+    baseline_scores,
+    read_table,
+    training_table,
+)
 from train.baselines.texture import COUNT
-from train.data.dataset import name_digest, read_cells, simulated_cells
+from train.data.dataset import cells_from_simulation, name_digest, read_cells
 from train.data.manifest import Row
-from train.data.splits import folds
+from train.data.splits import assign_folds
 from train.metrics.roc import roc_auc
 from train.simulate import simulate_cells
 
@@ -26,16 +32,16 @@ BREAST = support.DATA / "breast"
 @pytest.fixture(scope="module")
 def cells():
     made = simulate_cells(hospitals=4, samples=1, cells=40, seed=3, channels=("BF",))
-    return simulated_cells(made, INPUT)
+    return cells_from_simulation(made, INPUT)
 
 
 @pytest.fixture(scope="module")
 def table(cells):
-    return describe(cells, "training", INPUT)
+    return training_table(cells, "training", INPUT)
 
 
 def test_a_table_comes_back_as_it_was_saved(table, tmp_path):
-    mixed = replace(table, side=np.where(table.positive, "training", "validation"))
+    mixed = replace(table, split=np.where(table.positive, "training", "validation"))
     mixed.save(tmp_path / "training.npz")
     again = read_table((tmp_path / "training.npz").read_bytes())
     for name in table.__slots__:
@@ -54,37 +60,37 @@ def test_a_table_names_nobody(cells, table, tmp_path):
 
 def test_training_cells_beyond_a_number_are_listed_but_not_shown(cells, table):
     side = np.where(cells.group == cells.group[0], "test", "training")
-    capped = replace(table, side=side).showing(30, seed=1)
+    capped = replace(table, split=side).limited(30, seed=1)
     assert (capped.digest == table.digest).all()
-    assert np.count_nonzero(capped.shown.side == "training") == 30
-    assert capped.shown.select(capped.shown.side == "training").positive.sum() == 15
-    assert (capped.shown.side == "test").sum() == (side == "test").sum()
-    assert len(set(capped.shown.sample_digest)) == 4
-    rows = np.isin(table.digest, capped.shown.digest)
-    np.testing.assert_array_equal(capped.shown.features, table.features[rows])
-    np.testing.assert_array_equal(capped.shown.diameter, table.diameter[rows])
+    assert np.count_nonzero(capped.described.split == "training") == 30
+    assert capped.described.select(capped.described.split == "training").positive.sum() == 15
+    assert (capped.described.split == "test").sum() == (side == "test").sum()
+    assert len(set(capped.described.sample_digest)) == 4
+    rows = np.isin(table.digest, capped.described.digest)
+    np.testing.assert_array_equal(capped.described.features, table.features[rows])
+    np.testing.assert_array_equal(capped.described.diameter, table.diameter[rows])
     test = table.select(side == "test")
     training = capped.select(side == "training")
     scores = baseline_scores(training, test, seed=1)
-    for name, expected in baseline_scores(training.shown, test, seed=1).items():
+    for name, expected in baseline_scores(training.described, test, seed=1).items():
         np.testing.assert_array_equal(scores[name], expected)
 
 
 def test_a_table_that_shows_one_class_is_refused(table):
-    with pytest.raises(TableError, match="cells of one class only; export the model anew"):
+    with pytest.raises(TrainingTableError, match="cells of one class only; export the model anew"):
         baseline_scores(table.select(~table.positive), table, seed=1)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK no archive", b"\x93NUMPY"])
 def test_what_is_no_table_is_refused(data):
-    with pytest.raises(TableError, match="export the model anew"):
+    with pytest.raises(TrainingTableError, match="export the model anew"):
         read_table(data)
 
 
 def test_a_table_of_other_features_is_refused(table):
     buffer = io.BytesIO()
     replace(table, features=table.features[:, :-1]).save(buffer)
-    with pytest.raises(TableError, match="other features"):
+    with pytest.raises(TrainingTableError, match="other features"):
         read_table(buffer.getvalue())
 
 
@@ -93,9 +99,9 @@ def test_labels_are_what_is_learnt(name):
     """Of cells whose size and texture differ by class; permuted labels must teach nothing."""
     chance = np.random.default_rng(4)
     positive = np.arange(400) % 4 == 0
-    told = Table(
+    told = TrainingTable(
         digest=np.arange(400).astype(str),
-        side=np.full(400, "training"),
+        split=np.full(400, "training"),
         positive=positive,
         sample_digest=np.full(400, "s"),
         features=chance.normal(positive[:, None], 2, (400, COUNT)).astype(np.float32),
@@ -137,8 +143,8 @@ def test_texture_sees_what_size_does_not_on_real_cells():
         ]
     spec = replace(INPUT, um_per_px=None, crop_px=1.5)
     cells = read_cells(rows[::5], spec, lambda: None)
-    table = describe(cells, "training", spec)
-    test = folds(cells, 4, seed=1) == 0
+    table = training_table(cells, "training", spec)
+    test = assign_folds(cells, 4, seed=1) == 0
     scores = baseline_scores(table.select(~test), table.select(test), seed=1)
     assert roc_auc(cells.positive[test], scores["texture"]) > 0.7
     assert roc_auc(cells.positive[test], scores["size"]) < 0.65

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from ctcedge.images.preprocess import BACKGROUND_LEVEL
-from train.data.dataset import CHANNELS, draw_by_sample, read_cells, rows_by_sample, simulated_cells
+from train.data.dataset import (
+    CHANNELS,
+    cells_from_simulation,
+    draw_by_sample,
+    read_cells,
+    rows_by_sample,
+)
 from train.data.manifest import ManifestError, Row
 from train.fit.presets import PRESETS
 from train.simulate import simulate_cells
@@ -33,7 +39,7 @@ def rows(tmp_path):
 def test_read_cells_are_the_simulated_ones(rows):
     read = read_cells(rows, INPUT, lambda: None)
     cells = simulate_cells(hospitals=1, samples=1, cells=2, seed=3, channels=CHANNELS)
-    simulated = simulated_cells(cells, INPUT)
+    simulated = cells_from_simulation(cells, INPUT)
     assert np.array_equal(read.bright, simulated.bright)
     assert np.array_equal(read.digest, simulated.digest)
     assert np.array_equal(read.nucleus[0], simulated.nucleus[0])

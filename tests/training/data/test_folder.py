@@ -10,7 +10,7 @@ import pytest
 
 from ctcedge.errors import NoCropsError, SetupError
 from ctcedge.images.preprocess import network_input
-from train.data.folder import Crops
+from train.data.folder import CropFolder
 from train.fit.presets import PRESETS
 
 SPEC = replace(PRESETS["cpu"].input, um_per_px=0.5, crop_px=None)
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 
 def test_the_folders_own_settings_count_where_nothing_else_is_given(folder):
-    own, given = Crops.read(folder), Crops.read(folder, 0.4)
+    own, given = CropFolder.read(folder), CropFolder.read(folder, 0.4)
     assert (own.um_per_px, given.um_per_px) == (0.8, 0.4)
     for crops in (own, given):
         seen = [network_input(pixels, crops.um_per_px, SPEC) for pixels in crops.pixels]
@@ -35,7 +35,7 @@ def test_the_folders_own_settings_count_where_nothing_else_is_given(folder):
 
 
 def test_it_is_said_by_what_um_per_px_they_are_seen(folder):
-    crops = Crops.read(folder)
+    crops = CropFolder.read(folder)
     assert crops.scale(SPEC) == "um/px 0.8"
     assert replace(crops, um_per_px=None).scale(SPEC) == (
         "um/px unknown, the model's own 0.5 assumed"
@@ -45,11 +45,11 @@ def test_it_is_said_by_what_um_per_px_they_are_seen(folder):
 
 def test_a_folder_that_cannot_be_used_is_refused(folder, tmp_path):
     with pytest.raises(SetupError, match="does not exist"):
-        Crops.read(tmp_path / "gone")
+        CropFolder.read(tmp_path / "gone")
     (folder / "3_lamp.png").write_bytes(b"no image")
     (folder / "4_lamp.png").write_bytes(b"no image")
     with pytest.raises(SetupError, match=r"2 crops .* 3_lamp.png \(.*; 4_lamp.png"):
-        Crops.read(folder)
+        CropFolder.read(folder)
     (folder / "ctcedge.toml").unlink()
     with pytest.raises(NoCropsError):
-        Crops.read(folder)
+        CropFolder.read(folder)

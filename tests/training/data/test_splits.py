@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from train.data.splits import LeakError, folds, hold_out, refuse_leak
+from train.data.splits import LeakageError, assign_folds, check_no_leakage, hold_out
 
 
 def grouped(cells, sizes, positive):
@@ -26,29 +26,29 @@ def samples(hospitals):
 
 def test_a_shared_group_is_a_leak(hospitals):
     even = np.arange(len(hospitals)) % 2 == 0
-    with pytest.raises(LeakError, match="'h00' stands on both sides"):
-        refuse_leak(hospitals.select(even), hospitals.select(~even))
+    with pytest.raises(LeakageError, match="'h00' stands on both sides"):
+        check_no_leakage(hospitals.select(even), hospitals.select(~even))
 
 
 def test_a_shared_image_is_a_leak_whatever_its_name(hospitals):
     first = hospitals.group == "h00"
     copy = hospitals.select(first)
     copy = replace(copy, group=np.full(len(copy), "elsewhere"), cell=np.full(len(copy), "1"))
-    refuse_leak(hospitals.select(first), hospitals.select(~first))
+    check_no_leakage(hospitals.select(first), hospitals.select(~first))
     with pytest.raises(
-        LeakError, match=r"cell .* of sample .* and cell 1 of .* are the same image"
+        LeakageError, match=r"cell .* of sample .* and cell 1 of .* are the same image"
     ):
-        refuse_leak(hospitals, copy)
+        check_no_leakage(hospitals, copy)
 
 
 def test_folds_are_whole_groups_alike_in_both_classes(samples):
-    fold = folds(samples, 5, seed=1)
+    fold = assign_folds(samples, 5, seed=1)
     for name in np.unique(samples.group):
         assert len(np.unique(fold[samples.group == name])) == 1
     for kind in (samples.positive, ~samples.positive):
         counts = np.bincount(fold[kind], minlength=5)
         assert counts.max() - counts.min() <= 6
-    assert not np.array_equal(fold, folds(samples, 5, seed=2))
+    assert not np.array_equal(fold, assign_folds(samples, 5, seed=2))
 
 
 def test_held_out_is_a_share_of_both_classes_in_whole_groups(samples):
@@ -86,7 +86,7 @@ def test_too_few_groups_are_refused(hospitals):
     with pytest.raises(ValueError, match="cannot be split"):
         hold_out(cells, 0.1, seed=1)
     with pytest.raises(ValueError, match="cannot fill 2 parts"):
-        folds(cells, 2, seed=1)
+        assign_folds(cells, 2, seed=1)
     one = replace(hospitals, group=np.full(len(hospitals), "h00"))
     with pytest.raises(ValueError, match="all cells are of one patient or sample, 'h00'"):
         hold_out(one, 0.1, seed=1)
@@ -95,6 +95,6 @@ def test_too_few_groups_are_refused(hospitals):
 @pytest.mark.parametrize("positive", [False, True])
 def test_one_class_is_called_that(hospitals, positive):
     cells = replace(hospitals, positive=np.full(len(hospitals), positive))
-    for split in (lambda: hold_out(cells, 0.1, seed=1), lambda: folds(cells, 2, seed=1)):
+    for split in (lambda: hold_out(cells, 0.1, seed=1), lambda: assign_folds(cells, 2, seed=1)):
         with pytest.raises(ValueError, match=rf"one class only \({64 * positive} CTCs of 64"):
             split()

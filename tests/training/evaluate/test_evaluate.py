@@ -21,11 +21,11 @@ from ctcedge.images.decode import decode
 from ctcedge.model.folder import load_model
 from tests.helpers import disk_model as disks
 from tests.helpers import support
-from train.baselines.baselines import TABLE_NAME, describe
+from train.baselines.baselines import TABLE_NAME, training_table
 from train.cli import app
 from train.data.dataset import read_cells
 from train.data.manifest import Row, read_manifests, write_manifest
-from train.data.splits import LeakError
+from train.data.splits import LeakageError
 from train.evaluate import evaluate, figures, write
 from train.evaluate.charts import charts
 from train.evaluate.figures import MEANING
@@ -79,8 +79,8 @@ def with_table(folder: Path, manifest: Path, side, most: int = 1000) -> Path:
     spec = load_model(folder).spec.input
     rows = read_manifests([manifest])
     sides = np.array([side(row.sample) for row in rows])
-    table = describe(read_cells(rows, spec, lambda: None), sides, spec)
-    table.showing(most, seed=1).save(folder / TABLE_NAME)
+    table = training_table(read_cells(rows, spec, lambda: None), sides, spec)
+    table.limited(most, seed=1).save(folder / TABLE_NAME)
     text = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     text["training_table"] = dataclasses.asdict(pin(folder / TABLE_NAME))
     (folder / "model.json").write_text(json.dumps(text), encoding="utf-8")
@@ -336,7 +336,7 @@ def test_one_known_image_under_another_name_is_refused(
     known = train_manifest.parent / sample / "00000_BF.png"
     shutil.copytree(test_manifest.parent, tmp_path / "E")
     shutil.copy(known, tmp_path / "E" / "E1" / "00003_BF.png")
-    with pytest.raises(LeakError, match="1 of 12 patients or samples, such as 'E1'"):
+    with pytest.raises(LeakageError, match="1 of 12 patients or samples, such as 'E1'"):
         evaluate(model, [tmp_path / "E" / "cells.csv"], seed=1)
 
 
@@ -354,7 +354,7 @@ def test_other_images_of_a_patient_it_was_made_from_are_refused(model, tmp_path)
     manifest = export(tmp_path / "T", samples=4, seed=9)
     rows = [dataclasses.replace(row, patient=row.sample) for row in read_manifests([manifest])]
     write_manifest(manifest, rows)
-    with pytest.raises(LeakError, match="made from other cells of 4 patients, such as 'T0'"):
+    with pytest.raises(LeakageError, match="made from other cells of 4 patients, such as 'T0'"):
         evaluate(model, [manifest], seed=1)
 
 
@@ -409,7 +409,7 @@ def test_each_cell_is_scored_by_the_fold_that_never_saw_it(two_folds, train_mani
 
 
 def test_a_sample_that_several_folds_may_score_is_refused(two_folds, test_manifest):
-    with pytest.raises(LeakError, match=r"2 of the models never saw 'E0'.*one of them.*alone"):
+    with pytest.raises(LeakageError, match=r"2 of the models never saw 'E0'.*one of them.*alone"):
         evaluate(two_folds, [test_manifest], seed=1)
 
 
@@ -454,9 +454,9 @@ def test_rows_without_a_label_are_scored_and_counted_by_stratum(model, test_mani
     write_manifest(tmp_path / "some.csv", unsure)
     found = evaluate(model, [tmp_path / "some.csv"], seed=1).figures
     assert (found.cells, found.unlabelled) == (72, 24)
-    (near,) = [one for one in found.strata if one.counted.name == "near-gate"]
-    assert near.counted.cells == 24
-    assert near.called.value == near.counted.called / 24
+    (near,) = [one for one in found.strata if one.counts.name == "near-gate"]
+    assert near.counts.cells == 24
+    assert near.called.value == near.counts.called / 24
 
 
 def test_strata_may_be_chosen(model, test_manifest, tmp_path):

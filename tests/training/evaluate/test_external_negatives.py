@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ctcedge.classification.classifier import Classifier, Judged
 from ctcedge.classification.decision import probability
-from train.data.folder import Crops
+from train.data.folder import CropFolder
 from train.evaluate import external_negatives as zero_shot
 
 SAMPLE = Path(__file__).parents[2] / "sample"
@@ -23,8 +23,8 @@ def classifier() -> Classifier:
 
 
 def test_what_is_said_of_a_folder_is_what_the_runtime_says(classifier: Classifier) -> None:
-    inputs = Crops.read(SAMPLE).inputs(classifier.model.spec.input)
-    probabilities = zero_shot.said(classifier, inputs)
+    inputs = CropFolder.read(SAMPLE).inputs(classifier.model.spec.input)
+    probabilities = zero_shot.predict_proba(classifier, inputs)
     calibration = classifier.model.spec.calibration
     judged = [each for each in classifier.judge(inputs) if isinstance(each, Judged)]
     assert len(inputs) == len(judged) == 36

@@ -69,7 +69,7 @@ def test_the_counts_are_those_of_the_cells():
     assert (found.cells, found.ctcs, found.unlabelled) == (400, 200, 0)
     assert (found.samples, found.groups) == (20, 20)
     first = found.per_sample[0]
-    assert (first.name, first.cells, first.ctcs, first.others) == ("s00", 20, 20, 0)
+    assert (first.name, first.cells, first.ctcs, first.negatives) == ("s00", 20, 20, 0)
     assert first.called == int((probability[:20] >= 0.5).sum())
     assert sum(one.review for one in found.per_sample) == int(
         ((probability >= 0.4) & (probability < 0.6)).sum()
@@ -82,7 +82,7 @@ def test_figures_agree_with_the_plain_ones():
     calls = Calls.of(cells.positive, probability >= 0.5)
     assert found["f1"].value == pytest.approx(float(calls.f1()))
     assert found["false_calls_per_10000"].value == pytest.approx(
-        10_000 * float(calls.false_call_rate())
+        10_000 * float(calls.false_positive_rate())
     )
     decided = (probability < 0.4) | (probability >= 0.6)
     outside = Calls.of(cells.positive[decided], probability[decided] >= 0.5)
@@ -235,7 +235,7 @@ def test_strata_show_what_the_whole_hides():
     probability = np.where(hard, 0.3, probability)
     stratum = np.where(hard, "double-negative", np.where(cells.positive, "CTC", "leukocyte"))
     found = measured(made(cells.positive, cells.sample, stratum=stratum), probability)
-    by_name = {one.counted.name: one for one in found.strata}
+    by_name = {one.counts.name: one for one in found.strata}
     assert by_name["double-negative"].called.value == 0
     assert by_name["CTC"].called.value == pytest.approx(
         (probability[stratum == "CTC"] >= 0.5).mean()
@@ -253,8 +253,8 @@ def test_cells_of_unknown_label_enter_strata_alone():
     assert found["auc"].value == pytest.approx(
         float(Curve.of(cells.positive[known], probability[known]).auc())
     )
-    (near,) = [one for one in found.strata if one.counted.name == "near-gate"]
-    assert (near.counted.cells, near.counted.ctcs, near.counted.others) == (80, 0, 0)
+    (near,) = [one for one in found.strata if one.counts.name == "near-gate"]
+    assert (near.counts.cells, near.counts.ctcs, near.counts.negatives) == (80, 0, 0)
     assert near.called.value == pytest.approx((probability[~known] >= 0.5).mean())
     assert math.isnan(near.auc.value)
 
@@ -290,11 +290,11 @@ def test_calls_are_counted_with_what_the_threshold_alone_would_say():
     known = np.arange(6) < 5
     found = count_calls(made(positive, sample), verdicts, above, known=known, seed=1, draws=200)
     review = found.by_call["review"]
-    assert (review.ctcs, review.others, review.unlabelled) == (2, 1, 1)
-    assert (review.ctcs_above, review.others_above) == (1, 1)
-    assert (review.ctcs_share.value, review.others_share.value) == (2 / 3, 1 / 2)
-    assert (review.others_share.low, review.others_share.high) == (0, 1)
-    assert found.by_call["CTC"].ctcs_share.value == 1 / 3
+    assert (review.ctcs, review.negatives, review.unlabelled) == (2, 1, 1)
+    assert (review.ctcs_above, review.negatives_above) == (1, 1)
+    assert (review.ctcs_fraction.value, review.negatives_fraction.value) == (2 / 3, 1 / 2)
+    assert (review.negatives_fraction.low, review.negatives_fraction.high) == (0, 1)
+    assert found.by_call["CTC"].ctcs_fraction.value == 1 / 3
     assert list(found.by_reason) == ["empty", "near-threshold"]
     assert found.by_reason["near-threshold"].ctcs == 2
-    assert (found.doubted.ctcs, found.doubted.others, found.doubted.unlabelled) == (1, 1, 1)
+    assert (found.flagged.ctcs, found.flagged.negatives, found.flagged.unlabelled) == (1, 1, 1)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from train.baselines.size import measured_diameters, size_score
-from train.build import INPUT, BuildSettings, sides
-from train.data.dataset import simulated_cells
+from train.build import INPUT, BuildSettings, hospital_splits
+from train.data.dataset import cells_from_simulation
 from train.fit.fit import fit
 from train.fit.networks import predict
 from train.fit.run import FitSettings
@@ -34,9 +34,9 @@ def trained_and_tested(folder, *, signal, test_hospitals):
         channels=("BF",),
         workers=2,
     )
-    seen = simulated_cells(cells, INPUT)
+    seen = cells_from_simulation(cells, INPUT)
     hospitals = BuildSettings(TRAINING_HOSPITALS, VALIDATION_HOSPITALS, test_hospitals)
-    side = sides(seen, hospitals)
+    side = hospital_splits(seen, hospitals)
     network = fit(seen, side, SETTINGS, INPUT, folder / "run")
     training, test = (seen.select(side == name) for name in ("training", "test"))
     measured = (measured_diameters(part.bright, INPUT) for part in (training, test))

@@ -15,7 +15,7 @@ from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.ood import LEAST_CROPS
 from ctcedge.images.preprocess import network_input
 from tests.training.drawn import SETTINGS, drawn_cells, sides_of
-from train.data.dataset import digest_of
+from train.data.dataset import image_digest
 from train.evaluate import ood_rates as strangers
 from train.export.export import ExportSettings, export
 from train.export.parity import ParityLimits
@@ -32,7 +32,7 @@ def fold(tmp_path_factory):
     place = tmp_path_factory.mktemp("fold")
     drawn = drawn_cells(INPUT, groups=28, size=24)
     seen = np.stack([network_input(pixels, None, INPUT) for pixels in drawn.bright])
-    digest = np.array([digest_of(pixels) for pixels in drawn.bright])
+    digest = np.array([image_digest(pixels) for pixels in drawn.bright])
     # As of a manifest that was labelled with '--run lab'.
     sample = np.char.add("lab/", drawn.sample)
     cells = dataclasses.replace(drawn, bright=seen, digest=digest, sample=sample)
@@ -77,7 +77,7 @@ def test_simulated_hospitals_are_judged_by_share_of_ctcs(fold):
 def test_runs_have_the_share_that_is_asked_for(share):
     hospital = np.repeat(["a", "b", "few"], [300, 200, 90])
     positive = np.arange(590) % 3 == 0
-    runs = list(strangers._of_share(hospital, positive, share))
+    runs = list(strangers._runs_with_fraction(hospital, positive, share))
     assert len(runs) == 2
     for rows, name in zip(runs, "ab", strict=True):
         assert len(set(rows)) == LEAST_CROPS
@@ -115,9 +115,9 @@ def test_what_cannot_be_judged_is_refused_in_one_line(fold, tmp_path):
     told = refused("held-out", tmp_path / "folds", model, crops, crops)
     assert "holds 2 folds; give one, such as" in told
     opened = open_runs(run)[0]
-    rest = opened.side != "test"
-    cells, side = opened.cells.select(rest), opened.side[rest]
-    whole = dataclasses.replace(opened, folder=tmp_path / "whole", cells=cells, side=side)
+    rest = opened.split != "test"
+    cells, side = opened.cells.select(rest), opened.split[rest]
+    whole = dataclasses.replace(opened, folder=tmp_path / "whole", cells=cells, split=side)
     whole.save()
     assert "holds out no cells" in refused("held-out", whole.folder, model, crops, crops)
 

@@ -92,10 +92,10 @@ def test_features_and_training_table(made, run):
     with np.load(made.folder / "features.npz", allow_pickle=False) as held:
         width = held["means"].shape[1]
         assert held["whitening"].shape == (width, width)
-        assert len(held["distance"]) == len(opened.of("validation"))
+        assert len(held["distance"]) == len(opened.subset("validation"))
     table = read_table(made.read(made.spec.training_table))
     assert table.digest.tolist() == opened.cells.digest.tolist()
-    assert table.side.tolist() == opened.side.tolist()
+    assert table.split.tolist() == opened.split.tolist()
     assert name_digest("group 0") in table.sample_digest
     assert b"group" not in made.read(made.spec.training_table)
 
@@ -117,7 +117,7 @@ def test_the_card_shows_the_figures(made):
 
 def test_all_graphs_are_shipped_and_say_much_the_same(made, run):
     (opened,) = open_runs(run)
-    inputs = opened.of("test").bright[:4]
+    inputs = opened.subset("test").bright[:4]
     exact = run_graph(made.read_graph("fp32"), inputs)
     for variant in ("int8", "int8-symmetric", "fp16"):
         np.testing.assert_allclose(run_graph(made.read_graph(variant), inputs), exact, atol=0.2)
@@ -216,7 +216,7 @@ def test_of_several_draws_the_closest_graph_is_kept(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "int8_graph", watched)
     monkeypatch.setattr(exporting, "CALIBRATION_IMAGES", 40)
-    limits = ParityLimits(int8_calls=0.1, int8_calls_aimed=0.1, int8_flips_aimed=0.1)
+    limits = ParityLimits(int8_calls=0.1, int8_calls_target=0.1, int8_flips_target=0.1)
     settings = ExportSettings("drawn", limits=limits)
     (model,) = export(run, settings, tmp_path, print)
     assert [len(inputs) for inputs in drawn] == [40] * 4
@@ -232,7 +232,7 @@ def test_the_cards_baselines_are_fitted_on_all_training_cells(made, run, tmp_pat
     monkeypatch.setattr(exporting, "MOST_SHOWN", 20)
     (model,) = export(run, ExportSettings("drawn"), tmp_path, print)
     table = read_table(model.read(model.spec.training_table))
-    assert (table.shown.side == "training").sum() == 20
+    assert (table.described.split == "training").sum() == 20
     rows = [
         [line for line in one.read(one.spec.card).decode().splitlines() if "(AUC), " in line]
         for one in (made, model)

@@ -8,7 +8,7 @@ import pytest
 
 from ctcedge.classification.ood import SPREADS, Guard, RunTraits, distances
 from ctcedge.classification.wavelet_features import MEASURES
-from train.export.ood_statistics import FEATURES_FILE, Known, feature_statistics
+from train.export.ood_statistics import FEATURES_FILE, FeatureSet, feature_statistics
 
 WIDTH = 9
 MIXED = np.random.default_rng(0).normal(size=(8, 8))
@@ -33,7 +33,7 @@ def drawn(seed, groups, cells=40, share=0.3, shift=0.3, strange=0.0, blur=0.0):
     noise = chance.normal(0, 20, (n, 64, 64)) * contrast[:, None, None]
     if blur:
         noise = np.stack([cv2.GaussianBlur(each, (0, 0), blur) for each in noise])
-    return Known(
+    return FeatureSet(
         inputs=np.clip(np.rint(noise + 128), 0, 255).astype(np.uint8),
         features=np.column_stack((features, np.zeros(n))).astype(np.float32),
         positive=positive,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ctcedge.model.spec import DecisionThresholds
-from train.export.parity import ParityLimits, compare
+from train.export.parity import ParityLimits, measure_parity
 
 DECISION = DecisionThresholds(threshold=0.5, review=(0.4, 0.6))
 POSITIVE = np.array([True, False, True, False])
@@ -16,7 +16,7 @@ EXPECTED = np.array([0.9, 0.1, 0.7, 0.3])
 
 
 def test_compared_by_hand():
-    found = compare(np.array([0.9, 0.7, 0.59, 0.3]), EXPECTED, POSITIVE, DECISION)
+    found = measure_parity(np.array([0.9, 0.7, 0.59, 0.3]), EXPECTED, POSITIVE, DECISION)
     assert found.cells == 4
     assert found.auc == 0.75
     assert found.auc_loss == 0.25
@@ -28,7 +28,10 @@ def test_compared_by_hand():
 
 @pytest.mark.parametrize("variant", ["fp32", "fp16", "int8", "int8-symmetric"])
 def test_the_same_answers_are_accepted(variant):
-    assert ParityLimits().exceeded(variant, compare(EXPECTED, EXPECTED, POSITIVE, DECISION)) == []
+    assert (
+        ParityLimits().violations(variant, measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION))
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,24 +45,29 @@ def test_the_same_answers_are_accepted(variant):
     ],
 )
 def test_what_differs_too_much_is_named(variant, change, what):
-    same = dataclasses.replace(compare(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=1000)
-    (text,) = ParityLimits().exceeded(variant, dataclasses.replace(same, **change))
+    same = dataclasses.replace(measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=1000)
+    (text,) = ParityLimits().violations(variant, dataclasses.replace(same, **change))
     assert text.startswith(f"{variant}: {what}")
 
 
 def test_what_is_aimed_at_counts_flips_apart():
-    same = dataclasses.replace(compare(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=5000)
-    assert ParityLimits().missed(dataclasses.replace(same, changed_calls=0.01, flips=0.001)) == ""
-    flipped = ParityLimits().missed(dataclasses.replace(same, changed_calls=0.01, flips=0.002))
+    same = dataclasses.replace(measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=5000)
+    assert (
+        ParityLimits().above_target(dataclasses.replace(same, changed_calls=0.01, flips=0.001))
+        == ""
+    )
+    flipped = ParityLimits().above_target(
+        dataclasses.replace(same, changed_calls=0.01, flips=0.002)
+    )
     assert flipped == "0.20% flip between CTC and leukocyte, 0.1% is aimed at"
-    both = ParityLimits().missed(dataclasses.replace(same, changed_calls=0.015, flips=0.002))
+    both = ParityLimits().above_target(dataclasses.replace(same, changed_calls=0.015, flips=0.002))
     assert both == f"1.50% of the calls are others, 1.0% is aimed at and {flipped}"
     # Three cells tell no share.
     few = dataclasses.replace(same, cells=300, changed_calls=0.01, flips=0.01)
-    assert ParityLimits().missed(few) == ""
+    assert ParityLimits().above_target(few) == ""
 
 
 @pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
 def test_a_graph_that_answers_nan_is_refused(variant):
-    found = compare(np.full(4, np.nan), EXPECTED, POSITIVE, DECISION)
-    assert ParityLimits().exceeded(variant, found)
+    found = measure_parity(np.full(4, np.nan), EXPECTED, POSITIVE, DECISION)
+    assert ParityLimits().violations(variant, found)

@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 from train.cli import app
 from train.data.dataset import CHANNELS, name_digests
 from train.data.manifest import Row, read_manifests, write_manifest
-from train.data.splits import LeakError
-from train.fit.batches import repeated
-from train.fit.fit import fit, fit_folds, sides_of
+from train.data.splits import LeakageError
+from train.fit.batches import oversampled_rows
+from train.fit.fit import assign_splits, fit, fit_folds
 from train.fit.networks import predict
 from train.fit.presets import PRESETS
-from train.fit.pretrained import Initial, InitialError
+from train.fit.pretrained import InitialWeights, InitialWeightsError
 from train.fit.run import LOG_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
 from train.fit.trainer import CHECKPOINT_NAME, FitError, Interrupted
 from train.simulate import simulate_cells
@@ -126,34 +126,34 @@ def test_without_dapi_a_use_of_it_is_refused(hospitals, side, tmp_path):
 
 def test_a_group_on_both_sides_is_refused(hospitals, tmp_path):
     side = np.where(np.arange(len(hospitals)) % 8 == 0, "validation", "training")
-    with pytest.raises(LeakError):
+    with pytest.raises(LeakageError):
         fit(hospitals, side, SETTINGS, INPUT, tmp_path / "run")
 
 
 def test_what_the_first_weights_saw_is_not_held_out(hospitals, side, tmp_path):
     fit(hospitals, side, SETTINGS, INPUT, tmp_path / "first")
-    initial = Initial.of(tmp_path / "first")
+    initial = InitialWeights.of(tmp_path / "first")
     training = hospitals.select(side == "training")
-    assert set(initial.saw.digest) == set(training.digest)
-    assert set(initial.saw.sample_digest) == set(name_digests(training.group))
+    assert set(initial.provenance.digest) == set(training.digest)
+    assert set(initial.provenance.sample_digest) == set(name_digests(training.group))
     swapped = np.where(side == "training", "validation", "training")
-    with pytest.raises(LeakError, match="the first weights were trained on cells of"):
+    with pytest.raises(LeakageError, match="the first weights were trained on cells of"):
         fit(hospitals, swapped, SETTINGS, INPUT, tmp_path / "second", initial=initial)
-    with pytest.raises(LeakError, match="or leave --init away"):
+    with pytest.raises(LeakageError, match="or leave --init away"):
         fit_folds(hospitals, 2, SETTINGS, INPUT, tmp_path / "folds", initial=initial)
     fit(hospitals, side, SETTINGS, INPUT, tmp_path / "third", initial=initial)
     others = replace(hospitals, digest=np.char.add("other", hospitals.digest))
-    third = Initial.of(tmp_path / "third")
+    third = InitialWeights.of(tmp_path / "third")
     fit(others, swapped, SETTINGS, INPUT, tmp_path / "fourth", initial=third)
-    saw = Initial.of(tmp_path / "fourth").saw
+    saw = InitialWeights.of(tmp_path / "fourth").provenance
     assert set(training.digest) < set(saw.digest)
-    assert set(initial.saw.sample_digest) < set(saw.sample_digest)
+    assert set(initial.provenance.sample_digest) < set(saw.sample_digest)
 
 
 def test_weights_of_another_network_leave_no_run_behind(hospitals, side, tmp_path):
     fit(hospitals, side, SETTINGS, INPUT, tmp_path / "first")
-    initial, wider = Initial.of(tmp_path / "first"), replace(SETTINGS, width=0.125)
-    with pytest.raises(InitialError, match="weights of another network"):
+    initial, wider = InitialWeights.of(tmp_path / "first"), replace(SETTINGS, width=0.125)
+    with pytest.raises(InitialWeightsError, match="weights of another network"):
         fit(hospitals, side, wider, INPUT, tmp_path / "second", initial=initial)
     assert not (tmp_path / "second").exists()
 
@@ -173,23 +173,23 @@ def test_a_loss_that_explodes_is_named(hospitals, side, tmp_path):
 
 def test_rare_ctcs_are_repeated_to_a_tenth():
     positive = np.arange(1000) < 5
-    rows = repeated(positive)
+    rows = oversampled_rows(positive)
     assert positive[rows].mean() == pytest.approx(0.1, abs=0.002)
     assert set(rows) == set(range(1000))
-    assert np.array_equal(repeated(np.arange(10) < 3), np.arange(10))
-    assert (~positive[repeated(~positive)]).mean() == pytest.approx(0.9, abs=0.002)
+    assert np.array_equal(oversampled_rows(np.arange(10) < 3), np.arange(10))
+    assert (~positive[oversampled_rows(~positive)]).mean() == pytest.approx(0.9, abs=0.002)
 
 
 def test_folds_test_each_cell_once(hospitals, tmp_path):
     settings = replace(SETTINGS, epochs=1)
     assert len(fit_folds(hospitals, 2, settings, INPUT, tmp_path / "run")) == 2
     runs = open_runs(tmp_path / "run")
-    tested = np.sum([run.side == "test" for run in runs], axis=0)
+    tested = np.sum([run.split == "test" for run in runs], axis=0)
     assert (tested == 1).all()
     for run in runs:
-        assert not set(run.of("test").group) & set(run.of("training").group)
+        assert not set(run.subset("test").group) & set(run.subset("training").group)
     with pytest.raises(RunError, match="holds something that is no run"):
-        fit(hospitals, sides_of(hospitals, 1), settings, INPUT, tmp_path / "run")
+        fit(hospitals, assign_splits(hospitals, 1), settings, INPUT, tmp_path / "run")
 
 
 def test_a_run_is_not_turned_to_folds(hospitals, side, tmp_path):
@@ -230,7 +230,7 @@ def test_the_command_fits_and_says_what_is_next(manifests, tmp_path):
     result = train(*command(manifests, tmp_path / "run"), *held)
     assert result.exit_code == 0
     (fitted,) = open_runs(tmp_path / "run")
-    assert set(fitted.of("validation").group) == {"h03"}
+    assert set(fitted.subset("validation").group) == {"h03"}
     assert not fitted.settings.augmentation.noise
     assert "python -m train export" in result.stdout
     assert "'export' will refuse this run: the validation side holds" in result.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.fit.networks import NETWORKS, VIEWS, Classifier, turned
+from train.fit.networks import NETWORKS, VIEWS, Classifier, stack_views
 
 
 def quick(**options):
@@ -52,7 +52,7 @@ def test_a_fit_begins_with_moderate_logits(name):
 
 @pytest.mark.parametrize("views", VIEWS)
 def test_views_are_all_different(images, views):
-    copies = turned(images, views).unflatten(0, (views, -1))
+    copies = stack_views(images, views).unflatten(0, (views, -1))
     assert torch.equal(copies[0], images)
     for one in range(views):
         for other in range(one):

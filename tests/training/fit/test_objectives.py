@@ -10,7 +10,7 @@ import torch
 
 from train.fit.batches import Batch
 from train.fit.networks import deviation, predict
-from train.fit.objectives import STRATEGIES, BrightField, Student, Teacher, TwoChannels
+from train.fit.objectives import STRATEGIES, BrightField, DapiDropout, Student, Teacher
 from train.fit.presets import PRESETS
 from train.fit.run import FitSettings
 
@@ -78,7 +78,7 @@ def test_the_result_sees_bright_field_alone(name, hospitals):
 
 
 def test_the_absent_channel_folds_away(hospitals):
-    strategy = TwoChannels(SETTINGS)
+    strategy = DapiDropout(SETTINGS)
     absent = np.stack((hospitals.bright, np.full_like(hospitals.bright, 128)), 1)
     folded = predict(strategy.result(strategy.network), hospitals.bright, GAIN)
     assert np.allclose(predict(strategy.network, absent, GAIN), folded, atol=1e-5)

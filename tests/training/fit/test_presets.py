@@ -51,28 +51,28 @@ def test_nothing_is_not_taken_for_the_preset(known, given):
 @pytest.mark.parametrize("given", [{"width": 0.01}, {"width": -1}, {"learning_rate": 0}])
 def test_settings_that_fit_nothing_are_refused(given):
     with pytest.raises(ValueError, match="is needed"):
-        CPU.adapted(**given)
+        CPU.fit_settings(**given)
 
 
 def test_families_are_left_out():
-    settings = CPU.adapted(without=["noise", "geometry"])
+    settings = CPU.fit_settings(without=["noise", "geometry"])
     assert not settings.augmentation.noise
     assert not settings.augmentation.geometry
     assert settings.augmentation.illumination
     with pytest.raises(ValueError, match="no augmentation 'light'"):
-        CPU.adapted(without=["light"])
+        CPU.fit_settings(without=["light"])
 
 
 def test_what_is_given_replaces_the_preset():
-    settings = CPU.adapted(epochs=3, learning_rate=None, seed=7)
+    settings = CPU.fit_settings(epochs=3, learning_rate=None, seed=7)
     assert (settings.epochs, settings.seed) == (3, 7)
     assert settings.learning_rate == CPU.settings.learning_rate
 
 
 def test_another_network_has_width_one():
-    assert CPU.adapted(network="resnet18").width == 0.5
-    assert CPU.adapted(network="densenet121").width == 1.0
-    assert CPU.adapted(network="resnet34", width=0.25).width == 0.25
+    assert CPU.fit_settings(network="resnet18").width == 0.5
+    assert CPU.fit_settings(network="densenet121").width == 1.0
+    assert CPU.fit_settings(network="resnet34", width=0.25).width == 0.25
 
 
 @pytest.mark.parametrize("name", PRESETS)

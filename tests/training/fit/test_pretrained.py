@@ -13,7 +13,12 @@ import torch
 from train.export.onnx import float_graph
 from train.fit.networks import Classifier, deviation, predict
 from train.fit.presets import PRESETS
-from train.fit.pretrained import Initial, InitialError, graph_weights, unfold
+from train.fit.pretrained import (
+    InitialWeights,
+    InitialWeightsError,
+    graph_weights,
+    unfold_batch_norms,
+)
 from train.fit.run import WEIGHTS_NAME, FitSettings, Run
 
 INPUT = PRESETS["tiny"].input
@@ -31,13 +36,13 @@ def run(hospitals, tmp_path):
 
 
 def test_a_run_gives_its_weights(run, hospitals):
-    started = Initial.of(run.folder).network(run)
+    started = InitialWeights.of(run.folder).network(run)
     expected = predict(run.network(), hospitals.bright, INPUT.gain)
     assert np.array_equal(predict(started, hospitals.bright, INPUT.gain), expected)
 
 
 def test_the_shipped_model_gives_its_weights(run):
-    initial = Initial.of(SHIPPED)
+    initial = InitialWeights.of(SHIPPED)
     weights = graph_weights(onnx.load(initial.file).graph)
     width = len(weights["conv1.weight"]) / 64
     started = initial.network(replace(run, settings=FitSettings(network="resnet18", width=width)))
@@ -58,7 +63,7 @@ def test_a_graph_gives_back_the_network_it_was_made_from(hospitals, name):
         source.train()(1.5 * scaled + 0.1)
         expected = source.eval()(scaled)
         network = Classifier(name)
-        unfold(network, graph_weights(float_graph(source, INPUT).graph), scaled)
+        unfold_batch_norms(network, graph_weights(float_graph(source, INPUT).graph), scaled)
         assert torch.allclose(network.eval()(scaled), expected, atol=1e-3)
         # Folded norms answer alike in training: their statistics are those of these cells.
         if name == "resnet10":
@@ -67,15 +72,15 @@ def test_a_graph_gives_back_the_network_it_was_made_from(hospitals, name):
 
 def test_weights_of_another_network_are_refused(run):
     wider = replace(run, settings=replace(SETTINGS, width=0.125))
-    with pytest.raises(InitialError, match=r"another network than resnet10 of width 0\.125"):
-        Initial.of(run.folder).network(wider)
-    with pytest.raises(InitialError, match="another network than resnet10"):
-        Initial.of(SHIPPED).network(run)
+    with pytest.raises(InitialWeightsError, match=r"another network than resnet10 of width 0\.125"):
+        InitialWeights.of(run.folder).network(wider)
+    with pytest.raises(InitialWeightsError, match="another network than resnet10"):
+        InitialWeights.of(SHIPPED).network(run)
 
 
 def test_what_holds_no_weights_is_named(run, tmp_path):
-    with pytest.raises(InitialError, match="neither a model folder nor a run"):
-        Initial.of(tmp_path)
+    with pytest.raises(InitialWeightsError, match="neither a model folder nor a run"):
+        InitialWeights.of(tmp_path)
     (run.folder / WEIGHTS_NAME).unlink()
-    with pytest.raises(InitialError, match="is the run finished"):
-        Initial.of(run.folder)
+    with pytest.raises(InitialWeightsError, match="is the run finished"):
+        InitialWeights.of(run.folder)

@@ -12,7 +12,7 @@ from train.data.dataset import Cells
 from train.fit.augment import Augmentation
 from train.fit.presets import PRESETS
 from train.fit.run import CELLS_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
-from train.util.files import write_whole
+from train.util.files import atomic_write
 
 SETTINGS = FitSettings(network="resnet10", width=0.0625, augmentation=Augmentation(noise=False))
 INPUT = PRESETS["tiny"].input
@@ -31,10 +31,10 @@ def test_a_saved_run_is_read_back(run):
         held, given = getattr(opened.cells, item.name), getattr(run.cells, item.name)
         assert np.array_equal(held, given)
         assert held.dtype == given.dtype
-    assert np.array_equal(opened.side, run.side)
+    assert np.array_equal(opened.split, run.split)
     assert (opened.settings, opened.input, opened.init) == (SETTINGS, INPUT, "abc")
-    assert set(opened.of("validation").group) == {"h00"}
-    assert len(opened.of("test")) == 0
+    assert set(opened.subset("validation").group) == {"h00"}
+    assert len(opened.subset("test")) == 0
 
 
 def test_an_input_without_um_per_px_is_read_back(run):
@@ -78,7 +78,7 @@ def test_another_run_is_refused(run, hospitals):
         r"epochs \d+ instead of 5;": replace(run, settings=replace(SETTINGS, epochs=5)),
         f"gain {INPUT.gain} instead of 20": replace(run, input=replace(INPUT, gain=20.0)),
         "other cells": replace(run, cells=replace(hospitals, positive=~hospitals.positive)),
-        "labels or sides": replace(run, side=run.side[::-1]),
+        "labels or sides": replace(run, split=run.split[::-1]),
         "other first weights": replace(run, init=""),
     }
     for text, other in others.items():
@@ -118,7 +118,7 @@ def test_no_run_is_named(tmp_path):
 def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "held"
     path.write_bytes(b"old")
-    write_whole(path, b"new")
+    atomic_write(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from train.label.gates import GateError, gate
-from train.label.stains import STAINS, measure, nucleus_diameter
+from train.label.stains import STAINS, measure_stains, nucleus_diameter
 from train.simulate import simulate_cells
 
 CELLS = 5000
@@ -29,14 +29,14 @@ def leukocytes():
     """5,000 crops without a CTC as their cell, and what was measured of each."""
     cells = simulated(0, CELLS)
     typical = np.nanmedian([nucleus_diameter(cell.images["DAPI"]) for cell in cells[:100]])
-    return cells, [measure(cell.images, typical) for cell in cells], typical
+    return cells, [measure_stains(cell.images, typical) for cell in cells], typical
 
 
 @pytest.fixture(scope="module")
 def ctcs(leukocytes):
     """CTCs of the same sample."""
     cells = [cell for cell in simulated(1, 200) if cell.label == "CTC"]
-    return [measure(cell.images, leukocytes[2]) for cell in cells]
+    return [measure_stains(cell.images, leukocytes[2]) for cell in cells]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_noise_alone_is_no_nucleus(leukocytes):
         }
         for cell in cells
     ]
-    gated = gate([measure(images, typical) for images in noisy])
+    gated = gate([measure_stains(images, typical) for images in noisy])
     empty = np.array([cell.kind == "empty" for cell in cells])
     assert share(gated.stratum[empty] == "no-nucleus") >= 0.9
 
@@ -180,7 +180,7 @@ def test_leukocytes_may_be_black_in_cytokeratin(leukocytes, ctcs):
 def test_an_image_without_anything_is_measured_as_nothing():
     blank = np.full((40, 40), 100, np.uint16)
     assert np.isnan(nucleus_diameter(blank))
-    measured = measure(dict.fromkeys(STAINS, blank), 10.0)
+    measured = measure_stains(dict.fromkeys(STAINS, blank), 10.0)
     assert measured.signal == (0, 0, 0)
     assert not measured.saturated
 
@@ -190,10 +190,10 @@ def test_a_disk_is_measured_above_its_background():
     disk = np.hypot(rows - 30, columns - 30)
     image = np.where(disk < 15, 300, 100).astype(np.uint16)
     assert nucleus_diameter(image) == pytest.approx(30, abs=1)
-    measured = measure(dict.fromkeys(STAINS, image), 15.0)
+    measured = measure_stains(dict.fromkeys(STAINS, image), 15.0)
     assert measured.signal == pytest.approx((200, 200, 200), abs=5)
     assert measured.roundness == pytest.approx(1, abs=0.1)
     two = np.maximum(image, np.roll(image, 28, axis=1))
-    beside = measure(dict.fromkeys(STAINS, two), 15.0)
+    beside = measure_stains(dict.fromkeys(STAINS, two), 15.0)
     assert beside.length > 1.5 * measured.length
     assert beside.roundness < 0.62

@@ -91,7 +91,7 @@ def test_a_table_is_taken_at_its_word(export, tmp_path):
     result = label(export, tmp_path / "m.csv", "--um-per-px", 0.5, "--run", "r1")
     assert result.exit_code == 0, result.output
     made = read_manifests([tmp_path / "m.csv"])
-    assert [(row.place, row.cell, row.label, row.stratum) for row in made] == [
+    assert [(row.sample_id, row.cell, row.label, row.stratum) for row in made] == [
         ("r1/A", "001", "CTC", "Tumour"),
         ("r1/A", "002", "CTC", "ctc"),
         ("r1/B", "001", "other", "benign"),

@@ -140,17 +140,17 @@ def test_cells_looked_at_are_counted_at_the_prevalence():
     positive = np.array([True, True, False, False, False, False])
     score = np.array([0.9, 0.4, 0.8, 0.3, 0.2, 0.1])
     curve = Curve.of(positive, score)
-    assert float(curve.looked_at(0.5, 0.01)) == pytest.approx(0.01 * 0.5)
-    assert float(curve.looked_at(0.9, 0.01)) == pytest.approx(0.01 + 0.99 * 0.25)
+    assert float(curve.reviewed_fraction(0.5, 0.01)) == pytest.approx(0.01 * 0.5)
+    assert float(curve.reviewed_fraction(0.9, 0.01)) == pytest.approx(0.01 + 0.99 * 0.25)
 
 
 def test_no_false_call_still_allows_some():
     negatives = np.zeros(1667, dtype=bool)
-    assert 10_000 * Calls.of(negatives, negatives).false_call_rate_bound() == pytest.approx(
+    assert 10_000 * Calls.of(negatives, negatives).false_positive_rate_bound() == pytest.approx(
         18, abs=0.1
     )
     one = np.arange(100) == 0
-    bound = float(Calls.of(np.zeros(100, dtype=bool), one).false_call_rate_bound())
+    bound = float(Calls.of(np.zeros(100, dtype=bool), one).false_positive_rate_bound())
     at_most_one = (1 - bound) ** 100 + 100 * bound * (1 - bound) ** 99
     assert at_most_one == pytest.approx(0.05)
 

@@ -8,8 +8,8 @@ import pytest
 import typer
 
 from train.data.manifest import Row, write_manifest
-from train.data.splits import folds
-from train.fit.fit import sides_of
+from train.data.splits import assign_folds
+from train.fit.fit import assign_splits
 from train.fit.run import Run
 from train.metrics.roc import roc_auc
 from train.research import error_analysis as ceiling
@@ -17,10 +17,10 @@ from train.research.cell_traits import Traits
 from train.research.error_analysis import (
     SHEET_NAME,
     Measure,
-    Said,
+    TrialScores,
     by_acquisition,
+    by_ensemble,
     by_traits,
-    of_agreement,
     of_labels,
     variance_parts,
 )
@@ -41,7 +41,7 @@ def said(trials=3, of_groups=0.3, of_cells=1.0, of_fits=0.8, wrong=0):
     shared += chance.normal(0, of_cells, len(number))
     shared[:wrong] = np.where(positive[:wrong], -6.0, 6.0)
     names = [REFERENCE, "seed-2", "seed-3", "no-noise", "one-view"][:trials]
-    return Said(
+    return TrialScores(
         rows=np.arange(len(number)),
         fold=1 + number % 2,
         positive=positive,
@@ -82,7 +82,7 @@ def test_a_trait_that_matters_is_named_and_others_are_not():
 
 def test_several_networks_gain_what_their_own_errors_cost():
     drawn = said(3, of_fits=1.5)
-    part = of_agreement(drawn, Measure(drawn))
+    part = by_ensemble(drawn, Measure(drawn))
     gain = part.gains["the mean of 3 seeds instead of one"]
     together = np.mean(list(drawn.logit.values()), axis=0)
     expected = roc_auc(drawn.positive, together) - roc_auc(drawn.positive, drawn.reference)
@@ -90,13 +90,13 @@ def test_several_networks_gain_what_their_own_errors_cost():
     assert gain.low > 0.01
     assert "3 seeds of the reference alone" in part.text
     alone = said(1)
-    assert of_agreement(alone, Measure(alone)).gains == {}
+    assert by_ensemble(alone, Measure(alone)).gains == {}
 
 
 def test_trials_that_scored_some_folds_alone_count_there():
     drawn = said(2)
     drawn.logit["seed-2"][drawn.fold == 2] = np.nan
-    part = of_agreement(drawn, Measure(drawn))
+    part = by_ensemble(drawn, Measure(drawn))
     assert f"on {np.count_nonzero(drawn.fold == 1):,} cells" in part.text
     assert np.array_equal(drawn.ensemble[drawn.fold == 2], drawn.reference[drawn.fold == 2])
 
@@ -149,7 +149,7 @@ def keep_scores(benchmark, out, names):
         ceiling.TRIALS[0].input(),
         lambda: None,
     )
-    side = sides_of(cells, SPLIT_SEED, folds(cells, FOLDS, SPLIT_SEED) == 0)
+    side = assign_splits(cells, SPLIT_SEED, assign_folds(cells, FOLDS, SPLIT_SEED) == 0)
     rows = np.flatnonzero(side == "test")
     chance = np.random.default_rng(8)
     for trial in ceiling.TRIALS:

@@ -13,7 +13,7 @@ from tests.training.drawn import drawn_cells
 from tests.training.evaluate.test_evaluate import export
 from train.data import splits as split
 from train.data.manifest import choose, read_manifests
-from train.fit.fit import sides_of
+from train.fit.fit import assign_splits
 from train.fit.presets import PRESETS
 from train.fit.run import Run, RunError
 from train.metrics.roc import roc_auc
@@ -33,7 +33,7 @@ from train.research.results import (
     made_sections,
     recipe_section,
 )
-from train.research.trial_scores import SCORES_NAME, Scores, benchmark, held_scores, run
+from train.research.trial_scores import SCORES_NAME, HeldOutScores, benchmark, read_scores, run
 from train.research.trials import (
     CLAIMS,
     FIRST_NETWORK,
@@ -60,14 +60,16 @@ def said(cells, spread, seed=1, rows=None):
     rows = np.arange(len(cells)) if rows is None else rows
     chance = np.random.default_rng(seed)
     logit = np.where(cells.positive, 1, -1) + chance.normal(0, spread, len(cells))
-    return Scores(rows, 1 + rows % 3, 1 / (1 + np.exp(-logit[rows])))
+    return HeldOutScores(rows, 1 + rows % 3, 1 / (1 + np.exp(-logit[rows])))
 
 
 def keep(cells, out, name, told):
     """Keep scores of all cells as the five fits of a trial would."""
     (trial,) = (trial for trial in TRIALS if trial.name == name)
     for number in range(1, FOLDS + 1):
-        side = sides_of(cells, SPLIT_SEED, split.folds(cells, FOLDS, SPLIT_SEED) == number - 1)
+        side = assign_splits(
+            cells, SPLIT_SEED, split.assign_folds(cells, FOLDS, SPLIT_SEED) == number - 1
+        )
         fitted = Run(out / name / f"fold-{number}", trial.settings, trial.input(), cells, side)
         fitted.save()
         row = np.flatnonzero(side == "test")
@@ -83,7 +85,7 @@ def test_trials_are_compared_on_the_cells_that_both_have_scored(cells):
         found.auc.value - compare(cells, said(cells, 4.0, rows=some)).auc.value
     )
     assert 0 < found.gain.low < found.gain.value < found.gain.high
-    none = Scores(np.array([], int), np.array([], int), np.array([]))
+    none = HeldOutScores(np.array([], int), np.array([], int), np.array([]))
     assert compare(cells, none, sharp) is None
 
 
@@ -197,8 +199,8 @@ def test_a_fold_scores_the_cells_it_held_out(manifest, tmp_path):
     trial = Trial("tiny", "Table", "tiny", PRESETS["tiny"].settings)
     run(trial, manifest, 2, tmp_path)
     cells = benchmark(manifest, trial)
-    told = held_scores([trial], cells, tmp_path)["tiny"]
-    fold = split.folds(cells, FOLDS, SPLIT_SEED)
+    told = read_scores([trial], cells, tmp_path)["tiny"]
+    fold = split.assign_folds(cells, FOLDS, SPLIT_SEED)
     assert told.row.tolist() == np.flatnonzero(fold == 1).tolist()
     assert set(told.fold) == {2}
     assert len(choose(read_manifests([manifest]))) == len(cells)
@@ -213,10 +215,10 @@ def test_a_trial_starts_from_the_weights_it_names(manifest, tmp_path):
     onwards = replace(first, name="onwards", init=tmp_path / "first" / "fold-2")
     run(onwards, manifest, 2, tmp_path)
     cells = benchmark(manifest, first)
-    told = held_scores([first, onwards], cells, tmp_path)
+    told = read_scores([first, onwards], cells, tmp_path)
     assert (told["first"].probability != told["onwards"].probability).any()
     with pytest.raises(RunError, match="other first weights"):
-        held_scores([replace(onwards, init=None)], cells, tmp_path)
+        read_scores([replace(onwards, init=None)], cells, tmp_path)
 
 
 def test_a_fold_that_is_done_is_not_fitted_again(manifest, tmp_path, monkeypatch):
@@ -235,7 +237,7 @@ def test_scores_follow_their_cells_through_another_order_of_the_manifest(cells, 
     other = cells.select(np.random.default_rng(2).permutation(len(cells)))
     aucs = []
     for each in (cells, other):
-        told = held_scores([trial], each, tmp_path)[REFERENCE]
+        told = read_scores([trial], each, tmp_path)[REFERENCE]
         assert sorted(told.row) == list(range(len(cells)))
         aucs.append(roc_auc(each.positive[told.row], told.probability))
     assert aucs[0] == aucs[1] > 0.8
