@@ -399,16 +399,16 @@ import sys
 from pathlib import Path
 import torch
 from train.fit.objectives import BrightField
-from train.fit.trainer import optimise
+from train.fit.trainer import train_network
 from train.fit.run import open_runs
-from train.fit.distributed import team
+from train.fit.distributed import process_group
 
 folder = Path(sys.argv[1])
 (run,) = open_runs(folder / "run")
-with team() as processes:
+with process_group() as processes:
     torch.manual_seed(processes.rank)
     strategy = BrightField(run.settings)
-    optimise(strategy, run, folder / f"wrote-{processes.rank}", processes, lambda: False)
+    train_network(strategy, run, folder / f"wrote-{processes.rank}", processes, lambda: False)
     torch.save(dict(strategy.named_parameters()), folder / f"held-{processes.rank}.pt")
 """,
         encoding="utf-8",
