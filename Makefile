@@ -1,40 +1,113 @@
-# Every routine of the project; CI and people use the same ones.
+# Every routine of the project. CI, hooks and people call these targets.
 VENV ?= .venv
 PYTHON ?= python3
+RUN = $(VENV)/bin/python -m
 
-install: $(VENV)/installed  ## editable, with everything that tests and training need
+install: $(VENV)/installed  ## editable install with everything for development
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable '.[test]'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[dev]'
 	touch $@
 
-format: install
-	$(VENV)/bin/ruff format .
-	$(VENV)/bin/ruff check --fix .
+node_modules: package.json package-lock.json
+	npm ci --no-audit --no-fund --silent
+	touch $@
 
-lint: install
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
+# Checks that run no test
 
-typecheck: install
-	$(VENV)/bin/mypy
+format: install node_modules  ## rewrite Python and JavaScript in the project's style
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+	npm run --silent format
 
-test: install
-	$(VENV)/bin/pytest
+lint: install  ## style, complexity and common mistakes in Python
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
 
-soak: install  ## the whole fault suite: 300 kills, 5,000 crops, long streams; about twenty minutes
-	$(VENV)/bin/pytest tests/fault -m 'soak or not soak' -s
+lint-js: node_modules  ## style and common mistakes in the report page's JavaScript
+	npm run --silent lint
+
+typecheck: install  ## mypy --strict
+	$(RUN) mypy
+
+imports: install  ## import contracts: layers, and who may import what
+	$(VENV)/bin/lint-imports
+
+docs: install  ## generated reference pages, then the site in strict mode
+	$(RUN) docs.generate
+	$(RUN) mkdocs build --strict --quiet
 
 golden: install  ## hashes and golden outputs of the shipped model
 	$(VENV)/bin/ctcedge models verify
 
+# Tests, by tier
+
+test: install  ## default tier: unit and integration tests, a few minutes
+	$(RUN) pytest
+
+test-training: install  ## the training kit; needs torch
+	$(RUN) pytest tests/training
+
+test-fault: install  ## kill, full disks, lost mounts: short form of the fault tests
+	$(RUN) pytest tests/fault
+
+test-fuzz: install  ## mutated inputs: short form of the fuzz run
+	$(RUN) pytest tests/fuzz
+
+test-statistical: install  ## rates and coverage over many simulated inputs: short form
+	$(RUN) pytest -m statistical tests/unit tests/integration
+
+test-bench: install  ## the benchmark command itself, not the speed of this machine
+	$(RUN) pytest -m bench tests/unit tests/integration
+
+test-systemd: install  ## a systemd of its own in a container; needs root and systemd-nspawn
+	$(RUN) pytest -m systemd tests/integration
+
+test-browser: install  ## the report page in Chromium
+	$(RUN) pytest tests/browser
+
+test-js: node_modules  ## the report page's JavaScript without a browser
+	npm test --silent
+
+test-all: test test-training test-fault test-fuzz test-statistical test-bench test-systemd test-browser test-js  ## every tier
+
+coverage: install  ## line coverage of ctcedge by the default tier, with a floor
+	$(RUN) pytest --cov --cov-report=term:skip-covered
+
+soak: install  ## whole fault, statistical and fuzz runs; about an hour
+	$(RUN) pytest -m 'soak or not soak' -s tests/fault
+	$(RUN) pytest -m 'statistical or soak' tests/unit tests/integration
+	$(RUN) pytest -m 'slow_training or not slow_training' tests/training
+	$(VENV)/bin/python tests/fuzz/run.py --inputs 100000
+
+# Dependencies
+
+lock: install  ## write constraints.txt: the versions that CI installs
+	$(VENV)/bin/pip install --quiet uv
+	$(VENV)/bin/uv pip compile --quiet --all-extras --no-emit-index-url --no-emit-find-links \
+		--no-annotate --custom-compile-command 'make lock' --output-file constraints.txt pyproject.toml
+
+lowest:  ## default tier with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct '.[test]'
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider
+
+hooks: install  ## run the project's checks before each commit
+	$(VENV)/bin/pip install --quiet pre-commit
+	$(VENV)/bin/pre-commit install
+
 BEFORE = runs/0.5.1
 
-model: install  ## train the shipped model anew from 0.5.1 of the history; about an hour
+model: install  ## train the shipped model again from 0.5.1 of the history; about an hour
 	mkdir -p $(BEFORE)
 	git archive d0911a6 models/sim-resnet18 | tar -x -C $(BEFORE) --strip-components 1
-	$(VENV)/bin/python -m train build --name sim-resnet18 --version 0.6.0 --seed 4 \
+	$(RUN) train build --name sim-resnet18 --version 0.6.0 --seed 4 \
 		--init $(BEFORE)/sim-resnet18 --epochs 12 --learning-rate 0.001 --out models
 
-.PHONY: install format lint typecheck test soak golden model
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 20
+
+.PHONY: install format lint lint-js typecheck imports docs golden test test-training test-fault test-fuzz \
+	test-statistical test-bench test-systemd test-browser test-js test-all coverage soak lock lowest hooks model help

@@ -12,6 +12,18 @@ from ctcedge.model.folder import load_model
 from tests.helpers import disk_model as disks
 from tests.helpers import support
 
+_TIERS = {"browser", "fault", "fuzz", "training"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test of a tier's folder, so that `-m` can select it too."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        if folder in _TIERS:
+            item.add_marker(folder)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
