@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ctcedge.classification.ood import UNLIKE_TRAINING, Unlike, is_unlike
+from ctcedge.classification.ood import OUT_OF_DISTRIBUTION, OodScore, is_out_of_distribution
 from ctcedge.quality.checks import Quality
 from ctcedge.sidecars.store import Record
 
@@ -45,11 +45,11 @@ class Finding:
     score: float
     quality: dict[str, Any]
     cluster: bool
-    unlike: Unlike | None
+    unlike: OodScore | None
     ran: Ran
 
     @classmethod
-    def of(cls, score: float, quality: Quality, unlike: Unlike | None, ran: Ran) -> Finding:
+    def of(cls, score: float, quality: Quality, unlike: OodScore | None, ran: Ran) -> Finding:
         """Put together what was just found."""
         measures = {key: each for key, each in quality.measures.items() if math.isfinite(each)}
         told = {"reasons": list(quality.reasons), **measures}
@@ -63,7 +63,7 @@ class Finding:
         model, software, unlike = record["model"], record["software"], record["unlike"]
         try:
             ran = Ran(model["variant"], software["provider"], software["onnxruntime"])
-            told = unlike and Unlike(unlike["distance"], unlike["p"], tuple(unlike["traits"]))
+            told = unlike and OodScore(unlike["distance"], unlike["p"], tuple(unlike["traits"]))
         except (KeyError, TypeError):
             return None
         return cls(record["score"], record["quality"], bool(record["cluster"]), told, ran)
@@ -74,10 +74,10 @@ class Finding:
         unlike = self.unlike
         if unlike is None:
             return None
-        return {"distance": unlike.distance, "p": unlike.p, "traits": list(unlike.traits)}
+        return {"distance": unlike.distance, "p": unlike.p_value, "traits": list(unlike.features)}
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """Reasons not to trust a call, by their codes."""
-        unlike = self.unlike is not None and is_unlike(self.unlike.p)
-        return (*self.quality["reasons"], *([UNLIKE_TRAINING] if unlike else ()))
+        unlike = self.unlike is not None and is_out_of_distribution(self.unlike.p_value)
+        return (*self.quality["reasons"], *([OUT_OF_DISTRIBUTION] if unlike else ()))

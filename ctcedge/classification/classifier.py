@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ctcedge.classification.analysis import Finding, Ran
 from ctcedge.classification.decision import Policy, Verdict, rounded_score
-from ctcedge.classification.ood import Guard, Unlike
+from ctcedge.classification.ood import OodDetector, OodScore
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import GreyImage
 from ctcedge.images.preprocess import network_inputs
@@ -62,7 +62,7 @@ class Judged(NamedTuple):
     """
 
     score: float
-    unlike: Unlike | None
+    unlike: OodScore | None
     ran: Ran
 
 
@@ -74,14 +74,14 @@ class Classifier:
         model: the model folder.
         policy: how scores become calls.
         inference: its session, opened anew where it fails.
-        guard: what the network's features are on cells like those of training; None where the
-            model does not hold that.
+        ood_detector: scores how far crops are from the training data; None where the model has no
+            feature statistics.
     """
 
     model: Model
     policy: Policy
     inference: RecoveringEngine
-    guard: Guard | None
+    ood_detector: OodDetector | None
 
     @classmethod
     def load(
@@ -128,7 +128,7 @@ class Classifier:
         model.check_files()
         open_session = partial(open_engine, gpu_memory_mb=gpu_memory_mb)
         inference = RecoveringEngine(model, provider, open_session)
-        return cls(model, policy, inference, Guard.of(model))
+        return cls(model, policy, inference, OodDetector.load(model))
 
     @property
     def engine(self) -> Engine:
@@ -216,9 +216,9 @@ class Classifier:
         """What follows from the network's answers; where they are no number, the image is bad."""
         inputs, answers, ran = answered
         logits = answers.logits.astype(np.float64).tolist()
-        unlike: list[Unlike] | list[None] = [None] * len(logits)
-        if self.guard is not None and answers.features is not None:
-            unlike = self.guard.measure(inputs, answers.features)
+        unlike: list[OodScore] | list[None] = [None] * len(logits)
+        if self.ood_detector is not None and answers.features is not None:
+            unlike = self.ood_detector.score(inputs, answers.features)
         return [_judged(logit, far, ran) for logit, far in zip(logits, unlike, strict=True)]
 
     def judge(self, inputs: NDArray[np.uint8]) -> list[Judged | BadImage]:
@@ -226,7 +226,7 @@ class Classifier:
         return self.judged(self.answer(inputs))
 
 
-def _judged(logit: float, unlike: Unlike | None, ran: Ran) -> Judged | BadImage:
+def _judged(logit: float, unlike: OodScore | None, ran: Ran) -> Judged | BadImage:
     if not math.isfinite(logit) or (unlike and not math.isfinite(unlike.distance)):
         return BadImage("unsupported", "the network gave no number for this image")
     return Judged(rounded_score(logit), unlike, ran)

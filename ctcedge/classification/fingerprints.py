@@ -6,11 +6,11 @@ import hashlib
 import json
 
 from ctcedge.classification.decision import Policy
-from ctcedge.classification.ood import GUARD
+from ctcedge.classification.ood import OOD_VERSION
 from ctcedge.discovery.naming import BRIGHT_FIELD, DEFAULT_CHANNELS
-from ctcedge.images.decode import DECODING
+from ctcedge.images.decode import DECODING_VERSION
 from ctcedge.model.spec import ModelSpec
-from ctcedge.quality.checks import QUALITY
+from ctcedge.quality.checks import QUALITY_VERSION
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecars.store import Record
 
@@ -59,7 +59,12 @@ def settings_sha256(images: ImageSettings, spec: ModelSpec, policy: Policy) -> s
 
 
 def _inference(um_per_px: float | None) -> dict[str, object]:
-    return {"decoding": DECODING, "um_per_px": um_per_px, "quality": QUALITY, "guard": GUARD}
+    return {
+        "decoding": DECODING_VERSION,
+        "um_per_px": um_per_px,
+        "quality": QUALITY_VERSION,
+        "guard": OOD_VERSION,
+    }
 
 
 def _sha256(content: dict[str, object]) -> str:

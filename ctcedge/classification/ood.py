@@ -29,32 +29,32 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.classification.wavelet_features import MEASURES, detail
+from ctcedge.classification.wavelet_features import FEATURE_COUNT, wavelet_energies
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import Model
 
-GUARD = "guard/1"
+OOD_VERSION = "guard/1"
 """Name of these rules, changed whenever they would say something else of the same image."""
 
-UNLIKE_TRAINING = "unlike-training"
+OUT_OF_DISTRIBUTION = "unlike-training"
 """The reason to review a crop that is too far away."""
 
-LEVEL = 0.001
+OOD_LEVEL = 0.001
 """A crop is unlike training where a smaller share of cells like those of training is as far."""
 
-LEAST_CROPS = 100
+MIN_CROPS = 100
 """Of fewer crops, no run is judged."""
 
-WINDOW = 500
+DRIFT_WINDOW = 500
 """Crops by which `watch` judges what comes in at present."""
 
-SPREADS = 4.0
+ALERT_SIGMAS = 4.0
 """A run is unlike training from so many spreads beyond the usual distance on."""
 
-_TAIL = 0.1
+_TAIL_FRACTION = 0.1
 """Share of the validation cells of a class whose distances say how thin the tail beyond is."""
 
-_FARTHEST_TRAIT = 8.0
+_MAX_FEATURE_SIGMAS = 8.0
 """Spreads from the mean at which a trait ends, so that a few odd crops do not speak for a run."""
 
 _MAX_UNPACKED_BYTES = 256 * 1024 * 1024
@@ -63,7 +63,7 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 State: TypeAlias = Literal["like", "unlike", "insufficient"]
 
 
-class Unlike(NamedTuple):
+class OodScore(NamedTuple):
     """How unlike the training data a crop is to the network.
 
     Attributes:
@@ -74,16 +74,16 @@ class Unlike(NamedTuple):
     """
 
     distance: float
-    p: float
-    traits: tuple[float, ...]
+    p_value: float
+    features: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class DomainShift:
     """Whether a run is like the training data.
 
     Attributes:
-        state: `insufficient` where there are fewer than `LEAST_CROPS`, or the model judges no
+        state: `insufficient` where there are fewer than `MIN_CROPS`, or the model judges no
             runs.
         crops: by which it is judged.
         distance: from the training data: 0 for a usual run, 1 at the limit; None where it is
@@ -95,12 +95,12 @@ class Likeness:
     distance: float | None
 
 
-def is_unlike(p: float) -> bool:
+def is_out_of_distribution(p: float) -> bool:
     """Whether a crop of this `p` is to be reviewed."""
-    return p < LEVEL
+    return p < OOD_LEVEL
 
 
-class RunTraits:
+class RunFeatures:
     """The traits of a run's crops, as they come in.
 
     Args:
@@ -135,26 +135,26 @@ class RunTraits:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class OodDetector:
     """What is known of cells like those of training.
 
     Attributes:
         whitening: (d, d); distances in `features @ whitening` are Mahalanobis distances.
         centres: (2, d), mean features of leukocytes and of CTCs, so whitened.
         tails: of the distances of validation leukocytes and CTCs.
-        detail: by which runs are compared, of the network's input; None where the model judges
+        wavelet: by which runs are compared, of the network's input; None where the model judges
             no runs.
         network: likewise, of the network's features.
     """
 
     whitening: NDArray[np.float32]
     centres: NDArray[np.float32]
-    tails: tuple[Tail, Tail]
-    detail: Aspect | None
-    network: Aspect | None
+    tails: tuple[TailModel, TailModel]
+    wavelet: ShiftSubspace | None
+    network: ShiftSubspace | None
 
     @classmethod
-    def of(cls, model: Model) -> Guard | None:
+    def load(cls, model: Model) -> OodDetector | None:
         """Read a model's statistics; None where it has none.
 
         Raises:
@@ -165,12 +165,12 @@ class Guard:
             return None
         data = model.read(pinned)
         try:
-            return cls._of(_unpacked(data))
+            return cls._from_arrays(_unpacked(data))
         except Exception as error:  # what NumPy and zipfile raise for damaged files is no family
             raise ModelError(f"{model.folder / pinned.file}: {error}") from None
 
     @classmethod
-    def _of(cls, arrays: Arrays) -> Guard:
+    def _from_arrays(cls, arrays: Arrays) -> OodDetector:
         means = _numbers(arrays, "means", 2, None)
         width = means.shape[1]
         distance, positive = _numbers(arrays, "distance", None), arrays["positive"]
@@ -181,12 +181,14 @@ class Guard:
         return cls(
             whitening=whitening,
             centres=means @ whitening,
-            tails=(Tail.of(distance[~positive]), Tail.of(distance[positive])),
-            detail=Aspect.of(arrays, "detail", MEASURES) if judges_runs else None,
-            network=Aspect.of(arrays, "network", width) if judges_runs else None,
+            tails=(TailModel.fit(distance[~positive]), TailModel.fit(distance[positive])),
+            wavelet=ShiftSubspace.from_arrays(arrays, "detail", FEATURE_COUNT)
+            if judges_runs
+            else None,
+            network=ShiftSubspace.from_arrays(arrays, "network", width) if judges_runs else None,
         )
 
-    def measure(self, inputs: NDArray[np.uint8], features: NDArray[np.float32]) -> list[Unlike]:
+    def score(self, inputs: NDArray[np.uint8], features: NDArray[np.float32]) -> list[OodScore]:
         """Say how unlike the training data each crop is; where features are no numbers, so is that.
 
         Args:
@@ -202,34 +204,37 @@ class Guard:
                 f" {len(self.whitening)}"
             )
         rows: list[list[float]] = [[] for _ in features]
-        if self.detail is not None and self.network is not None:
-            traits = np.hstack((self.detail.traits(detail(inputs)), self.network.traits(features)))
+        if self.wavelet is not None and self.network is not None:
+            traits = np.hstack(
+                (self.wavelet.project(wavelet_energies(inputs)), self.network.project(features))
+            )
             rows = np.round(traits.astype(np.float64), 3).tolist()
         return [
-            Unlike(round(distance, 4), self.p(distance), tuple(row))
+            OodScore(round(distance, 4), self.p_value(distance), tuple(row))
             for distance, row in zip(self._distances(features), rows, strict=True)
         ]
 
-    def p(self, distance: float) -> float:
+    def p_value(self, distance: float) -> float:
         """Return the share of cells at least so far away, in the class in which more are."""
-        return float(f"{max(tail.share(distance) for tail in self.tails):.4g}")
+        return float(f"{max(tail.exceedance(distance) for tail in self.tails):.4g}")
 
-    def likeness(self, run: RunTraits) -> Likeness:
+    def domain_shift(self, run: RunFeatures) -> DomainShift:
         """Say whether a run is like the training data.
 
         Args:
             run: the traits of its crops, as this model gave them.
         """
         crops = run.crops
-        if crops < LEAST_CROPS or self.detail is None or self.network is None:
-            return Likeness("insufficient", crops, None)
+        if crops < MIN_CROPS or self.wavelet is None or self.network is None:
+            return DomainShift("insufficient", crops, None)
         mean = run.mean()
-        count = len(self.detail.between)
+        count = len(self.wavelet.between)
         beyond = math.hypot(
-            self.detail.beyond(mean[:count], crops), self.network.beyond(mean[count:], crops)
+            self.wavelet.sigmas_above_usual(mean[:count], crops),
+            self.network.sigmas_above_usual(mean[count:], crops),
         )
-        distance = round(beyond / SPREADS, 3)
-        return Likeness("unlike" if distance > 1 else "like", crops, distance)
+        distance = round(beyond / ALERT_SIGMAS, 3)
+        return DomainShift("unlike" if distance > 1 else "like", crops, distance)
 
     def _distances(self, features: NDArray[np.float32]) -> list[float]:
         found: list[float] = distances(features @ self.whitening, self.centres).tolist()
@@ -241,7 +246,7 @@ def distances(white: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArr
 
     Args:
         white: (n, d), whitened features.
-        centres: (2, d), see `Guard`.
+        centres: (2, d), see `OodDetector`.
     """
     squares = [np.square(white - centre).sum(axis=1) for centre in centres]
     nearer: NDArray[np.float32] = np.sqrt(np.minimum(*squares))
@@ -249,7 +254,7 @@ def distances(white: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArr
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class TailModel:
     """The distances of one class's validation cells, and what is assumed beyond them.
 
     Attributes:
@@ -263,7 +268,7 @@ class Tail:
     excess: float
 
     @classmethod
-    def of(cls, distance: NDArray[np.float32]) -> Tail:
+    def fit(cls, distance: NDArray[np.float32]) -> TailModel:
         """Sort distances and fit the tail to the farthest of them.
 
         Raises:
@@ -272,19 +277,19 @@ class Tail:
         if not distance.size:
             raise ValueError("'distance' must be of both classes")
         rising = np.sort(distance)
-        start = float(np.quantile(rising, 1 - _TAIL))
+        start = float(np.quantile(rising, 1 - _TAIL_FRACTION))
         excess = float(rising[rising >= start].mean()) - start
         return cls(rising.tolist(), start, max(excess, 1e-6))
 
-    def share(self, distance: float) -> float:
+    def exceedance(self, distance: float) -> float:
         """Return the share at least so far away; no number for none."""
         if distance < self.start:
             return 1 - bisect_left(self.distance, distance) / len(self.distance)
-        return _TAIL * math.exp((self.start - distance) / self.excess)
+        return _TAIL_FRACTION * math.exp((self.start - distance) / self.excess)
 
 
 @dataclass(frozen=True, slots=True)
-class Aspect:
+class ShiftSubspace:
     """By what runs are compared: a few traits, and what training says of them.
 
     Attributes:
@@ -305,7 +310,7 @@ class Aspect:
     spread: float
 
     @classmethod
-    def of(cls, arrays: Arrays, name: str, measures: int) -> Aspect:
+    def from_arrays(cls, arrays: Arrays, name: str, measures: int) -> ShiftSubspace:
         """Read one from a file's arrays.
 
         Raises:
@@ -336,10 +341,10 @@ class Aspect:
             f"{name}_distance": np.array([self.usual, self.spread], np.float32),
         }
 
-    def traits(self, measures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def project(self, measures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (n, d) to (n, k)."""
         traits = measures @ self.axes - self.offset
-        kept: NDArray[np.float32] = np.clip(traits, -_FARTHEST_TRAIT, _FARTHEST_TRAIT)
+        kept: NDArray[np.float32] = np.clip(traits, -_MAX_FEATURE_SIGMAS, _MAX_FEATURE_SIGMAS)
         return kept
 
     def distance(self, mean: NDArray[np.floating], crops: int) -> float:
@@ -356,7 +361,7 @@ class Aspect:
         rest = away - min(max(share, 0.0), 1.0) * towards
         return math.sqrt(float(weight @ np.square(rest)) / len(mean))
 
-    def beyond(self, mean: NDArray[np.floating], crops: int) -> float:
+    def sigmas_above_usual(self, mean: NDArray[np.floating], crops: int) -> float:
         """Return by how many spreads a run is farther than usual; 0 for one that is not."""
         ratio = self.distance(mean, crops) / self.usual
         return math.log(ratio) / self.spread if ratio > 1 else 0.0

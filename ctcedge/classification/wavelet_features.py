@@ -11,14 +11,14 @@ from ctcedge.images.preprocess import BACKGROUND_LEVEL
 
 SCALES = 4
 RINGS = 3
-MEASURES = SCALES * (RINGS + 1)
-LEAST_SIDE = 2 ** (SCALES + 2)
+FEATURE_COUNT = SCALES * (RINGS + 1)
+MIN_INPUT_SIDE = 2 ** (SCALES + 2)
 """Smaller inputs, in pixels, are too small for the coarsest scale."""
 
 _FLOOR = 0.5  # of a squared difference of levels, so that a plain image has a logarithm
 
 
-def detail(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+def wavelet_energies(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Measure the detail of network inputs by Haar wavelets.
 
     For each scale, finest first: half the logarithm of the mean squared difference along the

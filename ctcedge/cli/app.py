@@ -275,7 +275,7 @@ def classify(
         listing = list_folder(folder, settings.images.naming())
         require_crops(folder, listing)
         with open_run(folder, settings) as run:
-            result = Summary(guard=run.classifier.guard)
+            result = Summary(ood_detector=run.classifier.ood_detector)
             for skipped in listing.skipped:
                 if skipped.kind == "unreadable":
                     result.unclassified[skipped.path] = skipped.reason
@@ -412,7 +412,7 @@ def watch(
             },
         )
         with open_run(folder, settings) as run:
-            result = Summary(guard=run.classifier.guard)
+            result = Summary(ood_detector=run.classifier.ood_detector)
             recalled = run.pipeline.recall(list_folder(folder, run.naming).crops)
             run.sidecars.check(each for each in recalled if isinstance(each, Crop))
             for level, text in console.notices(run):

@@ -29,7 +29,7 @@ from ctcedge.results.tally import CALLS
 
 if TYPE_CHECKING:  # what is shown; loading it all here would make light commands slow
     from ctcedge.classification.decision import Policy
-    from ctcedge.classification.ood import Likeness
+    from ctcedge.classification.ood import DomainShift
     from ctcedge.discovery.scan import CropListing
     from ctcedge.doctor import Check
     from ctcedge.model.folder import Model
@@ -183,7 +183,7 @@ def summary(run: Run, result: Summary, *, finished: bool) -> None:
     if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop that was found has a current sidecar.")
     _review_reasons(result.tally.review_reasons)
-    _likeness(result.likeness(), result.likeness_together())
+    _likeness(result.domain_shift(), result.likeness_together())
     output.print(printable(describe(result.false_positives(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 
@@ -193,7 +193,7 @@ def report(path: Path) -> None:
     output.print(f"Report: {printable(str(path))}")
 
 
-def _likeness(found: dict[str, Likeness], together: Likeness | None) -> None:
+def _likeness(found: dict[str, DomainShift], together: DomainShift | None) -> None:
     """Say whether the samples are like the training data, and warn of those that are not."""
     states = Counter(each.state for each in found.values())
     if not found:
@@ -256,7 +256,7 @@ def status(found: Status) -> None:
         for reason, count in reasons.most_common(_SHOWN):
             output.print(f"{kind}: {printable(reason)}: {count}")
     if found.tally.calls:
-        _likeness(found.likeness.samples, found.likeness.together)
+        _likeness(found.likeness.samples, found.likeness.overall)
     running = {True: "yes", False: "no", None: "cannot be told"}[found.running]
     output.print(f"ctcedge is writing here now: {running}")
     newest = "none" if found.newest is None else f"{found.newest.astimezone():%Y-%m-%d %H:%M:%S %z}"

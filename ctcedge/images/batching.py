@@ -12,7 +12,7 @@ _Pixel = TypeVar("_Pixel", bound=np.generic)
 _Found = TypeVar("_Found")
 
 
-def together(
+def map_same_shape(
     work: Callable[[NDArray[Any]], Iterable[_Found]], pictures: Sequence[NDArray[Any]]
 ) -> list[_Found]:
     """Work on all pictures of a shape and type at once.
@@ -35,7 +35,7 @@ def together(
     return [found[place] for place in range(len(pictures))]
 
 
-def pixels_at(pictures: NDArray[_Pixel], places: NDArray[np.intp]) -> NDArray[_Pixel]:
+def take_pixels(pictures: NDArray[_Pixel], places: NDArray[np.intp]) -> NDArray[_Pixel]:
     """Take pixels of each picture.
 
     Args:

@@ -22,7 +22,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 GreyImage = NDArray[np.uint8] | NDArray[np.uint16]
 
-DECODING = "grey/1"
+DECODING_VERSION = "grey/1"
 """Names the rules below; part of the settings hash, so that a change of rules makes calls stale."""
 
 

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.images.batching import pixels_at
+from ctcedge.images.batching import take_pixels
 from ctcedge.images.decode import GreyImage
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
@@ -133,7 +133,7 @@ def _background(pixels: GreyImage, border: float) -> float:
 def _contrast(deviations: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float64]:
     """Return (n,), the contrast unit of each of (n, size, size)."""
     disk = _disk(spec.size, spec.disk)
-    sizes = np.abs(pixels_at(deviations, disk))
+    sizes = np.abs(take_pixels(deviations, disk))
     sizes.sort(axis=1)  # NumPy sorts floats faster than it partitions them
     low, high = (round(percentile / 100 * (disk.size - 1)) for percentile in spec.contrast)
     sums = sizes[:, low : high + 1].sum(axis=1).astype(np.float64)

@@ -29,7 +29,7 @@ _MEMORY = 1 << 30  # bytes; the largest image that is accepted takes a third
 _REFUSED = 3  # exit code: not an array but the status and text of a BadImage
 
 
-def decode_apart(data: bytes) -> Decoded:
+def decode_in_subprocess(data: bytes) -> Decoded:
     """Decode as `decode.decode` does, whatever the decoder does.
 
     Args:

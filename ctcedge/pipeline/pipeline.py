@@ -31,7 +31,7 @@ from ctcedge.errors import BadImage
 from ctcedge.fs.mounts import file_system, is_remote
 from ctcedge.images.decode import Decoded, decode
 from ctcedge.images.read import read_file
-from ctcedge.images.sandbox import CRASHED, decode_apart
+from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
@@ -371,7 +371,7 @@ class Pipeline:
         if not crashed_before and sha256 not in self._in_hand.suspects:
             note(sha256)
             return decode(data)
-        decoded = decode_apart(data)
+        decoded = decode_in_subprocess(data)
         self._in_hand.acquit(sha256)
         return decoded
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.images.batching import pixels_at
+from ctcedge.images.batching import take_pixels
 from ctcedge.images.decode import GreyImage
 
 Floats = NDArray[np.float32]
@@ -77,7 +77,7 @@ def backdrop(small: GreyImage) -> Backdrop:
     edges = np.concatenate((along_x, along_y), axis=2)
     slow = _in_common(edges[:, 0], edges[:, 1])
     fields -= (slow[:, None] @ frame.slow).reshape(fields.shape)
-    rings = pixels_at(fields, frame.ring)
+    rings = take_pixels(fields, frame.ring)
     rings.sort(axis=1)
     levels = []
     for field, values in zip(fields, rings.take(frame.places, axis=1).tolist(), strict=True):

@@ -45,7 +45,7 @@ from ctcedge.quality.segmentation import (
     with_paler,
 )
 
-QUALITY = "quality/2"
+QUALITY_VERSION = "quality/2"
 """Names the rules below; part of what a stored call depends on."""
 
 _LEAST_SIDE = 20

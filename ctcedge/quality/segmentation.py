@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.images.batching import pixels_at, together
+from ctcedge.images.batching import map_same_shape, take_pixels
 from ctcedge.images.decode import GreyImage
 from ctcedge.quality.background import Backdrop, Floats, backdrop, shrunk
 
@@ -118,7 +118,7 @@ class Rest(NamedTuple):
     @classmethod
     def of(cls, energy: Floats, behind: Backdrop) -> list[Rest]:
         """Tell it of each energy of (n, h, w)."""
-        ring, middle = pixels_at(energy, behind.ring), pixels_at(energy, behind.middle)
+        ring, middle = take_pixels(energy, behind.ring), take_pixels(energy, behind.middle)
         ring.sort(axis=1)
         middle.sort(axis=1)
         last = ring.shape[1] - 1
@@ -175,7 +175,7 @@ def look(crops: Sequence[GreyImage]) -> list[Sight]:
     Args:
         crops: each (height, width), uint8 or uint16, at least 8 pixels a side.
     """
-    return together(_sights, [shrunk(pixels) for pixels in crops])
+    return map_same_shape(_sights, [shrunk(pixels) for pixels in crops])
 
 
 def _sights(small: GreyImage) -> list[Sight]:

@@ -128,7 +128,7 @@ def _words(
     drawn: Illustrated,
     folder: str,
 ) -> dict[str, Any]:
-    likeness = gathered.traits.compared(models)
+    likeness = gathered.traits.domain_shift(models)
     return {
         "warnings": facts.warnings(
             gathered,

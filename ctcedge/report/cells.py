@@ -12,7 +12,7 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.images.types import MAX_PIXELS
 from ctcedge.results.agreement import Assessment, assess
 from ctcedge.results.controls import DecisionContext
-from ctcedge.results.domain_shift import FolderTraits
+from ctcedge.results.domain_shift import FolderFeatures
 from ctcedge.results.reviews import of_this_image
 from ctcedge.sidecars.scan import ModelSeen, Stored
 from ctcedge.sidecars.store import Record
@@ -125,7 +125,7 @@ class Gathered:
     pending: Counter[str] = field(default_factory=Counter)
     unclassified: Counter[str] = field(default_factory=Counter)
     models: Counter[ModelSeen] = field(default_factory=Counter)
-    traits: FolderTraits = field(default_factory=FolderTraits)
+    traits: FolderFeatures = field(default_factory=FolderFeatures)
     providers: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     rules: Counter[DecisionContext] = field(default_factory=Counter)

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ctcedge.classification.decision import rebased
-from ctcedge.classification.ood import LEAST_CROPS
+from ctcedge.classification.ood import MIN_CROPS
 from ctcedge.model.folder import Model
 from ctcedge.report.cells import Decided, Gathered
 from ctcedge.report.pseudonyms import Names
 from ctcedge.report.review_list import ReviewList
 from ctcedge.results.agreement import Assessment, Kappa
 from ctcedge.results.controls import expected_false_positives
-from ctcedge.results.domain_shift import Compared
+from ctcedge.results.domain_shift import FolderDomainShift
 from ctcedge.results.tally import Tally
 from ctcedge.times import now
 from ctcedge.version import __version__
@@ -36,7 +36,7 @@ def figures(
     gathered: Gathered,
     models: Mapping[str, Model],
     assessment: Assessment,
-    likeness: Compared,
+    likeness: FolderDomainShift,
 ) -> list[Figure]:
     """The numbers at the top."""
     tally = Tally()
@@ -69,7 +69,7 @@ def figures(
 def warnings(
     gathered: Gathered,
     models: Mapping[str, Model],
-    likeness: Compared,
+    likeness: FolderDomainShift,
     names: Names,
     changed: int,
     unreadable: int,
@@ -93,8 +93,8 @@ def warnings(
                 f"{seen.name} is a demonstration model, trained on simulated images: its calls say"
                 " nothing about patients' cells."
             )
-    unlike = likeness.unlike()
-    if unlike or likeness.unlike_together:
+    unlike = likeness.shifted_samples()
+    if unlike or likeness.only_overall_shifted:
         told = ", ".join(names.sample(sample) for sample in unlike[:_MOST_NAMES])
         more = f" and {len(unlike) - _MOST_NAMES:,} more" if len(unlike) > _MOST_NAMES else ""
         found.append(
@@ -222,19 +222,19 @@ def _figure(name: str, value: int | str, small: str, **only: str) -> Figure:
     }
 
 
-def _like(likeness: Compared) -> Figure:
+def _like(likeness: FolderDomainShift) -> Figure:
     states = Counter(each.state for each in likeness.samples.values())
     name = "Samples like the training data"
-    judged = [each for each in likeness.samples.values() if each.crops >= LEAST_CROPS]
+    judged = [each for each in likeness.samples.values() if each.crops >= MIN_CROPS]
     if not likeness.samples or any(each.state == "insufficient" for each in judged):
         return _figure(name, "unknown", "the model is not at hand, or does not tell")
     told = states["like"] + states["unlike"]
     if told:
-        few = f"; {states['insufficient']:,} have fewer than {LEAST_CROPS} crops"
+        few = f"; {states['insufficient']:,} have fewer than {MIN_CROPS} crops"
         small = f"{states['unlike']:,} unlike{few if states['insufficient'] else ''}"
         return _figure(name, f"{states['like']:,} of {told:,}", small)
-    few = f"each has fewer than {LEAST_CROPS} crops"
-    together = likeness.together
+    few = f"each has fewer than {MIN_CROPS} crops"
+    together = likeness.overall
     if together is None or together.state == "insufficient":
         return _figure(name, "too few crops", few)
     return _figure(name, together.state, f"all together; {few}")

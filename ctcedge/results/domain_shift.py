@@ -1,11 +1,11 @@
-"""Whether the samples of a folder are like what their model was trained on, from its sidecars."""
+"""Domain shift of a folder's samples against the training data of their model, from sidecars."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ctcedge.classification.ood import Guard, Likeness, RunTraits
+from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import Model
 from ctcedge.sidecars.scan import ModelSeen
@@ -13,82 +13,82 @@ from ctcedge.sidecars.store import Record
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """What is like the training data, as far as that can be told.
+class FolderDomainShift:
+    """Domain shift of each sample and of the folder as a whole.
 
     Attributes:
-        samples: by name; of several models, what the one says that finds it farthest away.
-        together: all samples as one, which tells more where each is small; None where that is not
-            known, or several models made the calls.
+        samples: by name; where several models classified a sample, the largest shift among them.
+        overall: of all samples pooled, which detects a shift that is too small to show in any of
+            them; None where it is unknown, or several models made the calls.
     """
 
-    samples: dict[str, Likeness]
-    together: Likeness | None
+    samples: dict[str, DomainShift]
+    overall: DomainShift | None
 
-    def unlike(self) -> list[str]:
-        """Samples unlike the training data."""
-        return sorted(name for name, each in self.samples.items() if each.state == "unlike")
+    def shifted_samples(self) -> list[str]:
+        """Return the names of samples that differ from the training data, sorted."""
+        return sorted(name for name, shift in self.samples.items() if shift.state == "unlike")
 
     @property
-    def unlike_together(self) -> bool:
-        """Whether all together are unlike the training data, though no sample alone is."""
-        together = self.together
-        return together is not None and together.state == "unlike" and not self.unlike()
+    def only_overall_shifted(self) -> bool:
+        """Whether the pooled samples differ from the training data, but no sample by itself."""
+        overall = self.overall
+        return overall is not None and overall.state == "unlike" and not self.shifted_samples()
 
 
 @dataclass(slots=True)
-class FolderTraits:
-    """The traits of a folder's crops, by model, and by model and sample."""
+class FolderFeatures:
+    """Features of a folder's crops, pooled by model, and by model and sample."""
 
-    _all: dict[ModelSeen, RunTraits] = field(default_factory=dict)
-    _samples: dict[tuple[ModelSeen, str], RunTraits] = field(default_factory=dict)
+    _by_model: dict[ModelSeen, RunFeatures] = field(default_factory=dict)
+    _by_sample: dict[tuple[ModelSeen, str], RunFeatures] = field(default_factory=dict)
 
-    def add(self, seen: ModelSeen, sample: str, record: Record) -> None:
-        """Take what a sidecar keeps, if it keeps any.
+    def add(self, model: ModelSeen, sample: str, record: Record) -> None:
+        """Add the features in a sidecar, if it has any.
 
         Raises:
-            ValueError: they do not go with those before.
+            ValueError: their number differs from that of earlier crops.
         """
         unlike = record["unlike"]
         if unlike is None or not unlike["traits"]:
             return
-        self._all.setdefault(seen, RunTraits()).add(unlike["traits"])
-        self._samples.setdefault((seen, sample), RunTraits()).add(unlike["traits"])
+        self._by_model.setdefault(model, RunFeatures()).add(unlike["traits"])
+        self._by_sample.setdefault((model, sample), RunFeatures()).add(unlike["traits"])
 
-    def compared(self, models: Mapping[str, Model]) -> Compared:
-        """Compare with what the models were trained on.
+    def domain_shift(self, models: Mapping[str, Model]) -> FolderDomainShift:
+        """Compare the samples with the training data of their models.
 
         Args:
-            models: those at hand, by their hash.
+            models: the available models, by hash.
         """
-        guards = {
-            seen: guard
-            for seen in self._all
-            if seen.sha256 in models and (guard := _guard(models[seen.sha256]))
+        detectors = {
+            model: detector
+            for model in self._by_model
+            if model.sha256 in models and (detector := _detector(models[model.sha256]))
         }
-        samples: dict[str, Likeness] = {}
-        for (seen, sample), traits in self._samples.items():
-            each = _likeness(guards.get(seen), traits)
-            if each is None:
+        samples: dict[str, DomainShift] = {}
+        for (model, sample), features in self._by_sample.items():
+            shift = _domain_shift(detectors.get(model), features)
+            if shift is None:
                 continue
-            if sample not in samples or (each.distance or 0) > (samples[sample].distance or 0):
-                samples[sample] = each
-        together = None
-        if len(self._all) == 1:
-            ((seen, traits),) = self._all.items()
-            together = _likeness(guards.get(seen), traits)
-        return Compared(samples, together)
+            if sample not in samples or (shift.distance or 0) > (samples[sample].distance or 0):
+                samples[sample] = shift
+        overall = None
+        if len(self._by_model) == 1:
+            ((model, features),) = self._by_model.items()
+            overall = _domain_shift(detectors.get(model), features)
+        return FolderDomainShift(samples, overall)
 
 
-def _guard(model: Model) -> Guard | None:
+def _detector(model: Model) -> OodDetector | None:
     try:
-        return Guard.of(model)
+        return OodDetector.load(model)
     except ModelError:
         return None
 
 
-def _likeness(guard: Guard | None, traits: RunTraits) -> Likeness | None:
+def _domain_shift(detector: OodDetector | None, features: RunFeatures) -> DomainShift | None:
     try:
-        return None if guard is None else guard.likeness(traits)
-    except ValueError:  # not this model's traits, whatever the sidecars say
+        return None if detector is None else detector.domain_shift(features)
+    except ValueError:  # another model's features, despite the model's name in the sidecars
         return None

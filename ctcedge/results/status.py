@@ -20,7 +20,7 @@ from typing import Any
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.model.folder import Model, models_at_hand
-from ctcedge.results.domain_shift import Compared, FolderTraits
+from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
 from ctcedge.results.tally import OTHER_REASONS, Tally
 from ctcedge.sidecars.scan import Closed, ModelSeen, image_now
 from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
@@ -63,8 +63,8 @@ class Status:
     models: Counter[ModelSeen] = field(default_factory=Counter)
     settings: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
-    traits: FolderTraits = field(default_factory=FolderTraits)
-    likeness: Compared = field(default_factory=lambda: Compared({}, None))
+    traits: FolderFeatures = field(default_factory=FolderFeatures)
+    likeness: FolderDomainShift = field(default_factory=lambda: FolderDomainShift({}, None))
     closed: Closed = field(default_factory=dict)
 
     @property
@@ -98,7 +98,7 @@ class Status:
 
     def as_json(self) -> dict[str, Any]:
         """The same for scripts."""
-        together = self.likeness.together
+        together = self.likeness.overall
         return {
             "schema": STATUS_SCHEMA,
             "folder": str(self.folder),
@@ -184,7 +184,7 @@ def collect_status(
         else:
             status.add_record(found)
     status.closed.update(closed or {})
-    status.likeness = status.traits.compared(models_at_hand(model))
+    status.likeness = status.traits.domain_shift(models_at_hand(model))
     return status
 
 

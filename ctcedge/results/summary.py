@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ctcedge.classification.fingerprints import inference_sha256, scale
-from ctcedge.classification.ood import Guard, Likeness, RunTraits
+from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
 from ctcedge.pipeline.pipeline import Counted, Outcome
 from ctcedge.pipeline.run import Run
 from ctcedge.results.controls import DecisionContext, FalsePositives, expected_false_positives
@@ -26,17 +26,17 @@ class Summary:
         decided_anew: of the written, those whose call follows from a stored score.
         tally: classified crops, whether new or current.
         unclassified: why, by path, of every crop that stands unclassified.
-        guard: of the model, which tells of each sample whether it is like the training data; None
-            where the model does not tell.
+        ood_detector: of the model, for each sample's domain shift; None where the model has no
+            feature statistics.
     """
 
     done: Counter[str] = field(default_factory=Counter)
     decided_anew: int = 0
     tally: Tally = field(default_factory=Tally)
     unclassified: dict[str, str] = field(default_factory=dict)
-    guard: Guard | None = None
-    _traits: dict[str, RunTraits] = field(default_factory=dict)
-    _all_traits: RunTraits = field(default_factory=RunTraits)
+    ood_detector: OodDetector | None = None
+    _traits: dict[str, RunFeatures] = field(default_factory=dict)
+    _all_traits: RunFeatures = field(default_factory=RunFeatures)
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -50,7 +50,7 @@ class Summary:
         if before is not None:
             self._count(before, -1)
         if outcome.traits and (before is None or before.call is None):
-            self._traits.setdefault(outcome.crop.sample, RunTraits()).add(outcome.traits)
+            self._traits.setdefault(outcome.crop.sample, RunFeatures()).add(outcome.traits)
             self._all_traits.add(outcome.traits)
 
     def _count(self, counted: Counted, times: int) -> None:
@@ -59,17 +59,17 @@ class Summary:
         if counted.call is not None:
             self.tally.add(counted.call, counted.reasons, cluster=counted.cluster, count=times)
 
-    def likeness(self) -> dict[str, Likeness]:
+    def domain_shift(self) -> dict[str, DomainShift]:
         """Whether each sample is like the training data; empty where the model does not tell."""
-        if self.guard is None:
+        if self.ood_detector is None:
             return {}
-        return {sample: self.guard.likeness(run) for sample, run in self._traits.items()}
+        return {sample: self.ood_detector.domain_shift(run) for sample, run in self._traits.items()}
 
-    def likeness_together(self) -> Likeness | None:
+    def likeness_together(self) -> DomainShift | None:
         """The same of all samples together, which tells more where each is small."""
-        if self.guard is None or not self._all_traits.crops:
+        if self.ood_detector is None or not self._all_traits.crops:
             return None
-        return self.guard.likeness(self._all_traits)
+        return self.ood_detector.domain_shift(self._all_traits)
 
     def false_positives(self, run: Run) -> FalsePositives | None:
         """False CTC calls to expect at this size; None where nobody measured them here."""
@@ -94,7 +94,7 @@ class Summary:
             "current": self.done["current"],
             "vanished": self.done["vanished"],
             **self.tally.as_json(),
-            "likeness": {sample: asdict(each) for sample, each in self.likeness().items()},
+            "likeness": {sample: asdict(each) for sample, each in self.domain_shift().items()},
             "likeness_together": together and asdict(together),
             "expected_false_positives": false_positives and false_positives.as_json(),
             "operating_point": policy.operating_point,

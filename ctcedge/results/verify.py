@@ -32,7 +32,7 @@ from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
 from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
 from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
-from ctcedge.images.sandbox import CRASHED, decode_apart
+from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.model.folder import Model, load_model, models_at_hand
 from ctcedge.settings import DecisionSettings, ProviderChoice
 from ctcedge.sidecars.scan import Closed, ModelSeen, Stored, image_now, need_stored
@@ -289,7 +289,7 @@ class Recomputation:
 
     def _look(self, crop: Crop, record: Record, classifier: Classifier) -> Seen:
         data = read_file(self._folder / crop.path)
-        decoded = decode_apart(data) if record["error"] == CRASHED else decode(data)
+        decoded = decode_in_subprocess(data) if record["error"] == CRASHED else decode(data)
         (seen,) = classifier.look([(decoded.pixels, decoded.header.bits)], told_scale(record))
         return seen
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ctcedge.classification.ood import Likeness
+from ctcedge.classification.ood import DomainShift
 from ctcedge.results.tally import Tally
 
 BATCH_BOUNDS = (1.0, 4.0, 16.0, 64.0, 256.0)
@@ -69,7 +69,7 @@ class WatchState:
     last_success: float | None = None
     batches: Histogram = field(default_factory=lambda: Histogram(BATCH_BOUNDS))
     latencies: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
-    likeness: Likeness | None = None
+    likeness: DomainShift | None = None
     trouble: str | None = None
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
-from ctcedge.classification.ood import WINDOW, RunTraits
+from ctcedge.classification.ood import DRIFT_WINDOW, RunFeatures
 from ctcedge.discovery.naming import BRIGHT_FIELD, SIDECAR_SUFFIX, Crop, Skipped, folder_name
 from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
@@ -92,7 +92,7 @@ class Watcher:
         self._told = -_TELL_IDLE
         self._unlogged: Counter[str] = Counter()
         self._log_at = self._clock()
-        self._latest = RunTraits(WINDOW)
+        self._latest = RunFeatures(DRIFT_WINDOW)
         after = run.settings.watch.report_idle
         self._reports = None if after is None else SampleReports(run, after, clock)
 
@@ -366,10 +366,10 @@ class Watcher:
 
     def _judge_latest(self) -> None:
         """See whether the latest crops are like the training data; log when that changes."""
-        guard, before = self._run.classifier.guard, self.state.likeness
-        if guard is None or not self._latest.crops:
+        detector, before = self._run.classifier.ood_detector, self.state.likeness
+        if detector is None or not self._latest.crops:
             return
-        found = self.state.likeness = guard.likeness(self._latest)
+        found = self.state.likeness = detector.domain_shift(self._latest)
         if found.state == "unlike" and (before is None or before.state != "unlike"):
             log.warning(
                 "the latest %d crops are unlike those that the model was trained on: another"

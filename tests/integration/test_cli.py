@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import ctcedge
-from ctcedge.classification.ood import Likeness, RunTraits, Unlike
+from ctcedge.classification.ood import DomainShift, OodScore, RunFeatures
 from ctcedge.model.session import Engine, nvidia_driver_problem
 from ctcedge.quality.checks import Quality
 from tests.helpers.disk_model import EditableModel
@@ -485,16 +485,18 @@ def test_what_is_unlike_the_training_data_is_warned_of(
     crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
     class Stranger:
-        def measure(self, inputs: np.ndarray, features: object) -> list[Unlike]:
-            return [Unlike(9.0, 0.5, (1.0,)) for _ in inputs]
+        def score(self, inputs: np.ndarray, features: object) -> list[OodScore]:
+            return [OodScore(9.0, 0.5, (1.0,)) for _ in inputs]
 
-        def likeness(self, run: RunTraits) -> Likeness:
+        def domain_shift(self, run: RunFeatures) -> DomainShift:
             if run.crops < least:
-                return Likeness("insufficient", run.crops, None)
-            return Likeness("unlike", run.crops, 3.5)
+                return DomainShift("insufficient", run.crops, None)
+            return DomainShift("unlike", run.crops, 3.5)
 
     answer = Engine.answer
-    monkeypatch.setattr("ctcedge.classification.classifier.Guard.of", lambda model: Stranger())
+    monkeypatch.setattr(
+        "ctcedge.classification.classifier.OodDetector.load", lambda model: Stranger()
+    )
     monkeypatch.setattr(
         Engine,
         "answer",

@@ -1,4 +1,4 @@
-"""How often the guard warns of runs: of those like training, and of those that are not.
+"""How often the detector warns of runs: of those like training, and of those that are not.
 
 Two commands. `simulated` asks a model of simulated cells about hospitals that it never saw, and
 about folders of real crops; `held-out` asks the model of a fold about pools of the acquisitions
@@ -18,7 +18,7 @@ import typer
 from numpy.typing import NDArray
 
 from ctcedge.classification.classifier import Classifier
-from ctcedge.classification.ood import LEAST_CROPS, Guard, RunTraits, is_unlike
+from ctcedge.classification.ood import MIN_CROPS, OodDetector, RunFeatures, is_out_of_distribution
 from ctcedge.errors import SetupError
 from ctcedge.images.decode import GreyImage
 from ctcedge.images.preprocess import InputSpec
@@ -41,7 +41,7 @@ Change = Callable[[GreyImage], GreyImage]
 
 @dataclass(frozen=True, slots=True)
 class OodMeasurements:
-    """What the guard says of cells.
+    """What the detector says of cells.
 
     Attributes:
         traits: (n, k).
@@ -53,7 +53,7 @@ class OodMeasurements:
 
 
 class OodProbe:
-    """A model and its guard.
+    """A model and its detector.
 
     Raises:
         SetupError: the model cannot be used.
@@ -62,10 +62,10 @@ class OodProbe:
 
     def __init__(self, model: Path) -> None:
         self.classifier = Classifier.load(model, provider="cpu")
-        guard = self.classifier.guard
-        if guard is None or guard.network is None:
+        detector = self.classifier.ood_detector
+        if detector is None or detector.network is None:
             raise ValueError(f"{model} judges no runs; export it anew")
-        self.guard: Guard = guard
+        self.detector: OodDetector = detector
         self.spec: InputSpec = self.classifier.model.spec.input
 
     def measure(self, inputs: NDArray[np.uint8]) -> OodMeasurements:
@@ -75,9 +75,10 @@ class OodProbe:
             part = inputs[start : start + _BATCH]
             features = self.classifier.engine.answer(part).features
             assert features is not None
-            found += self.guard.measure(part, features)
+            found += self.detector.score(part, features)
         return OodMeasurements(
-            np.array([each.traits for each in found]), np.array([is_unlike(e.p) for e in found])
+            np.array([each.features for each in found]),
+            np.array([is_out_of_distribution(e.p_value) for e in found]),
         )
 
     def report_runs(
@@ -86,10 +87,10 @@ class OodProbe:
         """Print how many of the runs, rows of cells, are warned of."""
         distances = []
         for rows in runs:
-            run = RunTraits()
+            run = RunFeatures()
             for row in measured.traits[rows]:
                 run.add(row)
-            distance = self.guard.likeness(run).distance
+            distance = self.detector.domain_shift(run).distance
             assert distance is not None
             distances.append(distance)
         least, usual, most = np.quantile(distances, [0, 0.5, 1])
@@ -106,8 +107,8 @@ class OodProbe:
         measured = self.measure(crops.inputs(self.spec))
         chance = np.random.default_rng(1)
         n = len(measured.traits)
-        drawn = (chance.choice(n, LEAST_CROPS, replace=False) for _ in range(_POOLS))
-        self.report_runs(f"{folder}, {LEAST_CROPS} crops at a time", measured, drawn)
+        drawn = (chance.choice(n, MIN_CROPS, replace=False) for _ in range(_POOLS))
+        self.report_runs(f"{folder}, {MIN_CROPS} crops at a time", measured, drawn)
         self.report_runs(f"{folder}, all in one", measured, [np.arange(n)])
 
 
@@ -192,10 +193,10 @@ def _held_out(run: Path, crops: CropFolder) -> tuple[CropFolder, NDArray[np.str_
     found = [
         (each, sample[name]) for each in crops.pixels if (name := image_digest(each)) in sample
     ]
-    if len(found) < LEAST_CROPS:
+    if len(found) < MIN_CROPS:
         raise ValueError(
             f"{crops.folder} holds {len(found):,} of the {len(test):,} test cells of {run};"
-            f" {LEAST_CROPS} are needed: give the folder that it was fitted on"
+            f" {MIN_CROPS} are needed: give the folder that it was fitted on"
         )
     pixels, samples = zip(*found, strict=True)
     return replace(crops, pixels=list(pixels)), np.array(samples)
@@ -203,10 +204,9 @@ def _held_out(run: Path, crops: CropFolder) -> tuple[CropFolder, NDArray[np.str_
 
 def _require_min_crops(crops: CropFolder) -> CropFolder:
     """Refuse a folder of fewer crops than runs are judged by."""
-    if len(crops.pixels) < LEAST_CROPS:
+    if len(crops.pixels) < MIN_CROPS:
         raise ValueError(
-            f"{crops.folder} holds {len(crops.pixels)} crops; {LEAST_CROPS} are needed to judge a"
-            " run"
+            f"{crops.folder} holds {len(crops.pixels)} crops; {MIN_CROPS} are needed to judge a run"
         )
     return crops
 
@@ -235,14 +235,14 @@ def _runs_with_fraction(
 ) -> Iterable[NDArray[np.intp]]:
     """Draw a run of the least crops from each hospital that has enough of both classes."""
     chance = np.random.default_rng(1)
-    ctcs = round(share * LEAST_CROPS)
+    ctcs = round(share * MIN_CROPS)
     for name in np.unique(hospital):
         mine = [np.flatnonzero((hospital == name) & (positive == kind)) for kind in (True, False)]
-        if len(mine[0]) >= ctcs and len(mine[1]) >= LEAST_CROPS - ctcs:
+        if len(mine[0]) >= ctcs and len(mine[1]) >= MIN_CROPS - ctcs:
             yield np.concatenate(
                 (
                     chance.choice(mine[0], ctcs, replace=False),
-                    chance.choice(mine[1], LEAST_CROPS - ctcs, replace=False),
+                    chance.choice(mine[1], MIN_CROPS - ctcs, replace=False),
                 )
             )
 
@@ -255,7 +255,7 @@ def _pools(sample: NDArray[np.str_]) -> Iterable[NDArray[np.intp]]:
         pool: list[NDArray[np.intp]] = []
         for index in chance.permutation(len(rows)):
             pool.append(rows[index])
-            if sum(map(len, pool)) >= LEAST_CROPS:
+            if sum(map(len, pool)) >= MIN_CROPS:
                 break
         yield np.concatenate(pool)
 

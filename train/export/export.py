@@ -181,7 +181,7 @@ def export_run(
         known = [_known(graphs["int8"], cells) for cells in (drawn, validation)]
         statistics = feature_statistics(known[0], known[1], settings.seed)
         statistics.save(folder / FEATURES_FILE)
-        if statistics.detail is None:
+        if statistics.wavelet is None:
             note(f"{name}: cannot tell whether runs are like training: too few patients or samples")
 
         advance(note="what the baselines see")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.classification.ood import Guard
+from ctcedge.classification.ood import OodDetector
 from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME, Calibration, ModelSpec, PinnedFile, Variant
@@ -95,7 +95,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> Model:
     (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
     model = load_model(folder)
     model.check_files()
-    Guard.of(model)
+    OodDetector.load(model)
     return model
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 from sklearn.covariance import LedoitWolf
 
-from ctcedge.classification.ood import SPREADS, Aspect, distances
-from ctcedge.classification.wavelet_features import LEAST_SIDE, detail
+from ctcedge.classification.ood import ALERT_SIGMAS, ShiftSubspace, distances
+from ctcedge.classification.wavelet_features import MIN_INPUT_SIDE, wavelet_energies
 
 from ..data.columns import Columns
 
@@ -74,7 +74,7 @@ class Features:
         distance: (n,) float32, of each validation cell, none of which was trained on.
         positive: (n,) bool, whether that cell is a CTC.
         sample: (n,) int32, the same number for cells of the same patient or sample.
-        detail: by which runs are compared; None where there are too few groups to tell.
+        wavelet: by which runs are compared; None where there are too few groups to tell.
         network: likewise.
     """
 
@@ -83,14 +83,14 @@ class Features:
     distance: Floats
     positive: Flags
     sample: NDArray[np.int32]
-    detail: Aspect | None
-    network: Aspect | None
+    wavelet: ShiftSubspace | None
+    network: ShiftSubspace | None
 
     def save(self, path: Path) -> None:
         """Write an npz."""
         runs: dict[str, Floats] = {}
-        if self.detail is not None and self.network is not None:
-            runs = self.detail.arrays("detail") | self.network.arrays("network")
+        if self.wavelet is not None and self.network is not None:
+            runs = self.wavelet.arrays("detail") | self.network.arrays("network")
         np.savez_compressed(
             path,
             allow_pickle=False,
@@ -126,21 +126,23 @@ def feature_statistics(training: FeatureSet, validation: FeatureSet, seed: int) 
         distance=distances(validation.features @ whitening, means @ whitening),
         positive=validation.positive,
         sample=np.unique(validation.group, return_inverse=True)[1].astype(np.int32),
-        detail=None,
+        wavelet=None,
         network=None,
     )
-    if training.inputs.shape[1] < LEAST_SIDE:
+    if training.inputs.shape[1] < MIN_INPUT_SIDE:
         return features
     widest = _widest(around)
     return replace(
         features,
-        detail=_aspect(
-            _Measurements(detail(training.inputs), training.positive, training.group),
-            _Measurements(detail(validation.inputs), validation.positive, validation.group),
+        wavelet=_subspace(
+            _Measurements(wavelet_energies(training.inputs), training.positive, training.group),
+            _Measurements(
+                wavelet_energies(validation.inputs), validation.positive, validation.group
+            ),
             seed,
         ),
         network=_in_features(
-            _aspect(
+            _subspace(
                 _Measurements(training.features @ widest, training.positive, training.group),
                 _Measurements(validation.features @ widest, validation.positive, validation.group),
                 seed,
@@ -168,9 +170,9 @@ def _widest(around: Floats) -> Floats:
     return widest
 
 
-def _in_features(aspect: Aspect | None, directions: Floats) -> Aspect | None:
-    """Let an aspect of projections take the features themselves."""
-    return aspect and replace(aspect, axes=directions @ aspect.axes)
+def _in_features(subspace: ShiftSubspace | None, directions: Floats) -> ShiftSubspace | None:
+    """Let an subspace of projections take the features themselves."""
+    return subspace and replace(subspace, axes=directions @ subspace.axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +184,17 @@ class _Measurements(Columns):
     group: Names
 
 
-def _aspect(training: _Measurements, validation: _Measurements, seed: int) -> Aspect | None:
+def _subspace(
+    training: _Measurements, validation: _Measurements, seed: int
+) -> ShiftSubspace | None:
     """Learn by what runs are compared, and how far those like training usually are.
 
     A run like training is as far as a group that was left out. How widely that distance scatters is
     told by the training groups, each left out once, and by the validation groups; how far it
     usually is by those of them that are farther: a network can know its training cells too well.
     """
-    aspect = _compared(training)
-    if aspect is None:
+    subspace = _compared(training)
+    if subspace is None:
         return None
     left_out: list[float] = []
     fold = _folds(training.group, seed)
@@ -199,18 +203,18 @@ def _aspect(training: _Measurements, validation: _Measurements, seed: int) -> As
         if others is None:
             return None
         left_out += _distances(others, training.select(fold == number))
-    sides = [np.log(side) for side in (left_out, _distances(aspect, validation)) if side]
+    sides = [np.log(side) for side in (left_out, _distances(subspace, validation)) if side]
     usual = [float(np.median(side)) for side in sides]
     scattered = np.concatenate([side - middle for side, middle in zip(sides, usual, strict=True)])
     # Of the upper side alone: what matters is how far out groups lie, not how near.
     spread = float(np.quantile(scattered, norm.cdf(1)))
     # Few groups know neither well.
-    spread *= t.isf(norm.sf(SPREADS), len(scattered) - 1) / SPREADS
+    spread *= t.isf(norm.sf(ALERT_SIGMAS), len(scattered) - 1) / ALERT_SIGMAS
     spread *= math.sqrt(1 + 1 / len(sides[-1]))
-    return replace(aspect, usual=math.exp(max(usual)), spread=spread)
+    return replace(subspace, usual=math.exp(max(usual)), spread=spread)
 
 
-def _compared(cells: _Measurements) -> Aspect | None:
+def _compared(cells: _Measurements) -> ShiftSubspace | None:
     """Find axes, means and spread between groups; None of too few groups, or of one class."""
     members = _members(cells)
     if len(members) < _MIN_GROUPS or len(np.unique(cells.positive)) < 2:
@@ -228,7 +232,7 @@ def _compared(cells: _Measurements) -> Aspect | None:
     spread, directions = np.linalg.eigh(white.T @ between @ white)
     axes = white @ directions
     offset = means.mean(axis=0) @ axes
-    return Aspect(
+    return ShiftSubspace(
         axes=axes.astype(np.float32),
         offset=offset.astype(np.float32),
         means=(means @ axes - offset).astype(np.float32),
@@ -238,10 +242,10 @@ def _compared(cells: _Measurements) -> Aspect | None:
     )
 
 
-def _distances(aspect: Aspect, cells: _Measurements) -> list[float]:
+def _distances(subspace: ShiftSubspace, cells: _Measurements) -> list[float]:
     """Return how far each group's cells of one class are."""
     return [
-        aspect.distance(aspect.traits(cells.measures[rows]).mean(axis=0), len(rows))
+        subspace.distance(subspace.project(cells.measures[rows]).mean(axis=0), len(rows))
         for rows in _members(cells)
     ]
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ctcedge.classification.classifier import Classifier
-from ctcedge.classification.ood import LEAST_CROPS
+from ctcedge.classification.ood import MIN_CROPS
 from ctcedge.images.preprocess import network_input
 from tests.training.drawn import SETTINGS, drawn_cells, sides_of
 from train.data.dataset import image_digest
@@ -55,7 +55,7 @@ def said(*arguments: object) -> dict[str, float]:
 
 
 def test_the_model_of_a_fold_knows_its_own_crops_and_warns_of_others(fold, tmp_path):
-    for number in range(LEAST_CROPS):
+    for number in range(MIN_CROPS):
         noise = np.random.default_rng(number).integers(0, 256, (64, 64), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / f"{number}_BF.png"), noise)
     found = said("held-out", *fold, tmp_path)
@@ -80,7 +80,7 @@ def test_runs_have_the_share_that_is_asked_for(share):
     runs = list(strangers._runs_with_fraction(hospital, positive, share))
     assert len(runs) == 2
     for rows, name in zip(runs, "ab", strict=True):
-        assert len(set(rows)) == LEAST_CROPS
+        assert len(set(rows)) == MIN_CROPS
         assert set(hospital[rows]) == {name}
         assert positive[rows].mean() == pytest.approx(share)
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_judged_is_refused_in_one_line(fold, tmp_path):
     assert "does not exist" in refused("simulated", model, tmp_path / "gone")
     few = tmp_path / "few"
     few.mkdir()
-    for number in range(LEAST_CROPS - 1):
+    for number in range(MIN_CROPS - 1):
         cv2.imwrite(str(few / f"{number}_BF.png"), np.full((64, 64), number, np.uint8))
     assert "holds 99 crops; 100 are needed" in refused("simulated", model, few)
     assert "holds 99 crops; 100 are needed" in refused("held-out", run, model, crops, few)

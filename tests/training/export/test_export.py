@@ -258,7 +258,7 @@ def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypa
     monkeypatch.setattr(exporting, "feature_statistics", spoilt)
     with pytest.raises(ModelError, match="'means' must be"):
         export(run, ExportSettings("kept"), tmp_path, print)
-    assert Classifier.open(load_model(good.folder), "cpu").guard is not None
+    assert Classifier.open(load_model(good.folder), "cpu").ood_detector is not None
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ctcedge.classification.ood import SPREADS, Guard, RunTraits, distances
-from ctcedge.classification.wavelet_features import MEASURES
+from ctcedge.classification.ood import ALERT_SIGMAS, OodDetector, RunFeatures, distances
+from ctcedge.classification.wavelet_features import FEATURE_COUNT
 from train.export.ood_statistics import FEATURES_FILE, FeatureSet, feature_statistics
 
 WIDTH = 9
@@ -48,19 +48,19 @@ def statistics():
 
 
 @pytest.fixture(scope="module")
-def guard(statistics, tmp_path_factory):
+def detector(statistics, tmp_path_factory):
     """The statistics, written and read back."""
     path = tmp_path_factory.mktemp("model") / FEATURES_FILE
     statistics.save(path)
     with np.load(path, allow_pickle=False) as held:
-        return Guard._of({name: held[name] for name in held.files})
+        return OodDetector._from_arrays({name: held[name] for name in held.files})
 
 
-def likeness(guard, cells):
-    run = RunTraits()
-    for unlike in guard.measure(cells.inputs, cells.features):
-        run.add(unlike.traits)
-    return guard.likeness(run)
+def domain_shift(detector, cells):
+    run = RunFeatures()
+    for unlike in detector.score(cells.inputs, cells.features):
+        run.add(unlike.features)
+    return detector.domain_shift(run)
 
 
 def distances_of(features, statistics):
@@ -101,29 +101,29 @@ def test_samples_are_numbered_not_named(statistics, tmp_path):
         assert {held[name].dtype.kind for name in held.files} == {"f", "b", "i"}
 
 
-def test_traits_are_uncorrelated_and_of_one_spread_within_groups(guard):
+def test_traits_are_uncorrelated_and_of_one_spread_within_groups(detector):
     cells = drawn(5, 1, cells=3000, share=0)
-    traits = np.array([each.traits for each in guard.measure(cells.inputs, cells.features)])
-    assert traits.shape[1] == MEASURES + WIDTH
-    spread = np.cov(traits[:, MEASURES:][:, traits[:, MEASURES:].std(axis=0) > 0.01].T)
+    traits = np.array([each.features for each in detector.score(cells.inputs, cells.features)])
+    assert traits.shape[1] == FEATURE_COUNT + WIDTH
+    spread = np.cov(traits[:, FEATURE_COUNT:][:, traits[:, FEATURE_COUNT:].std(axis=0) > 0.01].T)
     np.testing.assert_allclose(spread, np.eye(8), atol=0.15)
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
-def test_new_groups_are_like_those_of_training_at_any_share_of_ctcs(guard, share):
-    found = [likeness(guard, drawn(100 + seed, 1, 120, share)) for seed in range(20)]
+def test_new_groups_are_like_those_of_training_at_any_share_of_ctcs(detector, share):
+    found = [domain_shift(detector, drawn(100 + seed, 1, 120, share)) for seed in range(20)]
     assert {each.state for each in found} == {"like"}
     assert max(each.distance for each in found) < 0.8
 
 
 @pytest.mark.parametrize("share", [0, 0.5])
-def test_strangers_are_told_by_their_features(guard, share):
-    found = [likeness(guard, drawn(200 + s, 1, 120, share, strange=2)) for s in range(5)]
+def test_strangers_are_told_by_their_features(detector, share):
+    found = [domain_shift(detector, drawn(200 + s, 1, 120, share, strange=2)) for s in range(5)]
     assert {each.state for each in found} == {"unlike"}
 
 
-def test_strangers_are_told_by_their_detail(guard):
-    found = [likeness(guard, drawn(300 + s, 1, 120, blur=0.7)) for s in range(5)]
+def test_strangers_are_told_by_their_detail(detector):
+    found = [domain_shift(detector, drawn(300 + s, 1, 120, blur=0.7)) for s in range(5)]
     assert {each.state for each in found} == {"unlike"}
 
 
@@ -133,9 +133,9 @@ def test_groups_that_differ_more_have_a_wider_limit():
     for shift in (0.1, 1.0):
         held = feature_statistics(drawn(1, 40, shift=shift), drawn(2, 10, shift=shift), seed=1)
         mean = drawn(6, 1, strange=1.2, shift=0, share=0, cells=400).features
-        seen.append(held.network.beyond(held.network.traits(mean).mean(axis=0), 400))
+        seen.append(held.network.sigmas_above_usual(held.network.project(mean).mean(axis=0), 400))
     alike, different = seen
-    assert alike > SPREADS
+    assert alike > ALERT_SIGMAS
     assert different < 2
 
 
@@ -145,7 +145,9 @@ def test_a_network_that_knows_its_training_groups_too_well_does_not_warn_of_othe
     held = feature_statistics(training, validation, seed=1)
     groups = [validation.select(validation.group == name) for name in np.unique(validation.group)]
     found = [
-        held.network.beyond(held.network.traits(each.features).mean(axis=0), len(each.features))
+        held.network.sigmas_above_usual(
+            held.network.project(each.features).mean(axis=0), len(each.features)
+        )
         for each in groups
     ]
     assert np.median(found) < 1
@@ -154,7 +156,7 @@ def test_a_network_that_knows_its_training_groups_too_well_does_not_warn_of_othe
 
 def test_too_few_groups_say_nothing_of_runs(tmp_path):
     held = feature_statistics(drawn(1, 3), drawn(2, 2), seed=1)
-    assert held.detail is None
+    assert held.wavelet is None
     assert held.network is None
     held.save(tmp_path / FEATURES_FILE)
     with np.load(tmp_path / FEATURES_FILE, allow_pickle=False) as stored:
@@ -182,5 +184,5 @@ def test_ctcs_of_one_group_alone_say_nothing_of_runs():
     training = training.select(~training.positive | (training.group == "group 0"))
     held = feature_statistics(training, drawn(2, 10), seed=1)
     assert np.isfinite(held.means).all()
-    assert held.detail is None
+    assert held.wavelet is None
     assert held.network is None

@@ -58,7 +58,7 @@ def test_other_channels_do_not_change_the_hash(spec: ModelSpec) -> None:
     assert digest(spec, ImageSettings(channels={"DAPI": ("blue",)})) == digest(spec)
 
 
-@pytest.mark.parametrize("name", ["DECODING", "QUALITY", "GUARD"])
+@pytest.mark.parametrize("name", ["DECODING_VERSION", "QUALITY_VERSION", "OOD_VERSION"])
 def test_other_rules_change_both_hashes(
     spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

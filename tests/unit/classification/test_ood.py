@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.ood import (
-    LEAST_CROPS,
-    LEVEL,
-    SPREADS,
-    WINDOW,
-    Guard,
-    RunTraits,
-    is_unlike,
+    ALERT_SIGMAS,
+    DRIFT_WINDOW,
+    MIN_CROPS,
+    OOD_LEVEL,
+    OodDetector,
+    RunFeatures,
+    is_out_of_distribution,
 )
-from ctcedge.classification.wavelet_features import MEASURES, detail
+from ctcedge.classification.wavelet_features import FEATURE_COUNT, wavelet_energies
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import PinnedFile
@@ -42,7 +42,7 @@ def arrays(cells: int = 2000) -> Arrays:
         "positive": np.arange(cells) % 5 == 0,
         "sample": np.zeros(cells, np.int32),
     }
-    for name, measures, traits in (("detail", MEASURES, 3), ("network", WIDTH, WIDTH)):
+    for name, measures, traits in (("detail", FEATURE_COUNT, 3), ("network", WIDTH, WIDTH)):
         means = np.zeros((2, traits), np.float32)
         if name == "network":
             means[1] = CTC
@@ -71,20 +71,20 @@ def with_features(model_copy: EditableModel, data: bytes) -> Model:
 
 
 @pytest.fixture
-def guard(model_copy: EditableModel) -> Guard:
-    found = Guard.of(with_features(model_copy, packed(arrays())))
+def detector(model_copy: EditableModel) -> OodDetector:
+    found = OodDetector.load(with_features(model_copy, packed(arrays())))
     assert found is not None
     return found
 
 
-def run(traits: NDArray[np.float64], window: int | None = None) -> RunTraits:
-    made = RunTraits(window)
+def run(traits: NDArray[np.float64], window: int | None = None) -> RunFeatures:
+    made = RunFeatures(window)
     for row in traits.tolist():
         made.add(row)
     return made
 
 
-def drawn(crops: int, share: float = 0.0, shift: float = 0.0, seed: int = 2) -> RunTraits:
+def drawn(crops: int, share: float = 0.0, shift: float = 0.0, seed: int = 2) -> RunFeatures:
     """A run of traits as training has them, with so many CTCs, moved along the last trait."""
     traits = np.random.default_rng(seed).normal(size=(crops, 3 + WIDTH))
     traits[: round(crops * share), 3:] += CTC
@@ -93,17 +93,17 @@ def drawn(crops: int, share: float = 0.0, shift: float = 0.0, seed: int = 2) -> 
 
 
 def test_a_model_without_statistics_has_no_guard(classifier: Classifier) -> None:
-    assert Guard.of(classifier.model) is None
+    assert OodDetector.load(classifier.model) is None
 
 
-def test_the_distance_is_that_from_the_nearer_class(guard: Guard) -> None:
+def test_the_distance_is_that_from_the_nearer_class(detector: OodDetector) -> None:
     features = np.stack([np.zeros(WIDTH), CTC, 1.75 * CTC, -CTC]).astype(np.float32)
     grey = np.full((4, SIZE, SIZE), 128, np.uint8)
-    found = guard.measure(grey, features)
+    found = detector.score(grey, features)
     assert [each.distance for each in found] == pytest.approx([0, 0, 3, 4])
-    assert [each.p for each in found] == [guard.p(each.distance) for each in found]
-    assert found[0].p == 1
-    assert found[2].p > found[3].p
+    assert [each.p_value for each in found] == [detector.p_value(each.distance) for each in found]
+    assert found[0].p_value == 1
+    assert found[2].p_value > found[3].p_value
 
 
 def test_p_is_the_share_of_the_class_with_more(model_copy: EditableModel) -> None:
@@ -112,69 +112,71 @@ def test_p_is_the_share_of_the_class_with_more(model_copy: EditableModel) -> Non
         "distance": np.array([1, 1, 1, 1, 1, 1, 1, 2, 3, 4, 1, 2.5], np.float32),
         "positive": np.arange(12) >= 10,
     }
-    found = Guard.of(with_features(model_copy, packed(statistics)))
+    found = OodDetector.load(with_features(model_copy, packed(statistics)))
     assert found is not None
-    assert found.p(2) == 0.5
-    assert found.p(0.5) == 1
+    assert found.p_value(2) == 0.5
+    assert found.p_value(0.5) == 1
 
 
-def test_p_falls_on_beyond_all_validation_cells(guard: Guard) -> None:
-    p = [guard.p(distance) for distance in np.linspace(0, 20, 200)]
+def test_p_falls_on_beyond_all_validation_cells(detector: OodDetector) -> None:
+    p = [detector.p_value(distance) for distance in np.linspace(0, 20, 200)]
     assert p == sorted(p, reverse=True)
     assert 0 < p[-1] < 1e-6
-    assert guard.p(5.5) > LEVEL / 100
+    assert detector.p_value(5.5) > OOD_LEVEL / 100
 
 
 def test_of_cells_like_training_about_as_many_are_called_unlike_as_the_level_says(
-    guard: Guard,
+    detector: OodDetector,
 ) -> None:
     distance = np.sqrt(np.random.default_rng(3).chisquare(WIDTH, 20_000))
-    share = np.mean([is_unlike(guard.p(each)) for each in distance])
-    assert LEVEL / 5 < share < 2 * LEVEL
+    share = np.mean([is_out_of_distribution(detector.p_value(each)) for each in distance])
+    assert OOD_LEVEL / 5 < share < 2 * OOD_LEVEL
 
 
-def test_traits_tell_detail_and_features_and_end_somewhere(guard: Guard) -> None:
+def test_traits_tell_detail_and_features_and_end_somewhere(detector: OodDetector) -> None:
     inputs = np.random.default_rng(4).integers(0, 256, (2, SIZE, SIZE), dtype=np.uint8)
     features = np.array([[1, 2, 3, 4, 5, 6], [1e6, -1e6, 0, 0, 0, 0]], np.float32)
-    first, second = (each.traits for each in guard.measure(inputs, features))
-    assert first[:3] == pytest.approx(detail(inputs)[0, :3], abs=1e-3)
+    first, second = (each.features for each in detector.score(inputs, features))
+    assert first[:3] == pytest.approx(wavelet_energies(inputs)[0, :3], abs=1e-3)
     assert first[3:] == (1, 2, 3, 4, 5, 6)
     assert second[3:] == (8, -8, 0, 0, 0, 0)
 
 
-def test_features_of_another_width_are_refused(guard: Guard) -> None:
+def test_features_of_another_width_are_refused(detector: OodDetector) -> None:
     with pytest.raises(ModelError, match="gives 5 features"):
-        guard.measure(np.zeros((1, SIZE, SIZE), np.uint8), np.zeros((1, 5), np.float32))
+        detector.score(np.zeros((1, SIZE, SIZE), np.uint8), np.zeros((1, 5), np.float32))
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
-def test_a_run_like_training_is_like_it_at_any_share_of_ctcs(guard: Guard, share: float) -> None:
-    found = guard.likeness(drawn(400, share))
+def test_a_run_like_training_is_like_it_at_any_share_of_ctcs(
+    detector: OodDetector, share: float
+) -> None:
+    found = detector.domain_shift(drawn(400, share))
     assert (found.state, found.crops) == ("like", 400)
     assert found.distance == 0
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
 def test_a_run_that_is_shifted_is_unlike_whatever_its_share_of_ctcs(
-    guard: Guard, share: float
+    detector: OodDetector, share: float
 ) -> None:
-    found = guard.likeness(drawn(400, share, shift=3))
+    found = detector.domain_shift(drawn(400, share, shift=3))
     assert found.state == "unlike"
     away = 3 / math.sqrt(WIDTH * (0.1 + 1 / 400))
-    assert found.distance == pytest.approx(math.log(away) / 0.25 / SPREADS, rel=0.05)
+    assert found.distance == pytest.approx(math.log(away) / 0.25 / ALERT_SIGMAS, rel=0.05)
 
 
-def test_more_ctcs_than_all_would_be_is_unlike(guard: Guard) -> None:
+def test_more_ctcs_than_all_would_be_is_unlike(detector: OodDetector) -> None:
     traits = np.zeros((200, 3 + WIDTH))
     traits[:, 3:] = 2 * CTC
-    assert guard.likeness(run(traits)).state == "unlike"
+    assert detector.domain_shift(run(traits)).state == "unlike"
 
 
-def test_either_kind_of_traits_can_tell_and_both_tell_more(guard: Guard) -> None:
+def test_either_kind_of_traits_can_tell_and_both_tell_more(detector: OodDetector) -> None:
     traits = np.zeros((3, 200, 3 + WIDTH))
     traits[0, :, 0] = traits[2, :, 0] = 1.2
     traits[1, :, -1] = traits[2, :, -1] = 1.6
-    detail_only, network_only, both = (guard.likeness(run(each)).distance for each in traits)
+    detail_only, network_only, both = (detector.domain_shift(run(each)).distance for each in traits)
     assert detail_only is not None
     assert network_only is not None
     assert min(detail_only, network_only) > 0.5
@@ -182,35 +184,35 @@ def test_either_kind_of_traits_can_tell_and_both_tell_more(guard: Guard) -> None
     assert both == pytest.approx(math.hypot(detail_only, network_only), abs=2e-3)
 
 
-def test_few_crops_are_insufficient(guard: Guard) -> None:
-    found = guard.likeness(drawn(LEAST_CROPS - 1, shift=8))
-    assert (found.state, found.crops, found.distance) == ("insufficient", LEAST_CROPS - 1, None)
-    assert guard.likeness(drawn(LEAST_CROPS, shift=8)).state == "unlike"
-    assert guard.likeness(RunTraits()).state == "insufficient"
+def test_few_crops_are_insufficient(detector: OodDetector) -> None:
+    found = detector.domain_shift(drawn(MIN_CROPS - 1, shift=8))
+    assert (found.state, found.crops, found.distance) == ("insufficient", MIN_CROPS - 1, None)
+    assert detector.domain_shift(drawn(MIN_CROPS, shift=8)).state == "unlike"
+    assert detector.domain_shift(RunFeatures()).state == "insufficient"
 
 
-def test_the_order_of_crops_does_not_matter(guard: Guard) -> None:
+def test_the_order_of_crops_does_not_matter(detector: OodDetector) -> None:
     traits = np.random.default_rng(5).normal(size=(300, 3 + WIDTH))
-    assert guard.likeness(run(traits)) == guard.likeness(run(traits[::-1]))
+    assert detector.domain_shift(run(traits)) == detector.domain_shift(run(traits[::-1]))
 
 
-def test_a_window_holds_the_latest_crops(guard: Guard) -> None:
-    traits = np.zeros((2 * WINDOW, 3 + WIDTH))
-    traits[:WINDOW, -1] = 8
-    before = guard.likeness(run(traits[:WINDOW], WINDOW))
-    after = guard.likeness(run(traits, WINDOW))
-    assert (before.state, before.crops) == ("unlike", WINDOW)
-    assert (after.state, after.crops, after.distance) == ("like", WINDOW, 0)
+def test_a_window_holds_the_latest_crops(detector: OodDetector) -> None:
+    traits = np.zeros((2 * DRIFT_WINDOW, 3 + WIDTH))
+    traits[:DRIFT_WINDOW, -1] = 8
+    before = detector.domain_shift(run(traits[:DRIFT_WINDOW], DRIFT_WINDOW))
+    after = detector.domain_shift(run(traits, DRIFT_WINDOW))
+    assert (before.state, before.crops) == ("unlike", DRIFT_WINDOW)
+    assert (after.state, after.crops, after.distance) == ("like", DRIFT_WINDOW, 0)
 
 
 def test_a_model_that_judges_no_runs(model_copy: EditableModel) -> None:
     cells = {k: v for k, v in arrays().items() if not k.startswith(("detail_", "network_"))}
-    found = Guard.of(with_features(model_copy, packed(cells)))
+    found = OodDetector.load(with_features(model_copy, packed(cells)))
     assert found is not None
-    (unlike,) = found.measure(np.zeros((1, SIZE, SIZE), np.uint8), np.zeros((1, 6), np.float32))
-    assert unlike.traits == ()
+    (unlike,) = found.score(np.zeros((1, SIZE, SIZE), np.uint8), np.zeros((1, 6), np.float32))
+    assert unlike.features == ()
     runs = run(np.zeros((500, 0)))
-    assert found.likeness(runs).state == "insufficient"
+    assert found.domain_shift(runs).state == "insufficient"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_statistics_that_are_none_are_refused(
     change(statistics)
     model = with_features(model_copy, packed(statistics))
     with pytest.raises(ModelError, match=message) as caught:
-        Guard.of(model)
+        OodDetector.load(model)
     assert "features.npz" in str(caught.value)
 
 
@@ -246,17 +248,17 @@ def test_a_file_that_unpacks_to_too_much_is_refused(
     model = with_features(model_copy, packed(arrays()))
     monkeypatch.setattr("ctcedge.classification.ood._MAX_UNPACKED_BYTES", 10_000)
     with pytest.raises(ModelError, match="when unpacked"):
-        Guard.of(model)
+        OodDetector.load(model)
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive"])
 def test_a_file_that_is_no_archive_is_refused(model_copy: EditableModel, data: bytes) -> None:
     with pytest.raises(ModelError, match=r"features\.npz"):
-        Guard.of(with_features(model_copy, data))
+        OodDetector.load(with_features(model_copy, data))
 
 
 def test_a_changed_file_is_refused(model_copy: EditableModel) -> None:
     model = with_features(model_copy, packed(arrays()))
     (model.folder / "features.npz").write_bytes(packed(arrays(1000)))
     with pytest.raises(ModelError, match="SHA-256 differs"):
-        Guard.of(model)
+        OodDetector.load(model)

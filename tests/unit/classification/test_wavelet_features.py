@@ -4,26 +4,34 @@ import cv2
 import numpy as np
 import pytest
 
-from ctcedge.classification.wavelet_features import LEAST_SIDE, MEASURES, RINGS, SCALES, detail
+from ctcedge.classification.wavelet_features import (
+    FEATURE_COUNT,
+    MIN_INPUT_SIDE,
+    RINGS,
+    SCALES,
+    wavelet_energies,
+)
 
 NOISE = np.random.default_rng(1).integers(0, 256, (3, 64, 64), dtype=np.uint8)
 
 
 def by_scale(inputs: np.ndarray) -> np.ndarray:
     """Return (n, scales, rings and the whole)."""
-    return detail(inputs).reshape(len(inputs), SCALES, RINGS + 1)
+    return wavelet_energies(inputs).reshape(len(inputs), SCALES, RINGS + 1)
 
 
-@pytest.mark.parametrize("side", [LEAST_SIDE, 96, 99])
+@pytest.mark.parametrize("side", [MIN_INPUT_SIDE, 96, 99])
 def test_every_input_gives_as_many_numbers(side: int) -> None:
-    found = detail(np.full((2, side, side), 128, np.uint8))
-    assert found.shape == (2, MEASURES)
+    found = wavelet_energies(np.full((2, side, side), 128, np.uint8))
+    assert found.shape == (2, FEATURE_COUNT)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.log(0.5) / 2, rtol=1e-6)
 
 
 def test_a_crop_alone_has_what_it_has_among_others() -> None:
-    np.testing.assert_allclose(detail(NOISE)[1:2], detail(NOISE[1:2]), rtol=1e-5)
+    np.testing.assert_allclose(
+        wavelet_energies(NOISE)[1:2], wavelet_energies(NOISE[1:2]), rtol=1e-5
+    )
 
 
 def test_blur_takes_fine_detail_first() -> None:
@@ -52,4 +60,6 @@ def test_detail_is_found_in_the_ring_where_it_is() -> None:
 
 def test_mirrored_and_turned_images_have_the_same_detail() -> None:
     for turned in (NOISE[:, ::-1], NOISE[:, :, ::-1], NOISE.transpose(0, 2, 1)):
-        np.testing.assert_allclose(detail(np.ascontiguousarray(turned)), detail(NOISE), rtol=1e-4)
+        np.testing.assert_allclose(
+            wavelet_energies(np.ascontiguousarray(turned)), wavelet_energies(NOISE), rtol=1e-4
+        )

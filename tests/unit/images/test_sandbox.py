@@ -10,7 +10,7 @@ import pytest
 from ctcedge.errors import BadImage, SetupError
 from ctcedge.images import sandbox as apart
 from ctcedge.images.decode import decode
-from ctcedge.images.sandbox import CRASHED, decode_apart
+from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.images.types import MAX_PIXELS
 from tests.helpers.support import cell, encoded, png
 
@@ -27,7 +27,7 @@ SIDE = int(MAX_PIXELS**0.5)
     ids=["PNG", "TIFF", "largest"],
 )
 def test_it_gives_what_decode_gives(data: bytes) -> None:
-    alone, here = decode_apart(data), decode(data)
+    alone, here = decode_in_subprocess(data), decode(data)
     assert alone.header == here.header
     assert alone.pixels.dtype == here.pixels.dtype
     np.testing.assert_array_equal(alone.pixels, here.pixels)
@@ -38,7 +38,7 @@ def test_it_refuses_what_decode_refuses(data: bytes) -> None:
     with pytest.raises(BadImage) as here:
         decode(data)
     with pytest.raises(BadImage) as alone:
-        decode_apart(data)
+        decode_in_subprocess(data)
     assert (alone.value.status, str(alone.value)) == (here.value.status, str(here.value))
 
 
@@ -48,7 +48,7 @@ def test_modules_in_the_working_directory_are_not_imported(
     (tmp_path / "cv2.py").write_text("raise SystemExit(9)", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    decode_apart(encoded(cell()))
+    decode_in_subprocess(encoded(cell()))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_whatever_the_decoder_does_the_image_is_unreadable(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(apart, "_TIME", 2 if "sleep" in does else 100)
     with pytest.raises(BadImage) as alone:
-        decode_apart(encoded(cell(), ".tif"))
+        decode_in_subprocess(encoded(cell(), ".tif"))
     assert (alone.value.status, str(alone.value)) == ("unreadable", CRASHED)
 
 
@@ -74,4 +74,4 @@ def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess, "run", none)
     with pytest.raises(SetupError, match="temporarily"):
-        decode_apart(b"")
+        decode_in_subprocess(b"")

@@ -14,7 +14,7 @@ import pytest
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.decision import Policy, probability
-from ctcedge.classification.ood import Unlike
+from ctcedge.classification.ood import OodScore
 from ctcedge.discovery.naming import Crop, Naming
 from ctcedge.discovery.scan import iter_entries
 from ctcedge.errors import BadImage
@@ -645,8 +645,8 @@ def test_what_is_unlike_training_is_reviewed(
     bench: Bench, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Far:
-        def measure(self, inputs: Any, features: Any) -> list[Unlike]:
-            return [Unlike(99.5, 0.0, (1.0, -2.5)), Unlike(1.5, 0.5, (0.0, 0.0))]
+        def score(self, inputs: Any, features: Any) -> list[OodScore]:
+            return [OodScore(99.5, 0.0, (1.0, -2.5)), OodScore(1.5, 0.5, (0.0, 0.0))]
 
     answer = type(classifier.engine).answer
     monkeypatch.setattr(
@@ -658,7 +658,7 @@ def test_what_is_unlike_training_is_reviewed(
     )
     for number in range(2):
         save(bench.folder / f"{number}_BF.png", cell(CTC))
-    guarded = dataclasses.replace(classifier, guard=Far())  # type: ignore[arg-type]
+    guarded = dataclasses.replace(classifier, ood_detector=Far())  # type: ignore[arg-type]
     outcomes = bench.run(classifier=guarded)
     far, near = sidecars(bench.folder).values()
     assert (far["call"], far["reasons"]) == ("review", ["unlike-training"])

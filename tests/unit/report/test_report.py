@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from ctcedge.classification.ood import Guard, Likeness, RunTraits
+from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
 from ctcedge.discovery.naming import Naming
 from ctcedge.errors import NoCropsError, OutputError, SetupError
 from ctcedge.model.folder import load_model
@@ -299,17 +299,17 @@ def by_shipped_model(trait: float) -> dict[str, Any]:
 class _Guard:
     """Calls samples of 4 crops or more unlike training where their first trait is large."""
 
-    def likeness(self, run: RunTraits) -> Likeness:
+    def domain_shift(self, run: RunFeatures) -> DomainShift:
         if run.crops < 4:
-            return Likeness("insufficient", run.crops, None)
+            return DomainShift("insufficient", run.crops, None)
         far = float(run.mean()[0])
-        return Likeness("unlike" if far > 1 else "like", run.crops, far)
+        return DomainShift("unlike" if far > 1 else "like", run.crops, far)
 
 
 def test_samples_unlike_the_training_data_are_warned_of(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Guard, "of", lambda _: _Guard())
+    monkeypatch.setattr(OodDetector, "load", lambda _: _Guard())
     for number in range(8):
         told = by_shipped_model(5.0 * (number % 2))
         reports.add(run, "strange" if number % 2 else "usual", f"9{number}", 0.1, **told)
@@ -326,7 +326,7 @@ def test_samples_unlike_the_training_data_are_warned_of(
 def test_small_samples_that_are_unlike_all_together_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Guard, "of", lambda _: _Guard())
+    monkeypatch.setattr(OodDetector, "load", lambda _: _Guard())
     for number in range(6):
         reports.add(tmp_path, f"S{number % 3}", f"{number}", 0.1, **by_shipped_model(5.0))
     data = reports.data_of(reports.write(tmp_path))

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ctcedge.classification.ood import Guard, Likeness, RunTraits
+from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import Model, load_model
-from ctcedge.results.domain_shift import FolderTraits
+from ctcedge.results.domain_shift import FolderFeatures
 from ctcedge.sidecars.scan import ModelSeen
 
 ONE, TWO = (ModelSeen(name, "1", name * 64) for name in "ab")
@@ -16,14 +16,14 @@ ONE, TWO = (ModelSeen(name, "1", name * 64) for name in "ab")
 class _Guard:
     """Says how far away a run is by its first trait; refuses what is not of two traits."""
 
-    def likeness(self, run: RunTraits) -> Likeness:
+    def domain_shift(self, run: RunFeatures) -> DomainShift:
         distance, _ = run.mean()
-        return Likeness("unlike" if distance > 1 else "like", run.crops, float(distance))
+        return DomainShift("unlike" if distance > 1 else "like", run.crops, float(distance))
 
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Model]:
-    monkeypatch.setattr(Guard, "of", lambda _: _Guard())
+    monkeypatch.setattr(OodDetector, "load", lambda _: _Guard())
     return {seen.sha256: load_model() for seen in (ONE, TWO)}
 
 
@@ -32,46 +32,49 @@ def told(*traits: float) -> dict[str, Any]:
 
 
 def test_each_sample_and_all_together(models: dict[str, Model]) -> None:
-    traits = FolderTraits()
+    traits = FolderFeatures()
     for sample, distance in (("A", 0.0), ("A", 1.0), ("B", 5.0)):
         traits.add(ONE, sample, told(distance, 0))
     traits.add(ONE, "C", {"unlike": None})
     traits.add(ONE, "D", told())
-    found = traits.compared(models)
+    found = traits.domain_shift(models)
     assert {name: (each.state, each.crops) for name, each in found.samples.items()} == {
         "A": ("like", 2),
         "B": ("unlike", 1),
     }
-    assert found.together == Likeness("unlike", 3, 2.0)
-    assert found.unlike() == ["B"]
-    assert not found.unlike_together  # a sample says it already
+    assert found.overall == DomainShift("unlike", 3, 2.0)
+    assert found.shifted_samples() == ["B"]
+    assert not found.only_overall_shifted  # a sample says it already
 
 
 def test_of_several_models_the_farthest_counts_and_nothing_together(
     models: dict[str, Model],
 ) -> None:
-    traits = FolderTraits()
+    traits = FolderFeatures()
     traits.add(ONE, "A", told(0.5, 0))
     traits.add(TWO, "A", told(3, 0))
-    found = traits.compared(models)
-    assert found.samples == {"A": Likeness("unlike", 1, 3.0)}
-    assert found.together is None
+    found = traits.domain_shift(models)
+    assert found.samples == {"A": DomainShift("unlike", 1, 3.0)}
+    assert found.overall is None
 
 
 def test_what_cannot_be_told_is_left_out(
     models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traits = FolderTraits()
+    traits = FolderFeatures()
     traits.add(ONE, "A", told(5, 0))
-    assert traits.compared({}).samples == {}
-    strange = FolderTraits()
+    assert traits.domain_shift({}).samples == {}
+    strange = FolderFeatures()
     strange.add(ONE, "A", told(1, 2, 3))
     with pytest.raises(ValueError, match="broadcast"):
         strange.add(ONE, "B", told(1, 2))
-    assert (strange.compared(models).samples, strange.compared(models).together) == ({}, None)
+    assert (strange.domain_shift(models).samples, strange.domain_shift(models).overall) == (
+        {},
+        None,
+    )
 
-    def refuse(_: Model) -> Guard:
+    def refuse(_: Model) -> OodDetector:
         raise ModelError("damaged")
 
-    monkeypatch.setattr(Guard, "of", refuse)
-    assert traits.compared(models).samples == {}
+    monkeypatch.setattr(OodDetector, "load", refuse)
+    assert traits.domain_shift(models).samples == {}

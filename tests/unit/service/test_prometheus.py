@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import ctcedge
-from ctcedge.classification.ood import Likeness, State
+from ctcedge.classification.ood import DomainShift, State
 from ctcedge.service.prometheus import MetricsFile, render, write
 from ctcedge.service.watch_state import WatchState
 from tests.helpers.support import cell, process, save
@@ -129,14 +129,16 @@ def test_clusters_and_reasons_are_counted(state: WatchState) -> None:
 def test_whether_the_latest_crops_are_like_the_training_data(
     state: WatchState, kind: State, unlike: int
 ) -> None:
-    state.likeness = Likeness(kind, 500, 0.75)
+    state.likeness = DomainShift(kind, 500, 0.75)
     _, series = parse(render(state, "lab"))
     assert value(series, "unlike_training") == unlike
     assert value(series, "training_distance") == 0.75
 
 
-@pytest.mark.parametrize("likeness", [None, Likeness("insufficient", 3, None)])
-def test_what_cannot_be_told_yet_is_no_metric(state: WatchState, likeness: Likeness | None) -> None:
+@pytest.mark.parametrize("likeness", [None, DomainShift("insufficient", 3, None)])
+def test_what_cannot_be_told_yet_is_no_metric(
+    state: WatchState, likeness: DomainShift | None
+) -> None:
     state.likeness = likeness
     assert "training" not in render(state, "lab")
 

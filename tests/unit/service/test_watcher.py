@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from watchdog.events import DirCreatedEvent
 
-from ctcedge.classification.ood import Likeness, RunTraits, Unlike
+from ctcedge.classification.ood import DomainShift, OodScore, RunFeatures
 from ctcedge.discovery.naming import Crop
 from ctcedge.model.session import Engine
 from ctcedge.pipeline.pipeline import Counted, Outcome
@@ -470,7 +470,7 @@ def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
 ) -> None:
     clock = Clock()
     looking = watcher(clock=clock)
-    monkeypatch.setattr("ctcedge.service.watcher.find", lambda folder, naming: iter(()))
+    monkeypatch.setattr("ctcedge.service.watcher.iter_entries", lambda folder, naming: iter(()))
     save(tmp_path / "S" / "P1" / "deep" / "1_BF.png", cell())
     looking._wakes.put(DirCreatedEvent(str(tmp_path / "S" / "P1")))
     (outcome,) = collected(looking, 1)
@@ -556,20 +556,20 @@ def test_a_large_backlog_is_done_in_pieces(
 class Flat:
     """A guard that finds images without a cell unlike those of training."""
 
-    def measure(self, inputs: np.ndarray, features: object) -> list[Unlike]:
-        return [Unlike(1.0, 0.5, (float(each.min()),)) for each in inputs]
+    def score(self, inputs: np.ndarray, features: object) -> list[OodScore]:
+        return [OodScore(1.0, 0.5, (float(each.min()),)) for each in inputs]
 
-    def likeness(self, run: RunTraits) -> Likeness:
+    def domain_shift(self, run: RunFeatures) -> DomainShift:
         if run.crops < 2:
-            return Likeness("insufficient", run.crops, None)
+            return DomainShift("insufficient", run.crops, None)
         distance = float(run.mean()[0]) / 100
-        return Likeness("unlike" if distance > 1 else "like", run.crops, distance)
+        return DomainShift("unlike" if distance > 1 else "like", run.crops, distance)
 
 
 @pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' model, with features and a guard."""
-    monkeypatch.setattr("ctcedge.classification.classifier.Guard.of", lambda model: Flat())
+    monkeypatch.setattr("ctcedge.classification.classifier.OodDetector.load", lambda model: Flat())
     answer = Engine.answer
     monkeypatch.setattr(
         Engine,
@@ -585,14 +585,14 @@ def test_the_latest_crops_are_compared_with_the_training_data(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("ctcedge.service.watcher.WINDOW", 3)
+    monkeypatch.setattr("ctcedge.service.watcher.DRIFT_WINDOW", 3)
     monkeypatch.setattr("ctcedge.service.watcher._TELL_EVERY", 0.0)
     folder = tmp_path / "S"
     folder.mkdir()
     settings = Settings(ImageSettings(), WatchSettings(0.0, 0.001), str(model_folder), "cpu")
     states = []
     with open_run(folder, settings) as run, caplog.at_level("INFO", "ctcedge.service.watcher"):
-        summary = Summary(guard=run.classifier.guard)
+        summary = Summary(ood_detector=run.classifier.ood_detector)
         watching = Watcher(run, tell=lambda state: states.append(state.likeness))
         # The network sees disks go down to some 80, and flat fields at 128.
         flat = np.full((64, 64), 100, np.uint8)
@@ -611,7 +611,7 @@ def test_the_latest_crops_are_compared_with_the_training_data(
     warned = [record for record in caplog.records if "unlike" in record.getMessage()]
     assert [record.levelname for record in warned] == ["WARNING"]
     assert sum("are like those" in record.getMessage() for record in caplog.records) == 1
-    assert {sample: each.crops for sample, each in summary.likeness().items()} == {"S": 8}
+    assert {sample: each.crops for sample, each in summary.domain_shift().items()} == {"S": 8}
     calls = {name: record["call"] for name, record in sidecars(folder).items()}
     assert calls["7_BF.png"] == calls["0_BF.png"] == "CTC"
 
