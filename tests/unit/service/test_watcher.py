@@ -496,8 +496,8 @@ def test_without_events_the_full_look_finds_what_arrives(
 def test_what_an_earlier_run_did_is_known_without_reading_it(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctcedge.sidecars.index._GRAIN", 0.0)
-    monkeypatch.setattr("ctcedge.sidecars.index._WORTH_WRITING", 1)
+    monkeypatch.setattr("ctcedge.sidecars.index.TIMESTAMP_GRANULARITY", 0.0)
+    monkeypatch.setattr("ctcedge.sidecars.index.MIN_WRITE", 1)
     folder = tmp_path / "S"
     for number in range(5):
         os.utime(save(folder / f"{number}_BF.png", cell()), (0, 0))
@@ -529,8 +529,8 @@ def test_what_an_earlier_run_did_is_known_without_reading_it(
 def test_force_does_again_what_is_known(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctcedge.sidecars.index._GRAIN", 0.0)
-    monkeypatch.setattr("ctcedge.sidecars.index._WORTH_WRITING", 1)
+    monkeypatch.setattr("ctcedge.sidecars.index.TIMESTAMP_GRANULARITY", 0.0)
+    monkeypatch.setattr("ctcedge.sidecars.index.MIN_WRITE", 1)
     os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
     settings = Settings(ImageSettings(), WatchSettings(), str(model_folder), "cpu")
     for force, done in ((False, "written"), (False, "current"), (True, "written")):

@@ -24,7 +24,7 @@ KNOWN = IndexEntry("review", ("near-threshold", "empty"), True, None, (0.5, -1.2
 
 
 class Place:
-    """A folder of images and one of sidecars; the index reads neither, but for young images."""
+    """Images and sidecars; the index reads none of them but recently modified images."""
 
     def __init__(self, root: Path) -> None:
         self.folder, self.out = root / "in", root / "out"
@@ -63,16 +63,16 @@ class Place:
 
 
 def plain(looked: Lookup) -> IndexEntry | None:
-    """What is known, with features that compare."""
+    """The entry with features that can be compared."""
     return looked.entry and looked.entry._replace(features=tuple(looked.entry.features))
 
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every file is old, and every note worth writing."""
+    """Every file is old enough, and every row is written."""
     monkeypatch.setenv("CTCEDGE_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(index, "_GRAIN", 0.0)
-    monkeypatch.setattr(index, "_WORTH_WRITING", 1)
+    monkeypatch.setattr(index, "TIMESTAMP_GRANULARITY", 0.0)
+    monkeypatch.setattr(index, "MIN_WRITE", 1)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def place(tmp_path: Path) -> Place:
         IndexEntry(None, (), False, "unreadable: half of it is missing", ()),
     ],
 )
-def test_what_is_noted_is_known_at_the_next_start(
+def test_a_recorded_crop_is_known_at_the_next_start(
     place: Place, path: str, known: IndexEntry
 ) -> None:
     crop, other = place.add(path), place.add("other_BF.png")
@@ -97,7 +97,7 @@ def test_what_is_noted_is_known_at_the_next_start(
     assert place.known(other, crop) == [None, known]
 
 
-def test_features_are_false_where_there_are_none(place: Place) -> None:
+def test_missing_features_are_falsy(place: Place) -> None:
     crop = place.add("1_BF.png")
     place.note(crop, known=KNOWN._replace(features=()))
     (known,) = place.known(crop)
@@ -105,7 +105,7 @@ def test_features_are_false_where_there_are_none(place: Place) -> None:
     assert not known.features
 
 
-def test_a_sidecar_that_was_written_since_is_looked_at_again(place: Place) -> None:
+def test_the_signature_of_a_sidecar_written_since_is_taken_again(place: Place) -> None:
     crop = place.add("1_BF.png")
     with place.open() as opened:
         (looked,) = opened.lookup([crop])
@@ -160,7 +160,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("of", [Place.image, Place.sidecar])
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_happens_to_a_file_makes_its_crop_unknown(
+def test_any_change_of_a_file_makes_its_crop_unknown(
     place: Place, change: Callable[[Path], object], of: Callable[[Place, Crop], Path]
 ) -> None:
     first, second = place.add("1_BF.png"), place.add("2_BF.png")
@@ -169,7 +169,7 @@ def test_whatever_happens_to_a_file_makes_its_crop_unknown(
     assert place.known(first, second) == [None, KNOWN]
 
 
-def test_another_model_or_other_settings_know_nothing_of_it(place: Place) -> None:
+def test_an_entry_is_for_one_model_and_its_settings(place: Place) -> None:
     crop = place.add("1_BF.png")
     place.note(crop)
     for other in (index_key("a" * 64, "c" * 64), index_key("c" * 64, "b" * 64)):
@@ -189,42 +189,44 @@ def test_each_folder_and_each_sidecar_folder_has_its_own(place: Place, tmp_path:
     assert index_path(tmp_path / "link", place.out) == index_path(place.folder, place.out)
 
 
-def test_a_young_image_is_noted_once_it_is_older_and_still_the_same(
+def test_a_recent_image_is_recorded_once_it_is_older_and_still_the_same(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crop, changed = place.add("1_BF.png"), place.add("2_BF.png")
-    monkeypatch.setattr(index, "_GRAIN", 3600.0)
+    monkeypatch.setattr(index, "TIMESTAMP_GRANULARITY", 3600.0)
     with place.open() as opened:
         first, second = opened.lookup([crop, changed])
         opened.record(first, KNOWN, sha256=hashlib.sha256(b"image").hexdigest(), written=True)
         # As if it had been written to without a trace, within the grain of the clock.
         opened.record(second, KNOWN, sha256=hashlib.sha256(b"other").hexdigest(), written=True)
-        monkeypatch.setattr(index, "_GRAIN", 0.0)
+        monkeypatch.setattr(index, "TIMESTAMP_GRANULARITY", 0.0)
     assert place.known(crop, changed) == [KNOWN, None]
 
 
-def test_a_young_image_is_not_noted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recent_image_is_not_recorded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     crop = place.add("1_BF.png")
-    monkeypatch.setattr(index, "_GRAIN", 3600.0)
+    monkeypatch.setattr(index, "TIMESTAMP_GRANULARITY", 3600.0)
     place.note(crop, written=True)
     assert place.known(crop) == [None]
 
 
-def test_a_young_sidecar_that_was_found_is_not_noted(
+def test_a_recent_sidecar_that_was_found_is_not_recorded(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crop = place.add("1_BF.png")
     os.utime(place.image(crop), (0, 0))
-    monkeypatch.setattr(index, "_GRAIN", 3600.0)
+    monkeypatch.setattr(index, "TIMESTAMP_GRANULARITY", 3600.0)
     with place.open() as opened:
         (looked,) = opened.lookup([crop])
-        monkeypatch.setattr(index, "_young", lambda found, moment: found == looked.sidecar)
+        monkeypatch.setattr(
+            index, "_recently_modified", lambda found, moment: found == looked.sidecar
+        )
         opened.record(looked, KNOWN, sha256="", written=False)
     assert place.known(crop) == [None]
 
 
-def test_few_notes_are_not_worth_writing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "_WORTH_WRITING", 3)
+def test_a_few_rows_are_not_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "MIN_WRITE", 3)
     crops = place.many(3)
     place.note(*crops[:2])
     assert place.known(*crops) == [None] * 3
@@ -235,15 +237,15 @@ def test_few_notes_are_not_worth_writing(place: Place, monkeypatch: pytest.Monke
 def test_many_are_written_as_they_come_in_bounded_memory(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "_BATCH", 50)
-    monkeypatch.setattr(index, "_MOST_WAITING", 60)
+    monkeypatch.setattr(index, "_WRITE_BATCH", 50)
+    monkeypatch.setattr(index, "_MAX_QUEUED", 60)
     crops = place.many(400)
     with place.open() as opened:
         for number, looked in enumerate(opened.lookup(crops)):
             opened.record(looked, KNOWN, sha256="", written=False)
-            assert len(opened._notes) <= 60
+            assert len(opened._queue) <= 60
             if number % 50 == 49:
-                for thread in opened._at_work:
+                for thread in opened._threads:
                     thread.join()
         assert [plain(looked) for looked in opened.lookup(crops)] == [KNOWN] * 400
 
@@ -268,13 +270,25 @@ def halved(path: Path) -> None:
 
 def no_table(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE entries")
+        connection.execute("DROP TABLE crops")
     connection.close()
 
 
 def another_version(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+def first_version(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE entries (path BLOB PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID"
+        )
+        connection.execute("INSERT INTO entries VALUES (X'00', X'00')")
+        connection.execute(f"PRAGMA application_id = {0x63746365}")
+        connection.execute("PRAGMA user_version = 1")
     connection.close()
 
 
@@ -291,6 +305,7 @@ DAMAGES = [
     halved,
     no_table,
     another_version,
+    first_version,
     another_program,
     lambda path: path.write_bytes(b""),
     lambda path: os.truncate(path, 100),
@@ -299,7 +314,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_begun_anew(place: Place, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_file_is_recreated(place: Place, damage: Callable[[Path], object]) -> None:
     crops = place.many(300)
     place.note(*crops)
     assert place.known(*crops) == [KNOWN] * 300
@@ -310,7 +325,7 @@ def test_a_damaged_file_is_begun_anew(place: Place, damage: Callable[[Path], obj
     assert place.known(*crops) == [KNOWN] * 300
 
 
-def test_a_damaged_byte_never_makes_a_wrong_answer(place: Place) -> None:
+def test_a_damaged_byte_never_makes_a_wrong_entry(place: Place) -> None:
     crops, chance = place.many(60), random.Random(3)
     place.note(*crops)
     whole = place.file().read_bytes()
@@ -325,15 +340,47 @@ def test_a_damaged_byte_never_makes_a_wrong_answer(place: Place) -> None:
     assert lost
 
 
-def noted(count: int) -> str:
-    """A program that notes crops `start` to `stop` of a place, for ever if told so."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        "call = 'CTC'",
+        "call = NULL",
+        "reasons = ''",
+        "reasons = 'near-threshold'",
+        "cluster = 0",
+        "cluster = 'x'",
+        "error = 'unreadable'",
+        "features = X'00000000'",
+        "features = 'text'",
+        "features = 5",
+        "checksum = checksum + 1",
+        "checksum = 'x'",
+        "path = X'" + b"other_BF.png".hex() + "'",
+    ],
+)
+def test_a_row_that_was_changed_is_not_used(place: Place, change: str) -> None:
+    crop, other = place.add("1_BF.png"), place.add("other_BF.png")
+    place.note(crop)
+    assert place.known(crop) == [KNOWN]
+    with sqlite3.connect(place.file()) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '')")
+    connection.close()
+    with sqlite3.connect(place.file()) as connection:
+        connection.execute(f"UPDATE crops SET {change}")
+    connection.close()
+    assert place.known(crop, other) == [None, None]
+
+
+def recording_program(count: int) -> str:
+    """A program that records crops `start` to `stop`, endlessly unless its last word is `once`."""
     return f"""
 import sys
 from pathlib import Path
 from ctcedge.sidecars import index
 from ctcedge.discovery.naming import Naming
 from ctcedge.discovery.scan import iter_entries
-index._GRAIN, index._WORTH_WRITING, index._BATCH = 0.0, 1, {count}
+index.TIMESTAMP_GRANULARITY, index.MIN_WRITE, index._WRITE_BATCH = 0.0, 1, {count}
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 crops = list(iter_entries(folder, Naming()))[int(sys.argv[3]):int(sys.argv[4])]
 known = index.IndexEntry("review", ("near-threshold", "empty"), True, None, (0.5, -1.25, 8.0))
@@ -350,7 +397,7 @@ while True:
 
 
 def started(place: Place, *words: object, batch: int = 50) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", noted(batch), place.folder, place.out, *words]
+    command = [sys.executable, "-c", recording_program(batch), place.folder, place.out, *words]
     return subprocess.Popen(
         [str(word) for word in command],
         stdin=subprocess.PIPE,
@@ -401,15 +448,15 @@ def test_a_process_that_is_killed_leaves_nothing_wrong(place: Place) -> None:
 
 def entries(place: Place) -> int:
     connection = sqlite3.connect(place.file())
-    (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+    (count,) = connection.execute("SELECT count(*) FROM crops").fetchone()
     connection.close()
     return int(count)
 
 
-def test_what_is_gone_is_dropped_when_it_is_much(
+def test_rows_of_removed_images_are_removed_where_there_are_many(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "_LEAST_GONE", 30)
+    monkeypatch.setattr(index, "_MIN_GONE", 30)
     crops = place.many(100)
     place.note(*crops)
     for crop in crops[:25]:
@@ -432,14 +479,14 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]
 
 
 @pytest.mark.parametrize("state", ["/proc/none", "/dev/null"])
-def test_without_a_place_to_write_there_is_none(
+def test_without_a_writable_state_folder_there_is_none(
     place: Place, state: str, lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CTCEDGE_STATE", state)
     crops = place.many(3)
     place.note(*crops)
     assert len(lines()) == 1
-    assert "index of what is done cannot be used" in lines()[0]
+    assert "index of done crops cannot be used" in lines()[0]
     assert place.known(*crops) == [None] * 3
 
 
@@ -453,7 +500,7 @@ def test_never_in_the_searched_folder(
     assert os.listdir(place.folder) == ["1_BF.png"]
 
 
-def test_a_state_folder_that_goes_while_it_is_used(
+def test_a_state_folder_that_disappears_during_use(
     place: Place, lines: Callable[[], list[str]]
 ) -> None:
     crop = place.add("1_BF.png")
@@ -468,10 +515,10 @@ def test_a_state_folder_that_goes_while_it_is_used(
     assert place.known(crop) == [KNOWN]
 
 
-def test_a_sidecar_folder_that_goes_costs_the_notes_alone(
+def test_a_sidecar_folder_that_disappears_costs_the_rows_alone(
     place: Place, lines: Callable[[], list[str]]
 ) -> None:
-    """What cannot be brought to the disk is not noted."""
+    """Rows are not written where the sidecars cannot be synced to disk."""
     crop = place.add("1_BF.png")
     with place.open() as opened:
         (looked,) = opened.lookup([crop])
@@ -482,14 +529,23 @@ def test_a_sidecar_folder_that_goes_costs_the_notes_alone(
     assert place.known(crop) == [None]
 
 
-def test_a_full_disk_costs_the_notes_alone(place: Place) -> None:
+def test_a_full_disk_costs_the_rows_alone(place: Place) -> None:
     place.many(600)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
-    command = [sys.executable, "-c", limit + noted(100), place.folder, place.out, 0, 600, "once"]
+    command = [
+        sys.executable,
+        "-c",
+        limit + recording_program(100),
+        place.folder,
+        place.out,
+        0,
+        600,
+        "once",
+    ]
     result = subprocess.run([str(word) for word in command], input=b"x", capture_output=True)
     assert result.returncode == 0
     assert result.stderr.count(b"\n") == 1
-    assert b"index of what is done cannot be used" in result.stderr
+    assert b"index of done crops cannot be used" in result.stderr
     crops = listed(place)
     assert set(place.known(*crops)) <= {None, KNOWN}
     place.note(*crops)
