@@ -97,7 +97,7 @@ def write_report(
                     "cells": draw.drawn,
                     "drawn": len(draw.drawn),
                     "leukocytes": draw.leukocytes,
-                    "words": facts.draw_in_words(draw),
+                    "text": facts.draw_in_words(draw),
                 },
                 "strips": drawn.shown,
                 "pictures": {
@@ -158,7 +158,7 @@ def _cells(
         "samples": [names.sample(sample) for sample in samples],
         "reasons": reasons,
         "models": [model._asdict() for model in models],
-        "priors": [{"value": prior, "words": facts.one_in(prior)} for prior in priors],
+        "priors": [{"value": prior, "text": facts.one_in(prior)} for prior in priors],
         "images": STATES,
         "reviews": {
             str(place): [_review(review, names) for review in cell.reviews]
@@ -180,7 +180,7 @@ def _cells(
             "um_assumed": [int(cell.um_per_px_assumed) for cell in cells],
             "width": [cell.width for cell in cells],
             "height": [cell.height for cell in cells],
-            "unlike": [cell.unlike for cell in cells],
+            "ood_p_value": [cell.unlike for cell in cells],
             "image": drawn.states,
             "strip": drawn.strips,
             "tile_zoom": [round(zoom, 5) for zoom in drawn.zooms],

@@ -18,15 +18,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ctcedge.log import escape_control_chars
+from ctcedge.report.bundle import bundle
 
 _FOLDER = Path(__file__).parent / "web"
-_SCRIPTS = ("data", "store", "picture", "summary", "cell", "gallery", "review", "load", "main")
-_LINES_A_BLOCK = 16
+_STYLES = ("base", "summary", "gallery", "cell", "review", "narrow", "print")
+_LINES_PER_BLOCK = 16
 
 
 def _script() -> str:
-    parts = ((_FOLDER / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
-    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+    files = (_FOLDER / "js").glob("*.js")
+    return bundle({file.stem: file.read_text(encoding="utf-8") for file in files}, "main")
+
+
+def _style() -> str:
+    files = (_FOLDER / "css" / f"{name}.css" for name in _STYLES)
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _policy(script: str, style: str) -> str:
@@ -56,7 +62,7 @@ class PageWriter:
     """
 
     def __init__(self, file: BinaryIO, title: str) -> None:
-        style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+        style = _style()
         script = _script()
         parts = {
             "csp": _policy(script, style),
@@ -83,7 +89,7 @@ class PageWriter:
         """
         waiting = self._waiting[kind]
         waiting.append(line)
-        if len(waiting) == _LINES_A_BLOCK:
+        if len(waiting) == _LINES_PER_BLOCK:
             self._flush(kind)
 
     def finish(self, data: dict[str, Any]) -> None:

@@ -212,13 +212,13 @@ def draw_in_words(draw: ReviewList) -> str:
     )
 
 
-def _figure(name: str, value: int | str, small: str, **only: str) -> Figure:
+def _figure(name: str, value: int | str, note: str, **only: str) -> Figure:
     """A number; `only` are the gallery's filters that show the cells it counts."""
     return {
         "name": name,
         "value": f"{value:,}" if isinstance(value, int) else value,
-        "small": small,
-        "only": only if value else {},
+        "note": note,
+        "filter": only if value else {},
     }
 
 

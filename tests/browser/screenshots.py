@@ -1,6 +1,6 @@
-"""Make the README's pictures of the report page: `python -m tests.browser.screenshots`.
+"""Make the documentation's pictures of the report page: `python -m tests.browser.screenshots`.
 
-They show the sample crops that come with ctcedge, called by the shipped model.
+They show the sample crops that come with ctcedge, classified by the shipped model.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.browser.chromium import Chromium, chromium
+from tests.browser.launch import chromium
+from tests.browser.report_page import ReportPage
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs"
-SIZE = (1200, 720)
+SIZE = {"width": 1200, "height": 720}
 
 _PAINTED = """[...document.querySelectorAll('main section:not([hidden]) canvas')].every((canvas) =>
     canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[3])"""
@@ -23,28 +24,27 @@ _PAINTED = """[...document.querySelectorAll('main section:not([hidden]) canvas')
 def main() -> None:
     """Write the pictures."""
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        page = place / "report.html"
-        _ctcedge("classify", ROOT / "tests" / "sample", "--out", place / "calls")
-        _ctcedge("report", ROOT / "tests" / "sample", "--sidecars", place / "calls", "--out", page)
-        with chromium(place / "profile") as browser:
-            browser.size(*SIZE)
-            browser.open(page.as_uri())
-            browser.until("!document.getElementById('loading')")
-            browser("location.hash = 'gallery'")
-            browser.until("document.querySelectorAll('.tile').length > 10")
-            browser.press("ArrowRight", "ArrowRight", "o")
-            _picture(browser, "report-gallery.png")
-            browser("location.hash = 'review'")
-            browser.until("document.querySelectorAll('#review canvas').length")
-            browser.size(*SIZE, dark=True)
-            _picture(browser, "report-review.png")
+    with tempfile.TemporaryDirectory() as scratch:
+        sidecars, file = Path(scratch, "calls"), Path(scratch, "report.html")
+        sample = ROOT / "tests" / "sample"
+        _ctcedge("classify", sample, "--out", sidecars)
+        _ctcedge("report", sample, "--sidecars", sidecars, "--out", file)
+        with chromium() as browser, browser.new_context(viewport=SIZE) as context:
+            page = ReportPage(context.new_page())
+            page.open(file)
+            page.show("gallery")
+            page.until("document.querySelectorAll('.tile').length > 10")
+            page.press("ArrowRight", "ArrowRight", "o")
+            _picture(page, "report-gallery.png")
+            page.page.emulate_media(color_scheme="dark")
+            page.show("review")
+            page.until("document.querySelectorAll('#review canvas').length")
+            _picture(page, "report-review.png")
 
 
-def _picture(browser: Chromium, name: str) -> None:
-    browser.until(_PAINTED)
-    (PICTURES / name).write_bytes(browser.picture())
+def _picture(page: ReportPage, name: str) -> None:
+    page.until(_PAINTED)
+    page.page.screenshot(path=PICTURES / name)
 
 
 def _ctcedge(*arguments: object) -> None:

@@ -109,10 +109,10 @@ def test_controls_tell_the_false_calls_to_expect(
     call("controls", "add", donor)
     (figure,) = (f for f in reports.data_of(reports.write(run))["figures"] if "False" in f["name"])
     assert re.fullmatch(r"1\.7 \(\d+ to \d+\)", figure["value"])
-    assert figure["small"].endswith("from 1 healthy-donor sample of 30 cells")
+    assert figure["note"].endswith("from 1 healthy-donor sample of 30 cells")
     reports.add(run, "S1", "00001", 0.97, operating_point="screening")
     (figure,) = (f for f in reports.data_of(reports.write(run))["figures"] if "False" in f["name"])
-    told = figure["value"], figure["small"]
+    told = figure["value"], figure["note"]
     assert told == ("unknown here", "calls were made in different ways")
 
 
@@ -151,7 +151,7 @@ def test_the_draw_is_random_stated_and_the_same_each_time(tmp_path: Path) -> Non
     assert draw["cells"] != sorted(draw["cells"])
     candidates = {index for index, each in enumerate(calls) if each != 2}
     assert set(data["list"]) == candidates | set(draw["cells"])
-    assert "51 drawn at random from 91 called leukocyte" in draw["words"]
+    assert "51 drawn at random from 91 called leukocyte" in draw["text"]
     again = reports.data_of(reports.write(run))
     assert (again["list"], again["report_id"]) == (data["list"], data["report_id"])
     hidden = reports.data_of(reports.write(run, pseudonymise=True))
@@ -332,7 +332,7 @@ def test_small_samples_that_are_unlike_all_together_are_warned_of(
     data = reports.data_of(reports.write(tmp_path))
     assert any("trained on: all samples together." in text for text in data["warnings"])
     (figure,) = (f for f in data["figures"] if f["name"] == "Samples like the training data")
-    assert (figure["value"], figure["small"][:12]) == ("unlike", "all together")
+    assert (figure["value"], figure["note"][:12]) == ("unlike", "all together")
 
 
 def test_the_models_own_facts_and_maps_where_it_is_at_hand(tmp_path: Path) -> None:

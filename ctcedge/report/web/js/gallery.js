@@ -1,231 +1,281 @@
-// All cells, clusters first, then by probability; only the rows in view are in the document.
+// All cells, clusters first, then by probability. Only the rows in view are in the document.
 
-const gallery = {
-  WIDTH: 120,
-  HEIGHT: 142,
-  HEAD: 38,
-  FEW: 48, // clusters shown before the single cells unless asked for all
-  selected: null,
-  found: [],
-  rows: [], // {top, height, cells} or {top, height, text, more}
-  tiles: new Map(), // what is in the document, by key of row content
-  allClusters: false,
-  scroller: document.getElementById("scroller"),
-  canvas: document.getElementById("canvas"),
-  form: document.getElementById("filters"),
+import { byId, element } from "./dom.js";
+import { escapeControl, number, plural, probabilityText, shortProbability } from "./format.js";
+import {
+  CellFilter,
+  HEADING_HEIGHT,
+  TILE_HEIGHT,
+  TILE_WIDTH,
+  layOutRows,
+  rowsBetween,
+} from "./gallery_layout.js";
+import { CALLS, MARKS } from "./report.js";
+
+/** @typedef {import("./report.js").Report} Report */
+/** @typedef {import("./store.js").ReviewStore} ReviewStore */
+/** @typedef {import("./pictures.js").Painter} Painter */
+/** @typedef {import("./gallery_layout.js").Row} Row */
+
+const TILE_PICTURE = 102;
+
+/** @param {string} call */
+const shortCall = (call) => (call === "leukocyte" ? "leuk." : call);
+
+export class Gallery {
+  /**
+   * @param {Report} report
+   * @param {ReviewStore} store
+   * @param {Painter} painter
+   * @param {(cell: number | null) => void} onSelect called with the selected cell
+   */
+  constructor(report, store, painter, onSelect) {
+    this.report = report;
+    this.store = store;
+    this.painter = painter;
+    this.onSelect = onSelect;
+    this.cellFilter = new CellFilter(report, store);
+    /** @type {number | null} */
+    this.selected = null;
+    /** @type {number[]} cells that match the filters */
+    this.matching = [];
+    /** @type {number[]} cells in the rows, without folded clusters */
+    this.listed = [];
+    /** @type {Row[]} */
+    this.rows = [];
+    /** @type {Map<number, HTMLElement[]>} elements in the document, by row */
+    this.elements = new Map();
+    /** @type {Map<number, number>} place in `listed`, by cell */
+    this.places = new Map();
+    this.across = 1;
+    this.unfolded = false;
+    /** @type {HTMLElement} */
+    this.scroller = byId("scroller");
+    /** @type {HTMLElement} */
+    this.canvas = byId("canvas");
+    /** @type {HTMLFormElement} */
+    this.form = byId("filters");
+  }
 
   start() {
-    const fill = (name, options) => this.form.elements[name].append(
-      ...options.map(([value, text]) => make("option", { value }, text)));
-    fill("call", [["", "all"], ...CALLS.map((call) => [call, `${MARKS[call]} ${call}`])]);
-    fill("sample", [["", "all"], ...report.samples.map((name, i) => [String(i), name])]);
-    const clusters = cells.cluster.some(Boolean) ? [["cluster", "cluster"]] : [];
-    fill("reason", [["", "all"], ...clusters, ...report.reasons.map((name) => [name, name])]);
-    fill("reviewed", [["", "all"], ["no", "not yet"], ["yes", "by me"], ["differs", "otherwise than the model"], ["before", "earlier"]]);
+    this.fillForm();
     this.form.addEventListener("input", () => this.filter());
     this.form.addEventListener("reset", () => setTimeout(() => this.filter()));
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.scroller.addEventListener("scroll", () => this.fill(), { passive: true });
     this.canvas.addEventListener("click", (event) => {
-      const tile = event.target.closest(".tile");
-      if (tile) this.select(Number(tile.dataset.cell));
+      const tile = /** @type {Element} */ (event.target).closest(".tile");
+      if (tile instanceof HTMLElement) this.select(Number(tile.dataset.cell));
     });
     new ResizeObserver(() => this.layOut()).observe(this.scroller);
     this.filter();
-  },
+  }
 
-  /** Show only what one filter lets through. */
-  only(filters) {
+  fillForm() {
+    /** @type {(name: string, options: string[][]) => void} */
+    const fill = (name, options) => {
+      const all = [["", "all"], ...options];
+      this.field(name).append(...all.map(([value, text]) => element("option", { value }, text)));
+    };
+    const { cells, data } = this.report;
+    const reasons = [...(cells.cluster.some(Boolean) ? ["cluster"] : []), ...data.reasons];
+    fill(
+      "call",
+      CALLS.map((call) => [call, `${MARKS[call]} ${call}`]),
+    );
+    fill(
+      "sample",
+      data.samples.map((name, i) => [String(i), name]),
+    );
+    fill(
+      "reason",
+      reasons.map((code) => [code, code]),
+    );
+    fill("reviewed", [
+      ["no", "not yet"],
+      ["yes", "by me"],
+      ["differs", "different from the model"],
+      ["before", "earlier"],
+    ]);
+  }
+
+  /**
+   * @param {string} name
+   * @returns {any} field of the filter form
+   */
+  field(name) {
+    return this.form.elements.namedItem(name);
+  }
+
+  /**
+   * Reset the filters to the given values.
+   *
+   * @param {Record<string, string>} filters
+   */
+  setFilters(filters) {
     this.form.reset();
-    for (const [name, value] of Object.entries(filters)) this.form.elements[name].value = value;
+    for (const [name, value] of Object.entries(filters)) this.field(name).value = value;
     this.filter();
-    go("gallery");
-  },
+  }
 
+  /** Apply the form's filters. */
   filter() {
-    const wanted = Object.fromEntries(new FormData(this.form));
-    const text = wanted.text.trim().toLowerCase();
-    this.found = [];
-    for (let cell = 0; cell < count; cell += 1) {
-      if (wanted.call && callOf(cell) !== wanted.call) continue;
-      if (wanted.sample && cells.sample[cell] !== Number(wanted.sample)) continue;
-      if (wanted.reason && !this.hasReason(cell, wanted.reason)) continue;
-      if (wanted.reviewed && !this.isReviewed(cell, wanted.reviewed)) continue;
-      if (text && !this.holds(cell, text)) continue;
-      this.found.push(cell);
+    const { count } = this.report;
+    this.matching = this.cellFilter.matches(Object.fromEntries(new FormData(this.form)));
+    const all = plural(count, "cell");
+    const some = this.matching.length;
+    byId("match-count").textContent = some === count ? all : `${number(some)} of ${all}`;
+    if (this.selected === null || !this.matching.includes(this.selected)) {
+      this.selected = this.matching[0] ?? null;
     }
-    document.getElementById("shown").textContent = this.found.length === count
-      ? several(count, "cell", "cells") : `${number(this.found.length)} of ${several(count, "cell", "cells")}`;
-    if (!this.found.includes(this.selected)) this.selected = this.found[0] ?? null;
     this.scroller.scrollTop = 0;
     this.layOut();
-    this.showDetail();
-  },
+    this.onSelect(this.selected);
+  }
 
-  hasReason(cell, name) {
-    return name === "cluster" ? Boolean(cells.cluster[cell]) : reasonsOf(cell).includes(name);
-  },
-
-  isReviewed(cell, which) {
-    const entry = store.entry(cell);
-    if (which === "before") return Boolean(report.reviews[cell]);
-    if (which === "no") return !entry;
-    return Boolean(entry) && (which === "yes" || entry.call !== callOf(cell));
-  },
-
-  holds(cell, text) {
-    this.words ??= cells.path.map((path, i) => [path, sampleOf(i), cells.cell[i], cells.sha256[i]].join("\n").toLowerCase());
-    const note = store.entry(cell)?.note || "";
-    return this.words[cell].includes(text) || note.toLowerCase().includes(text);
-  },
-
-  /** Break the cells into rows for the width at hand. */
+  /** Break the cells into rows for the present width. */
   layOut() {
     const width = this.scroller.clientWidth;
     if (!width) return;
-    this.across = Math.max(1, Math.floor((width - 8) / this.WIDTH));
-    const firstSingle = this.found.findIndex((cell) => !cells.cluster[cell]);
-    const clusters = firstSingle < 0 ? this.found : this.found.slice(0, firstSingle);
-    const single = firstSingle < 0 ? [] : this.found.slice(firstSingle);
-    const folded = !this.allClusters && single.length > 0 && clusters.length > this.FEW;
-    this.rows = [];
-    this.listed = [];
-    let top = 0;
-    const add = (row) => {
-      this.rows.push({ ...row, top });
-      top += row.height;
-    };
-    const addCells = (some) => {
-      for (let i = 0; i < some.length; i += this.across) add({ height: this.HEIGHT, first: this.listed.length + i, cells: some.slice(i, i + this.across) });
-      this.listed.push(...some);
-    };
-    if (clusters.length) {
-      add({ height: this.HEAD, text: `Clusters of touching cells: ${number(clusters.length)}`,
-        more: folded ? `show all ${number(clusters.length)}` : this.allClusters && clusters.length > this.FEW ? "show fewer" : null });
-      addCells(folded ? clusters.slice(0, this.FEW) : clusters);
-    }
-    if (single.length) {
-      add({ height: this.HEAD, text: `Single cells: ${number(single.length)}`, more: null });
-      addCells(single);
-    }
-    if (!this.found.length) add({ height: this.HEAD, text: "No cell fits these filters.", more: null });
-    this.place = new Map(this.listed.map((cell, i) => [cell, i]));
-    this.canvas.style.height = `${top}px`;
-    this.empty();
-    this.fill();
-  },
-
-  empty() {
-    this.tiles.clear();
+    this.across = Math.max(1, Math.floor((width - 8) / TILE_WIDTH));
+    const isCluster = (/** @type {number} */ cell) => Boolean(this.report.cells.cluster[cell]);
+    const layout = layOutRows(this.matching, isCluster, this.across, this.unfolded);
+    this.rows = layout.rows;
+    this.listed = layout.listed;
+    this.places = new Map(this.listed.map((cell, i) => [cell, i]));
+    this.canvas.style.height = `${layout.height}px`;
+    this.elements.clear();
     this.canvas.replaceChildren();
-  },
+    this.fill();
+  }
 
-  /** Put the rows in view into the document, and take all others out. */
+  /** Insert the rows in view into the document, and remove the others. */
   fill() {
-    const [from, to] = [this.scroller.scrollTop - this.HEIGHT, this.scroller.scrollTop + this.scroller.clientHeight + this.HEIGHT];
-    let low = 0;
-    let high = this.rows.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.rows[middle].top + this.rows[middle].height < from) low = middle + 1;
-      else high = middle;
+    const { scrollTop, clientHeight } = this.scroller;
+    const from = scrollTop - TILE_HEIGHT;
+    const visible = rowsBetween(this.rows, from, scrollTop + clientHeight + TILE_HEIGHT);
+    for (const [index, elements] of this.elements) {
+      if (visible.has(index)) continue;
+      elements.forEach((node) => node.remove());
+      this.elements.delete(index);
     }
-    const wanted = new Set();
-    for (let i = low; i < this.rows.length && this.rows[i].top < to; i += 1) wanted.add(i);
-    for (const [index, made] of this.tiles) {
-      if (wanted.has(index)) continue;
-      made.forEach((each) => each.remove());
-      this.tiles.delete(index);
+    for (const index of visible) {
+      if (!this.elements.has(index)) this.elements.set(index, this.insertRow(this.rows[index]));
     }
-    for (const index of wanted) {
-      if (!this.tiles.has(index)) this.tiles.set(index, this.makeRow(this.rows[index]));
-    }
-    this.mark();
-  },
+    this.markSelected();
+  }
 
-  makeRow(row) {
-    const made = row.cells ? row.cells.map((cell) => this.makeTile(cell)) : [this.makeHead(row)];
-    made.forEach((each, column) => {
-      each.style.top = `${row.top + 4}px`;
-      each.style.order = String(row.top); // on paper
-      if (row.cells) each.style.left = `${8 + column * this.WIDTH}px`;
+  /** @param {Row} row */
+  insertRow(row) {
+    const { cells, top } = row;
+    const elements = cells ? cells.map((cell) => this.tile(cell)) : [this.heading(row)];
+    elements.forEach((node, column) => {
+      node.style.top = `${top + 4}px`;
+      node.style.order = String(top); // for print
+      if (cells) node.style.left = `${8 + column * TILE_WIDTH}px`;
     });
-    this.canvas.append(...made);
-    return made;
-  },
+    this.canvas.append(...elements);
+    return elements;
+  }
 
-  makeHead(row) {
-    return make("div", { className: "heading", role: "presentation" }, make("h2", {}, row.text),
-      row.more ? make("button", { type: "button", onclick: () => {
-        this.allClusters = !this.allClusters;
-        this.layOut();
-      } }, row.more) : null);
-  },
+  /** @param {Row} row */
+  heading({ text = "", more }) {
+    const unfold = () => {
+      this.unfolded = !this.unfolded;
+      this.layOut();
+    };
+    const button = more ? element("button", { type: "button", onclick: unfold }, more) : null;
+    const properties = { className: "heading", role: "presentation" };
+    return element("div", properties, element("h2", {}, text), button);
+  }
 
-  makeTile(cell) {
-    const canvas = make("canvas", {});
-    const tile = make("div", { className: "tile", role: "option", id: `cell-${cell}` }, canvas);
-    tile.dataset.cell = cell;
-    if (cells.image[cell] === IMAGE_OK) paintTile(canvas, cell, 102);
-    this.label(tile, cell);
+  /** @param {number} cell */
+  tile(cell) {
+    const canvas = element("canvas");
+    const properties = { className: "tile", role: "option", id: `cell-${cell}` };
+    const tile = element("div", properties, canvas);
+    tile.dataset.cell = String(cell);
+    if (this.report.hasImage(cell)) void this.painter.paintTile(canvas, cell, TILE_PICTURE);
+    this.labelTile(tile, cell);
     return tile;
-  },
+  }
 
-  label(tile, cell) {
-    const entry = store.entry(cell);
-    const earlier = report.reviews[cell];
-    const call = callOf(cell);
-    const words = `${call} ${probabilityText(cells.probability[cell])}`;
-    while (tile.childNodes.length > 1) tile.lastChild.remove();
-    tile.append(make("span", { className: `call ${call}` }, `${MARKS[call]} ${call === "leukocyte" ? "leuk." : call} ${shortProbability(cells.probability[cell])}`));
-    if (entry || earlier) {
-      const said = entry ? entry.call : earlier[earlier.length - 1].call;
-      tile.append(make("b", { className: said === call ? "" : "differs" }, `${entry ? "✓" : "earlier:"} ${said === "leukocyte" ? "leuk." : said}`));
+  /**
+   * @param {HTMLElement} tile
+   * @param {number} cell
+   */
+  labelTile(tile, cell) {
+    const { report } = this;
+    const call = report.callOf(cell);
+    const probability = report.cells.probability[cell];
+    while (tile.childNodes.length > 1) tile.lastChild?.remove();
+    const caption = `${MARKS[call]} ${shortCall(call)} ${shortProbability(probability)}`;
+    tile.append(element("span", { className: `call ${call}` }, caption));
+    const entry = this.store.entry(cell);
+    const review = entry ?? report.earlierReviewsOf(cell).at(-1);
+    if (review) {
+      const className = review.call === call ? "" : "differs";
+      const mark = entry ? "✓" : "earlier:";
+      tile.append(element("b", { className }, `${mark} ${shortCall(review.call)}`));
     }
-    const told = [words, cells.cluster[cell] ? "cluster" : "", ...reasonsOf(cell), entry ? `reviewed: ${entry.call}` : ""];
-    const label = harmless(`cell ${cells.cell[cell]} of ${sampleOf(cell)}: ${told.filter(Boolean).join(", ")}`);
+    const properties = [
+      `${call} ${probabilityText(probability)}`,
+      report.cells.cluster[cell] ? "cluster" : "",
+      ...report.reasonsOf(cell),
+      entry ? `reviewed: ${entry.call}` : "",
+    ];
+    const name = `cell ${report.cells.cell[cell]} of ${report.sampleOf(cell)}`;
+    const label = escapeControl(`${name}: ${properties.filter(Boolean).join(", ")}`);
     tile.setAttribute("aria-label", label);
     tile.title = label;
-  },
+  }
 
-  /** Bring labels and selection up to date. */
-  mark() {
-    for (const tile of this.canvas.querySelectorAll(".tile")) {
-      const cell = Number(tile.dataset.cell);
-      tile.setAttribute("aria-selected", String(cell === this.selected));
+  /** @returns {NodeListOf<HTMLElement>} tiles in the document */
+  tiles() {
+    return this.canvas.querySelectorAll(".tile");
+  }
+
+  markSelected() {
+    for (const tile of this.tiles()) {
+      const isSelected = Number(tile.dataset.cell) === this.selected;
+      tile.setAttribute("aria-selected", String(isSelected));
     }
-    if (document.getElementById(`cell-${this.selected}`)) {
-      this.scroller.setAttribute("aria-activedescendant", `cell-${this.selected}`);
-    } else this.scroller.removeAttribute("aria-activedescendant");
-  },
+    const id = `cell-${this.selected}`;
+    if (byId(id)) this.scroller.setAttribute("aria-activedescendant", id);
+    else this.scroller.removeAttribute("aria-activedescendant");
+  }
 
+  /** Update the labels of the tiles in the document. */
   relabel() {
-    for (const tile of this.canvas.querySelectorAll(".tile")) this.label(tile, Number(tile.dataset.cell));
-  },
+    for (const tile of this.tiles()) this.labelTile(tile, Number(tile.dataset.cell));
+  }
 
+  /** @param {number} cell */
   select(cell) {
     this.selected = cell;
-    const row = this.rows.find((each) => each.cells?.includes(cell));
-    if (row) {
-      const below = row.top + row.height - this.scroller.clientHeight;
-      if (this.scroller.scrollTop > row.top) this.scroller.scrollTop = row.top - (row === this.rows[1] ? this.HEAD : 0);
-      else if (this.scroller.scrollTop < below) this.scroller.scrollTop = below;
-    }
+    const index = this.rows.findIndex((row) => row.cells?.includes(cell));
+    if (index >= 0) this.scrollTo(index);
     this.fill();
-    this.showDetail();
-  },
+    this.onSelect(cell);
+  }
 
-  /** Move the selection by a number of cells. */
+  /** @param {number} index of the row */
+  scrollTo(index) {
+    const { top, height } = this.rows[index];
+    const below = top + height - this.scroller.clientHeight;
+    if (this.scroller.scrollTop > top) {
+      this.scroller.scrollTop = top - (index === 1 ? HEADING_HEIGHT : 0); // with the first heading
+    } else if (this.scroller.scrollTop < below) this.scroller.scrollTop = below;
+  }
+
+  /**
+   * Move the selection by a number of cells.
+   *
+   * @param {number} step
+   */
   move(step) {
-    const place = this.place.get(this.selected) ?? 0;
-    const next = Math.max(0, Math.min(this.listed.length - 1, place + step));
-    if (this.listed.length) this.select(this.listed[next]);
-  },
-
-  showDetail() {
-    const box = document.getElementById("detail");
-    box.className = "cell";
-    if (this.selected === null || document.getElementById("gallery").hidden) return box.replaceChildren();
-    showCell(box, this.selected, { blind: false, ...(NARROW.matches ? { side: 150, small: 90, columns: 2 } : { side: 260, small: 116, columns: 3 }) });
-  },
-};
+    if (!this.listed.length) return;
+    const place = this.selected === null ? 0 : (this.places.get(this.selected) ?? 0);
+    this.select(this.listed[Math.max(0, Math.min(this.listed.length - 1, place + step))]);
+  }
+}

@@ -1,183 +1,196 @@
-// What a person has decided: kept in this browser, undone step by step, saved as a file.
+// Decisions of the person at this page: kept in the browser, with undo.
 
-const SCHEMA = "ctcedge/corrections/1";
-const STORE = `ctcedge/review/${report.run_id}`;
+/** @typedef {import("./report.js").Report} Report */
+/** @typedef {import("./report.js").Call} Call */
+/** @typedef {import("./report.js").ReviewCall} ReviewCall */
 
-/** Cells are told apart by image, and by path too where two crops hold the very same image. */
-const keys = (() => {
-  const seen = new Map();
-  cells.sha256.forEach((hash) => seen.set(hash, (seen.get(hash) || 0) + 1));
-  return cells.sha256.map((hash, cell) =>
-    seen.get(hash) > 1 ? `${hash.slice(0, 20)} ${cells.path[cell]}` : hash.slice(0, 20));
-})();
-const cellOfKey = new Map(keys.map((key, cell) => [key, cell]));
+/**
+ * @typedef {object} Entry one cell's review
+ * @property {ReviewCall} call
+ * @property {Call} from the model's call at that time
+ * @property {string} model SHA-256 of the model
+ * @property {string} note
+ * @property {string} time RFC 3339, UTC
+ * @property {string[]} channels channels that were shown
+ * @property {boolean} blinded whether the model's call had not been shown before
+ */
 
-const store = {
-  reviewer: "",
-  entries: new Map(), // by key, in the order of review
-  seen: new Set(), // keys of cells whose call was shown in full
-  unsaved: false,
-  lasting: true,
-  done: [], // what undo takes back
-  listeners: [],
+/** Reviews by cell. */
+export class ReviewStore {
+  /**
+   * @param {Report} report
+   * @param {() => Storage} storage returns the browser's storage, or throws where it is denied
+   */
+  constructor(report, storage) {
+    this.report = report;
+    this.name = `ctcedge/review/${report.data.run_id}`;
+    this.reviewer = "";
+    /** @type {Map<string, Entry>} entries by cell key, in the order of review */
+    this.entries = new Map();
+    /** @type {Set<string>} keys of cells whose call has been shown */
+    this.revealed = new Set();
+    this.unsaved = false;
+    this.persistent = true;
+    /** @type {(() => void)[]} functions to call after each change */
+    this.listeners = [];
+    this.storage = storage;
+    /** @type {[number, Entry | undefined][]} */
+    this.undoSteps = [];
+  }
 
+  /** Read what the browser has kept. */
   read() {
     try {
-      const kept = JSON.parse(localStorage.getItem(STORE)) || {};
+      const storage = this.storage();
+      const kept = JSON.parse(storage.getItem(this.name) || "null") || {};
       this.reviewer = String(kept.reviewer || "");
       this.entries = new Map(kept.entries || []);
-      this.seen = new Set(kept.seen || []);
+      this.revealed = new Set(kept.seen || []);
       this.unsaved = Boolean(kept.unsaved);
-      localStorage.setItem(`${STORE}/try`, "1");
-      localStorage.removeItem(`${STORE}/try`);
+      storage.setItem(`${this.name}/try`, "1");
+      storage.removeItem(`${this.name}/try`);
     } catch (error) {
-      if (!(error instanceof SyntaxError || error instanceof TypeError)) this.lasting = false;
+      const damaged = error instanceof SyntaxError || error instanceof TypeError;
+      if (!damaged) this.persistent = false;
     }
-  },
+  }
 
+  /** Write everything to the browser's storage, and notify the listeners. */
   keep() {
+    const kept = {
+      reviewer: this.reviewer,
+      entries: [...this.entries],
+      seen: [...this.revealed],
+      unsaved: this.unsaved,
+    };
     try {
-      localStorage.setItem(STORE, JSON.stringify({
-        reviewer: this.reviewer,
-        entries: [...this.entries],
-        seen: [...this.seen],
-        unsaved: this.unsaved,
-      }));
-      this.lasting = true;
+      this.storage().setItem(this.name, JSON.stringify(kept));
+      this.persistent = true;
     } catch {
-      this.lasting = false;
+      this.persistent = false;
     }
-    this.listeners.forEach((listener) => listener());
-  },
+    for (const listener of this.listeners) listener();
+  }
 
+  /**
+   * The cell's review; null where there is none, or the model's call has changed since.
+   *
+   * @param {number} cell
+   * @returns {Entry | null}
+   */
   entry(cell) {
-    const entry = this.entries.get(keys[cell]);
-    return entry && entry.from === callOf(cell) && entry.model === modelHash(cell) ? entry : null;
-  },
+    const entry = this.entries.get(this.report.keys[cell]);
+    const valid =
+      entry &&
+      entry.from === this.report.callOf(cell) &&
+      entry.model === this.report.modelHashOf(cell);
+    return valid ? entry : null;
+  }
 
-  /** Put another entry, or none, in a cell's place. */
+  /**
+   * Replace or delete a cell's review.
+   *
+   * @param {number} cell
+   * @param {Entry | null} entry
+   */
   put(cell, entry) {
-    const key = keys[cell];
-    this.done.push([cell, this.entries.get(key)]);
-    this.entries.delete(key);
-    if (entry) this.entries.set(key, entry);
+    const key = this.report.keys[cell];
+    this.undoSteps.push([cell, this.entries.get(key)]);
+    this.replace(key, entry);
     this.unsaved = true;
     this.keep();
-  },
+  }
 
+  /**
+   * Undo the last change.
+   *
+   * @returns {number | null} the cell; null where there is nothing to undo
+   */
   undo() {
-    if (!this.done.length) return null;
-    const [cell, before] = this.done.pop();
-    this.entries.delete(keys[cell]);
-    if (before) this.entries.set(keys[cell], before);
+    const step = this.undoSteps.pop();
+    if (!step) return null;
+    const [cell, before] = step;
+    this.replace(this.report.keys[cell], before ?? null);
     this.unsaved = true;
     this.keep();
     return cell;
-  },
+  }
 
-  /** Begin with nothing reviewed and nothing seen, for another person. */
+  /**
+   * Delete all reviews and start with another person.
+   *
+   * @param {string} reviewer
+   */
   begin(reviewer) {
     this.reviewer = reviewer;
     this.entries.clear();
-    this.seen.clear();
-    this.done = [];
+    this.revealed.clear();
+    this.undoSteps = [];
     this.unsaved = false;
     this.keep();
-  },
-
-  /** Take over what a file holds, where it is later than what is here; undo does not reach it. */
-  merge(reviewer, found) {
-    this.reviewer = reviewer;
-    for (const [cell, entry] of found) {
-      const here = this.entry(cell);
-      if (here && here.time >= entry.time) continue;
-      this.entries.delete(keys[cell]);
-      this.entries.set(keys[cell], entry);
-    }
-    this.done = [];
-    this.keep();
-  },
-
-  /** Note that the call was shown, so that a later decision does not count as blinded. */
-  show(cell) {
-    if (this.seen.has(keys[cell])) return;
-    this.seen.add(keys[cell]);
-    this.keep();
-  },
-
-  hasSeen(cell) {
-    return this.seen.has(keys[cell]);
-  },
-
-  count() {
-    let found = 0;
-    for (const key of this.entries.keys()) {
-      const cell = cellOfKey.get(key);
-      if (cell !== undefined && this.entry(cell)) found += 1;
-    }
-    return found;
-  },
-};
-
-const modelHash = (cell) => report.models[cells.model[cell]].sha256;
-const timeNow = () => new Date().toISOString();
-const weightOf = (cell) => (drawn.has(cell) ? report.draw.leukocytes / report.draw.drawn : null);
-const drawn = new Set(report.draw.cells);
-
-/** The file that 'ctcedge review import' reads. */
-function corrections() {
-  const entries = [];
-  for (const [key, entry] of store.entries) {
-    const cell = cellOfKey.get(key);
-    if (cell === undefined || store.entry(cell) === null) continue;
-    entries.push({
-      path: cells.path[cell],
-      sample: sampleOf(cell),
-      cell: cells.cell[cell],
-      image_sha256: cells.sha256[cell],
-      model_sha256: entry.model,
-      from: entry.from,
-      call: entry.call,
-      note: entry.note,
-      time: entry.time,
-      channels: entry.channels,
-      blinded: entry.blinded,
-      weight: weightOf(cell),
-    });
   }
-  return {
-    schema: SCHEMA,
-    report_id: report.report_id,
-    folder_name: report.folder_name,
-    pseudonymised: report.pseudonymised,
-    created: timeNow(),
-    reviewer: store.reviewer,
-    draw: { drawn: report.draw.drawn, leukocytes: report.draw.leukocytes },
-    entries,
-  };
-}
 
-function save() {
-  if (!store.count()) return tell("Nothing to save: no cell is reviewed yet.");
-  const text = JSON.stringify(corrections(), null, 1) + "\n";
-  const link = make("a", {
-    href: URL.createObjectURL(new Blob([text], { type: "application/json" })),
-    download: `ctcedge-corrections-${timeNow().replace(/[:.]/g, "-")}.json`,
-  });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  store.unsaved = false;
-  store.keep();
-  tell(`${several(store.count(), "correction", "corrections")} saved to your downloads: next, ctcedge review import`);
-}
+  /**
+   * Add reviews from a file, except where a later one is present. Undo does not reach them.
+   *
+   * @param {string} reviewer
+   * @param {Map<number, Entry>} loaded entries by cell
+   */
+  merge(reviewer, loaded) {
+    this.reviewer = reviewer;
+    for (const [cell, entry] of loaded) {
+      const present = this.entry(cell);
+      if (present && present.time >= entry.time) continue;
+      this.replace(this.report.keys[cell], entry);
+    }
+    this.undoSteps = [];
+    this.keep();
+  }
 
-let toldTimer = 0;
+  /**
+   * Record that the cell's call was shown: a later decision is not blinded.
+   *
+   * @param {number} cell
+   */
+  reveal(cell) {
+    const key = this.report.keys[cell];
+    if (this.revealed.has(key)) return;
+    this.revealed.add(key);
+    this.keep();
+  }
 
-/** Say something at the bottom of the page for a moment. */
-function tell(text) {
-  const place = document.getElementById("told");
-  place.textContent = harmless(text);
-  place.classList.add("on");
-  clearTimeout(toldTimer);
-  toldTimer = setTimeout(() => place.classList.remove("on"), Math.max(3000, 60 * text.length));
+  /** @param {number} cell */
+  isRevealed(cell) {
+    return this.revealed.has(this.report.keys[cell]);
+  }
+
+  /**
+   * Valid reviews of cells in this report, in the order of review.
+   *
+   * @returns {[number, Entry][]}
+   */
+  valid() {
+    /** @type {[number, Entry][]} */
+    const valid = [];
+    for (const key of this.entries.keys()) {
+      const cell = this.report.cellOfKey.get(key);
+      const entry = cell === undefined ? null : this.entry(cell);
+      if (cell !== undefined && entry) valid.push([cell, entry]);
+    }
+    return valid;
+  }
+
+  /** Number of valid reviews. */
+  get count() {
+    return this.valid().length;
+  }
+
+  /**
+   * @param {string} key
+   * @param {Entry | null} entry
+   */
+  replace(key, entry) {
+    this.entries.delete(key);
+    if (entry) this.entries.set(key, entry);
+  }
 }
