@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from ctcedge.classification.classifier import Classifier
 from ctcedge.model.folder import load_model
 from tests.helpers import disk_model as disks
 from tests.helpers import support
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 _TIERS = {"browser", "fault", "fuzz", "training"}
 
@@ -72,3 +76,14 @@ def called(crops: Path, model_folder: Path) -> Path:
     """The same folder, classified by the small model."""
     support.classify(crops, model_folder)
     return crops
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; one for all tests, as playwright runs once in a thread."""
+    from tests.browser.launch import PROGRAM, chromium
+
+    if PROGRAM is None:
+        pytest.skip("Chromium is not installed")
+    with chromium() as running:
+        yield running

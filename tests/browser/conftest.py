@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import Browser
 
 from ctcedge.report.build import REPORT_NAME
-from tests.browser.launch import PROGRAM, chromium
 from tests.browser.report_page import SIZE, ReportPage
 from tests.helpers import report_data as reports
 
@@ -23,21 +22,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if PROGRAM is None:
-        pytest.skip("Chromium is not installed")
-    with chromium() as running:
-        yield running
-
-
 @pytest.fixture
 def blank(browser: Browser) -> Iterator[ReportPage]:
     """A page before it is opened; any message on its console fails the test."""
     with browser.new_context(viewport=SIZE) as context:
         page = ReportPage(context.new_page())
         yield page
-        assert page.problems == []
+        assert page.recorder.problems == []
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import Page
 
 import ctcedge
+from tests.browser.launch import Recorder
 
 SIZE = {"width": 1280, "height": 860}
 TIMEOUT_S = 60
@@ -28,23 +29,17 @@ class ReportPage:
 
     Attributes:
         page: the page, for playwright's own methods.
-        problems: console messages other than plain logs, and uncaught errors.
-        requests: addresses that the page requested, its own file first.
+        recorder: what the page has reported and requested since it was opened.
     """
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.problems: list[str] = []
-        self.requests: list[str] = []
+        self.recorder = Recorder(page)
         page.add_init_script(_COUNT_KEYS)
-        page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, file: Path) -> None:
         """Open a report and wait until its script has started."""
-        self.problems.clear()
-        self.requests.clear()
+        self.recorder.clear()
         self.page.goto(file.resolve().as_uri())
         self._wait_until_started()
 
@@ -150,7 +145,3 @@ class ReportPage:
 
     def _wait_until_started(self) -> None:
         self.until("!document.getElementById('loading')")
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type != "log":
-            self.problems.append(message.text)

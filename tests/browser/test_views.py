@@ -14,7 +14,7 @@ from tests.helpers import report_data as reports
 
 
 def test_opens_without_a_request_and_names_are_only_text(page: ReportPage, run: Path) -> None:
-    assert set(page.requests) == {(run / REPORT_NAME).resolve().as_uri()}
+    assert set(page.recorder.requests) == {(run / REPORT_NAME).resolve().as_uri()}
     assert "Research software, not a diagnostic." in page.text("header")
     assert page.page.title() == "ctcedge: run"
     assert page.page.locator("main img").count() == 0

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.chromium import PROGRAM, chromium
+from tests.browser.launch import Recorder
 from tests.helpers import disk_model as disks
 from train.evaluate import evaluate, write
 
 from .test_evaluate import export, with_table
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +21,16 @@ def page(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (1100, True), (390, False)])
-def test_nothing_runs_over_the_edge(page, tmp_path, width, dark):
-    with chromium(tmp_path) as browser:
-        browser.size(width, 900, dark=dark)
-        browser.open(page.as_uri())
-        assert browser("document.documentElement.scrollWidth") <= width
-        assert browser.problems == []
-        assert {each for each in browser.requests if not each.startswith("data:")} == {
-            page.as_uri()
-        }
+def test_nothing_runs_over_the_edge(browser, page, width, dark):
+    scheme = "dark" if dark else "light"
+    size = {"width": width, "height": 900}
+    with browser.new_context(viewport=size, color_scheme=scheme) as context:
+        shown = context.new_page()
+        recorder = Recorder(shown)
+        shown.goto(page.as_uri())
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        assert recorder.problems == []
+        assert {url for url in recorder.requests if not url.startswith("data:")} == {page.as_uri()}
         outside = """[...document.querySelectorAll('svg')].flatMap((svg) => {
           const frame = svg.getBoundingClientRect();
           return [...svg.querySelectorAll('text')].filter((text) => {
@@ -40,6 +39,7 @@ def test_nothing_runs_over_the_edge(page, tmp_path, width, dark):
               || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
           }).map((text) => text.textContent);
         })"""
-        assert browser(outside) == []
-        shapes = "[...document.querySelectorAll('.gallery img')].map((i) => i.clientHeight)"
-        assert max(browser(shapes)) - min(browser(shapes)) <= 1
+        assert shown.evaluate(outside) == []
+        heights = "[...document.querySelectorAll('.gallery img')].map((i) => i.clientHeight)"
+        found = shown.evaluate(heights)
+        assert max(found) - min(found) <= 1
