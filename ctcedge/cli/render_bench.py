@@ -1,4 +1,4 @@
-"""The tables of `ctcedge bench`, for a person."""
+"""Console output of bench."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from rich.table import Table
 from ctcedge.bench.machine import facts, versions
 from ctcedge.bench.results import Bench
 from ctcedge.bench.sessions import BareSession
-from ctcedge.cli.render import messages, output, printable
+from ctcedge.cli.console import output, plural, print_warning, printable
 
 _STAGES = {
     "read": "read and hash the file",
     "decode": "decode the image",
-    "preprocess": "bring it to the network's input",
-    "gates": "quality gates",
-    "infer": "network",
-    "decide": "guard and decision",
+    "preprocess": "preprocess it",
+    "gates": "quality checks",
+    "infer": "inference",
+    "decide": "OOD score and decision",
     "write": "write the sidecar",
-    "rest": "the rest: records, queues, Python",
+    "rest": "other: records, queues, Python",
 }
 
 
-def show(found: Bench) -> None:
-    """Print all that was measured."""
+def print_bench(found: Bench) -> None:
+    """Print the measurements."""
     _headline(found)
     for provider in dict.fromkeys(each.provider for each in found.sessions):
         _sessions(provider, [each for each in found.sessions if each.provider == provider])
@@ -33,7 +33,7 @@ def show(found: Bench) -> None:
     for line in _machine(found):
         output.print(printable(line))
     for text in _warnings(found):
-        messages.print(f"[yellow]{printable(text)}[/]")
+        print_warning(text)
 
 
 def _headline(found: Bench) -> None:
@@ -42,52 +42,52 @@ def _headline(found: Bench) -> None:
     table = Table("How fast is this PC?")
     table.add_column("", justify="right")
     table.add_row(
-        "crops an hour, file to sidecar", f"{3600 * passed.crops_per_s:,.0f}", style="bold"
+        "crops per hour, file to sidecar", f"{3600 * passed.crops_per_s:,.0f}", style="bold"
     )
-    table.add_row("crops a second", f"{passed.crops_per_s:,.0f}")
+    table.add_row("crops per second", f"{passed.crops_per_s:,.0f}")
     table.add_row(
-        f"the network alone ({found.ran.variant}), images a second", f"{typical.session_per_s:,.0f}"
+        f"inference alone ({found.ran.variant}), images per second", f"{typical.session_per_s:,.0f}"
     )
     table.add_row(
-        "share of that speed from file to sidecar",
+        "fraction of that speed, file to sidecar",
         f"{typical.share:.0%} ({min(shares):.0%} to {max(shares):.0%} in {len(shares)} rounds)",
     )
     if (of_limit := found.share_of_limit()) is not None:
-        table.add_row("share of what session or cores allow", f"{of_limit:.0%}")
+        table.add_row("fraction of what session or cores allow", f"{of_limit:.0%}")
     if typical.fp32_session_per_s is not None and typical.speed_up is not None:
         table.add_row(
-            "the network in FP32, images a second",
+            "inference in FP32, images per second",
             f"{typical.fp32_session_per_s:,.0f} (1 / {typical.speed_up:.1f})",
         )
-    table.add_row("CPU time a crop outside the network", f"{passed.cpu_us_outside_session:,.0f} us")
+    table.add_row("CPU time per crop outside inference", f"{passed.cpu_us_outside_session:,.0f} us")
     table.add_section()
     latency = found.latency_ms
-    table.add_row("one crop alone, file to sidecar", f"{latency['median']:,.1f} ms")
-    table.add_row("  99 of 100 within", f"{latency['p99']:,.1f} ms")
-    table.add_row("load the model, open the session", f"{found.start_s['open']:.2f} s")
+    table.add_row("latency of one crop, file to sidecar", f"{latency['median']:,.1f} ms")
+    table.add_row("  99th percentile", f"{latency['p99']:,.1f} ms")
+    table.add_row("start: load the model, open the session", f"{found.start_s['open']:.2f} s")
     table.add_row(
-        "'ctcedge classify' of one crop, in all", f"{found.start_s['classify_one']:.2f} s"
+        "'ctcedge classify' of one crop, in total", f"{found.start_s['classify_one']:.2f} s"
     )
-    table.add_row("most memory in use", f"{found.peak_memory_mb:,.0f} MB")
+    table.add_row("peak memory", f"{found.peak_memory_mb:,.0f} MB")
     if found.gpu_memory_mb is not None and found.ran.provider != "cpu":
         table.add_row("GPU memory", f"{found.gpu_memory_mb:,} MiB")
     table.add_section()
     if found.golden_difference is not None:
         table.add_row(
             "largest difference from the golden outputs",
-            f"{found.golden_difference:.6f} (at most {found.model.spec.golden.tolerance:g})",
+            f"{found.golden_difference:.6f} (tolerance {found.model.spec.golden.tolerance:g})",
         )
     if found.parity is not None:
         table.add_row(
-            f"same calls as on the CPU, of {found.parity.crops:,}",
+            f"same calls as on the CPU, of {plural(found.parity.crops, 'crop')}",
             f"{found.parity.same_calls:.2%}",
         )
-        table.add_row("  CTC for leukocyte or the reverse", f"{found.parity.flips:.2%}")
+        table.add_row("  CTC instead of leukocyte or the reverse", f"{found.parity.flips:.2%}")
     output.print(table)
 
 
 def _sessions(provider: str, sessions: list[BareSession]) -> None:
-    table = Table(title=f"The network alone on {provider.upper()}, images a second by batch size")
+    table = Table(title=f"Inference alone on {provider.upper()}, images per second by batch size")
     table.add_column("graph")
     batches = sorted({rate.batch for each in sessions for rate in each.swept})
     for batch in batches:
@@ -107,9 +107,9 @@ def _sessions(provider: str, sessions: list[BareSession]) -> None:
 def _stages(found: Bench) -> None:
     stages = found.stages_us()
     total = sum(stages.values())
-    table = Table("Where the CPU time goes")
-    table.add_column("share", justify="right")
-    table.add_column("us a crop", justify="right")
+    table = Table("CPU time by stage")
+    table.add_column("fraction", justify="right")
+    table.add_column("us per crop", justify="right")
     for name, spent in stages.items():
         table.add_row(_STAGES[name], f"{spent / total:.1%}", f"{spent:,.0f}")
     output.print(table)
@@ -125,17 +125,18 @@ def _machine(found: Bench) -> Iterator[str]:
     yield "Software: " + ", ".join(f"{name} {version}" for name, version in versions().items())
     yield (
         f"Model: {spec.name} {spec.version}, {spec.input.size} px, {found.ran.variant} on"
-        f" {found.ran.provider.upper()} ({found.why}), {found.batch} crops a call"
+        f" {found.ran.provider.upper()} ({found.why}), batch size {found.batch}"
     )
     crops, sidecars = found.crops, found.sidecars
+    kind = "synthetic" if crops["drawn"] else "given"
     yield (
-        f"Crops: {crops['count']:,} {'drawn' if crops['drawn'] else 'given'}, {crops['bytes']:,}"
-        f" bytes each, on {crops['file_system'] or 'an unknown file system'}, read before"
+        f"Crops: {crops['count']:,} {kind}, {crops['bytes']:,}"
+        f" bytes each, on {crops['file_system'] or 'an unknown file system'}, in the page cache"
     )
     place, kind = sidecars["folder"], sidecars["file_system"] or "an unknown file system"
     yield f"Sidecars: on {kind}, in a temporary folder in {place}"
     for name, reason in found.unavailable.items():
-        yield f"Does not run here: {name}: {reason}"
+        yield f"Not available here: {name}: {reason}"
 
 
 def _warnings(found: Bench) -> Iterator[str]:
@@ -146,11 +147,11 @@ def _warnings(found: Bench) -> Iterator[str]:
         )
     if not found.steady:
         yield (
-            "Too few crops for a steady speed: start and end of each run are included, and the"
-            " share is too small."
+            "Too few crops for a steady speed: start and end of each run are included, so that the"
+            " fraction is too small."
         )
     if unclassified := found.crops["unclassified"]:
-        yield f"{unclassified:,} crops cannot be classified; 'ctcedge inspect' tells why."
+        yield f"{plural(unclassified, 'crop')} cannot be classified; 'ctcedge inspect' shows why."
     tolerance = found.model.spec.golden.tolerance
     if found.golden_difference is not None and not found.golden_difference <= tolerance:
-        yield "This PC computes something else than the model's maker; see 'ctcedge doctor'."
+        yield "Outputs differ from the model's golden outputs; see 'ctcedge doctor'."

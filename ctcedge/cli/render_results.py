@@ -1,4 +1,4 @@
-"""What the commands around finished sidecars tell a person: review, export, verify, controls."""
+"""Console output of review, export, verify and controls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ctcedge.cli.render import left_out, listed, messages, output, pairs, printable
+from ctcedge.cli.console import (
+    messages,
+    output,
+    pairs,
+    plural,
+    print_list,
+    print_unreadable_folders,
+    print_warning,
+    printable,
+)
 from ctcedge.results.tally import CALLS
 
 if TYPE_CHECKING:
@@ -17,136 +26,182 @@ if TYPE_CHECKING:
     from ctcedge.results.table import PickList
     from ctcedge.results.verify import Verified
 
+_REVIEWER_CALLS = ("CTC", "leukocyte", "unsure")
 
-def imported(found: Imported, folder_name: str | None) -> None:
-    """Print what an import did; `folder_name` where the file is of a folder of another name."""
+
+def print_import(imported: Imported, folder_name: str | None) -> None:
+    """Print what an import did.
+
+    Args:
+        imported: its result.
+        folder_name: name of the folder that the file was saved from, if it is another one.
+    """
     output.print(
-        f"{found.entries:,} reviews by {printable(found.reviewer)}: {found.applied:,} written,"
-        f" {found.known:,} already there"
+        f"{plural(imported.entries, 'review')} by {printable(imported.reviewer)}:"
+        f" {imported.applied:,} written, {imported.known:,} already there"
     )
     if folder_name is not None:
-        messages.print(
-            f"[yellow]The file was saved from a folder named {printable(folder_name)}[/]"
-        )
-    for title, cells in (
-        ("conflict with another reviewer; both reviews are kept", found.conflicts),
+        print_warning(f"The file was saved from a folder named {folder_name}")
+    for one, many, cells in (
         (
-            "dated in the future (is a clock wrong?): a later review cannot replace them",
-            found.ahead,
+            "conflict with another reviewer; both reviews are kept",
+            "conflicts with other reviewers; all reviews are kept",
+            imported.conflicts,
         ),
-        ("only kept in the history, as a later review stands", found.earlier),
-        ("found by their image under another name", found.moved),
-        ("not applied, as the cell changed since", found.changed),
-        ("not applied, as the cell was not found", found.missing),
-        ("not applied, as the sidecar cannot be written", found.failed),
+        (
+            "review dated in the future (check the clock): a later review cannot replace it",
+            "reviews dated in the future (check the clock): later reviews cannot replace them",
+            imported.ahead,
+        ),
+        (
+            "review kept in the history only, as a newer one exists",
+            "reviews kept in the history only, as newer ones exist",
+            imported.earlier,
+        ),
+        (
+            "cell found by its image under another name",
+            "cells found by their images under other names",
+            imported.moved,
+        ),
+        (
+            "review not applied: the cell has changed since",
+            "reviews not applied: the cells have changed since",
+            imported.changed,
+        ),
+        (
+            "review not applied: the cell was not found",
+            "reviews not applied: the cells were not found",
+            imported.missing,
+        ),
+        (
+            "review not applied: its sidecar cannot be written",
+            "reviews not applied: their sidecars cannot be written",
+            imported.failed,
+        ),
     ):
-        listed(title, pairs(cells), then="")
+        print_list(one, many, pairs(cells), more="")
 
 
-def assessment(found: Assessment) -> None:
-    """Print what the reviews of a folder say."""
-    words = ("CTC", "leukocyte", "unsure")
-    table = Table("the model's call", *(f"person: {word}" for word in words))
+def print_assessment(assessment: Assessment) -> None:
+    """Print how the reviews of a folder compare with the model and with each other."""
+    table = Table("model's call", *(f"reviewer: {call}" for call in _REVIEWER_CALLS))
     for column in table.columns[1:]:
         column.justify = "right"
     for call in CALLS:
-        table.add_row(call, *(str(found.words[call, word]) for word in words))
+        counts = (f"{assessment.words[call, word]:,}" for word in _REVIEWER_CALLS)
+        table.add_row(call, *counts)
     output.print(table)
-    output.print(f"Reviewed: {found.reviewed:,} of {found.cells:,} cells")
-    if found.outdated:
-        output.print(f"Reviewed, but of an image that changed since: {found.outdated:,}")
-    same, both = found.agreement()
+    output.print(f"Reviewed: {assessment.reviewed:,} of {plural(assessment.cells, 'cell')}")
+    if assessment.outdated:
+        output.print(f"Reviewed, but the image has changed since: {assessment.outdated:,}")
+    same, both = assessment.agreement()
     if both:
-        output.print(f"Model and person agree on {same:,} of {both:,} that both called")
-    output.print(_missed(found.missed))
-    for each in found.kappas:
-        output.print(_kappa(each))
+        output.print(
+            f"Model and reviewer agree on {same:,} of {plural(both, 'cell')} that both classified"
+        )
+    output.print(_missed(assessment.missed))
+    for kappa in assessment.kappas:
+        output.print(_kappa(kappa))
 
 
-def _missed(found: Missed | None) -> str:
-    title = "CTCs missed among the cells called leukocyte"
-    if found is None:
-        return f"{title}: unknown: none of the randomly drawn cells was reviewed blinded"
-    unsure = f", of {found.drawn_unsure:,} unsure" if found.drawn_unsure else ""
+def _missed(missed: Missed | None) -> str:
+    title = "Estimated CTCs among the cells called leukocyte"
+    if missed is None:
+        return f"{title}: unknown, as no randomly drawn cell was reviewed blinded"
+    unsure = f" (and {missed.drawn_unsure:,} unsure)" if missed.drawn_unsure else ""
     return (
-        f"{title}: {found.estimate:,.0f} (95 % interval {found.low:,.0f} to {found.high:,.0f}):"
-        f" {found.drawn_ctcs:,} among {found.drawn:,} drawn at random{unsure},"
-        f" {found.other_ctcs:,} among {found.others:,} looked at otherwise,"
-        f" {found.leukocytes:,} in all"
+        f"{title}: {missed.estimate:,.0f} (95 % interval {missed.low:,.0f} to {missed.high:,.0f});"
+        f" reviewed as CTC: {missed.drawn_ctcs:,}{unsure} of {missed.drawn:,} randomly drawn and"
+        f" {missed.other_ctcs:,} of {missed.others:,} other cells, of {missed.leukocytes:,} in all"
     )
 
 
-def _kappa(found: Kappa) -> str:
-    one, two = map(printable, found.readers)
-    line = f"{one} and {two}: the same on {found.same:,} of {found.cells:,} cells"
-    if found.kappa is None:
-        return f"{line}; kappa unknown: both said one word only"
-    return f"{line}; kappa {found.kappa:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
+def _kappa(kappa: Kappa) -> str:
+    first, second = map(printable, kappa.readers)
+    line = f"{first} and {second} agree on {kappa.same:,} of {plural(kappa.cells, 'cell')}"
+    if kappa.kappa is None:
+        return f"{line}; Cohen's kappa undefined, as both gave one answer only"
+    interval = f"95 % interval {kappa.low:.2f} to {kappa.high:.2f}"
+    return f"{line}; Cohen's kappa {kappa.kappa:.2f} ({interval})"
 
 
-def picked(found: PickList) -> None:
-    """Say on standard error how long a pick list is, and what a person should know of it."""
-    cells = len(found.cells)
-    messages.print(
-        f"{cells:,} confirmed CTC{'s' * (cells != 1)}"
-        if cells
-        else "[yellow]The list is empty: no cell was reviewed as CTC.[/] Reviews come from the"
-        " report page, by 'ctcedge review import'"
+def print_picklist_notes(picklist: PickList) -> None:
+    """Print on standard error how long a pick list is, and what to know about it."""
+    if picklist.cells:
+        messages.print(plural(len(picklist.cells), "confirmed CTC"))
+    else:
+        messages.print(
+            "[yellow]The list is empty: no cell was reviewed as CTC.[/] Import reviews from the"
+            " report page with 'ctcedge review import'"
+        )
+    left_out = "left out: reviewed as CTC, but the image changed since"
+    print_list(f"cell {left_out}", f"cells {left_out}", picklist.changed, messages, more="")
+    print_list(
+        "cell has another image that was reviewed as something else",
+        "cells have another image that was reviewed as something else",
+        (f"{sample} / {cell}" for sample, cell in picklist.disputed),
+        messages,
+        more="",
     )
-    title = "left out: reviewed as CTC, but the image changed since"
-    listed(title, found.changed, messages, then="")
-    disputed = (f"{sample} / {cell}" for sample, cell in found.disputed)
-    listed("have another image that was called something else", disputed, messages, then="")
 
 
-def verified(found: Verified) -> None:
-    """Print what was verified, and what not."""
+def print_verification(verified: Verified) -> None:
+    """Print what was verified and what differs."""
     output.print(
-        f"{found.same_image:,} of {found.sidecars:,} sidecars are of the image that lies there now"
+        f"{verified.same_image:,} of {plural(verified.sidecars, 'sidecar')} match their image"
     )
-    output.print(f"{found.reproduced:,} of {found.chosen:,} calls made again are the same")
-    if found.crops > found.sidecars:
-        output.print(f"{found.crops - found.sidecars:,} crops have no sidecar that can be read")
-    for made_by, count in found.models.most_common():
-        here = "not at hand: give --model DIR" if made_by in found.missing_models else "at hand"
-        name = printable(f"{made_by.name} {made_by.version}")
-        output.print(f"Model: {name} (SHA-256 {made_by.sha256[:12]}): {count:,}, {here}")
-    for title, lines in (
-        ("of another image", pairs(found.changed)),
-        ("sidecars without an image", found.orphans),
-        ("sidecars cannot be used", pairs(found.unusable)),
-        ("calls are not the same", pairs(found.different)),
-        ("calls cannot be made again by this ctcedge", pairs(found.other_rules)),
-        ("models are damaged", pairs(found.damaged)),
+    output.print(
+        f"Reproduced {verified.reproduced:,} of {plural(verified.chosen, 'recomputed call')}"
+    )
+    if missing := verified.crops - verified.sidecars:
+        output.print(f"{plural(missing, 'crop has', 'crops have')} no readable sidecar")
+    for model, count in verified.models.most_common():
+        here = "missing: give --model DIR" if model in verified.missing_models else "available"
+        name = printable(f"{model.name} {model.version}")
+        sidecars = plural(count, "sidecar")
+        output.print(f"Model: {name} (SHA-256 {model.sha256[:12]}): {sidecars}, {here}")
+    for one, many, lines in (
+        (
+            "sidecar of another image",
+            "sidecars of other images",
+            pairs(verified.changed),
+        ),
+        ("sidecar without an image", "sidecars without an image", verified.orphans),
+        ("sidecar cannot be used", "sidecars cannot be used", pairs(verified.unusable)),
+        ("call differs", "calls differ", pairs(verified.different)),
+        (
+            "call cannot be recomputed by this ctcedge",
+            "calls cannot be recomputed by this ctcedge",
+            pairs(verified.other_rules),
+        ),
+        ("model is damaged", "models are damaged", pairs(verified.damaged)),
     ):
-        listed(title, lines, then="")
-    left_out(found.closed)
+        print_list(one, many, lines, more="")
+    print_unreadable_folders(verified.closed)
 
 
-def added(found: AddResult) -> None:
-    """Say what was added to the controls."""
-    for each in found.controls:
-        again = " (replaces what was there)" if each.sample in found.replaced else ""
-        output.print(f"{_control(each)}{again}")
-    for doubt in found.doubts:
-        messages.print(f"[yellow]{printable(doubt)}[/]")
+def print_added_controls(added: AddResult) -> None:
+    """Print which controls were added."""
+    for control in added.controls:
+        replaced = " (replaces the earlier count)" if control.sample in added.replaced else ""
+        output.print(f"{_control(control)}{replaced}")
+    for doubt in added.doubts:
+        print_warning(doubt)
 
 
-def controls(found: Iterable[Control], place: str) -> None:
-    """List controls by what decided."""
-    count = 0
-    for count, each in enumerate(found, start=1):  # noqa: B007
-        output.print(_control(each))
-    if not count:
-        output.print("No controls: false CTC calls to expect are unknown here.")
-    output.print(f"Kept in: {printable(place)}")
+def print_controls(controls: Iterable[Control], path: str) -> None:
+    """Print all controls and the file that holds them."""
+    lines = [_control(control) for control in controls]
+    for line in lines or ["No controls: the expected number of false positives is unknown here."]:
+        output.print(line)
+    output.print(f"File: {printable(path)}")
 
 
-def _control(each: Control) -> str:
-    rate = 10_000 * each.ctc_calls / each.cells
+def _control(control: Control) -> str:
+    rate = 10_000 * control.ctc_calls / control.cells
     return (
-        f"{printable(each.sample)}: {each.ctc_calls:,} of {each.cells:,} cells called CTC"
-        f" ({rate:.1f} per 10,000) by {printable(each.model)}"
-        f" ({each.rule.model_sha256[:12]}), {each.rule.operating_point or 'own decision'};"
-        f" added {each.added[:10]}"
+        f"{printable(control.sample)}: {control.ctc_calls:,} of {plural(control.cells, 'cell')}"
+        f" called CTC ({rate:.1f} per 10,000) by {printable(control.model)}"
+        f" ({control.rule.model_sha256[:12]}), {control.rule.operating_point or 'own decision'};"
+        f" added {control.added[:10]}"
     )

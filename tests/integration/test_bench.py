@@ -125,7 +125,7 @@ def test_a_graph_that_does_not_run_is_told_of(
 
 def test_table_is_for_a_person(place: Path, model_folder: Path) -> None:
     done = call("bench", "--model", model_folder, "--count", 30, "--provider", "cpu")
-    for word in ("crops an hour", "quality gates", "write the sidecar", "99 of 100", "30 drawn"):
+    for word in ("crops per hour", "quality checks", "write the sidecar", "99th", "30 synthetic"):
         assert word in done.stdout
     assert "Too few crops for a steady speed" in done.stderr
     assert "Round 3" in done.stderr

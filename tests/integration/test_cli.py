@@ -379,7 +379,7 @@ def test_models_show_tells_facts_and_card(model_folder: Path) -> None:
 
 
 def test_models_verify(model_folder: Path) -> None:
-    assert "hashes right" in call("models", "verify", model_folder).stdout
+    assert "file hashes match" in call("models", "verify", model_folder).stdout
     result = json.loads(call("models", "verify", model_folder, "--json").stdout)
     assert result["verified"] is True
     assert result["largest_difference"] <= 0.001
@@ -406,8 +406,8 @@ def test_an_operating_point_and_a_prevalence(crops: Path, model_copy: EditableMo
     plain = call("classify", crops, "--model", model_copy.folder)
     for words in (
         "Decision: the model's own: CTC from 0.6, review from 0.4",
-        "assume a share of CTCs of 0.5, as the model learnt them",
-        "0.9 learnt at one to one is 0.0018 at one in 5,000",
+        "assume a CTC fraction of 0.5, as in training",
+        "0.9 at one in 2 is 0.0018 at one in 5,000",
     ):
         assert words in plain.stderr
     before = sidecars(crops)
@@ -418,9 +418,9 @@ def test_an_operating_point_and_a_prevalence(crops: Path, model_copy: EditableMo
     summary = json.loads(told.stdout)
     for words in (
         f"Operating point screening: CTC from {summary['threshold']:g}, review from",
-        "sensitivity 96.2% (93.0% to 98.0%), false CTC calls per 10,000 others 812 (700 to 950)",
-        "a share of CTCs of 0.0002, one in 5,000, as given: 0.9 as the model learnt it, at 0.5,",
-        "is 0.0018 here; calls are the same",
+        "sensitivity 96.2% (93.0% to 98.0%), false positives per 10,000 negatives 812 (700 to 950)",
+        "a CTC fraction of 0.0002 (one in 5,000), as given: 0.9 at the training fraction of 0.5",
+        "is 0.0018 here; calls do not change",
     ):
         assert words in told.stderr
     assert (summary["operating_point"], summary["prior"]) == ("screening", 0.0002)
@@ -466,18 +466,18 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
         lambda images, *_: [next(looked, Quality((), False, {})) for _ in images],
     )
     told = call("classify", crops, "--model", model_folder).stdout
-    assert "of these, clusters (1 CTC, 1 leukocyte, 0 review)" in told
-    assert "Why review: debris (1), near-threshold (1)" in told
+    assert "clusters (1 CTC, 1 leukocyte, 0 review)" in told
+    assert "Review reasons: debris (1), near-threshold (1)" in told
     assert "False CTC calls to expect at this size, were there no CTC: unknown here" in told
-    assert "Like the training data: unknown, the model does not tell" in told
+    assert "Domain shift: unknown, as the model has no feature statistics" in told
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
     assert summary["clusters"] == {"CTC": 1, "leukocyte": 1, "review": 0}
     assert summary["review_reasons"] == {"debris": 1, "near-threshold": 1}
     assert summary["expected_false_positives"] is None
     assert (summary["likeness"], summary["likeness_together"]) == ({}, None)
     told = call("status", crops).stdout
-    assert "of these, clusters (1 CTC, 1 leukocyte, 0 review)" in told
-    assert "Why review: debris (1), near-threshold (1)" in told
+    assert "clusters (1 CTC, 1 leukocyte, 0 review)" in told
+    assert "Review reasons: debris (1), near-threshold (1)" in told
 
 
 @pytest.mark.parametrize("least", [1, 2, 4, 9])
@@ -505,33 +505,33 @@ def test_what_is_unlike_the_training_data_is_warned_of(
     told = call("classify", crops, "--model", model_folder)
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
     states = {sample: each["state"] for sample, each in summary["likeness"].items()}
-    warned = " unlike the images that the model was trained on (distance 3.5"
+    warned = " from the model's training images (domain shift, distance 3.5"
     if least == 2:  # S1 holds three crops, S2 one
-        assert f"Sample S1 is{warned}" in told.stderr
+        assert f"Sample S1 differs{warned}" in told.stderr
         assert states == {"S1": "unlike", "S2": "insufficient"}
     elif least == 1:
-        assert "2 samples are unlike the images" in told.stderr
+        assert "2 samples differ from the model's training images" in told.stderr
         assert "\n  S1: 3.5\n  S2: 3.5\n" in told.stderr
     elif least == 4:
-        assert f"All crops together are{warned}" in told.stderr
+        assert f"All crops together differ{warned}" in told.stderr
         assert summary["likeness_together"] == {"state": "unlike", "crops": 4, "distance": 3.5}
     else:
-        assert "unlike the images" not in told.stderr
+        assert "training images" not in told.stderr
     assert summary["calls"] == MODEL_CALLS
 
 
 def test_models_show_tells_operating_points(model_copy: EditableModel) -> None:
     before = call("models", "show", model_copy.folder).stdout
     for name in ("screening", "balanced", "confirm"):
-        assert f"operating point {name}: unknown: not measured" in before
+        assert f"operating point {name}: none: not measured" in before
     model_copy.edit(lambda spec: spec.update(operating_points=POINTS))
     text = call("models", "show", model_copy.folder).stdout
     for words in (
         "operating point screening: threshold 0.31 (sensitivity of at least 95%)",
         "sensitivity 96.2% (93.0% to 98.0%)",
-        "per 10,000 others 812 (700 to 950)",
-        "300 simulated CTCs and 2,000 others of 19 samples",
-        "operating point confirm: unknown: the cells at hand could not support it",
+        "per 10,000 negatives 812 (700 to 950)",
+        "300 simulated CTCs and 2,000 negatives of 19 samples",
+        "operating point confirm: none: the test cells could not support it",
     ):
         assert words in text
     facts = json.loads(call("models", "show", model_copy.folder, "--json").stdout)
@@ -648,7 +648,7 @@ def test_cells_of_a_folder_that_cannot_be_read_are_not_left_out_in_silence(
     call(*words, crops, *model, code=0)
     close_folders(monkeypatch)
     done = call(*words, crops, *model, code=3)
-    assert "A folder cannot be read; its cells are left out:" in done.stderr
+    assert "1 folder cannot be read; its cells are left out:" in done.stderr
     assert "closed: folder cannot be read: Permission denied" in done.stderr
     assert "without an image" not in done.stdout
 

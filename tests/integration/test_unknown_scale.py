@@ -16,7 +16,7 @@ from ctcedge.model.folder import load_model
 from tests.helpers.disk_model import EditableModel
 from tests.helpers.support import call, sidecars
 
-TOLD = "model knows no um/px"
+TOLD = "model has no um/px"
 
 
 @pytest.fixture

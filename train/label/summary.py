@@ -6,15 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from ctcedge.cli.render import messages, output, printable
+from ctcedge.log import escape_control_chars
 
 from ..data.manifest import NEGATIVE, POSITIVE
 from .cells import Export
 from .gates import STRATA
 from .label import Labelled
 
+_OUTPUT = Console(highlight=False, soft_wrap=True, emoji=False)
+_MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _MOST_SAMPLES = 20
 _MOST_STRATA = 12
 
@@ -28,34 +32,38 @@ def print_summary(export: Export, labelled: Labelled, manifest: Path, picture: P
     total = sum(by_sample.values(), Counter())
     ranked = [stratum for stratum, _ in total.most_common(_MOST_STRATA)]
     strata = sorted(ranked, key=lambda each: STRATA.index(each) if each in STRATA else len(STRATA))
-    heads = (printable(each).replace("-", "-\n") for each in strata)
+    heads = (_printable(each).replace("-", "-\n") for each in strata)
     table = Table("sample", *heads, "cells", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
     for sample, count in list(by_sample.items())[:_MOST_SAMPLES]:
         table.add_row(
-            printable(sample), *(f"{count[each]:,}" for each in strata), f"{count.total():,}"
+            _printable(sample), *(f"{count[each]:,}" for each in strata), f"{count.total():,}"
         )
     if len(by_sample) > _MOST_SAMPLES:
         more = len(by_sample) - _MOST_SAMPLES
         table.add_row(f"and {more:,} more", *("..." for _ in strata), "...")
     table.add_section()
     table.add_row("all", *(f"{total[each]:,}" for each in strata), f"{total.total():,}")
-    output.print(table)
+    _OUTPUT.print(table)
     labels = Counter(row.label for row in rows)
-    output.print(
+    _OUTPUT.print(
         f"Labels: {labels[POSITIVE]:,} CTC, {labels[NEGATIVE]:,} other, {labels['']:,} undecided"
     )
     sources = Counter(row.source for row in rows)
     texts = (f"{count:,} {source}" for source, count in sources.most_common())
-    output.print(f"Sources: {', '.join(texts)}")
+    _OUTPUT.print(f"Sources: {', '.join(texts)}")
     for line in export.doubts.lines():
-        messages.print(f"[yellow]{printable(line)}[/]")
+        _MESSAGES.print(f"[yellow]{_printable(line)}[/]")
     if export.um_per_px is None:
-        messages.print(
+        _MESSAGES.print(
             "[yellow]um/px unknown: size can then be learnt only in pixels; give --um-per-px[/]"
         )
     if picture is not None:
-        output.print(f"Gates: {printable(str(picture))}; look at it before you use the labels")
-        output.print("Gated CTCs are test truth only once a person confirmed them")
-    output.print(f"Next: python -m train fit {printable(str(manifest))} --out runs/NAME")
+        _OUTPUT.print(f"Gates: {_printable(str(picture))}; look at it before you use the labels")
+        _OUTPUT.print("Gated CTCs are test truth only once a person confirmed them")
+    _OUTPUT.print(f"Next: python -m train fit {_printable(str(manifest))} --out runs/NAME")
+
+
+def _printable(text: str) -> str:
+    return escape(escape_control_chars(text))

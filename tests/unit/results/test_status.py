@@ -252,10 +252,10 @@ def test_samples_unlike_the_training_data_are_told_of(tmp_path: Path) -> None:
     found = json.loads(call("status", folder, "--json").stdout)
     assert found["likeness"]["S"]["state"] == "unlike"
     assert found["likeness_together"] == found["likeness"]["S"]
-    assert "Sample S is unlike the images" in call("status", folder).stderr
+    assert "Sample S differs from the model's training images" in call("status", folder).stderr
     for path in folder.rglob("*.ctc.json"):
         edit(path, lambda record: record["model"].update(sha256="f" * 64))
-    assert "Like the training data: unknown" in call("status", folder).stdout
+    assert "Domain shift: unknown" in call("status", folder).stdout
     assert "no model" in call("status", folder, "--model", "nothing", code=2).stderr
 
 
@@ -266,7 +266,7 @@ def test_for_a_person(classified: Path) -> None:
     for text in (
         "Pending: no sidecar: 1",
         "Pending: sidecar not whole: 1",
-        "writing here now: no",
+        "Writer active: no",
         "Model: disks 1.0.0",
     ):
         assert text in done.stdout

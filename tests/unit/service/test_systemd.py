@@ -116,7 +116,7 @@ def test_a_dry_run_shows_all_and_does_nothing(units: Path, tmp_path: Path) -> No
     assert "    Type=notify\n" in done.stdout
     assert "--um-per-px 0.5\n" in done.stdout
     assert "run systemctl restart" in done.stdout
-    assert "Nothing was done" in done.stdout
+    assert "nothing was changed" in done.stdout
     assert not units.exists()
 
 

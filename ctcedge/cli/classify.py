@@ -1,0 +1,109 @@
+"""`ctcedge classify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ctcedge.cli.options import (
+    BatchSize,
+    Config,
+    Folder,
+    Force,
+    GpuMemory,
+    Json,
+    ModelOption,
+    OperatingPoint,
+    Out,
+    Pattern,
+    Prevalence,
+    Provider,
+    RunOptions,
+    UmPerPx,
+)
+from ctcedge.cli.output import EXIT_INTERRUPTED, EXIT_UNCLASSIFIED, print_json
+
+
+def classify(
+    folder: Folder,
+    out: Out = None,
+    model: ModelOption = None,
+    provider: Provider = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    um_per_px: UmPerPx = None,
+    operating_point: OperatingPoint = None,
+    prevalence: Prevalence = None,
+    batch_size: BatchSize = None,
+    gpu_memory: GpuMemory = None,
+    force: Force = False,
+    with_report: Annotated[
+        bool, typer.Option("--report", help="Also write the page of 'ctcedge report'.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Classify all crops of a folder that are not classified yet.
+
+    Example: ctcedge classify /deparray/out --out /data/calls --um-per-px 0.5
+    """
+    from ctcedge.cli import console, render
+    from ctcedge.discovery.naming import Crop
+    from ctcedge.discovery.scan import check_folder, list_folder, require_crops
+    from ctcedge.pipeline.run import open_run
+    from ctcedge.results.summary import Summary
+    from ctcedge.signals import Interruption
+
+    options = RunOptions(
+        out=out,
+        model=model,
+        provider=provider,
+        config=config,
+        pattern=pattern,
+        um_per_px=um_per_px,
+        operating_point=operating_point,
+        prevalence=prevalence,
+        batch_size=batch_size,
+        gpu_memory=gpu_memory,
+    )
+    with Interruption() as interruption:
+        check_folder(folder)
+        settings = options.settings(folder)
+        listing = list_folder(folder, settings.images.naming())
+        require_crops(folder, listing)
+        with open_run(folder, settings) as run:
+            summary = Summary(ood_detector=run.classifier.ood_detector)
+            for skipped in listing.skipped:
+                if skipped.kind == "unreadable":
+                    summary.unclassified[skipped.path] = skipped.reason
+            if not summary.unclassified:
+                run.pipeline.tidy(len(listing.crops))
+            crops = listing.crops
+            if not force:
+                crops = []
+                for entry in run.pipeline.recall(listing.crops):
+                    if isinstance(entry, Crop):
+                        crops.append(entry)
+                    else:
+                        summary.add(entry)
+            run.sidecars.check(crops)
+            render.print_notices(run)
+            render.print_listing_warnings(listing)
+            with console.progress(len(crops)) as bar:
+                for outcome in run.pipeline.run(crops, force=force, stop=interruption.requested):
+                    summary.add(outcome)
+                    bar.advance(bar.task_ids[0])
+        finished = sum(summary.done.values()) == len(listing.crops)
+        reporting = with_report and finished
+        if as_json:
+            report = str(run.write_report()) if reporting else None
+            print_json({**summary.as_json(run, finished=finished), "report": report})
+        else:
+            render.print_summary(run, summary, finished=finished)
+        render.print_unclassified(summary)
+        if reporting and not as_json:
+            render.print_report_path(run.write_report())
+    if not finished:
+        raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
+    if summary.unclassified:
+        raise typer.Exit(EXIT_UNCLASSIFIED)

@@ -1,0 +1,129 @@
+"""Printing on a terminal: consoles, escaping, progress bars and lists."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ctcedge.log import escape_control_chars
+
+if TYPE_CHECKING:
+    from ctcedge.sidecars.scan import Closed
+
+output = Console(highlight=False, soft_wrap=True, emoji=False)
+"""Results, on standard output."""
+messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+"""All else, on standard error."""
+
+MAX_LINES = 20
+"""Lines of a list that are printed."""
+_MORE_IN_JSON = "; --json lists all"
+
+
+def printable(text: str) -> str:
+    """Escape control characters and markup in text from outside, such as a file name."""
+    return escape(escape_control_chars(text))
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """Return a number with its noun: `1 crop`, `1,200 crops`.
+
+    Args:
+        count: the number.
+        noun: singular.
+        nouns: plural; None for the singular and an s.
+    """
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+@contextmanager
+def progress(total: int | None, task: str = "Classifying") -> Iterator[Progress]:
+    """Show a progress bar if standard error is a terminal.
+
+    Args:
+        total: number of steps; None if unknown.
+        task: label of the bar.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, disable=not sys.stderr.isatty()) as bar:
+        bar.add_task(task, total=total)
+        yield bar
+
+
+def print_error(text: str) -> None:
+    """Print the message of an error."""
+    lines = map(printable, text.split("\n"))
+    messages.print("[bold red]Error:[/] " + "\n".join(lines))
+
+
+def print_warning(text: str) -> None:
+    """Print a warning; names in it are escaped."""
+    messages.print(f"[yellow]{printable(text)}[/]")
+
+
+def print_list(
+    one: str,
+    many: str,
+    lines: Iterable[str],
+    console: Console = output,
+    *,
+    more: str = _MORE_IN_JSON,
+) -> None:
+    """Print a heading with the number of lines, then the lines; nothing if there are none.
+
+    Args:
+        one: heading of one line, after its number.
+        many: heading of several lines, after their number.
+        lines: the list.
+        console: where to.
+        more: follows "and N more" if the list is cut.
+    """
+    items = list(lines)
+    if items:
+        console.print(f"[yellow]{plural(len(items), one, many)}:[/]")
+        print_lines(items, console, more=more)
+
+
+def print_lines(lines: Iterable[str], console: Console, *, more: str = _MORE_IN_JSON) -> None:
+    """Print the first lines of a list, indented, and the number of lines left out."""
+    items = list(lines)
+    for line in items[:MAX_LINES]:
+        console.print(f"  {printable(line)}")
+    if len(items) > MAX_LINES:
+        console.print(f"  and {len(items) - MAX_LINES:,} more{more}")
+
+
+def pairs(items: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Return lines of paths and what is wrong with each."""
+    return (f"{path}: {problem}" for path, problem in items)
+
+
+def print_unreadable_folders(unreadable: Closed) -> None:
+    """Warn of sub-folders that cannot be read, whose cells are in no result."""
+    if unreadable:
+        subject = (
+            f"{len(unreadable)} folders cannot be read; their"
+            if len(unreadable) > 1
+            else "1 folder cannot be read; its"
+        )
+        messages.print(f"[yellow]{subject} cells are left out:[/]")
+        print_lines(pairs(unreadable.items()), messages, more="")

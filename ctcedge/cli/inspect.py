@@ -1,0 +1,119 @@
+"""`ctcedge status`, `inspect` and `doctor`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctcedge.cli.options import (
+    Config,
+    Folder,
+    Json,
+    ModelOption,
+    Out,
+    Pattern,
+    RunOptions,
+    UmPerPx,
+    UsedModel,
+    parse_path,
+    sidecar_root,
+)
+from ctcedge.cli.output import EXIT_SETUP, EXIT_UNCLASSIFIED, print_json
+
+
+def status(
+    folder: Folder,
+    out: Out = None,
+    model: UsedModel = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    as_json: Json = False,
+) -> None:
+    """Show classification status from the files on disk.
+
+    No running watch is needed. Counts crops by call, unclassified and pending crops; shows which
+    samples differ from the training data, the models used, and whether a ctcedge is writing there
+    now. Exit code 3: some crops are unclassified or pending.
+
+    Example: ctcedge status /deparray/out --out /data/calls
+    """
+    from ctcedge.cli import console, render
+    from ctcedge.model.folder import load_model
+    from ctcedge.results.status import collect_status
+    from ctcedge.sidecars.scan import Closed, bright_field
+
+    settings = RunOptions(config=config, out=out, model=model, pattern=pattern).settings(folder)
+    unreadable: Closed = {}
+    used_model = None if settings.model is None else load_model(settings.model)
+    naming = settings.images.naming()
+    total = sum(1 for _ in bright_field(folder, naming)) if sys.stderr.isatty() else None
+    with console.progress(total, "Reading sidecars") as bar:
+        crops = bar.track(bright_field(folder, naming, unreadable), task_id=bar.task_ids[0])
+        found = collect_status(folder, sidecar_root(settings), crops, used_model, unreadable)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        render.print_status(found)
+    if not found.complete:
+        raise typer.Exit(EXIT_UNCLASSIFIED)
+
+
+def inspect(
+    folder: Folder,
+    config: Config = None,
+    pattern: Pattern = None,
+    um_per_px: UmPerPx = None,
+    as_json: Json = False,
+) -> None:
+    r"""Show how a folder is read, and what is left out and why.
+
+    Classifies nothing.
+
+    Example: ctcedge inspect /deparray/out --pattern '(?P<cell>\d+)_(?P<channel>\w+)\.png'
+    """
+    from ctcedge.cli import render
+    from ctcedge.discovery.scan import check_folder
+    from ctcedge.results.inspect import inspect_folder
+
+    check_folder(folder)
+    options = RunOptions(config=config, pattern=pattern, um_per_px=um_per_px)
+    inspection = inspect_folder(folder, options.settings(folder).images)
+    if as_json:
+        print_json(inspection.as_json())
+    else:
+        render.print_inspection(inspection)
+
+
+def doctor(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", parser=parse_path, help="Folder that sidecars will be written to."
+        ),
+    ] = None,
+    model: ModelOption = None,
+    as_json: Json = False,
+) -> None:
+    """Check this machine and show how to fix problems.
+
+    Checks versions, GPU, model and write access.
+
+    Example: ctcedge doctor /deparray/out
+    """
+    import dataclasses
+
+    from ctcedge.cli import render
+    from ctcedge.doctor import examine
+
+    checks = []
+    for check in examine(model, folder):
+        checks.append(check)
+        if not as_json:
+            render.print_check(check)
+    if as_json:
+        print_json({"checks": [dataclasses.asdict(check) for check in checks]})
+    if any(check.state == "failed" for check in checks):
+        raise typer.Exit(EXIT_SETUP)

@@ -1,0 +1,245 @@
+"""Arguments and options that several commands share, and the settings that follow from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ctcedge.settings import Settings
+
+
+class ProviderName(enum.StrEnum):
+    """Values of --provider."""
+
+    auto = "auto"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    cpu = "cpu"
+
+
+class OperatingPointName(enum.StrEnum):
+    """Values of --operating-point."""
+
+    screening = "screening"
+    balanced = "balanced"
+    confirm = "confirm"
+
+
+class TableFormat(enum.StrEnum):
+    """Values of --format."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+class LogFormatName(enum.StrEnum):
+    """Values of --log-format."""
+
+    text = "text"
+    json = "json"
+
+
+def parse_path(text: str) -> Path:
+    """Return the path; refuse an empty text, such as an unset variable of a script."""
+    if not text:
+        raise typer.BadParameter("must not be empty")
+    return Path(text)
+
+
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER", parser=parse_path, help="Folder of crops, searched recursively."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", parser=parse_path, help="Write sidecars below DIR, not beside the images."
+    ),
+]
+Sidecars = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", parser=parse_path, help="Folder of the sidecars, if not beside the images."
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME_OR_DIR", help="Model.  [default: the shipped model]"),
+]
+UsedModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME_OR_DIR",
+        help="Model that made the calls, if it is not a shipped one.",
+    ),
+]
+Provider = Annotated[
+    ProviderName | None,
+    typer.Option(help="Execution provider; auto: CUDA if a session runs there, else CPU."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        parser=parse_path,
+        help="Settings file (TOML) instead of FOLDER/ctcedge.toml.",
+    ),
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help=(
+            "Pattern of file names, with groups cell, channel, sample:"
+            r" '(?P<cell>\d+)_(?P<channel>\w+)\.png'."
+        ),
+    ),
+]
+UmPerPx = Annotated[
+    float | None,
+    typer.Option("--um-per-px", metavar="X", help="Pixel size of the images in um."),
+]
+OperatingPoint = Annotated[
+    OperatingPointName | None,
+    typer.Option(help="Decision threshold for a purpose; see 'ctcedge models show'."),
+]
+Prevalence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FRACTION",
+        help="Fraction of CTCs among your cells, such as 0.0002; changes probabilities, not calls.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Batch size for inference.  [default: 32; on a GPU 256]"),
+]
+GpuMemory = Annotated[
+    int | None,
+    typer.Option(metavar="MB", help="GPU memory limit in MB.  [default: no limit]"),
+]
+StabilityDelay = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S", help="Classify a file after S seconds without a change.  [default: 1]"
+    ),
+]
+RescanInterval = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="Scan the whole folder every S seconds.  [default: 60]"),
+]
+DecodeTimeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S", help="Retry an image that does not decode for S seconds.  [default: 30]"
+    ),
+]
+ReportIdle = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="Write a sample's report after S seconds without new crops."),
+]
+Metrics = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", parser=parse_path, help="Keep Prometheus metrics in FILE (name.prom)."
+    ),
+]
+LogFormat = Annotated[
+    LogFormatName,
+    typer.Option(help="Format of log lines on standard error; json: one object per line."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Classify again what is already classified.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Apply the steps instead of showing them.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON summary on standard output.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options from which settings follow, in the order of `watch`; None where one is not given."""
+
+    out: Path | None = None
+    model: str | None = None
+    provider: ProviderName | None = None
+    config: Path | None = None
+    pattern: str | None = None
+    um_per_px: float | None = None
+    operating_point: OperatingPointName | None = None
+    prevalence: float | None = None
+    batch_size: int | None = None
+    gpu_memory: int | None = None
+    stability_delay: float | None = None
+    rescan_interval: float | None = None
+    decode_timeout: float | None = None
+    report_idle: float | None = None
+
+    def settings(self, folder: Path) -> Settings:
+        """Merge the options over the settings file of the folder, or of --config.
+
+        Raises:
+            SettingsError: an option or the file is wrong.
+        """
+        from ctcedge.settings import load_settings
+
+        return load_settings(
+            folder,
+            self.config,
+            images={"pattern": self.pattern, "um_per_px": self.um_per_px},
+            decision={
+                "operating_point": _value(self.operating_point),
+                "prevalence": self.prevalence,
+            },
+            watch={
+                "stability_delay": self.stability_delay,
+                "rescan_interval": self.rescan_interval,
+                "decode_timeout": self.decode_timeout,
+                "report_idle": self.report_idle,
+            },
+            out=None if self.out is None else str(self.out),
+            model=self.model,
+            provider=_value(self.provider),
+            batch_size=self.batch_size,
+            gpu_memory_mb=self.gpu_memory,
+        )
+
+    def arguments(self, *, without: Sequence[str] = ()) -> list[str]:
+        """Return the given options as words of a command line, with absolute paths.
+
+        Args:
+            without: names of options that are left out.
+        """
+        words: list[str] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None or field.name in without:
+                continue
+            if isinstance(value, Path) or (field.name == "model" and os.path.isdir(value)):
+                value = os.path.abspath(value)
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+        return words
+
+
+def sidecar_root(settings: Settings) -> Path | None:
+    """Return the folder of the sidecars; None for beside the images."""
+    return None if settings.out is None else Path(settings.out)
+
+
+def command_group(help_text: str) -> typer.Typer:
+    """Return a command with sub-commands."""
+    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+
+
+def _value(choice: enum.StrEnum | None) -> str | None:
+    return None if choice is None else choice.value

@@ -1,0 +1,157 @@
+"""`ctcedge report`, `export` and `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctcedge.cli.options import (
+    Config,
+    Folder,
+    Json,
+    Pattern,
+    RunOptions,
+    Sidecars,
+    TableFormat,
+    UsedModel,
+    parse_path,
+    sidecar_root,
+)
+from ctcedge.cli.output import EXIT_UNCLASSIFIED, exit_if_incomplete, print_json
+from ctcedge.errors import SetupError
+
+
+def report(
+    folder: Folder,
+    sidecars: Sidecars = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=parse_path, help="Page to write.  [default: a file in FOLDER]"
+        ),
+    ] = None,
+    pseudonymise: Annotated[
+        bool,
+        typer.Option("--pseudonymise", help="Replace sample and file names with pseudonyms."),
+    ] = False,
+    model: UsedModel = None,
+    config: Config = None,
+    pattern: Pattern = None,
+) -> None:
+    """Write one HTML page for viewing and reviewing the cells.
+
+    The page needs no internet connection and no server. It saves the reviews in a file for 'ctcedge
+    review import'.
+
+    Example: ctcedge report /deparray/out --sidecars /data/calls --out report.html
+    """
+    from ctcedge.model.folder import load_model
+    from ctcedge.report import write_report
+    from ctcedge.sidecars.scan import Closed
+
+    unreadable: Closed = {}
+    options = RunOptions(config=config, out=sidecars, model=model, pattern=pattern)
+    settings = options.settings(folder)
+    path = write_report(
+        folder,
+        sidecar_root(settings),
+        out,
+        settings.images.naming(),
+        pseudonymise=pseudonymise,
+        model=None if settings.model is None else load_model(settings.model),
+        closed=unreadable,
+    )
+    print(path)
+    exit_if_incomplete(unreadable)
+
+
+def export(
+    folder: Folder,
+    sidecars: Sidecars = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=parse_path, help="Write to FILE, not standard output."),
+    ] = None,
+    table_format: Annotated[
+        TableFormat | None,
+        typer.Option("--format", help="Table format.  [default: from FILE's suffix, else csv]"),
+    ] = None,
+    picklist: Annotated[
+        bool,
+        typer.Option("--picklist", help="Only sample and cell of CTCs that a reviewer confirmed."),
+    ] = False,
+    config: Config = None,
+    pattern: Pattern = None,
+) -> None:
+    """Write a table with one row per cell, its call and its review.
+
+    Example: ctcedge export /deparray/out --sidecars /data/calls --out calls.csv
+    """
+    from ctcedge.cli import render_results
+    from ctcedge.results import table
+    from ctcedge.sidecars.scan import Closed, need_stored
+
+    unreadable: Closed = {}
+    settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
+    chosen = table.format_of(None if table_format is None else table_format.value, out)
+    table.check_place(out, chosen)
+    cells = need_stored(folder, sidecar_root(settings), settings.images.naming(), unreadable)
+    picked = table.picklist(folder, cells) if picklist else None
+    rows = table.rows(cells) if picked is None else picked.rows()
+    kinds = table.KINDS if picked is None else table.PICKLIST_KINDS
+    if out is None:
+        with table.standard_output() as file:
+            table.write(rows, kinds, chosen, file, bom=False)
+    else:
+        with table.replacing(out) as file:
+            table.write(rows, kinds, chosen, file, bom=True)
+    if picked is not None:
+        render_results.print_picklist_notes(picked)
+    exit_if_incomplete(unreadable)
+
+
+def verify(
+    folder: Folder,
+    sidecars: Sidecars = None,
+    recompute_all: Annotated[
+        bool, typer.Option("--all", help="Recompute all calls, not a sample.")
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Recompute N calls.  [default: 200]"),
+    ] = None,
+    model: UsedModel = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    as_json: Json = False,
+) -> None:
+    """Verify that sidecars match images and that calls reproduce.
+
+    Hashes every image and recomputes a sample of the calls, the same sample each time. Exit code 3:
+    something differs or cannot be recomputed, for instance because its model is missing.
+
+    Example: ctcedge verify /deparray/out --sidecars /data/calls --all
+    """
+    from ctcedge.cli import render_results
+    from ctcedge.results.verify import SAMPLE
+    from ctcedge.results.verify import verify as verify_folder
+
+    if recompute_all and sample is not None:
+        raise SetupError("give --all or --sample N, not both")
+    options = RunOptions(config=config, out=sidecars, model=model, pattern=pattern)
+    settings = options.settings(folder)
+    verified = verify_folder(
+        folder,
+        sidecar_root(settings),
+        settings.images.naming(),
+        model=settings.model,
+        sample=None if recompute_all else SAMPLE if sample is None else sample,
+    )
+    if as_json:
+        print_json(verified.as_json())
+    else:
+        render_results.print_verification(verified)
+    if not verified.good:
+        raise typer.Exit(EXIT_UNCLASSIFIED)

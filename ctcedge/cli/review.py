@@ -1,0 +1,97 @@
+"""`ctcedge review import`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctcedge.cli.options import (
+    Config,
+    Json,
+    Pattern,
+    RunOptions,
+    Sidecars,
+    command_group,
+    parse_path,
+    sidecar_root,
+)
+from ctcedge.cli.output import EXIT_UNCLASSIFIED, exit_if_incomplete, print_json
+
+review_app = command_group(
+    "Import review decisions from the report page into the sidecars.\n\n"
+    "Example: ctcedge review import corrections.json /deparray/out"
+)
+
+
+@review_app.command("import")
+def review_import(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", parser=parse_path, help="File saved by the report page."),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", parser=parse_path, help="Folder of crops.  [default: that of FILE]"
+        ),
+    ] = None,
+    sidecars: Sidecars = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    changed_calls: Annotated[
+        bool,
+        typer.Option(
+            "--changed-calls",
+            help="Also import reviews of cells whose call has changed since.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Import a reviewer's decisions; the model's calls are kept.
+
+    A watch may be running. Also reports how far the model and the reviewers agree, and estimates
+    the number of missed CTCs. Exit code 3: some reviews were not imported, as their cells changed
+    or were not found.
+
+    Example: ctcedge review import corrections.json /deparray/out --sidecars /data/calls
+    """
+    from ctcedge.cli import render_results
+    from ctcedge.discovery.naming import folder_name
+    from ctcedge.results.agreement import assess
+    from ctcedge.results.reviews import import_reviews, read_corrections
+    from ctcedge.sidecars.scan import Closed, need_stored
+    from ctcedge.sidecars.store import SidecarFolder
+
+    unreadable: Closed = {}
+    corrections = read_corrections(file)
+    folder = Path(os.path.abspath(file)).parent if folder is None else folder
+    settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
+    root, naming = sidecar_root(settings), settings.images.naming()
+    imported = import_reviews(
+        corrections,
+        folder,
+        need_stored(folder, root, naming, unreadable),
+        SidecarFolder(folder, root),
+        changed_calls=changed_calls,
+    )
+    assessment = assess(need_stored(folder, root, naming))
+    head = corrections.head
+    same_name = head.pseudonymised or head.folder_name == folder_name(folder)
+    if as_json:
+        print_json(
+            {
+                "schema": "ctcedge/review-import/1",
+                "folder": str(folder),
+                **imported.as_json(),
+                "reviews": assessment.as_json(),
+            }
+        )
+    else:
+        render_results.print_import(imported, None if same_name else head.folder_name)
+        render_results.print_assessment(assessment)
+    exit_if_incomplete(unreadable)
+    if not imported.complete:
+        raise typer.Exit(EXIT_UNCLASSIFIED)

@@ -1,0 +1,159 @@
+"""`ctcedge service install`, `uninstall` and `status`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctcedge.cli.options import (
+    BatchSize,
+    Config,
+    DecodeTimeout,
+    Folder,
+    GpuMemory,
+    Json,
+    LogFormat,
+    LogFormatName,
+    Metrics,
+    ModelOption,
+    OperatingPoint,
+    Out,
+    Pattern,
+    Prevalence,
+    Provider,
+    ReportIdle,
+    RescanInterval,
+    RunOptions,
+    StabilityDelay,
+    UmPerPx,
+    Yes,
+    command_group,
+    sidecar_root,
+)
+from ctcedge.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ctcedge.service.systemd import Step
+
+service_app = command_group(
+    "Run watch as a systemd service on this machine.\n\n"
+    "Example: ctcedge service install /deparray/out"
+)
+
+
+@service_app.command("install")
+def service_install(
+    folder: Folder,
+    out: Out = None,
+    model: ModelOption = None,
+    provider: Provider = None,
+    config: Config = None,
+    pattern: Pattern = None,
+    um_per_px: UmPerPx = None,
+    operating_point: OperatingPoint = None,
+    prevalence: Prevalence = None,
+    batch_size: BatchSize = None,
+    gpu_memory: GpuMemory = None,
+    stability_delay: StabilityDelay = None,
+    rescan_interval: RescanInterval = None,
+    decode_timeout: DecodeTimeout = None,
+    report_idle: ReportIdle = None,
+    force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
+    metrics: Metrics = None,
+    log_format: LogFormat = LogFormatName.text,
+    as_json: Json = False,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Account to run as.")] = "ctcedge",
+    yes: Yes = False,
+) -> None:
+    """Install and start the service; without --yes show the steps only.
+
+    The options of 'ctcedge watch' apply to the service. Sidecars go below /var/lib/ctcedge unless
+    --out is given. Installing again updates the service; other ctcedge services are not touched.
+
+    Example: sudo /opt/ctcedge/bin/ctcedge service install /deparray/out --um-per-px 0.5 --yes
+    """
+    from ctcedge.discovery.scan import check_folder
+    from ctcedge.service.systemd import Service
+
+    folder = Path(os.path.abspath(folder))
+    check_folder(folder)
+    if force:
+        raise SetupError("a service with --force would classify all again at each start")
+    options = RunOptions(
+        out=out,
+        model=model,
+        provider=provider,
+        config=config,
+        pattern=pattern,
+        um_per_px=um_per_px,
+        operating_point=operating_point,
+        prevalence=prevalence,
+        batch_size=batch_size,
+        gpu_memory=gpu_memory,
+        stability_delay=stability_delay,
+        rescan_interval=rescan_interval,
+        decode_timeout=decode_timeout,
+        report_idle=report_idle,
+    )
+    settings = options.settings(folder)
+    root = sidecar_root(settings)
+    words = options.arguments(without=("out",))
+    if metrics is not None:
+        words += ["--metrics", os.path.abspath(metrics)]
+    if log_format != LogFormatName.text:
+        words += ["--log-format", log_format.value]
+    if as_json:
+        words += ["--json"]
+    service = Service(
+        folder,
+        options=tuple(words),
+        out=None if root is None else Path(os.path.abspath(root)),
+        writes=() if metrics is None else (Path(os.path.abspath(metrics)).parent,),
+        user=user,
+        cpu_only=settings.provider == "cpu",
+    )
+    _show_and_apply(service.install(), yes)
+
+
+@service_app.command("uninstall")
+def service_uninstall(folder: Folder, yes: Yes = False) -> None:
+    """Stop and remove the service; without --yes show the steps only.
+
+    The sidecars and the account are kept.
+
+    Example: sudo /opt/ctcedge/bin/ctcedge service uninstall /deparray/out --yes
+    """
+    from ctcedge.service.systemd import uninstall
+
+    _show_and_apply(uninstall(folder), yes)
+
+
+@service_app.command("status")
+def service_status(folder: Folder) -> None:
+    """Show whether the service of a folder is running; exit code 2 if it is not.
+
+    Example: ctcedge service status /deparray/out
+    """
+    from ctcedge.service.systemd import state, unit_name
+
+    facts = state(folder)
+    print(unit_name(folder))
+    for key, value in facts.items():
+        print(f"  {key}: {value or '-'}")
+    if facts["ActiveState"] != "active":
+        raise SetupError(f"Service is not running; see: journalctl --unit '{unit_name(folder)}'")
+
+
+def _show_and_apply(steps: Sequence[Step], yes: bool) -> None:
+    from ctcedge.service.systemd import carry_out
+
+    for step in steps:
+        print(step, end="", flush=True)
+    if yes:
+        carry_out(steps)
+    print("Done." if yes else "Dry run; nothing was changed. Pass --yes, as root, to apply.")
