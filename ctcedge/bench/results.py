@@ -9,7 +9,7 @@ from typing import Any
 from ctcedge.bench import machine
 from ctcedge.bench.sessions import BareSession
 from ctcedge.bench.throughput import STAGES, Passed
-from ctcedge.classification.analysis import Ran
+from ctcedge.classification.analysis import InferenceProvenance
 from ctcedge.model.folder import Model
 from ctcedge.version import __version__
 
@@ -103,7 +103,7 @@ class Bench:
     """
 
     model: Model
-    ran: Ran
+    ran: InferenceProvenance
     why: str
     rounds: list[Round]
     sessions: list[BareSession]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.bench.cpu_meter import Meter
-from ctcedge.classification.analysis import Finding
+from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Judged
 from ctcedge.classification.fingerprints import scale
 from ctcedge.discovery.naming import Crop
@@ -29,7 +29,7 @@ from ctcedge.pipeline.pipeline import Outcome
 from ctcedge.pipeline.run import Run, open_run
 from ctcedge.quality.checks import assess
 from ctcedge.settings import Settings
-from ctcedge.sidecars.store import SidecarFolder
+from ctcedge.sidecars.store import SidecarStore
 
 STAGES = ("read", "decode", "preprocess", "gates", "infer", "decide", "write")
 
@@ -196,7 +196,7 @@ def _stages(
     classifier = run.classifier
     spec = classifier.model.spec.input
     um_per_px = scale(work.settings.images, classifier.model.spec)
-    sidecars = SidecarFolder(work.folder, out)
+    sidecars = SidecarStore(work.folder, out)
     batch, step = run.pipeline.batch_size, run.pipeline.handful
     with sidecars.open():
         for begin in range(0, len(outcomes), step):
@@ -223,8 +223,8 @@ def _stages(
                 judged = chain.from_iterable(map(classifier.judged, answered))
                 for result, one in zip(judged, quality, strict=True):
                     if isinstance(result, Judged):
-                        found = Finding.of(result.score, one, result.unlike, result.ran)
-                        classifier.policy.verdict(found.score, found.doubts)
+                        found = CellAnalysis.of(result.score, one, result.unlike, result.ran)
+                        classifier.policy.verdict(found.score, found.review_flags)
             with timed("write"), sidecars.batch() as write:
                 for each in some:
                     if each.record is not None:

@@ -1,4 +1,4 @@
-"""What network, quality gate and guard say of a crop, before anything is decided.
+"""Result of network, quality check and out-of-distribution score for a crop, before the decision.
 
 It is kept in the sidecar, and holds all that a decision needs, so that another operating point or
 prevalence needs no network.
@@ -8,76 +8,71 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ctcedge.classification.ood import OUT_OF_DISTRIBUTION, OodScore, is_out_of_distribution
 from ctcedge.quality.checks import Quality
-from ctcedge.sidecars.store import Record
+from ctcedge.sidecars.schema import OodRecord, Provider, QualityRecord, Sidecar, Variant
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """By what a score was computed.
+class InferenceProvenance:
+    """What computed a score.
 
     Attributes:
         variant: graph of the model.
-        provider: where it ran.
+        provider: ONNX Runtime's execution provider.
         onnxruntime: version of ONNX Runtime.
     """
 
-    variant: str
-    provider: str
+    variant: Variant
+    provider: Provider
     onnxruntime: str
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is known of one crop.
+class CellAnalysis:
+    """All that is known of one crop before the decision.
 
     Attributes:
-        score: the logit, from `decide.rounded_score`.
-        quality: what the gate found: `reasons`, and numbers by name.
+        score: the logit, from `decision.rounded_score`.
+        quality: result of the quality check.
         cluster: whether the crop shows touching cells.
-        unlike: None where the model does not tell.
-        ran: by what the score was computed.
+        ood: out-of-distribution score; None where the model has no such statistics.
+        provenance: what computed the score.
     """
 
     score: float
-    quality: dict[str, Any]
+    quality: QualityRecord
     cluster: bool
-    unlike: OodScore | None
-    ran: Ran
+    ood: OodRecord | None
+    provenance: InferenceProvenance
 
     @classmethod
-    def of(cls, score: float, quality: Quality, unlike: OodScore | None, ran: Ran) -> Finding:
-        """Put together what was just found."""
-        measures = {key: each for key, each in quality.measures.items() if math.isfinite(each)}
-        told = {"reasons": list(quality.reasons), **measures}
-        return cls(score, told, quality.cluster, unlike, ran)
+    def of(
+        cls, score: float, quality: Quality, ood: OodScore | None, provenance: InferenceProvenance
+    ) -> CellAnalysis:
+        """Put together what was just computed."""
+        measures = {key: value for key, value in quality.measures.items() if math.isfinite(value)}
+        checked = QualityRecord(reasons=quality.reasons, **measures)
+        if ood is None:
+            return cls(score, checked, quality.cluster, None, provenance)
+        record = OodRecord(distance=ood.distance, p_value=ood.p_value, features=ood.features)
+        return cls(score, checked, quality.cluster, record, provenance)
 
     @classmethod
-    def told(cls, record: Record) -> Finding | None:
-        """What a sidecar keeps; None where it does not keep it all."""
-        if record["status"] != "classified" or None in (record["score"], record["quality"]):
+    def from_sidecar(cls, sidecar: Sidecar) -> CellAnalysis | None:
+        """The analysis that a sidecar keeps; None where it does not keep all of it."""
+        if sidecar.score is None or sidecar.quality is None:
             return None
-        model, software, unlike = record["model"], record["software"], record["unlike"]
-        try:
-            ran = Ran(model["variant"], software["provider"], software["onnxruntime"])
-            told = unlike and OodScore(unlike["distance"], unlike["p"], tuple(unlike["traits"]))
-        except (KeyError, TypeError):
-            return None
-        return cls(record["score"], record["quality"], bool(record["cluster"]), told, ran)
+        software = sidecar.software
+        provenance = InferenceProvenance(
+            sidecar.model.variant, software.provider, software.onnxruntime
+        )
+        return cls(sidecar.score, sidecar.quality, sidecar.cluster is True, sidecar.ood, provenance)
 
     @property
-    def unlike_record(self) -> Record | None:
-        """How a sidecar keeps `unlike`."""
-        unlike = self.unlike
-        if unlike is None:
-            return None
-        return {"distance": unlike.distance, "p": unlike.p_value, "traits": list(unlike.features)}
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """Reasons not to trust a call, by their codes."""
-        unlike = self.unlike is not None and is_out_of_distribution(self.unlike.p_value)
-        return (*self.quality["reasons"], *([OUT_OF_DISTRIBUTION] if unlike else ()))
+    def review_flags(self) -> tuple[str, ...]:
+        """Codes of the reasons not to trust a call."""
+        if self.ood is not None and is_out_of_distribution(self.ood.p_value):
+            return (*self.quality.reasons, OUT_OF_DISTRIBUTION)
+        return self.quality.reasons

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ctcedge.classification.analysis import Finding, Ran
+from ctcedge.classification.analysis import CellAnalysis, InferenceProvenance
 from ctcedge.classification.decision import Policy, Verdict, rounded_score
 from ctcedge.classification.ood import OodDetector, OodScore
 from ctcedge.errors import BadImage
@@ -49,7 +49,7 @@ class Answered(NamedTuple):
 
     inputs: NDArray[np.uint8]
     answers: ModelOutput
-    ran: Ran
+    ran: InferenceProvenance
 
 
 class Judged(NamedTuple):
@@ -63,7 +63,7 @@ class Judged(NamedTuple):
 
     score: float
     unlike: OodScore | None
-    ran: Ran
+    ran: InferenceProvenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +141,12 @@ class Classifier:
         return str(ort.__version__)
 
     @property
-    def ran(self) -> Ran:
+    def ran(self) -> InferenceProvenance:
         """What a score that is computed now is computed by."""
         return self._ran(self.engine)
 
-    def _ran(self, engine: Engine) -> Ran:
-        return Ran(engine.variant, engine.provider, self.onnxruntime_version)
+    def _ran(self, engine: Engine) -> InferenceProvenance:
+        return InferenceProvenance(engine.variant, engine.provider, self.onnxruntime_version)
 
     def classify(
         self, images: Sequence[GreyImage], um_per_px: float | None = None
@@ -183,8 +183,8 @@ class Classifier:
 
     def verdict(self, judged: Judged, quality: Quality) -> Verdict:
         """Decide on one cell by what network, guard and quality gate say of it."""
-        found = Finding.of(judged.score, quality, judged.unlike, judged.ran)
-        return replace(self.policy.verdict(found.score, found.doubts), cluster=found.cluster)
+        found = CellAnalysis.of(judged.score, quality, judged.unlike, judged.ran)
+        return replace(self.policy.verdict(found.score, found.review_flags), cluster=found.cluster)
 
     def look(
         self, images: Sequence[tuple[GreyImage, int | None]], um_per_px: float | None
@@ -226,7 +226,7 @@ class Classifier:
         return self.judged(self.answer(inputs))
 
 
-def _judged(logit: float, unlike: OodScore | None, ran: Ran) -> Judged | BadImage:
+def _judged(logit: float, unlike: OodScore | None, ran: InferenceProvenance) -> Judged | BadImage:
     if not math.isfinite(logit) or (unlike and not math.isfinite(unlike.distance)):
         return BadImage("unsupported", "the network gave no number for this image")
     return Judged(rounded_score(logit), unlike, ran)

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from ctcedge.errors import SettingsError
 from ctcedge.model.spec import OPERATING_POINTS, Calibration, DecisionThresholds, ModelSpec
-from ctcedge.settings import DecisionSettings
+from ctcedge.settings import DecisionSettings, OperatingPointName
 
 Call: TypeAlias = Literal["CTC", "leukocyte", "review"]
 
@@ -83,7 +83,7 @@ class Policy:
     own_prior: float
     prior: float
     decision: DecisionThresholds
-    operating_point: str | None
+    operating_point: OperatingPointName | None
 
     @classmethod
     def of(cls, spec: ModelSpec, settings: DecisionSettings) -> Policy:

@@ -12,7 +12,7 @@ from ctcedge.images.decode import DECODING_VERSION
 from ctcedge.model.spec import ModelSpec
 from ctcedge.quality.checks import QUALITY_VERSION
 from ctcedge.settings import ImageSettings
-from ctcedge.sidecars.store import Record
+from ctcedge.sidecars.schema import Sidecar
 
 
 def scale(images: ImageSettings, spec: ModelSpec) -> float | None:
@@ -24,10 +24,9 @@ def scale(images: ImageSettings, spec: ModelSpec) -> float | None:
     return None if spec.input.um_per_px is None else images.um_per_px
 
 
-def told_scale(record: Record) -> float | None:
+def recorded_pixel_size(record: Sidecar) -> float | None:
     """Return what `scale` was when a sidecar was written."""
-    image = record["image"]
-    return None if image.get("um_per_px_assumed") else image.get("um_per_px")
+    return None if record.image.um_per_px_assumed else record.image.um_per_px
 
 
 def inference_sha256(um_per_px: float | None) -> str:

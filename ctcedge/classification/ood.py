@@ -36,7 +36,7 @@ from ctcedge.model.folder import Model
 OOD_VERSION = "guard/1"
 """Name of these rules, changed whenever they would say something else of the same image."""
 
-OUT_OF_DISTRIBUTION = "unlike-training"
+OUT_OF_DISTRIBUTION = "out-of-distribution"
 """The reason to review a crop that is too far away."""
 
 OOD_LEVEL = 0.001

@@ -45,11 +45,11 @@ def controls_add(
     """
     from ctcedge.cli import render_results
     from ctcedge.results.controls import add
-    from ctcedge.sidecars.scan import Closed, need_stored
+    from ctcedge.sidecars.scan import Closed, require_sidecars
 
     unreadable: Closed = {}
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
-    cells = need_stored(folder, sidecar_root(settings), settings.images.naming(), unreadable)
+    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming(), unreadable)
     added = add(folder, cells, name)
     if as_json:
         print_json({"schema": "ctcedge/controls-added/1", **added.as_json()})

@@ -91,13 +91,13 @@ def export(
     """
     from ctcedge.cli import render_results
     from ctcedge.results import table
-    from ctcedge.sidecars.scan import Closed, need_stored
+    from ctcedge.sidecars.scan import Closed, require_sidecars
 
     unreadable: Closed = {}
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
     chosen = table.format_of(None if table_format is None else table_format.value, out)
     table.check_place(out, chosen)
-    cells = need_stored(folder, sidecar_root(settings), settings.images.naming(), unreadable)
+    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming(), unreadable)
     picked = table.picklist(folder, cells) if picklist else None
     rows = table.rows(cells) if picked is None else picked.rows()
     kinds = table.KINDS if picked is None else table.PICKLIST_KINDS

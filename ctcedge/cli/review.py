@@ -62,8 +62,8 @@ def review_import(
     from ctcedge.discovery.naming import folder_name
     from ctcedge.results.agreement import assess
     from ctcedge.results.reviews import import_reviews, read_corrections
-    from ctcedge.sidecars.scan import Closed, need_stored
-    from ctcedge.sidecars.store import SidecarFolder
+    from ctcedge.sidecars.scan import Closed, require_sidecars
+    from ctcedge.sidecars.store import SidecarStore
 
     unreadable: Closed = {}
     corrections = read_corrections(file)
@@ -73,11 +73,11 @@ def review_import(
     imported = import_reviews(
         corrections,
         folder,
-        need_stored(folder, root, naming, unreadable),
-        SidecarFolder(folder, root),
+        require_sidecars(folder, root, naming, unreadable),
+        SidecarStore(folder, root),
         changed_calls=changed_calls,
     )
-    assessment = assess(need_stored(folder, root, naming))
+    assessment = assess(require_sidecars(folder, root, naming))
     head = corrections.head
     same_name = head.pseudonymised or head.folder_name == folder_name(folder)
     if as_json:

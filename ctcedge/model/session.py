@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model import gpu
 from ctcedge.model.folder import Model
-from ctcedge.model.spec import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME
+from ctcedge.model.spec import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME, Variant
 from ctcedge.settings import ProviderChoice
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
@@ -31,7 +31,7 @@ _ORT_NAMES: dict[Provider, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 # INT8 convolutions have no CUDA kernels; TensorRT takes symmetric INT8 or FP16.
-_VARIANTS: dict[Provider, tuple[str, ...]] = {
+_VARIANTS: dict[Provider, tuple[Variant, ...]] = {
     "cpu": ("int8",),
     "cuda": ("fp16", "fp32"),
     "tensorrt": ("int8-symmetric", "fp16"),
@@ -78,7 +78,7 @@ class Engine:
     """
 
     provider: Provider
-    variant: str
+    variant: Variant
     why: str
     session: ort.InferenceSession
 
@@ -210,7 +210,7 @@ def _need_gpu(provider: Provider) -> None:
 
 
 def _session(
-    model: Model, variant: str, provider: Provider, gpu_memory_mb: int | None
+    model: Model, variant: Variant, provider: Provider, gpu_memory_mb: int | None
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
@@ -246,7 +246,7 @@ def _failed(provider: Provider, error: Exception) -> ModelError | ProviderError:
     return ProviderError(f"ONNX Runtime failed on {provider}: {text}; {CUDA_HELP}")
 
 
-def _check_shapes(model: Model, variant: str, session: ort.InferenceSession) -> None:
+def _check_shapes(model: Model, variant: Variant, session: ort.InferenceSession) -> None:
     size = model.spec.input.size
 
     def described(nodes: list[Any]) -> list[tuple[str, str, list[object]]]:

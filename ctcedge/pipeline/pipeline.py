@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from ctcedge.classification.analysis import Finding
+from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier, Judged, Seen
 from ctcedge.classification.fingerprints import inference_sha256, scale, settings_sha256
 from ctcedge.discovery.naming import Crop
@@ -33,11 +33,12 @@ from ctcedge.images.decode import Decoded, decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.pipeline.crash_journal import InHand
+from ctcedge.pipeline.records import ImageFacts, SidecarBuilder
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
-from ctcedge.sidecars.store import SCHEMA, NotWritten, Record, SidecarFolder
+from ctcedge.sidecars.schema import Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore
 from ctcedge.times import now
-from ctcedge.version import __version__
 
 _MOST_WORKERS = 8  # more would wait for each other in Python
 _WORKERS_A_TURN = 4  # as the network takes three quarters of a worker's time or more
@@ -87,7 +88,7 @@ class Outcome:
 
     crop: Crop
     done: Done
-    record: Record | None = None
+    record: Sidecar | None = None
     error: str | None = None
     instead_of: Counted | None = None
     known: IndexEntry | None = None
@@ -99,10 +100,10 @@ class Outcome:
         if (known := self.known) is not None:
             return Counted(self.done, known.call, known.reasons, known.cluster)
         record = self.record
-        if record is None or record["call"] is None:
+        if record is None or record.call is None:
             return Counted(self.done)
-        reasons, cluster = tuple(record["reasons"]), record["cluster"] is True
-        return Counted(self.done, record["call"], reasons, cluster, self.decided_anew)
+        reasons, cluster = tuple(record.reasons), record.cluster is True
+        return Counted(self.done, record.call, reasons, cluster, self.decided_anew)
 
     @property
     def call(self) -> str | None:
@@ -113,29 +114,15 @@ class Outcome:
     def is_unread(self) -> bool:
         """Whether the image could not be read at all, which may pass."""
         record = self.record
-        return (
-            record is not None
-            and record["status"] == "unreadable"
-            and record["image"]["sha256"] is None
-        )
+        return record is not None and record.status == "unreadable" and record.image.sha256 is None
 
     @property
     def traits(self) -> Sequence[float]:
         """What the crop's run is judged by, see `guard`; empty where that is not known."""
         if self.known is not None:
             return self.known.features
-        unlike = self.record and self.record["unlike"]
-        return unlike["traits"] if unlike else ()
-
-
-class _Image(NamedTuple):
-    """What is known of an image file once it was read, and, of its pixels, once it was decoded."""
-
-    sha256: str | None
-    bytes: int | None
-    width: int | None = None
-    height: int | None = None
-    bits: int | None = None
+        ood = self.record and self.record.ood
+        return ood.features if ood else ()
 
 
 class _Ready(NamedTuple):
@@ -143,8 +130,8 @@ class _Ready(NamedTuple):
 
     crop: Crop
     looked: Lookup
-    image: _Image
-    told: Decoded | Seen | Finding | BadImage
+    image: ImageFacts
+    told: Decoded | Seen | CellAnalysis | BadImage
 
 
 class _Unreadable(NamedTuple):
@@ -158,7 +145,7 @@ class _Result(NamedTuple):
     """What a sidecar will say."""
 
     ready: _Ready
-    told: Finding | BadImage
+    told: CellAnalysis | BadImage
 
 
 class Pipeline:
@@ -183,7 +170,7 @@ class Pipeline:
         folder: Path,
         images: ImageSettings,
         classifier: Classifier,
-        sidecars: SidecarFolder,
+        sidecars: SidecarStore,
         in_hand: InHand,
         batch_size: int | None = None,
         index: DoneIndex | None = None,
@@ -205,7 +192,9 @@ class Pipeline:
         self._um_per_px = scale(images, spec)
         self._inference_sha256 = inference_sha256(self._um_per_px)
         self._settings_sha256 = settings_sha256(images, spec, policy)
-        self._threshold, self._review_band = policy.threshold, policy.review
+        self._builder = SidecarBuilder(
+            classifier, self._um_per_px, self._inference_sha256, self._settings_sha256
+        )
 
     def recall(self, crops: Iterable[Crop]) -> Iterator[Outcome | Crop]:
         """Yield, of each crop, the outcome where it is known without reading; else the crop."""
@@ -331,13 +320,13 @@ class Pipeline:
         except FileNotFoundError:
             return Outcome(crop, "vanished")
         except BadImage as error:
-            problem, image = error, _Image(None, None)
+            problem, image = error, ImageFacts(None, None)
         except OSError as error:
             problem = BadImage("unreadable", f"cannot be read: {error.strerror}")
-            image = _Image(None, None)
+            image = ImageFacts(None, None)
         else:
             sha256 = hashlib.sha256(data).hexdigest()
-            image = _Image(sha256, len(data))
+            image = ImageFacts(sha256, len(data))
         try:
             previous = None if looked.is_new else self._sidecars.read(crop)
         except NotWritten as error:
@@ -347,7 +336,7 @@ class Pipeline:
             self._note(outcome, looked)
             return outcome
         if problem is not None:
-            if problem.status == "unreadable" and previous and previous["image"]["sha256"]:
+            if problem.status == "unreadable" and previous and previous.image.sha256:
                 # Whatever ails the disk or the share, what was found in the image still holds.
                 kept = f"the image {problem}; its sidecar is kept"
                 return Outcome(crop, "not-written", error=kept)
@@ -357,16 +346,14 @@ class Pipeline:
         try:
             decoded = self._decode(data, sha256, previous, note)
             header = decoded.header
-            image = _Image(sha256, len(data), header.width, header.height, header.bits)
+            image = ImageFacts(sha256, len(data), header.width, header.height, header.bits)
         except BadImage as error:
             return _Ready(crop, looked, image, error)
         return _Ready(crop, looked, image, decoded)
 
-    def _decode(self, data: bytes, sha256: str, previous: Record | None, note: Note) -> Decoded:
+    def _decode(self, data: bytes, sha256: str, previous: Sidecar | None, note: Note) -> Decoded:
         crashed_before = (
-            previous is not None
-            and previous["error"] == CRASHED
-            and previous["image"]["sha256"] == sha256
+            previous is not None and previous.error == CRASHED and previous.image.sha256 == sha256
         )
         if not crashed_before and sha256 not in self._in_hand.suspects:
             note(sha256)
@@ -375,32 +362,35 @@ class Pipeline:
         self._in_hand.acquit(sha256)
         return decoded
 
-    def _is_current(self, record: Record, image: _Image, problem: BadImage | None) -> bool:
-        found = record["image"]["sha256"], record["model"]["sha256"], record["settings_sha256"]
+    def _is_current(self, record: Sidecar, image: ImageFacts, problem: BadImage | None) -> bool:
+        found = record.image.sha256, record.model.sha256, record.settings_sha256
         if found != (image.sha256, self._classifier.model.sha256, self._settings_sha256):
             return False
         # An image that cannot be read has no hash; its sidecar is current if it says just that.
-        return image.sha256 is not None or bool(record["error"] == str(problem))
+        return image.sha256 is not None or bool(record.error == str(problem))
 
-    def _found_before(self, record: Record, sha256: str) -> Finding | None:
+    def _found_before(self, record: Sidecar, sha256: str) -> CellAnalysis | None:
         """What an earlier run said of this image, where this one would say the same."""
-        found = record["image"]["sha256"], record["model"]["sha256"], record["inference_sha256"]
+        found = record.image.sha256, record.model.sha256, record.inference_sha256
         if found != (sha256, self._classifier.model.sha256, self._inference_sha256):
             return None
-        return Finding.told(record)
+        return CellAnalysis.from_sidecar(record)
 
     def _write(self, results: Sequence[_Result]) -> list[Outcome]:
         created = now()
-        records = [self._record(*each, created) for each in results]
+        records = [
+            self._builder.build(ready.crop, ready.image, result, created)
+            for ready, result in results
+        ]
         outcomes = []
         with self._sidecars.batch() as write:
             for (ready, _), record in zip(results, records, strict=True):
                 try:
-                    written = write(ready.crop, record)
+                    written = write(ready.crop, record).sidecar
                 except NotWritten as error:
                     outcomes.append(Outcome(ready.crop, "not-written", None, str(error)))
                 else:
-                    why, stored = _unclassified(written), isinstance(ready.told, Finding)
+                    why, stored = _unclassified(written), isinstance(ready.told, CellAnalysis)
                     outcomes.append(
                         Outcome(ready.crop, "written", written, why, decided_anew=stored)
                     )
@@ -413,63 +403,12 @@ class Pipeline:
         """Remember that a crop is done, where its image could be read."""
         if self._index is None or outcome.record is None:
             return
-        sha256 = outcome.record["image"]["sha256"]
+        sha256 = outcome.record.image.sha256
         if sha256 is not None:
             _, call, reasons, cluster, _ = outcome.counted
             known = IndexEntry(call, reasons, cluster, outcome.error, outcome.traits)
             written = outcome.done == "written"
             self._index.record(looked, known, sha256=sha256, written=written)
-
-    def _record(self, ready: _Ready, result: Finding | BadImage, created: str) -> Record:
-        finding, problem = (result, None) if isinstance(result, Finding) else (None, result)
-        policy, spec = self._classifier.policy, self._classifier.model.spec
-        verdict = finding and policy.verdict(finding.score, finding.doubts)
-        ran = finding.ran if finding else self._classifier.ran
-        image = ready.image
-        return {
-            "schema": SCHEMA,
-            "status": "classified" if problem is None else problem.status,
-            "call": verdict and verdict.call,
-            "probability": verdict and verdict.probability,
-            "prior": policy.prior,
-            "threshold": self._threshold,
-            "review_band": list(self._review_band),
-            "operating_point": policy.operating_point,
-            "score": finding and finding.score,
-            "reasons": list(verdict.reasons) if verdict else [],
-            "cluster": finding and finding.cluster,
-            "quality": finding and finding.quality,
-            "unlike": finding and finding.unlike_record,
-            "error": None if problem is None else str(problem),
-            "sample": ready.crop.sample,
-            "cell": ready.crop.cell,
-            "image": {
-                "name": os.path.basename(ready.crop.path),
-                "sha256": image.sha256,
-                "bytes": image.bytes,
-                "width": image.width,
-                "height": image.height,
-                "bit_depth": image.bits,
-                "um_per_px": self._um_per_px or spec.input.um_per_px,
-                "um_per_px_assumed": self._um_per_px is None and spec.input.um_per_px is not None,
-            },
-            "model": {
-                "name": spec.name,
-                "version": spec.version,
-                "sha256": self._classifier.model.sha256,
-                "variant": ran.variant,
-            },
-            "inference_sha256": self._inference_sha256,
-            "settings_sha256": self._settings_sha256,
-            "software": {
-                "ctcedge": __version__,
-                "onnxruntime": ran.onnxruntime,
-                "provider": ran.provider,
-            },
-            "created": created,
-            "review": None,
-            "history": [],
-        }
 
 
 def handful(batch_size: int | None, best: int) -> int:
@@ -526,21 +465,17 @@ def _known(
         said = next(judged)
         if isinstance(said, BadImage):
             return _Result(each, said)
-        return _Result(each, Finding.of(said.score, told.quality, said.unlike, said.ran))
+        return _Result(each, CellAnalysis.of(said.score, told.quality, said.unlike, said.ran))
     if isinstance(told, BadImage) and told.status == "unreadable":
         return _Unreadable(each, told)
     assert not isinstance(told, Decoded)
     return _Result(each, told)
 
 
-def _decoded_before(record: Record, image: _Image) -> _Image:
-    known = record["image"]
-    return image._replace(
-        width=known.get("width"),
-        height=known.get("height"),
-        bits=known.get("bit_depth"),
-    )
+def _decoded_before(record: Sidecar, image: ImageFacts) -> ImageFacts:
+    known = record.image
+    return image._replace(width=known.width, height=known.height, bits=known.bit_depth)
 
 
-def _unclassified(record: Record) -> str | None:
-    return None if record["status"] == "classified" else f"{record['status']}: {record['error']}"
+def _unclassified(record: Sidecar) -> str | None:
+    return None if record.status == "classified" else f"{record.status}: {record.error}"

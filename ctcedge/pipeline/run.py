@@ -16,7 +16,7 @@ from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.pipeline.pipeline import Outcome, Pipeline
 from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings
 from ctcedge.sidecars.index import DoneIndex, index_key
-from ctcedge.sidecars.store import SidecarFolder
+from ctcedge.sidecars.store import SidecarStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Run:
     settings: Settings
     naming: Naming
     classifier: Classifier
-    sidecars: SidecarFolder
+    sidecars: SidecarStore
     pipeline: Pipeline
 
     def write_report(self) -> Path:
@@ -67,7 +67,7 @@ def open_run(folder: Path, settings: Settings, *, recalling: bool = True) -> Ite
     """
     naming = settings.images.naming()
     model = load_model(settings.model)
-    sidecars = SidecarFolder(folder, None if settings.out is None else Path(settings.out))
+    sidecars = SidecarStore(folder, None if settings.out is None else Path(settings.out))
     with sidecars.open():
         classifier = Classifier.open(
             model, settings.provider, settings.decision, settings.gpu_memory_mb

@@ -2,15 +2,15 @@
 
 A gated crop keeps its probability and goes to a person, with reasons:
 
-    empty           no cell is to be seen
-    out-of-focus    the cell is a blur without an edge
-    cut-by-edge     the cell reaches over the crop's edge
-    debris          too small for a cell, alive or dead
-    under-exposed   next to no light, or pixels at zero
-    over-exposed    pixels pile up at the largest value
-    too-few-pixels  crop or scale are too coarse to judge a cell
-    neighbour       another object of a cell's size is in view, apart from the first
-    overlap         cells lie on top of each other
+    empty             no cell is to be seen
+    out-of-focus      the cell is a blur without an edge
+    truncated         the cell reaches over the crop's edge
+    debris            too small for a cell, alive or dead
+    under-exposed     next to no light, or pixels at zero
+    over-exposed      pixels pile up at the largest value
+    low-resolution    crop or scale are too coarse to judge a cell
+    multiple-objects  another object of a cell's size is in view, apart from the first
+    overlap           cells lie on top of each other
 
 Touching cells are a `cluster`, which is a flag and no reason. The three are told apart by how far
 apart the two cells lie, over the sum of their radii.
@@ -167,7 +167,7 @@ def _quality(
     saturated = _saturated(part, sight.level)
     reasons = []
     if part.side < _LEAST_SIDE or (um_per_px is not None and zoom > _LARGEST_ZOOM):
-        reasons.append("too-few-pixels")
+        reasons.append("low-resolution")
     if _is_dark(part, sight.level):
         reasons.append("under-exposed")
     if saturated > _PILED:
@@ -185,7 +185,7 @@ def _quality(
     if focus is not None and focus < least and clear:
         reasons.append("out-of-focus")
     if part.whole and main.sigmas >= _CUT_SIGMAS and edge_share(sight, main) > _CUT:
-        reasons.append("cut-by-edge")
+        reasons.append("truncated")
     if px_um is not None and main.diameter * px_um < _LEAST_UM:
         reasons.append("debris")
     company = _company(sight, px_um)
@@ -291,8 +291,8 @@ def _company(sight: Sight, px_um: float | None) -> _Company:
     )
     apart = distance(main)
     if apart is None or apart < _OVERLAPPING:
-        return _Company(1 + others, False, ("neighbour",) * (others > 0))
-    reasons = ["neighbour"] if others or apart >= _APART else []
+        return _Company(1 + others, False, ("multiple-objects",) * (others > 0))
+    reasons = ["multiple-objects"] if others or apart >= _APART else []
     if apart < _TOUCHING:
         reasons.append("overlap")
     return _Company(2 + others, _TOUCHING <= apart < _APART, tuple(reasons))

@@ -22,7 +22,8 @@ from ctcedge.report.pseudonyms import Names, Pseudonyms, key_of
 from ctcedge.report.review_list import ReviewList, review_list
 from ctcedge.results.agreement import Assessment
 from ctcedge.results.table import replacing
-from ctcedge.sidecars.scan import Closed, ModelSeen, need_stored
+from ctcedge.sidecars.scan import Closed, ModelRef, require_sidecars
+from ctcedge.sidecars.schema import ReviewEntry
 
 REPORT_NAME = "ctcedge-report.html"
 PSEUDONYMISED_NAME = "ctcedge-pseudonymised-report.html"
@@ -63,7 +64,7 @@ def write_report(
         SetupError: no crop has a sidecar, or the folder cannot be read.
         OutputError: the report cannot be written.
     """
-    found = need_stored(folder, sidecars, naming, closed)
+    found = require_sidecars(folder, sidecars, naming, closed)
     if sample is not None:
         found = (each for each in found if each.crop.sample == sample)
     gathered, assessment = gather(found)
@@ -146,7 +147,7 @@ def _words(
 
 
 def _cells(
-    cells: Sequence[Cell], names: Names, drawn: Illustrated, models: list[ModelSeen]
+    cells: Sequence[Cell], names: Names, drawn: Illustrated, models: list[ModelRef]
 ) -> dict[str, Any]:
     """Columns, with what repeats told once."""
     samples = sorted({cell.crop.sample for cell in cells}, key=names.sample)
@@ -188,12 +189,12 @@ def _cells(
     }
 
 
-def _review(review: dict[str, Any], names: Names) -> dict[str, Any]:
+def _review(review: ReviewEntry, names: Names) -> dict[str, Any]:
     return {
-        "call": review["call"],
-        "reviewer": names.reviewer(str(review["reviewer"])),
-        "time": review["time"],
-        "note": names.note(str(review["note"])),
+        "call": review.call,
+        "reviewer": names.reviewer(review.reviewer),
+        "time": review.time,
+        "note": names.note(review.note),
     }
 
 

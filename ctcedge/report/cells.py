@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ctcedge.discovery.naming import Crop
-from ctcedge.images.types import MAX_PIXELS
 from ctcedge.results.agreement import Assessment, assess
 from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderFeatures
-from ctcedge.results.reviews import of_this_image
-from ctcedge.sidecars.scan import ModelSeen, Stored
-from ctcedge.sidecars.store import Record
+from ctcedge.sidecars.scan import CropRecord, ModelRef
+from ctcedge.sidecars.schema import ReviewEntry, Sidecar
 
 IN_THE_WAY = "sidecar in the way: another sample's, a newer ctcedge's, or not readable"
 
@@ -51,25 +50,13 @@ class Cell:
     score: float | None
     reasons: tuple[str, ...]
     cluster: bool
-    model: ModelSeen
+    model: ModelRef
     um_per_px: float | None
     um_per_px_assumed: bool
     width: int
     height: int
     unlike: float | None
-    reviews: tuple[Record, ...]
-
-    def __post_init__(self) -> None:
-        um = self.um_per_px
-        if not (
-            0 <= self.probability <= 1
-            and 0 < self.prior < 1
-            and min(self.width, self.height) > 0
-            and self.width * self.height <= MAX_PIXELS
-            and (um is None or 0 < um < math.inf)
-            and (self.unlike is None or 0 <= self.unlike <= 1)
-        ):
-            raise ValueError("no crop is so")
+    reviews: tuple[ReviewEntry, ...]
 
     @property
     def rank(self) -> tuple[object, ...]:
@@ -95,13 +82,11 @@ class Decided(NamedTuple):
     ctc: float
 
     @classmethod
-    def of(cls, record: Record) -> Decided:
-        """By what a sidecar's call was made; raises ValueError where it is not a probability."""
-        low, high = map(float, record["review_band"])
-        least = max(float(record["threshold"]), high)
-        if not 0 <= low <= least <= 1:
-            raise ValueError("no decision is so")
-        return cls(record["operating_point"], low if low < high else least, least)
+    def of(cls, record: Sidecar) -> Decided:
+        """The thresholds by which a sidecar's call was made."""
+        low, high = record.review_band
+        least = max(record.threshold, high)
+        return cls(record.operating_point, low if low < high else least, least)
 
 
 @dataclass(slots=True)
@@ -124,7 +109,7 @@ class Gathered:
     cells: list[Cell] = field(default_factory=list)
     pending: Counter[str] = field(default_factory=Counter)
     unclassified: Counter[str] = field(default_factory=Counter)
-    models: Counter[ModelSeen] = field(default_factory=Counter)
+    models: Counter[ModelRef] = field(default_factory=Counter)
     traits: FolderFeatures = field(default_factory=FolderFeatures)
     providers: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
@@ -137,42 +122,38 @@ class Gathered:
         """All bright-field crops."""
         return len(self.cells) + self.unclassified.total() + self.pending.total()
 
-    def taking(self, found: Iterable[Stored]) -> Iterator[Stored]:
+    def taking(self, found: Iterable[CropRecord]) -> Iterator[CropRecord]:
         """Take from each record what a report needs, and pass on the usable ones."""
         for each in found:
             if each.record is None:
-                self.pending["no sidecar" if each.problem is None else IN_THE_WAY] += 1
+                self.pending[_why_pending(each)] += 1
                 continue
-            try:
-                self._take(each.crop, each.record)
-            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-                # a person may have edited it
-                self.pending["sidecar does not follow its schema"] += 1
-                continue
+            self._take(each.crop, each.record)
             yield each
 
-    def _take(self, crop: Crop, record: Record) -> None:
-        if record["status"] != "classified":
-            self.unclassified[str(record["error"])] += 1
-            return
+    def _take(self, crop: Crop, record: Sidecar) -> None:
         cell = _cell(crop, record)
-        software, rule, decided = record["software"], DecisionContext.of(record), Decided.of(record)
-        provider, version, created = (
-            str(software["provider"]),
-            str(software["ctcedge"]),
-            str(record["created"]),
-        )
-        self.traits.add(cell.model, crop.sample, record)
+        if cell is None:
+            self.unclassified[str(record.error)] += 1
+            return
+        with contextlib.suppress(ValueError):  # not as many features as in the sidecars before
+            self.traits.add(cell.model, crop.sample, record)
         self.cells.append(cell)
         self.models[cell.model] += 1
-        self.rules[rule] += 1
-        self.decisions[decided] += 1
-        self.providers[provider] += 1
-        self.versions[version] += 1
-        self.newest = max(self.newest, created)
+        self.rules[DecisionContext.of(record)] += 1
+        self.decisions[Decided.of(record)] += 1
+        self.providers[record.software.provider] += 1
+        self.versions[record.software.ctcedge] += 1
+        self.newest = max(self.newest, record.created)
 
 
-def gather(found: Iterable[Stored]) -> tuple[Gathered, Assessment]:
+def _why_pending(found: CropRecord) -> str:
+    if found.problem is None:
+        return "no sidecar"
+    return "sidecar not whole" if found.damaged else IN_THE_WAY
+
+
+def gather(found: Iterable[CropRecord]) -> tuple[Gathered, Assessment]:
     """Read all records once: what they say, and what the reviews among them say."""
     gathered = Gathered()
     assessment = assess(gathered.taking(found))
@@ -180,25 +161,29 @@ def gather(found: Iterable[Stored]) -> tuple[Gathered, Assessment]:
     return gathered, assessment
 
 
-def _cell(crop: Crop, record: Record) -> Cell:
-    image, unlike = record["image"], record["unlike"]
-    um_per_px = image["um_per_px"]
+def _cell(crop: Crop, record: Sidecar) -> Cell | None:
+    """A cell of the report; None where the crop is not classified."""
+    image = record.image
+    if record.call is None or record.probability is None:
+        return None
+    if image.sha256 is None or image.width is None or image.height is None:
+        return None
     return Cell(
         crop=crop,
-        sha256=str(image["sha256"]),
-        call=record["call"],
-        probability=float(record["probability"]),
-        prior=float(record["prior"]),
-        score=record["score"],
-        reasons=tuple(map(str, record["reasons"])),
-        cluster=record["cluster"] is True,
-        model=ModelSeen.of(record),
-        um_per_px=None if um_per_px is None else float(um_per_px),
-        um_per_px_assumed=bool(image["um_per_px_assumed"]),
-        width=int(image["width"]),
-        height=int(image["height"]),
-        unlike=None if unlike is None else float(unlike["p"]),
-        reviews=tuple(of_this_image(record)),
+        sha256=image.sha256,
+        call=record.call,
+        probability=record.probability,
+        prior=record.prior,
+        score=record.score,
+        reasons=record.reasons,
+        cluster=record.cluster is True,
+        model=ModelRef.of(record),
+        um_per_px=image.um_per_px,
+        um_per_px_assumed=image.um_per_px_assumed,
+        width=image.width,
+        height=image.height,
+        unlike=None if record.ood is None else record.ood.p_value,
+        reviews=record.reviews_of_image,
     )
 
 

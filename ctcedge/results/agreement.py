@@ -18,16 +18,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ctcedge.results.reviews import of_this_image
 from ctcedge.results.tally import CALLS
-from ctcedge.sidecars.scan import Stored
-from ctcedge.sidecars.store import Record
+from ctcedge.sidecars.scan import CropRecord
+from ctcedge.sidecars.schema import ReviewEntry
 from ctcedge.stats import Floats, clopper_pearson
 
 MISSED_METHOD = "Hajek estimate; Clopper-Pearson 95 % interval at the effective number of cells"
@@ -133,24 +132,24 @@ class Assessment:
         }
 
 
-def assess(stored: Iterable[Stored]) -> Assessment:
+def assess(stored: Iterable[CropRecord]) -> Assessment:
     """Look at the reviews in a folder's sidecars."""
     result = Assessment()
     sample = _Sample()
     tables: dict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
     for each in stored:
         record = each.record
-        if record is None or record["call"] is None:
+        if record is None or record.call is None:
             continue
         result.cells += 1
-        seen = of_this_image(record)
-        sample.add(record["call"], seen)
+        seen = record.reviews_of_image
+        sample.add(record.call, seen)
         if seen:
             result.reviewed += 1
-            result.words[record["call"], seen[-1]["call"]] += 1
-        elif record["review"] is not None:
+            result.words[record.call, seen[-1].call] += 1
+        elif record.review is not None:
             result.outdated += 1
-        readers = {review["reviewer"]: review["call"] for review in seen}
+        readers = {review.reviewer: review.call for review in seen}
         for one, two in itertools.combinations(sorted(readers), 2):
             tables[one, two][readers[one], readers[two]] += 1
     result.missed = sample.missed()
@@ -166,7 +165,7 @@ class _Sample:
         self._drawn: list[tuple[float, str]] = []
         self._others: Counter[str] = Counter()
 
-    def add(self, call: str, seen: list[Record]) -> None:
+    def add(self, call: str, seen: Sequence[ReviewEntry]) -> None:
         """Count one cell.
 
         Args:
@@ -178,11 +177,14 @@ class _Sample:
         self._leukocytes += 1
         if not seen:
             return
-        word = seen[-1]["call"]
+        word = seen[-1].call
         weights = [
-            review["weight"]
+            review.weight
             for review in seen
-            if review["blinded"] and review["from"] == "leukocyte" and (review["weight"] or 0) >= 1
+            if review.blinded
+            and review.model_call == "leukocyte"
+            and review.weight is not None
+            and review.weight >= 1
         ]
         if weights:
             self._drawn.append((weights[-1], word))

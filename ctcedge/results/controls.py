@@ -33,8 +33,8 @@ from ctcedge.fs import paths as places
 from ctcedge.fs.files import open_plain, replaced
 from ctcedge.log import event
 from ctcedge.model.spec import ModelSpec
-from ctcedge.sidecars.scan import ModelSeen, Stored
-from ctcedge.sidecars.store import Record
+from ctcedge.sidecars.scan import CropRecord, ModelRef
+from ctcedge.sidecars.schema import Sidecar
 from ctcedge.stats import Floats, beta_cdf
 from ctcedge.times import now
 
@@ -68,16 +68,9 @@ class DecisionContext:
     inference_sha256: str | None
 
     @classmethod
-    def of(cls, record: Record) -> DecisionContext:
-        """By what a sidecar's call was made.
-
-        Raises:
-            ValueError: it is not as the schema has it.
-        """
-        told = record["model"]["sha256"], record["operating_point"], record["inference_sha256"]
-        if not all(each is None or isinstance(each, str) for each in told):
-            raise ValueError("what decided is told by names and hashes")
-        return cls(*told)
+    def of(cls, record: Sidecar) -> DecisionContext:
+        """What decided a sidecar's call."""
+        return cls(record.model.sha256, record.operating_point, record.inference_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +308,7 @@ def read(folder: Path) -> list[Control]:
         raise SetupError(f"{path}: {error}; mend or remove it") from None
 
 
-def add(folder: Path, stored: Iterable[Stored], name: str | None = None) -> AddResult:
+def add(folder: Path, stored: Iterable[CropRecord], name: str | None = None) -> AddResult:
     """Count the cells of a folder's samples, and keep that as controls of this account.
 
     A sample that was added before by the same rule is replaced.
@@ -370,7 +363,7 @@ def remove(sample: str) -> int:
 
 
 def _count(
-    folder: Path, stored: Iterable[Stored], name: str | None
+    folder: Path, stored: Iterable[CropRecord], name: str | None
 ) -> tuple[list[Control], list[str]]:
     calls: dict[str, Counter[tuple[DecisionContext, str]]] = defaultdict(Counter)
     models: dict[str, str] = {}
@@ -378,18 +371,14 @@ def _count(
     confirmed: Counter[str] = Counter()
     for each in stored:
         sample, record = each.crop.sample, each.record
-        if record is None or record["call"] is None:
+        if record is None or record.call is None:
             left_out[sample] += 1
             continue
-        try:
-            rule = DecisionContext.of(record)
-        except ValueError:  # a person may have edited it
-            left_out[sample] += 1
-            continue
-        calls[sample][rule, record["call"]] += 1
-        seen = ModelSeen.of(record)
+        rule = DecisionContext.of(record)
+        calls[sample][rule, record.call] += 1
+        seen = ModelRef.of(record)
         models[rule.model_sha256] = f"{seen.name} {seen.version}"
-        confirmed[sample] += record["review"] is not None and record["review"]["call"] == "CTC"
+        confirmed[sample] += record.review is not None and record.review.call == "CTC"
     if not calls:
         raise SetupError(f"no cell in {folder} is classified; run: ctcedge classify")
     if name is not None and len(calls) > 1:

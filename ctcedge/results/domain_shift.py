@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import Model
-from ctcedge.sidecars.scan import ModelSeen
-from ctcedge.sidecars.store import Record
+from ctcedge.sidecars.scan import ModelRef
+from ctcedge.sidecars.schema import Sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,19 @@ class FolderDomainShift:
 class FolderFeatures:
     """Features of a folder's crops, pooled by model, and by model and sample."""
 
-    _by_model: dict[ModelSeen, RunFeatures] = field(default_factory=dict)
-    _by_sample: dict[tuple[ModelSeen, str], RunFeatures] = field(default_factory=dict)
+    _by_model: dict[ModelRef, RunFeatures] = field(default_factory=dict)
+    _by_sample: dict[tuple[ModelRef, str], RunFeatures] = field(default_factory=dict)
 
-    def add(self, model: ModelSeen, sample: str, record: Record) -> None:
+    def add(self, model: ModelRef, sample: str, record: Sidecar) -> None:
         """Add the features in a sidecar, if it has any.
 
         Raises:
             ValueError: their number differs from that of earlier crops.
         """
-        unlike = record["unlike"]
-        if unlike is None or not unlike["traits"]:
+        if record.ood is None or not record.ood.features:
             return
-        self._by_model.setdefault(model, RunFeatures()).add(unlike["traits"])
-        self._by_sample.setdefault((model, sample), RunFeatures()).add(unlike["traits"])
+        self._by_model.setdefault(model, RunFeatures()).add(record.ood.features)
+        self._by_sample.setdefault((model, sample), RunFeatures()).add(record.ood.features)
 
     def domain_shift(self, models: Mapping[str, Model]) -> FolderDomainShift:
         """Compare the samples with the training data of their models.

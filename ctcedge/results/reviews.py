@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from ctcedge import validation as strict
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import SetupError
 from ctcedge.fs.files import open_plain
-from ctcedge.sidecars.scan import Stored, image_now
-from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
+from ctcedge.sidecars.scan import CropRecord, read_current_image
+from ctcedge.sidecars.schema import CALLS, Call, ReviewEntry, ReviewRecord, Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore
 
 SCHEMA = "ctcedge/corrections/1"
 MAX_BYTES = 64 * 1024 * 1024
@@ -31,7 +34,6 @@ _MAX_REVIEWER = 200
 _MAX_NOTE = 2000
 _MAX_CHANNELS = 64
 _CLOCKS_DIFFER = timedelta(hours=1)  # at most, between the PCs of a laboratory
-_CALLS = ("CTC", "leukocyte", "review")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 
@@ -93,22 +95,22 @@ class Entry:
     """
 
     told: _Told
-    was: str
+    was: Call
 
-    def block(self, reviewer: str) -> Record:
+    def block(self, reviewer: str) -> ReviewEntry:
         """As it stands in a sidecar, without history."""
         told = self.told
-        return {
-            "call": told.call,
-            "reviewer": reviewer,
-            "time": told.time,
-            "from": self.was,
-            "note": told.note,
-            "image_sha256": told.image_sha256,
-            "channels": list(told.channels),
-            "blinded": told.blinded,
-            "weight": told.weight,
-        }
+        return ReviewEntry(
+            call=told.call,
+            reviewer=reviewer,
+            time=told.time,
+            model_call=self.was,
+            note=told.note,
+            image_sha256=told.image_sha256,
+            channels=told.channels,
+            blinded=told.blinded,
+            weight=told.weight,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +244,10 @@ def _entry(content: Any, where: str) -> Entry:
     if not isinstance(content, dict):
         raise ValueError(f"'{where}' must be a table")
     was = content.pop("from", None)
-    if was not in _CALLS:
-        raise ValueError(f"'{where}.from' must be one of {', '.join(_CALLS)}")
-    return Entry(strict.build(_Told, content, where), str(was))
+    for call in CALLS:
+        if was == call:
+            return Entry(strict.build(_Told, content, where), call)
+    raise ValueError(f"'{where}.from' must be one of {', '.join(CALLS)}")
 
 
 def _need_hash(name: str, value: str) -> None:
@@ -269,8 +272,8 @@ def _need_length(name: str, value: str, most: int) -> None:
 def import_reviews(
     corrections: Corrections,
     folder: Path,
-    stored: Iterable[Stored],
-    sidecars: SidecarFolder,
+    stored: Iterable[CropRecord],
+    sidecars: SidecarStore,
     *,
     changed_calls: bool = False,
 ) -> Imported:
@@ -330,7 +333,7 @@ class _Places:
     A path is looked up among the crops that are there, never opened as it stands in the file.
     """
 
-    def __init__(self, stored: Iterable[Stored], *, by_name: bool) -> None:
+    def __init__(self, stored: Iterable[CropRecord], *, by_name: bool) -> None:
         self._by_name = by_name
         self._crops: dict[str, Crop] = {}
         self._problems: dict[str, str] = {}
@@ -340,8 +343,8 @@ class _Places:
             if each.record is None:
                 absent = "it has no sidecar; run: ctcedge classify"
                 self._problems[each.crop.path] = each.problem or absent
-            elif each.record["image"]["sha256"] is not None:
-                self._by_image[each.record["image"]["sha256"]].append(each.crop)
+            elif each.record.image.sha256 is not None:
+                self._by_image[each.record.image.sha256].append(each.crop)
 
     def find(self, entry: Entry) -> tuple[Crop, bool] | str:
         """Return the crop, and whether it was found by its image under another name; or why not."""
@@ -379,64 +382,43 @@ class _Change:
     conflict: str | None = None
     later: str | None = None
 
-    def __call__(self, record: Record) -> Record:
+    def __call__(self, record: Sidecar) -> Sidecar:
         """Return the record with the review; an exception leaves it as it is."""
         block = self.entry.block(self.reviewer)
-        earlier = reviews(record)
-        if record["image"]["sha256"] == self.entry.told.image_sha256:
+        earlier = record.reviews
+        if record.image.sha256 == self.entry.told.image_sha256:
             self.conflict = _conflict(block, earlier)
         if block in earlier:
             raise _Known
-        if record["image"]["sha256"] != self.entry.told.image_sha256:
+        if record.image.sha256 != self.entry.told.image_sha256:
             raise _Refused("its sidecar is of another image; run: ctcedge classify")
-        if record["call"] != self.entry.was and not self.changed_calls:
-            now = record["call"] or "unclassified"
+        if record.call != self.entry.was and not self.changed_calls:
+            now = record.call or "unclassified"
             raise _Refused(f"the model's call was {self.entry.was} then, and is {now} now")
-        *history, last = sorted([*earlier, block], key=lambda each: _moment(each["time"]))
+        *history, last = sorted([*earlier, block], key=lambda each: _moment(each.time))
         if last is not block:
-            self.later = f"{last['reviewer']} said {last['call']} at {last['time']}"
-        return record | {"review": last | {"history": history}}
+            self.later = f"{last.reviewer} said {last.call} at {last.time}"
+        review = ReviewRecord.of((*history, last))
+        return msgspec.structs.replace(record, review=review)
 
 
-def reviews(record: Record) -> list[Record]:
-    """All reviews of a sidecar, oldest first, without history."""
-    review = record["review"]
-    if review is None:
-        return []
-    last = {key: value for key, value in review.items() if key != "history"}
-    return [*review["history"], last]
-
-
-def of_this_image(record: Record) -> list[Record]:
-    """The reviews of the image that the sidecar's call is of, oldest first."""
-    image = record["image"]["sha256"]
-    return [each for each in reviews(record) if each["image_sha256"] == image]
-
-
-def _conflict(block: Record, earlier: list[Record]) -> str | None:
-    said = {
-        each["reviewer"]: each["call"]
-        for each in earlier
-        if each["image_sha256"] == block["image_sha256"]
-    }
+def _conflict(block: ReviewEntry, earlier: Sequence[ReviewEntry]) -> str | None:
+    said = {each.reviewer: each.call for each in earlier if each.image_sha256 == block.image_sha256}
     others = [
         f"{reviewer} said {call}"
         for reviewer, call in said.items()
-        if reviewer != block["reviewer"] and call != block["call"]
+        if reviewer != block.reviewer and call != block.call
     ]
-    return f"{block['reviewer']} says {block['call']}, {', '.join(others)}" if others else None
+    return f"{block.reviewer} says {block.call}, {', '.join(others)}" if others else None
 
 
 def _image_changed(folder: Path, crop: Crop, sha256: str) -> str | None:
-    now = image_now(folder, crop)
+    now = read_current_image(folder, crop)
     if now.problem is not None:
         return f"its image cannot be read: {now.problem}"
     return None if now.sha256 == sha256 else "its image changed since"
 
 
 def _moment(time: str) -> datetime:
-    """The instant of a time; what is no time, in a sidecar from outside, comes first."""
-    try:
-        return datetime.fromisoformat(time)
-    except ValueError:
-        return datetime.fromisoformat("0001-01-01T00:00:00Z")
+    """The instant of a time."""
+    return datetime.fromisoformat(time)

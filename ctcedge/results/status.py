@@ -22,8 +22,9 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.model.folder import Model, models_at_hand
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
 from ctcedge.results.tally import OTHER_REASONS, Tally
-from ctcedge.sidecars.scan import Closed, ModelSeen, image_now
-from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
+from ctcedge.sidecars.scan import Closed, ModelRef, read_current_image
+from ctcedge.sidecars.schema import Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore
 from ctcedge.times import rfc3339
 
 STATUS_SCHEMA = "ctcedge/status/1"
@@ -60,7 +61,7 @@ class Status:
     reasons: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
     newest: datetime | None = None
-    models: Counter[ModelSeen] = field(default_factory=Counter)
+    models: Counter[ModelRef] = field(default_factory=Counter)
     settings: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     traits: FolderFeatures = field(default_factory=FolderFeatures)
@@ -125,32 +126,28 @@ class Status:
             "warnings": self.warnings(),
         }
 
-    def add_record(self, record: Record) -> None:
-        """Count a sidecar of ours; what lies on a disk may still hold anything."""
-        seen = ModelSeen.of(record)
-        if record["status"] == "classified":
-            self.tally.add(record["call"], record["reasons"], cluster=record["cluster"] is True)
-            self._note_time(record["created"])
-            with contextlib.suppress(ValueError):  # a person may have edited it
-                self.traits.add(seen, record["sample"], record)
+    def add_record(self, record: Sidecar) -> None:
+        """Count a sidecar."""
+        seen = ModelRef.of(record)
+        if record.call is not None:
+            self.tally.add(record.call, record.reasons, cluster=record.cluster is True)
+            self._note_time(record.created)
+            with contextlib.suppress(ValueError):  # not as many features as before
+                self.traits.add(seen, record.sample, record)
         else:
-            self.unclassified[str(record["status"])] += 1
-            self._note(self.reasons, str(record["error"]))
-        software = record["software"]
+            self.unclassified[record.status] += 1
+            self._note(self.reasons, str(record.error))
         self.models[seen] += 1
-        self.settings[str(record["settings_sha256"])] += 1
-        self.versions[str(software.get("ctcedge")) if isinstance(software, dict) else "?"] += 1
+        self.settings[record.settings_sha256] += 1
+        self.versions[record.software.ctcedge] += 1
 
     @staticmethod
     def _note(reasons: Counter[str], reason: str) -> None:
         known = reason in reasons or len(reasons) < _MOST_REASONS
         reasons[reason if known else OTHER_REASONS] += 1
 
-    def _note_time(self, text: object) -> None:
-        try:
-            time = datetime.fromisoformat(str(text)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            return
+    def _note_time(self, text: str) -> None:
+        time = datetime.fromisoformat(text).astimezone(UTC)
         self.newest = max(time, self.newest or time)
 
 
@@ -171,7 +168,7 @@ def collect_status(
             its training data.
         closed: what `crops` found of sub-folders that cannot be read.
     """
-    sidecars = SidecarFolder(folder, out)
+    sidecars = SidecarStore(folder, out)
     status = Status(folder, sidecars.root, is_running(sidecars.root))
     for crop in crops:
         try:
@@ -212,8 +209,8 @@ def is_running(root: Path) -> bool | None:
 
 
 def _sidecar_of(
-    crop: Crop, folder: Path, image: os.stat_result, sidecars: SidecarFolder
-) -> Record | str:
+    crop: Crop, folder: Path, image: os.stat_result, sidecars: SidecarStore
+) -> Sidecar | str:
     """The crop's sidecar, or why it is pending."""
     try:
         written = os.lstat(sidecars.path(crop)).st_ctime_ns
@@ -225,10 +222,10 @@ def _sidecar_of(
         return "sidecar in the way: another sample's, a newer ctcedge's, or not readable"
     if record is None:
         return "sidecar not whole"
-    known = record["image"]
-    size = known.get("bytes")
+    size = record.image.bytes
     if size is not None and size != image.st_size:
         return "image changed since"
-    if image.st_ctime_ns >= written and image_now(folder, crop).sha256 != known["sha256"]:
-        return "image changed since"
-    return record
+    if image.st_ctime_ns < written:
+        return record
+    current = read_current_image(folder, crop)
+    return record if current.sha256 == record.image.sha256 else "image changed since"

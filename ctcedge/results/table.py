@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 from ctcedge.discovery.naming import IMAGE_SUFFIXES, SIDECAR_SUFFIX
 from ctcedge.errors import OutputError, SettingsError
 from ctcedge.fs.files import replaced
-from ctcedge.sidecars.scan import Stored, image_now
-from ctcedge.sidecars.store import Record, is_number
+from ctcedge.sidecars.scan import CropRecord, read_current_image
+from ctcedge.sidecars.schema import Sidecar
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 Kind: TypeAlias = Literal["text", "number", "whole", "flag"]
@@ -53,41 +53,25 @@ class Column:
     name: str
     kind: Kind
     meaning: str
-    take: Callable[[Record], Value]
+    take: Callable[[Sidecar], Value]
 
 
-def _at(*keys: str) -> Callable[[Record], Value]:
-    def take(record: Record) -> Value:
+def _at(*keys: str) -> Callable[[Sidecar], Value]:
+    """The value at these keys; None where a key before the last has the value None."""
+
+    def take(record: Sidecar) -> Value:
         value: Any = record
         for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
+            value = None if value is None else getattr(value, key)
         taken: Value = value
         return taken
 
     return take
 
 
-def _joined(*keys: str) -> Callable[[Record], Value]:
-    take = _at(*keys)
-
-    def join(record: Record) -> Value:
-        values: Any = take(record)
-        return None if values is None else " ".join(values)
-
-    return join
-
-
-def _edge(which: int) -> Callable[[Record], Value]:
-    def take(record: Record) -> Value:
-        band = record.get("review_band")
-        return float(band[which]) if isinstance(band, list) and len(band) == 2 else None
-
-    return take
-
-
-def _still_the_image(record: Record) -> Value:
-    review = record["review"]
-    return None if review is None else review["image_sha256"] == record["image"]["sha256"]
+def _still_the_image(record: Sidecar) -> Value:
+    review = record.review
+    return None if review is None else review.image_sha256 == record.image.sha256
 
 
 # What every row has, also of a crop without a sidecar.
@@ -102,20 +86,25 @@ COLUMNS: tuple[Column, ...] = (
     Column("probability", "number", "of CTC, at `prior`", _at("probability")),
     Column("prior", "number", "share of CTCs that `probability` assumes", _at("prior")),
     Column("threshold", "number", "least probability of the call CTC", _at("threshold")),
-    Column("review_low", "number", "of the review band", _edge(0)),
-    Column("review_high", "number", "of the review band", _edge(1)),
+    Column("review_low", "number", "of the review band", lambda r: r.review_band[0]),
+    Column("review_high", "number", "of the review band", lambda r: r.review_band[1]),
     Column("operating_point", "text", "empty: the model's own decision", _at("operating_point")),
     Column("score", "number", "the network's logit", _at("score")),
-    Column("reasons", "text", "of the call `review`, parted by spaces", _joined("reasons")),
+    Column(
+        "reasons", "text", "of the call `review`, parted by spaces", lambda r: " ".join(r.reasons)
+    ),
     Column("cluster", "flag", "whether cells touch", _at("cluster")),
     Column(
-        "quality", "text", "what the quality gate found, in words", _joined("quality", "reasons")
+        "quality",
+        "text",
+        "what the quality gate found, in words",
+        lambda r: None if r.quality is None else " ".join(r.quality.reasons),
     ),
-    Column("unlike_distance", "number", "from the training data", _at("unlike", "distance")),
-    Column("unlike_p", "number", "share of known cells that far away", _at("unlike", "p")),
+    Column("ood_distance", "number", "from the training data", _at("ood", "distance")),
+    Column("ood_p_value", "number", "fraction of known cells that far away", _at("ood", "p_value")),
     Column("error", "text", "why it is not classified", _at("error")),
     Column("review", "text", "a person's: `CTC`, `leukocyte`, `unsure`", _at("review", "call")),
-    Column("review_from", "text", "the model's call then", _at("review", "from")),
+    Column("review_from", "text", "the model's call then", _at("review", "model_call")),
     Column("reviewer", "text", "who", _at("review", "reviewer")),
     Column("review_time", "text", "when, UTC", _at("review", "time")),
     Column("review_note", "text", "the person's", _at("review", "note")),
@@ -126,9 +115,9 @@ COLUMNS: tuple[Column, ...] = (
         "reviews",
         "whole",
         "how many there were",
-        lambda r: 0 if r["review"] is None else 1 + len(r["review"]["history"]),
+        lambda r: len(r.reviews),
     ),
-    Column("earlier_calls", "whole", "of the model, in `history`", lambda r: len(r["history"])),
+    Column("earlier_calls", "whole", "of the model, in `history`", lambda r: len(r.history)),
     Column("image_sha256", "text", "of the image that was called", _at("image", "sha256")),
     Column("width", "whole", "pixels", _at("image", "width")),
     Column("height", "whole", "pixels", _at("image", "height")),
@@ -173,7 +162,7 @@ class PickList:
         return ({"sample": sample, "cell": cell} for sample, cell in self.cells)
 
 
-def rows(stored: Iterable[Stored]) -> Iterator[Row]:
+def rows(stored: Iterable[CropRecord]) -> Iterator[Row]:
     """One row a bright-field crop."""
     for each in stored:
         record = each.record
@@ -181,26 +170,14 @@ def rows(stored: Iterable[Stored]) -> Iterator[Row]:
             "path": each.crop.path,
             "sample": each.crop.sample,
             "cell": each.crop.cell,
-            "status": "pending" if record is None else record["status"],
+            "status": "pending" if record is None else record.status,
         }
         for column in COLUMNS:
-            row[column.name] = None if record is None else _fitting(column, record)
+            row[column.name] = None if record is None else column.take(record)
         yield row
 
 
-def _fitting(column: Column, record: Record) -> Value:
-    """The value; None where a person made of it what the column cannot hold."""
-    value = column.take(record)
-    fits = {
-        "text": isinstance(value, str),
-        "number": is_number(value),
-        "whole": type(value) is int and abs(value) < 2**63,
-        "flag": isinstance(value, bool),
-    }
-    return value if fits[column.kind] else None
-
-
-def picklist(folder: Path, stored: Iterable[Stored]) -> PickList:
+def picklist(folder: Path, stored: Iterable[CropRecord]) -> PickList:
     """Cells whose last review says CTC, of the image that was classified and lies there now.
 
     Args:
@@ -211,16 +188,16 @@ def picklist(folder: Path, stored: Iterable[Stored]) -> PickList:
     confirmed: dict[tuple[str, str], None] = {}
     otherwise = set()
     for each in stored:
-        review = None if each.record is None else each.record["review"]
+        review = None if each.record is None else each.record.review
         if each.record is None or review is None:
             continue
         key = each.crop.sample, each.crop.cell
-        if review["call"] != "CTC":
+        if review.call != "CTC":
             otherwise.add(key)
         elif (
-            review["image_sha256"]
-            == each.record["image"]["sha256"]
-            == image_now(folder, each.crop).sha256
+            review.image_sha256
+            == each.record.image.sha256
+            == read_current_image(folder, each.crop).sha256
         ):
             confirmed[key] = None
         else:

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from ctcedge.classification.analysis import Finding
+from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier, Seen
 from ctcedge.classification.decision import Policy, probability
-from ctcedge.classification.fingerprints import inference_sha256, told_scale
+from ctcedge.classification.fingerprints import inference_sha256, recorded_pixel_size
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
 from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
 from ctcedge.images.decode import decode
@@ -35,15 +35,18 @@ from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.model.folder import Model, load_model, models_at_hand
 from ctcedge.settings import DecisionSettings, ProviderChoice
-from ctcedge.sidecars.scan import Closed, ModelSeen, Stored, image_now, need_stored
-from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
+from ctcedge.sidecars.scan import Closed, ModelRef, read_current_image, require_sidecars
+from ctcedge.sidecars.schema import Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore
 
 SAMPLE = 200
 """Calls that are made again unless told otherwise."""
 
 _BATCH = 64
 _MOVED = 0.05
-_PROVIDERS: dict[str, ProviderChoice] = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "tensorrt"}
+
+_Key = tuple[str, ProviderChoice]
+"""Hash of a model and the provider on which it ran."""
 
 Named = tuple[str, str]
 """A path and what is the matter with it."""
@@ -82,8 +85,8 @@ class Verified:
     reproduced: int = 0
     different: list[Named] = field(default_factory=list)
     other_rules: list[Named] = field(default_factory=list)
-    models: Counter[ModelSeen] = field(default_factory=Counter)
-    missing_models: list[ModelSeen] = field(default_factory=list)
+    models: Counter[ModelRef] = field(default_factory=Counter)
+    missing_models: list[ModelRef] = field(default_factory=list)
     damaged: list[Named] = field(default_factory=list)
     closed: Closed = field(default_factory=dict)
 
@@ -158,16 +161,16 @@ def verify(
     at_hand = models_at_hand(None if model is None else load_model(model))
     chosen: list[tuple[str, str]] = []  # lot, path; the greatest lots, as those of a heap
     crops: dict[str, Crop] = {}
-    for each in need_stored(folder, sidecars, naming, result.closed):
+    for each in require_sidecars(folder, sidecars, naming, result.closed):
         path = each.crop.path
         result.crops += 1
         crops[path] = each.crop
         if each.record is None:
-            if (why := _unusable(each)) is not None:
-                result.unusable.append((path, why))
+            if each.problem is not None:
+                result.unusable.append((path, each.problem))
             continue
         result.sidecars += 1
-        made_by = ModelSeen.of(each.record)
+        made_by = ModelRef.of(each.record)
         result.models[made_by] += 1
         if (why := _changed(folder, each.crop, each.record)) is not None:
             result.changed.append((path, why))
@@ -180,24 +183,17 @@ def verify(
             heapq.heappush(chosen, (lot, path))
         elif sample:
             heapq.heappushpop(chosen, (lot, path))
-    result.orphans = _orphans(SidecarFolder(folder, sidecars).root, crops, result.closed)
+    result.orphans = _orphans(SidecarStore(folder, sidecars).root, crops, result.closed)
     result.missing_models = [made_by for made_by in result.models if made_by.sha256 not in at_hand]
     result.chosen = len(chosen)
-    Recomputation(folder, SidecarFolder(folder, sidecars), at_hand, result).make(
+    Recomputation(folder, SidecarStore(folder, sidecars), at_hand, result).make(
         [crops[path] for path in sorted(path for _, path in chosen)]
     )
     return result
 
 
-def _unusable(found: Stored) -> str | None:
-    """Why the sidecar that is there cannot be used; None where there is none."""
-    if found.problem is not None:
-        return found.problem
-    return "it is torn, or no sidecar" if os.path.lexists(found.path) else None
-
-
-def _changed(folder: Path, crop: Crop, record: Record) -> str | None:
-    known, now = record["image"]["sha256"], image_now(folder, crop)
+def _changed(folder: Path, crop: Crop, record: Sidecar) -> str | None:
+    known, now = record.image.sha256, read_current_image(folder, crop)
     if now.sha256 == known:  # neither has one where it cannot be read
         return None
     if now.problem is not None:
@@ -230,7 +226,7 @@ class _Case:
     """A sidecar whose call is made again, once its image is ready for the network."""
 
     crop: Crop
-    record: Record
+    record: Sidecar
     seen: Seen
 
 
@@ -238,17 +234,17 @@ class Recomputation:
     """Makes calls again and notes in the result how they compare."""
 
     def __init__(
-        self, folder: Path, sidecars: SidecarFolder, models: dict[str, Model], result: Verified
+        self, folder: Path, sidecars: SidecarStore, models: dict[str, Model], result: Verified
     ) -> None:
         self._folder = folder
         self._sidecars = sidecars
         self._models = models
         self._result = result
-        self._classifiers: dict[tuple[str, str], Classifier | None] = {}
+        self._classifiers: dict[_Key, Classifier | None] = {}
 
     def make(self, crops: list[Crop]) -> None:
         """Make the calls of these crops again."""
-        waiting: dict[tuple[str, str], list[_Case]] = defaultdict(list)
+        waiting: dict[_Key, list[_Case]] = defaultdict(list)
         for crop in crops:
             key, case = self._prepare(crop)
             if case is None:
@@ -259,18 +255,18 @@ class Recomputation:
         for key, cases in waiting.items():
             self._compare(key, cases)
 
-    def _prepare(self, crop: Crop) -> tuple[tuple[str, str], _Case | None]:
+    def _prepare(self, crop: Crop) -> tuple[_Key, _Case | None]:
         """Read anew, as a watch may have called the crop anew meanwhile."""
-        key = ("", "")
+        key: _Key = ("", "auto")
         try:
             record = self._sidecars.read(crop)
         except NotWritten as error:
             self._result.unusable.append((crop.path, str(error)))
             return key, None
-        if record is None or record["model"]["sha256"] not in self._models:
+        if record is None or record.model.sha256 not in self._models:
             self._differs(crop, "the sidecar changed while it was looked at")
             return key, None
-        key = record["model"]["sha256"], _software(record, "provider")
+        key = record.model.sha256, record.software.provider
         classifier = self._classifier(*key)
         if classifier is None:
             return key, None
@@ -282,30 +278,32 @@ class Recomputation:
         except (OSError, BadImage) as error:
             self._compare_refusal(crop, record, error)
             return key, None
-        if record["status"] != "classified":
-            self._differs(crop, f"it was {record['status']}, and can be called now")
+        if record.status != "classified":
+            self._differs(crop, f"it was {record.status}, and can be called now")
             return key, None
         return key, _Case(crop, record, seen)
 
-    def _look(self, crop: Crop, record: Record, classifier: Classifier) -> Seen:
+    def _look(self, crop: Crop, record: Sidecar, classifier: Classifier) -> Seen:
         data = read_file(self._folder / crop.path)
-        decoded = decode_in_subprocess(data) if record["error"] == CRASHED else decode(data)
-        (seen,) = classifier.look([(decoded.pixels, decoded.header.bits)], told_scale(record))
+        decoded = decode_in_subprocess(data) if record.error == CRASHED else decode(data)
+        (seen,) = classifier.look(
+            [(decoded.pixels, decoded.header.bits)], recorded_pixel_size(record)
+        )
         return seen
 
-    def _classifier(self, sha256: str, provider: str) -> Classifier | None:
+    def _classifier(self, sha256: str, provider: ProviderChoice) -> Classifier | None:
         """A session where the stored score was computed, or else wherever one runs."""
         key = sha256, provider
         if key not in self._classifiers:
             model = self._models[sha256]
             try:
-                self._classifiers[key] = _open(model, _PROVIDERS.get(provider, "cpu"))
+                self._classifiers[key] = _open(model, provider)
             except ModelError as error:
                 self._classifiers[key] = None
                 self._result.damaged.append((model.spec.name, str(error)))
         return self._classifiers[key]
 
-    def _compare(self, key: tuple[str, str], cases: list[_Case]) -> None:
+    def _compare(self, key: _Key, cases: list[_Case]) -> None:
         classifier = self._classifier(*key)
         assert classifier is not None  # there is no case without
         judged = classifier.judge(np.stack([case.seen.input for case in cases]))
@@ -313,19 +311,19 @@ class Recomputation:
             if isinstance(answer, BadImage):
                 self._compare_refusal(case.crop, case.record, answer)
                 continue
-            found = Finding.of(answer.score, case.seen.quality, answer.unlike, answer.ran)
+            found = CellAnalysis.of(answer.score, case.seen.quality, answer.unlike, answer.ran)
             why = _difference(case.record, found, classifier.model)
             if why is None:
                 self._result.reproduced += 1
             else:
                 self._differs(case.crop, why)
 
-    def _compare_refusal(self, crop: Crop, record: Record, error: OSError | BadImage) -> None:
+    def _compare_refusal(self, crop: Crop, record: Sidecar, error: OSError | BadImage) -> None:
         status = "unreadable" if isinstance(error, OSError) else error.status
-        if record["status"] == status:
+        if record.status == status:
             self._result.reproduced += 1
         else:
-            self._differs(crop, f"it was {record['status']}, and is {status} now: {error}")
+            self._differs(crop, f"it was {record.status}, and is {status} now: {error}")
 
     def _differs(self, crop: Crop, why: str) -> None:
         self._result.different.append((crop.path, why))
@@ -338,18 +336,13 @@ def _open(model: Model, provider: ProviderChoice) -> Classifier:
         return Classifier.open(model, "cpu")
 
 
-def _other_rules(record: Record) -> str | None:
-    if record["inference_sha256"] == inference_sha256(told_scale(record)):
+def _other_rules(record: Sidecar) -> str | None:
+    if record.inference_sha256 == inference_sha256(recorded_pixel_size(record)):
         return None
-    return f"made by the rules of ctcedge {_software(record, 'ctcedge')}"
+    return f"made by the rules of ctcedge {record.software.ctcedge}"
 
 
-def _software(record: Record, key: str) -> str:
-    found = record["software"]
-    return str(found.get(key)) if isinstance(found, dict) else "unknown"
-
-
-def _difference(record: Record, found: Finding, model: Model) -> str | None:
+def _difference(record: Sidecar, found: CellAnalysis, model: Model) -> str | None:
     """What is not the same; None where all is.
 
     Args:
@@ -357,7 +350,7 @@ def _difference(record: Record, found: Finding, model: Model) -> str | None:
         found: what network, gate and guard say now.
         model: that both are of.
     """
-    told = Finding.told(record)
+    told = CellAnalysis.from_sidecar(record)
     if told is None:
         return "the sidecar does not keep what its call was made from"
     try:
@@ -369,46 +362,46 @@ def _difference(record: Record, found: Finding, model: Model) -> str | None:
     before, after = (probability(each.score, model.spec.calibration) for each in (told, found))
     if not abs(before - after) <= _tolerance(model, told, found):
         return f"the probability was {before:.6f}, and is {after:.6f} now, at the model's prior"
-    if sorted(told.quality["reasons"]) != sorted(found.quality["reasons"]):
+    if sorted(told.quality.reasons) != sorted(found.quality.reasons):
         return f"the quality gate said {_list(told)}, and says {_list(found)} now"
     if told.cluster != found.cluster:
         return "whether it is a cluster is told otherwise now"
-    if told.doubts != found.doubts and _moved(told, found):
+    if told.review_flags != found.review_flags and _moved(told, found):
         return "how unlike the training data it is has changed"
     return None
 
 
-def _inconsistent_fields(record: Record, told: Finding, model: Model) -> str | None:
-    prevalence = None if record["prior"] == model.spec.prior else record["prior"]
-    policy = Policy.of(model.spec, DecisionSettings(record["operating_point"], prevalence))
-    verdict = policy.verdict(told.score, told.doubts)
+def _inconsistent_fields(record: Sidecar, told: CellAnalysis, model: Model) -> str | None:
+    prevalence = None if record.prior == model.spec.prior else record.prior
+    policy = Policy.of(model.spec, DecisionSettings(record.operating_point, prevalence))
+    verdict = policy.verdict(told.score, told.review_flags)
     wanted = {
         "call": verdict.call,
         "probability": verdict.probability,
-        "reasons": list(verdict.reasons),
+        "reasons": verdict.reasons,
         "threshold": policy.threshold,
-        "review_band": list(policy.review),
+        "review_band": policy.review,
     }
-    wrong = [name for name, value in wanted.items() if record.get(name) != value]
+    wrong = [name for name, value in wanted.items() if getattr(record, name) != value]
     if wrong:
         verb = "does" if len(wrong) == 1 else "do"
         return f"its {' and '.join(wrong)} {verb} not follow from its score"
     return None
 
 
-def _tolerance(model: Model, told: Finding, found: Finding) -> float:
+def _tolerance(model: Model, told: CellAnalysis, found: CellAnalysis) -> float:
     tolerance = model.spec.golden.tolerance
-    if told.ran.variant != found.ran.variant:
-        known = (model.spec.parity.get(each.ran.variant) for each in (told, found))
+    if told.provenance.variant != found.provenance.variant:
+        known = (model.spec.parity.get(each.provenance.variant) for each in (told, found))
         tolerance += sum(parity.largest_difference for parity in known if parity is not None)
     return tolerance
 
 
-def _moved(told: Finding, found: Finding) -> bool:
-    if told.unlike is None or found.unlike is None:
+def _moved(told: CellAnalysis, found: CellAnalysis) -> bool:
+    if told.ood is None or found.ood is None:
         return True
-    return abs(told.unlike.distance - found.unlike.distance) > _MOVED * told.unlike.distance
+    return abs(told.ood.distance - found.ood.distance) > _MOVED * told.ood.distance
 
 
-def _list(found: Finding) -> str:
-    return ", ".join(sorted(found.quality["reasons"])) or "nothing"
+def _list(found: CellAnalysis) -> str:
+    return ", ".join(sorted(found.quality.reasons)) or "nothing"

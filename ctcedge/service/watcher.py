@@ -328,15 +328,15 @@ class Watcher:
         state.done[outcome.done] += 1
         kind = {"current": "already done", "deferred": "to be tried again"}.get(outcome.done)
         if outcome.done == "written" and record is not None:
-            state.statuses[record["status"]] += 1
+            state.statuses[record.status] += 1
             state.latencies.observe(self._clock() - since)
-            if record["call"] is not None:
-                cluster = record["cluster"] is True
-                state.tally.add(record["call"], record["reasons"], cluster=cluster)
+            if record.call is not None:
+                cluster = record.cluster is True
+                state.tally.add(record.call, record.reasons, cluster=cluster)
                 state.last_success = time.time()
                 if outcome.traits:
                     self._latest.add(outcome.traits)
-            kind = record["call"] or record["status"]
+            kind = record.call or record.status
         if not self._unlogged:
             self._log_at = max(self._log_at, self._clock() + _LOG_AFTER)
         self._unlogged[kind or outcome.done] += 1

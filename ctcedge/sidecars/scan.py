@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from ctcedge.discovery.scan import walk
 from ctcedge.errors import NoCropsError, SetupError
 from ctcedge.fs.files import read_plain
 from ctcedge.images.types import MAX_BYTES
-from ctcedge.sidecars.store import NotWritten, Record, SidecarFolder
+from ctcedge.sidecars.schema import Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore
 
 
-class ModelSeen(NamedTuple):
+class ModelRef(NamedTuple):
     """A model as sidecars name it."""
 
     name: str
@@ -24,36 +26,38 @@ class ModelSeen(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, record: Record) -> ModelSeen:
-        """The model of a sidecar, which may hold anything."""
-        return cls(*(str(record["model"].get(key)) for key in cls._fields))
+    def of(cls, record: Sidecar) -> ModelRef:
+        """The model of a sidecar."""
+        return cls(record.model.name, record.model.version, record.model.sha256)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class CropRecord:
     """A bright-field crop and its sidecar.
 
     Attributes:
         crop: the crop.
         path: where its sidecar belongs.
-        record: the sidecar's content in the present schema; None where it is absent, torn, or not
-            to be used.
-        problem: why a sidecar that is there is not to be used, or None.
+        record: the sidecar's content in the present schema; None where it is absent, damaged, or
+            must not be used.
+        problem: why the file that is there cannot be used, or None.
+        damaged: whether that file is no sidecar, or a damaged one.
     """
 
     crop: Crop
     path: Path
-    record: Record | None
+    record: Sidecar | None
     problem: str | None = None
+    damaged: bool = False
 
 
 Closed: TypeAlias = dict[str, str]
 """Sub-folders that cannot be read, whose crops are not known: their paths, and why."""
 
 
-def stored(
+def scan_sidecars(
     folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
-) -> Iterator[Stored]:
+) -> Iterator[CropRecord]:
     """Yield the folder's bright-field crops in the order of their names, each with its sidecar.
 
     Whether a sidecar is of the image as it is now is not looked at.
@@ -67,18 +71,23 @@ def stored(
     Raises:
         SetupError: it is not a folder that can be read.
     """
-    place = SidecarFolder(folder, sidecars)
+    place = SidecarStore(folder, sidecars)
     for crop in bright_field(folder, naming, closed):
         path = place.path(crop)
         try:
-            yield Stored(crop, path, place.read(crop))
+            record = place.read(crop)
         except NotWritten as error:
-            yield Stored(crop, path, None, str(error))
+            yield CropRecord(crop, path, None, str(error))
+            continue
+        if record is None and os.path.lexists(path):
+            yield CropRecord(crop, path, None, "it is torn, or no sidecar", damaged=True)
+        else:
+            yield CropRecord(crop, path, record)
 
 
-def need_stored(
+def require_sidecars(
     folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
-) -> Iterator[Stored]:
+) -> Iterator[CropRecord]:
     """As `stored`, of a folder of which something must be stored; memory stays bounded.
 
     Raises:
@@ -86,7 +95,7 @@ def need_stored(
         SetupError: no crop has a sidecar, or it is not a folder that can be read.
     """
     crops, problem = 0, None
-    found = stored(folder, sidecars, naming, closed)
+    found = scan_sidecars(folder, sidecars, naming, closed)
     for each in found:
         crops += 1
         problem = problem or each.problem
@@ -99,11 +108,11 @@ def need_stored(
             )
         why = problem or "run 'ctcedge classify' first, or say with --sidecars where they lie"
         raise SetupError(f"no crop of {folder} has a sidecar in {sidecars or folder}: {why}")
-    yield from stored(folder, sidecars, naming, closed)
+    yield from scan_sidecars(folder, sidecars, naming, closed)
 
 
 @dataclass(frozen=True, slots=True)
-class ImageNow:
+class CurrentImage:
     """What lies at a crop's place now.
 
     Attributes:
@@ -117,17 +126,17 @@ class ImageNow:
     problem: str | None
 
 
-def image_now(folder: Path, crop: Crop) -> ImageNow:
+def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
     """Read the image of a crop, to see whether it still is the one that was called."""
     try:
         data = read_plain(folder / crop.path, MAX_BYTES)
     except OSError as error:
-        return ImageNow(None, None, error.strerror)
+        return CurrentImage(None, None, error.strerror)
     if data is None:
-        return ImageNow(None, None, "it is no plain file")
+        return CurrentImage(None, None, "it is no plain file")
     if len(data) > MAX_BYTES:
-        return ImageNow(None, None, f"it is larger than {MAX_BYTES:,} bytes")
-    return ImageNow(data, hashlib.sha256(data).hexdigest(), None)
+        return CurrentImage(None, None, f"it is larger than {MAX_BYTES:,} bytes")
+    return CurrentImage(data, hashlib.sha256(data).hexdigest(), None)
 
 
 def bright_field(folder: Path, naming: Naming, closed: Closed | None = None) -> Iterator[Crop]:

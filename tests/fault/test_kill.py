@@ -204,18 +204,18 @@ _SIGTERM_AT_THE_FIRST_SIDECAR = """
 import os
 import signal
 
-from ctcedge.sidecars.store import SidecarFolder
+from ctcedge.sidecars.store import SidecarStore
 
-replace = SidecarFolder._replace
+replace = SidecarStore._replace
 
 
 def first(self, crop, *others):
-    SidecarFolder._replace = replace
+    SidecarStore._replace = replace
     os.kill(os.getpid(), signal.SIGTERM)
     return replace(self, crop, *others)
 
 
-SidecarFolder._replace = first
+SidecarStore._replace = first
 """
 
 

@@ -99,9 +99,12 @@ def sidecar() -> tuple[bytes, ...]:
     seen = {"call": "CTC", "reviewer": "Ada", "time": earlier["created"], "from": "CTC"}
     seen |= {"note": "", "image_sha256": hash_, "channels": ["BF"], "blinded": True, "weight": 9.5}
     newer = {**whole, **told, "schema": "ctcedge/sidecar/2", "review": {**seen, "history": [seen]}}
+    ood = {"distance": 21.5, "p_value": 0.25, "features": [0.5, -1.0]}
+    newest = {key: value for key, value in newer.items() if key != "unlike"}
+    newest |= {"schema": "ctcedge/sidecar/3", "ood": ood}
     bad = {**whole, "status": "unreadable", "call": None, "probability": None, "error": "empty"}
     again = {**whole, "history": [{**earlier, "image_sha256": hash_}] * 3}
-    return tuple(json.dumps(record).encode() for record in (whole, newer, bad, again))
+    return tuple(json.dumps(record).encode() for record in (whole, newer, newest, bad, again))
 
 
 @cache

@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from ctcedge.classification.analysis import Finding
+from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.decision import Policy
 from ctcedge.classification.fingerprints import settings_sha256
 from ctcedge.classification.golden import read_golden
@@ -24,7 +25,8 @@ from ctcedge.model.session import open_engine
 from ctcedge.model.spec import PinnedFile
 from ctcedge.quality.checks import assess
 from ctcedge.settings import DecisionSettings, load_settings
-from ctcedge.sidecars.store import NotWritten, SidecarFolder, history
+from ctcedge.sidecars.schema import Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore
 from tests.fuzz import seeds
 from tests.helpers import support
 
@@ -48,7 +50,7 @@ class Targets:
             (self._model_folder / name).write_bytes(data)
         self._model = load_model(self._model_folder)
         self._policy = Policy.of(self._model.spec, DecisionSettings(prevalence=0.001))
-        self._sidecars = SidecarFolder(folder / "in", folder / "out")
+        self._sidecars = SidecarStore(folder / "in", folder / "out")
         self._sidecars.path(_CROP).parent.mkdir(parents=True)
         self._by_name: dict[str, Callable[[bytes], None]] = {
             "png": self._image,
@@ -86,9 +88,10 @@ class Targets:
         except NotWritten:
             return
         if record is not None:
-            if finding := Finding.told(record):
-                self._policy.verdict(finding.score, finding.doubts)
-            self._sidecars.write(_CROP, {**record, "history": history(record)})
+            if analysis := CellAnalysis.from_sidecar(record):
+                self._policy.verdict(analysis.score, analysis.review_flags)
+            assert msgspec.convert(msgspec.to_builtins(record), Sidecar) == record
+            self._sidecars.write(_CROP, record)
             assert self._sidecars.read(_CROP) is not None
 
     def _settings(self, data: bytes) -> None:

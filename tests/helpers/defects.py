@@ -193,12 +193,12 @@ def overlapping(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | Non
 DEFECTS: dict[str, Defect] = {
     "empty": empty,
     "out-of-focus": blurred,
-    "cut-by-edge": cut,
+    "truncated": cut,
     "debris": debris,
     "under-exposed": under_exposed,
     "over-exposed": over_exposed,
-    "too-few-pixels": coarse,
-    "neighbour": neighbour,
+    "low-resolution": coarse,
+    "multiple-objects": neighbour,
     "overlap": overlapping,
     "cluster": touching,
 }

@@ -24,7 +24,7 @@ def record(sample: str, name: str, image: bytes, probability: float, **other: An
     """A sidecar's content; the call follows from the probability unless it is given."""
     call = "CTC" if probability >= 0.6 else "review" if probability >= 0.4 else "leukocyte"
     return {
-        "schema": "ctcedge/sidecar/2",
+        "schema": "ctcedge/sidecar/3",
         "status": "classified",
         "call": call,
         "probability": probability,
@@ -36,7 +36,7 @@ def record(sample: str, name: str, image: bytes, probability: float, **other: An
         "reasons": ["near-threshold"] if call == "review" else [],
         "cluster": False,
         "quality": {"reasons": []},
-        "unlike": None,
+        "ood": None,
         "error": None,
         "sample": sample,
         "cell": name,

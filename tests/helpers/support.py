@@ -23,7 +23,9 @@ import numpy as np
 import pytest
 
 from ctcedge.cli.app import main
-from ctcedge.sidecars.store import schema
+from ctcedge.sidecars.json_schema import read_schema
+from ctcedge.sidecars.parse import encode, parse
+from ctcedge.sidecars.schema import Sidecar
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 DEADLINE = 60.0
@@ -33,7 +35,7 @@ UM_PER_PX = 0.5
 LEUKOCYTE, REVIEW, CTC = 16, 24, 32
 
 _VALIDATOR = jsonschema.Draft202012Validator(
-    schema(), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    read_schema(), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
 )
 
 
@@ -149,6 +151,20 @@ def load(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(path.read_bytes())
     _VALIDATOR.validate(record)
     return record
+
+
+def typed(record: dict[str, Any]) -> Sidecar:
+    """The sidecar that a dictionary describes."""
+    parsed = parse(json.dumps(record).encode())
+    assert parsed is not None, "no sidecar"
+    return parsed.sidecar
+
+
+def as_dict(record: Sidecar | None) -> dict[str, Any]:
+    """The keys and values of a sidecar's file."""
+    assert record is not None
+    read: dict[str, Any] = json.loads(encode(record))
+    return read
 
 
 def sidecars(root: Path) -> dict[str, dict[str, Any]]:

@@ -62,7 +62,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_package_is_typed_and_carries_its_schema() -> None:
     folder = Path(ctcedge.__file__).parent
     assert (folder / "py.typed").exists()
-    assert (folder / "sidecars" / "schemas" / "sidecar-2.json").exists()
+    assert (folder / "sidecars" / "schemas" / "sidecar-3.json").exists()
 
 
 def test_classify_arrays(model_folder: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
-from ctcedge.fs.files import open_plain
-from ctcedge.sidecars.store import SidecarFolder
+from ctcedge.fs.files import read_plain
+from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, parse
+from ctcedge.sidecars.schema import Sidecar
+from ctcedge.sidecars.store import SidecarStore
 
 from ..data.manifest import NEGATIVE, POSITIVE, Label, Source, abbreviate, read_csv
 from .cells import CellId, Export, LabelError, Warnings, name, repeated_keys
@@ -96,21 +97,18 @@ def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Referenc
         export: the cells.
         sidecars: root of the sidecars; None for beside the images.
     """
-    place = SidecarFolder(export.folder, sidecars)
+    place = SidecarStore(export.folder, sidecars)
     truths = {}
     for key, images in export.cells.items():
         crop = images[BRIGHT_FIELD]
-        record = _read_sidecar(place.path(crop), export.doubts)
-        if not isinstance(record, dict) or not record.get("review"):
+        sidecar = _read_sidecar(place.path(crop), export.doubts)
+        review = None if sidecar is None else sidecar.review
+        if review is None:
             continue
-        review = record["review"]
-        said = review.get("call") if isinstance(review, dict) else None
-        if not isinstance(said, str) or said not in _REVIEWED:
-            export.doubts.add("reviews that cannot be understood, not used", name(key))
-        elif _changed(export.folder / crop.path, review.get("image_sha256")):
+        if _changed(export.folder / crop.path, review.image_sha256):
             export.doubts.add("reviews of an image that changed since, not used", name(key))
         else:
-            truths[key] = ReferenceLabel(_REVIEWED[said], said, "reviewed")
+            truths[key] = ReferenceLabel(_REVIEWED[review.call], review.call, "reviewed")
     return truths
 
 
@@ -136,18 +134,21 @@ def read_patients(path: Path, samples: set[str]) -> dict[str, str]:
     return patients
 
 
-def _read_sidecar(path: Path, doubts: Warnings) -> Any:
+def _read_sidecar(path: Path, doubts: Warnings) -> Sidecar | None:
+    parsed = None
     try:
-        file = open_plain(path)
-        if file is None:
+        data = read_plain(path, MAX_BYTES)
+        if data is None:
             return None
-        with file:
-            return json.loads(file.read())
+        parsed = parse(data)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError):
+    except (OSError, NewerSchemaError):
+        pass
+    if parsed is None:
         doubts.add("sidecars that cannot be read, not used", path.name)
         return None
+    return parsed.sidecar
 
 
 def _changed(image: Path, digest: object) -> bool:

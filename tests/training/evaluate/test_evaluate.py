@@ -217,7 +217,7 @@ def test_calls_and_reasons_are_those_of_the_runtime(guarded, doubtful, tmp_path)
         told = list(csv.DictReader(file))
     assert [line["call"] for line in told] == [verdict.call for verdict in verdicts]
     assert [tuple(line["reasons"].split()) for line in told] == [v.reasons for v in verdicts]
-    assert {"cut-by-edge", "debris", "near-threshold", "unlike-training"} <= {
+    assert {"truncated", "debris", "near-threshold", "out-of-distribution"} <= {
         reason for verdict in verdicts for reason in verdict.reasons
     }
     told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

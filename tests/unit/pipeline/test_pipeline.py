@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -24,13 +25,16 @@ from ctcedge.pipeline.crash_journal import InHand
 from ctcedge.pipeline.pipeline import Counted, Outcome, Pipeline
 from ctcedge.quality.checks import Quality
 from ctcedge.settings import DecisionSettings, ImageSettings
-from ctcedge.sidecars.store import SidecarFolder, schema
+from ctcedge.sidecars.json_schema import read_schema
+from ctcedge.sidecars.schema import ReviewRecord, Sidecar
+from ctcedge.sidecars.store import SidecarStore
 from tests.helpers.support import (
     CTC,
     DATA,
     LEUKOCYTE,
     REVIEW,
     UM_PER_PX,
+    as_dict,
     cell,
     encoded,
     no_disk,
@@ -69,7 +73,7 @@ class Bench:
             self.folder,
             ImageSettings(um_per_px=um_per_px),
             classifier or self.classifier,
-            SidecarFolder(self.folder),
+            SidecarStore(self.folder),
             InHand(self.folder),
             batch_size,
         )
@@ -100,7 +104,7 @@ def test_a_classified_crop(bench: Bench, diameter: int, call: str, reasons: list
     path = save(bench.folder / "00034_BF.png", pixels)
     (outcome,) = bench.run()
     (record,) = sidecars(bench.folder).values()
-    assert outcome.record == record
+    assert as_dict(outcome.record) == record
     assert (record["status"], record["call"], record["reasons"]) == ("classified", call, reasons)
     assert (record["sample"], record["cell"]) == ("S", "00034")
     assert record["image"] | {"sha256": 0} == {
@@ -135,9 +139,9 @@ def test_no_true_size_is_judged_where_um_per_px_is_assumed(bench: Bench) -> None
     (told,) = bench.run(um_per_px=own)
     assert assumed.record and told.record
     assert told.done == "written"
-    assert assumed.record["score"] == told.record["score"]
-    assert "area_px" in assumed.record["quality"]
-    assert "area_um2" in told.record["quality"]
+    assert assumed.record.score == told.record.score
+    assert assumed.record.quality and assumed.record.quality.area_px
+    assert told.record.quality and told.record.quality.area_um2
 
 
 def test_um_per_px_changes_the_size_that_the_network_sees(bench: Bench) -> None:
@@ -145,7 +149,7 @@ def test_um_per_px_changes_the_size_that_the_network_sees(bench: Bench) -> None:
     (small,) = bench.run(um_per_px=0.5)
     (large,) = bench.run(um_per_px=1.0)
     assert small.record and large.record
-    assert (small.record["call"], large.record["call"]) == ("leukocyte", "CTC")
+    assert (small.record.call, large.record.call) == ("leukocyte", "CTC")
 
 
 _ANIMATED = png_chunk(b"acTL", struct.pack(">II", 2, 0))
@@ -186,7 +190,7 @@ def test_a_bad_image_gets_its_sidecar_and_the_run_goes_on(
     save(bench.folder / "2_BF.png", cell())
     bad, good = bench.run()
     assert bad.record and good.record
-    assert good.record["status"] == "classified"
+    assert good.record.status == "classified"
     record = sidecars(bench.folder)[f"1_BF{suffix}"]
     assert (record["status"], record["call"], record["probability"]) == (status, None, None)
     assert words in record["error"]
@@ -287,7 +291,7 @@ def test_the_batch_size_neither_changes_a_call_nor_makes_it_stale(
     assert [o.crop for o in again] == [o.crop for o in first]
     for one, two in zip(first, again, strict=True):
         assert one.record and two.record
-        assert two.record["probability"] == pytest.approx(one.record["probability"], abs=1e-5)
+        assert two.record.probability == pytest.approx(one.record.probability, abs=1e-5)
 
 
 def test_provider_variant_and_version_do_not_make_stale(
@@ -298,7 +302,7 @@ def test_provider_variant_and_version_do_not_make_stale(
     path = bench.folder / "1_BF.png.ctc.json"
     text = path.read_text().replace('"cpu"', '"cuda"').replace('"int8"', '"fp16"')
     path.write_text(text)
-    monkeypatch.setattr("ctcedge.pipeline.pipeline.__version__", "99")
+    monkeypatch.setattr("ctcedge.pipeline.records.__version__", "99")
     assert done(bench.run()) == ["current"]
     assert path.read_text() == text
 
@@ -473,7 +477,7 @@ def test_another_decision_runs_no_network_and_says_what_a_fresh_run_would(
         assert outcome.record
         found, wanted = told[outcome.crop.path], fresh[outcome.crop.path]
         (entry,) = found["history"]
-        assert (entry["call"], entry["score"]) == (outcome.record["call"], found["score"])
+        assert (entry["call"], entry["score"]) == (outcome.record.call, found["score"])
         assert (entry["operating_point"], entry["prior"]) == (None, 0.5)
         apart = {"created": None, "history": None}
         assert json.dumps(found | apart) == json.dumps(wanted | apart)
@@ -507,8 +511,8 @@ def test_what_does_not_hold_enough_is_inferred_again(bench: Bench, change: dict[
     path.write_text(json.dumps(record | change | {"settings_sha256": "0" * 64}))
     (second,) = bench.run()
     assert first.record and second.record
-    assert second.record["score"] == first.record["score"]
-    assert second.record["inference_sha256"] == first.record["inference_sha256"]
+    assert second.record.score == first.record.score
+    assert second.record.inference_sha256 == first.record.inference_sha256
 
 
 def test_force_runs_the_network_even_where_a_decision_would_do(
@@ -527,7 +531,7 @@ def test_a_sidecar_of_schema_1_is_current_no_longer_and_its_call_is_kept(bench: 
     bench.run()
     path = bench.folder / "1_BF.png.ctc.json"
     record = json.loads(path.read_text())
-    known = schema(1)["required"]
+    known = read_schema(1)["required"]
     old = {key: value for key, value in record.items() if key in known}
     path.write_text(json.dumps(old | {"schema": "ctcedge/sidecar/1", "settings_sha256": "0" * 64}))
     assert done(bench.run()) == ["written"]
@@ -550,6 +554,12 @@ REVIEWED = {
 }
 
 
+def reviewed(record: Sidecar) -> Sidecar:
+    """The sidecar with a review."""
+    review = msgspec.convert(REVIEWED, ReviewRecord)
+    return msgspec.structs.replace(record, review=review)
+
+
 @pytest.mark.parametrize("again", ["forced", "decision", "image", "bad image"])
 def test_a_review_outlives_what_ctcedge_writes(
     bench: Bench, classifier: Classifier, again: str
@@ -557,7 +567,7 @@ def test_a_review_outlives_what_ctcedge_writes(
     path = save(bench.folder / "1_BF.png", cell(LEUKOCYTE))
     bench.run()
     (crop,) = bench.crops()
-    SidecarFolder(bench.folder).amend(crop, lambda record: {**record, "review": REVIEWED})
+    SidecarStore(bench.folder).amend(crop, reviewed)
     assert done(bench.run()) == ["current"]
     if again == "image":
         save(path, cell(REVIEW))
@@ -569,7 +579,7 @@ def test_a_review_outlives_what_ctcedge_writes(
     (outcome,) = bench.run(force=again == "forced", classifier=classifier)
     (record,) = sidecars(bench.folder).values()
     assert outcome.done == "written"
-    assert outcome.record == record
+    assert as_dict(outcome.record) == record
     assert record["review"] == REVIEWED
     assert len(record["history"]) == 1
 
@@ -583,7 +593,7 @@ def test_a_review_that_comes_while_a_crop_is_classified_is_kept(
     answer = type(bench.classifier).answer
 
     def reviewed_meanwhile(self: Any, inputs: Any) -> Any:
-        SidecarFolder(bench.folder).amend(crop, lambda record: {**record, "review": REVIEWED})
+        SidecarStore(bench.folder).amend(crop, reviewed)
         return answer(self, inputs)
 
     monkeypatch.setattr(type(bench.classifier), "answer", reviewed_meanwhile)
@@ -597,7 +607,7 @@ def test_a_review_that_comes_while_a_crop_is_classified_is_kept(
     ("pixels", "reason"),
     [
         (np.full((64, 64), 128, np.uint8), "empty"),
-        (cell(CTC, side=18), "too-few-pixels"),
+        (cell(CTC, side=18), "low-resolution"),
     ],
 )
 def test_a_gated_crop_is_reviewed_and_keeps_its_probability(
@@ -622,12 +632,14 @@ def gate(monkeypatch: pytest.MonkeyPatch, quality: Quality) -> None:
 
 
 def test_all_reasons_stand_side_by_side(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate(monkeypatch, Quality(("debris", "neighbour"), False, {"cells": 2.0, "focus": np.nan}))
+    gate(
+        monkeypatch, Quality(("debris", "multiple-objects"), False, {"cells": 2.0, "focus": np.nan})
+    )
     save(bench.folder / "1_BF.png", cell(REVIEW))
     bench.run()
     (record,) = sidecars(bench.folder).values()
-    assert record["reasons"] == ["debris", "neighbour", "near-threshold"]
-    assert record["quality"] == {"reasons": ["debris", "neighbour"], "cells": 2.0}
+    assert record["reasons"] == ["debris", "multiple-objects", "near-threshold"]
+    assert record["quality"] == {"reasons": ["debris", "multiple-objects"], "cells": 2.0}
 
 
 def test_a_cluster_is_flagged_and_keeps_its_call(
@@ -661,15 +673,15 @@ def test_what_is_unlike_training_is_reviewed(
     guarded = dataclasses.replace(classifier, ood_detector=Far())  # type: ignore[arg-type]
     outcomes = bench.run(classifier=guarded)
     far, near = sidecars(bench.folder).values()
-    assert (far["call"], far["reasons"]) == ("review", ["unlike-training"])
-    assert far["unlike"] == {"distance": 99.5, "p": 0.0, "traits": [1.0, -2.5]}
+    assert (far["call"], far["reasons"]) == ("review", ["out-of-distribution"])
+    assert far["ood"] == {"distance": 99.5, "p_value": 0.0, "features": [1.0, -2.5]}
     assert (near["call"], near["reasons"]) == ("CTC", [])
-    assert [outcome.record for outcome in outcomes] == [far, near]
+    assert [as_dict(outcome.record) for outcome in outcomes] == [far, near]
     # And again from what is kept.
     policy = Policy.of(classifier.model.spec, DecisionSettings(prevalence=0.01))
     bench.run(classifier=dataclasses.replace(classifier, policy=policy))
     again, _ = sidecars(bench.folder).values()
-    assert (again["call"], again["unlike"]) == ("review", far["unlike"])
+    assert (again["call"], again["ood"]) == ("review", far["ood"])
 
 
 def test_stop_finishes_what_is_in_hand(bench: Bench) -> None:
@@ -680,7 +692,7 @@ def test_stop_finishes_what_is_in_hand(bench: Bench) -> None:
         bench.folder,
         ImageSettings(um_per_px=UM_PER_PX),
         bench.classifier,
-        SidecarFolder(bench.folder),
+        SidecarStore(bench.folder),
         InHand(bench.folder),
         batch_size=4,
     )
@@ -773,7 +785,7 @@ def test_real_crops(classifier: Classifier, tmp_path: Path, sample: str) -> None
     crops = [
         c for c in iter_entries(folder, Naming()) if isinstance(c, Crop) and c.channel == "BF"
     ][:20]
-    results = SidecarFolder(folder, tmp_path)
+    results = SidecarStore(folder, tmp_path)
     pipeline = Pipeline(folder, ImageSettings(), classifier, results, InHand(tmp_path))
     outcomes = list(pipeline.run(crops))
     assert set(done(outcomes)) == {"written"}

@@ -26,33 +26,33 @@ MOST = {
     "simulated": {
         "empty": 0.7,
         "out-of-focus": 0.35,
-        "cut-by-edge": 0.8,
+        "truncated": 0.8,
         "debris": 0.5,
         "under-exposed": 0.7,
         "over-exposed": 0.95,
-        "too-few-pixels": 0.9,
-        "neighbour": 0.3,
+        "low-resolution": 0.9,
+        "multiple-objects": 0.3,
         "overlap": 0.15,
         "cluster": 0.25,
     },
     "jurkat": {
         "empty": 0.9,
         "out-of-focus": 0.7,
-        "cut-by-edge": 0.95,
+        "truncated": 0.95,
         "debris": 0.9,
         "under-exposed": 0.95,
         "over-exposed": 0.95,
-        "too-few-pixels": 0.95,
-        "neighbour": 0.9,
+        "low-resolution": 0.95,
+        "multiple-objects": 0.9,
         "overlap": 0.6,
         "cluster": 0.9,
     },
     "breast": {
         "empty": 0.8,
-        "cut-by-edge": 0.3,
+        "truncated": 0.3,
         "under-exposed": 0.95,
         "over-exposed": 0.95,
-        "too-few-pixels": 0.55,
+        "low-resolution": 0.55,
     },
 }
 """Least share of defective crops with the reason. Real crops are in focus, and apart, by chance."""
@@ -119,7 +119,9 @@ def test_pairs_are_seldom_taken_for_one_cell(crops: list[Crop], name: str) -> No
     def several(crop: Crop) -> bool:
         return judge(crop.pixels, crop.um_per_px, crop.bits).measures["cells"] > 1
 
-    pairs = [made for code in ("neighbour", "overlap", "cluster") for made in spoilt(crops, code)]
+    pairs = [
+        made for code in ("multiple-objects", "overlap", "cluster") for made in spoilt(crops, code)
+    ]
     assert sum(map(several, pairs)) / len(pairs) >= COMPANY[name]
     assert sum(map(several, crops)) / len(crops) <= 0.06
 
@@ -168,7 +170,7 @@ def test_noise_is_empty_and_seldom_anything_else(side: int) -> None:
     field = np.full((side, side), 3000, np.uint16)
     reasons = [judge(noisy(field, 60, seed)).reasons for seed in range(50)]
     assert sum("empty" in each for each in reasons) >= 40
-    assert not any("neighbour" in each or "overlap" in each for each in reasons)
+    assert not any("multiple-objects" in each or "overlap" in each for each in reasons)
 
 
 def backlight(side: int, lines: float) -> np.ndarray:
@@ -195,7 +197,7 @@ def test_neither_uneven_light_nor_electrodes_gate_a_cell(lines: float) -> None:
 @pytest.mark.parametrize("edge", range(4))
 def test_a_cell_that_the_edge_cuts_is_found_on_every_side(contrast: float, edge: int) -> None:
     half = noisy(cell(28, 80, contrast=contrast))[:, : 80 // 2]
-    assert "cut-by-edge" in judge(np.rot90(half, edge).copy()).reasons
+    assert "truncated" in judge(np.rot90(half, edge).copy()).reasons
 
 
 def test_black_padding_is_no_part_of_the_crop() -> None:
@@ -203,7 +205,7 @@ def test_black_padding_is_no_part_of_the_crop() -> None:
     whole[:, 10:] = noisy(cell(24, (80, 70)))
     half[:, 40:] = noisy(cell(24, 80))[:, 40:]
     assert judge(whole).reasons == ()
-    assert "cut-by-edge" in judge(half).reasons
+    assert "truncated" in judge(half).reasons
     assert "under-exposed" not in judge(half).reasons
 
 
@@ -213,8 +215,8 @@ def test_black_padding_is_no_part_of_the_crop() -> None:
         (0, (), False, 1),
         (18, ("overlap",), False, 2),
         (24, (), True, 2),
-        (28, ("neighbour",), False, 2),
-        (36, ("neighbour",), False, 2),
+        (28, ("multiple-objects",), False, 2),
+        (36, ("multiple-objects",), False, 2),
     ],
 )
 def test_neighbours_clusters_and_overlaps_are_told_apart(
@@ -237,7 +239,7 @@ def test_a_paler_cell_is_company_too(contrast: float) -> None:
         both = dark.astype(int) + np.roll(pale, apart - apart // 2, 1) - 128
         return judge(noisy(both.astype(np.uint8), 0.7))
 
-    assert beside(40).reasons == ("neighbour",)
+    assert beside(40).reasons == ("multiple-objects",)
     assert beside(22).cluster
 
 
@@ -311,14 +313,14 @@ def test_what_needs_a_scale_is_not_said_without_one() -> None:
     assert "debris" not in unknown.reasons and "area_um2" not in unknown.measures
     area = known.measures["area_um2"] / UM_PER_PX**2
     assert unknown.measures["area_px"] == pytest.approx(area, abs=1)
-    assert "too-few-pixels" in judge(cell(8, 32), 1.5).reasons
-    assert "too-few-pixels" not in judge(cell(8, 32), None).reasons
+    assert "low-resolution" in judge(cell(8, 32), 1.5).reasons
+    assert "low-resolution" not in judge(cell(8, 32), None).reasons
 
 
 def test_two_pieces_of_debris_are_neighbours_only_without_a_scale() -> None:
     pieces = pair(30, size=6, other=6)
-    assert "neighbour" not in judge(pieces, UM_PER_PX).reasons
-    assert "neighbour" in judge(pieces, None).reasons
+    assert "multiple-objects" not in judge(pieces, UM_PER_PX).reasons
+    assert "multiple-objects" in judge(pieces, None).reasons
 
 
 @pytest.mark.parametrize(
@@ -326,11 +328,11 @@ def test_two_pieces_of_debris_are_neighbours_only_without_a_scale() -> None:
     [
         (noisy(np.full((64, 64), 128, np.uint8)), "empty"),
         (noisy(cv2.GaussianBlur(cell(24, 90), (0, 0), 7)), "out-of-focus"),
-        (noisy(cell(28, 80))[:, :40], "cut-by-edge"),
+        (noisy(cell(28, 80))[:, :40], "truncated"),
         ((noisy(cell()) * 0.03).astype(np.uint8), "under-exposed"),
         (np.minimum(noisy(cell()) * 2.2, 255).astype(np.uint8), "over-exposed"),
-        (noisy(cell(14, 19)), "too-few-pixels"),
-        (pair(36), "neighbour"),
+        (noisy(cell(14, 19)), "low-resolution"),
+        (pair(36), "multiple-objects"),
         (pair(18), "overlap"),
     ],
 )
@@ -360,7 +362,7 @@ def test_any_shape_is_judged(shape: tuple[int, int], dtype: type, um_per_px: flo
         quality = judge(pixels, um_per_px)
         assert quality == judge(pixels, um_per_px)
         np.testing.assert_array_equal(pixels, before)
-        assert ("too-few-pixels" in quality.reasons) or min(shape) >= 20
+        assert ("low-resolution" in quality.reasons) or min(shape) >= 20
         assert len(set(quality.reasons)) == len(quality.reasons)
         assert all(map(math.isfinite, quality.measures.values()))
         assert json.loads(json.dumps(quality.measures)) == quality.measures

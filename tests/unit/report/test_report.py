@@ -31,7 +31,7 @@ from ctcedge.report.jpeg import (
 )
 from ctcedge.report.pseudonyms import KEY_NAME
 from ctcedge.report.review_list import MOST_CANDIDATES, review_list
-from ctcedge.sidecars.scan import stored
+from ctcedge.sidecars.scan import scan_sidecars
 from tests.helpers import report_data as reports
 from tests.helpers.support import call, cell, encoded, state
 
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def cells_of(folder: Path) -> list[Cell]:
-    return gather(stored(folder, None, Naming()))[0].cells
+    return gather(scan_sidecars(folder, None, Naming()))[0].cells
 
 
 def blocks(page: Path, kind: str) -> list[np.ndarray]:
@@ -222,7 +222,10 @@ def test_an_image_that_changed_is_not_shown_nor_reviewed(run: Path) -> None:
 def test_crops_without_a_call_are_told_of(run: Path) -> None:
     (run / "S1" / "00001_BF.png.ctc.json").write_text("{", encoding="utf-8")
     torn = {"status": "unreadable", "call": None, "error": "truncated PNG", "reasons": []}
-    reports.add(run, "S1", "00002", 0.5, **torn)
+    path = reports.add(run, "S1", "00002", 0.5, **torn)
+    path = path.with_name(path.name + ".ctc.json")
+    content = json.loads(path.read_bytes()) | {"probability": None, "quality": None}
+    path.write_text(json.dumps(content), encoding="utf-8")
     reports.add(run, "S2", "00003", 0.9, software={"ctcedge": "0.1.0"})
     data = reports.data_of(reports.write(run))
     warnings = " ".join(data["warnings"])
@@ -243,7 +246,7 @@ def test_crops_without_a_call_are_told_of(run: Path) -> None:
         {"prior": 0},
         {"prior": 5},
         {"operating_point": {"a": 1}},
-        {"unlike": {"distance": 1, "p": 2, "traits": []}},
+        {"ood": {"distance": 1, "p_value": 2, "features": []}},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -257,7 +260,7 @@ def test_what_a_person_made_of_a_sidecar_does_not_break_the_page(
     path.write_text(json.dumps(content), encoding="utf-8")
     data = reports.data_of(reports.write(run))
     assert "S1/00001_BF.png" not in data["cells"]["path"]
-    assert ["No call yet", "1: sidecar does not follow its schema"] in data["facts"]
+    assert ["No call yet", "1: sidecar not whole"] in data["facts"]
 
 
 def test_what_nobody_expected_is_told_on_one_line(
@@ -293,7 +296,7 @@ def by_shipped_model(trait: float) -> dict[str, Any]:
     """What a sidecar holds of a crop with this first trait."""
     model = load_model()
     name = {"name": model.spec.name, "version": "1", "sha256": model.sha256, "variant": "int8"}
-    return {"model": name, "unlike": {"distance": 1.0, "p": 0.5, "traits": [trait, 0.0]}}
+    return {"model": name, "ood": {"distance": 1.0, "p_value": 0.5, "features": [trait, 0.0]}}
 
 
 class _Guard:

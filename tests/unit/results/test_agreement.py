@@ -11,7 +11,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.results.agreement import assess, kappa
-from ctcedge.sidecars.scan import Stored
+from ctcedge.sidecars.scan import CropRecord
+from tests.helpers.sidecar_data import HASH, record
+from tests.helpers.support import typed
 
 
 def said(word: str, **changes: Any) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def said(word: str, **changes: Any) -> dict[str, Any]:
         "time": "2026-01-02T03:04:05Z",
         "from": "leukocyte",
         "note": "",
-        "image_sha256": "0",
+        "image_sha256": HASH,
         "channels": ["BF"],
         "blinded": True,
         "weight": None,
@@ -32,14 +34,13 @@ def drawn(word: str, weight: float = 20.0, **changes: Any) -> dict[str, Any]:
     return said(word, weight=weight, **changes)
 
 
-def stored(call: str, *reviews: dict[str, Any]) -> Stored:
-    record: dict[str, Any] = {"call": call, "image": {"sha256": "0"}, "review": None}
-    if reviews:
-        record["review"] = reviews[-1] | {"history": list(reviews[:-1])}
-    return Stored(Crop("p", "S", "1", "BF"), Path("p"), record)
+def stored(call: str, *reviews: dict[str, Any]) -> CropRecord:
+    review = reviews[-1] | {"history": list(reviews[:-1])} if reviews else None
+    content = typed(record(call=call, review=review))
+    return CropRecord(Crop("p", "S", "1", "BF"), Path("p"), content)
 
 
-def leukocytes(count: int, *reviews: dict[str, Any]) -> list[Stored]:
+def leukocytes(count: int, *reviews: dict[str, Any]) -> list[CropRecord]:
     return [stored("leukocyte", *reviews)] * count
 
 
@@ -49,9 +50,9 @@ def test_counts_and_agreement() -> None:
         stored("CTC", said("leukocyte")),
         stored("review", said("CTC")),
         stored("leukocyte", said("unsure")),
-        stored("leukocyte", said("leukocyte", image_sha256="1")),
+        stored("leukocyte", said("leukocyte", image_sha256="1" * 64)),
         stored("leukocyte"),
-        Stored(Crop("q", "S", "2", "BF"), Path("q"), None),
+        CropRecord(Crop("q", "S", "2", "BF"), Path("q"), None),
     ]
     found = assess(cells)
     assert (found.cells, found.reviewed, found.outdated) == (6, 4, 1)
@@ -92,7 +93,9 @@ def test_cells_that_were_looked_at_on_purpose_stand_for_themselves() -> None:
     assert found.high == pytest.approx(30 + 960 * (1 - 0.025 ** (1 / 50)))
 
 
-@pytest.mark.parametrize("changes", [{"blinded": False}, {"from": "review"}, {"image_sha256": "1"}])
+@pytest.mark.parametrize(
+    "changes", [{"blinded": False}, {"from": "review"}, {"image_sha256": "1" * 64}]
+)
 def test_what_is_no_part_of_the_blinded_draw_does_not_stand_for_others(
     changes: dict[str, Any],
 ) -> None:
@@ -193,7 +196,7 @@ def test_readers_are_compared_on_the_cells_of_both() -> None:
         stored("CTC", said("CTC"), said("leukocyte", reviewer="Bo")),
         # A second thought replaces the first, and another image is another cell.
         stored("CTC", said("leukocyte"), said("CTC"), said("CTC", reviewer="Bo")),
-        stored("CTC", said("leukocyte", image_sha256="1"), said("CTC", reviewer="Bo")),
+        stored("CTC", said("leukocyte", image_sha256="1" * 64), said("CTC", reviewer="Bo")),
         stored("CTC", said("CTC")),
     ]
     (found,) = assess(cells).kappas

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import Model, load_model
 from ctcedge.results.domain_shift import FolderFeatures
-from ctcedge.sidecars.scan import ModelSeen
+from ctcedge.sidecars.scan import ModelRef
+from ctcedge.sidecars.schema import Sidecar
+from tests.helpers.sidecar_data import record
+from tests.helpers.support import typed
 
-ONE, TWO = (ModelSeen(name, "1", name * 64) for name in "ab")
+ONE, TWO = (ModelRef(name, "1", name * 64) for name in "ab")
 
 
 class _Guard:
@@ -27,15 +28,15 @@ def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Model]:
     return {seen.sha256: load_model() for seen in (ONE, TWO)}
 
 
-def told(*traits: float) -> dict[str, Any]:
-    return {"unlike": {"traits": list(traits)}}
+def told(*features: float) -> Sidecar:
+    return typed(record(ood={"distance": 1.0, "p_value": 0.5, "features": list(features)}))
 
 
 def test_each_sample_and_all_together(models: dict[str, Model]) -> None:
     traits = FolderFeatures()
     for sample, distance in (("A", 0.0), ("A", 1.0), ("B", 5.0)):
         traits.add(ONE, sample, told(distance, 0))
-    traits.add(ONE, "C", {"unlike": None})
+    traits.add(ONE, "C", typed(record(ood=None)))
     traits.add(ONE, "D", told())
     found = traits.domain_shift(models)
     assert {name: (each.state, each.crops) for name, each in found.samples.items()} == {

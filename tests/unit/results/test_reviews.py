@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import OutputError
 from ctcedge.results import reviews as module
 from ctcedge.results.reviews import CorrectionsError, read_corrections
-from ctcedge.sidecars.store import SidecarFolder
+from ctcedge.sidecars.schema import ReviewRecord, Sidecar
+from ctcedge.sidecars.store import SidecarStore
 from tests.helpers.support import (
     CTC,
     LEUKOCYTE,
@@ -33,6 +35,7 @@ from tests.helpers.support import (
     save,
     sidecar,
     state,
+    typed,
 )
 
 SCHEMA = json.loads(
@@ -359,7 +362,7 @@ def test_a_sidecar_that_cannot_be_opened_is_not_taken_for_one_without_review(
 
     monkeypatch.setattr(os, "open", fail)
     with pytest.raises(OutputError, match="Too many open files"):
-        SidecarFolder(called).write(Crop("S1/00002_BF.png", "S1", "00002", "BF"), load(path))
+        SidecarStore(called).write(Crop("S1/00002_BF.png", "S1", "00002", "BF"), typed(load(path)))
     monkeypatch.undo()
     assert path.read_bytes() == before
 
@@ -439,24 +442,24 @@ def test_of_two_who_replace_a_sidecar_the_second_waits_and_sees_what_the_first_w
             entered.set()
             assert released.wait(30)
 
-    def review(record: dict[str, Any]) -> dict[str, Any]:
+    def review(old: Sidecar) -> Sidecar:
         if first == "import":
             pause()
-        return record | {"review": block}
+        return msgspec.structs.replace(old, review=msgspec.convert(block, ReviewRecord))
 
     def rewrite() -> None:
-        def again(record: dict[str, Any]) -> dict[str, Any]:
+        def again(old: Sidecar) -> Sidecar:
             pause()
-            return record | {"created": "2026-01-02T00:00:00Z"}
+            return msgspec.structs.replace(old, created="2026-01-02T00:00:00Z")
 
-        folder = SidecarFolder(called)
+        folder = SidecarStore(called)
         if first == "rewrite":
             folder.amend(crop, again)
         else:
-            folder.write(crop, record | {"created": "2026-01-02T00:00:00Z"})
+            folder.write(crop, typed(record | {"created": "2026-01-02T00:00:00Z"}))
 
     threads = [
-        threading.Thread(target=lambda: SidecarFolder(called).amend(crop, review)),
+        threading.Thread(target=lambda: SidecarStore(called).amend(crop, review)),
         threading.Thread(target=rewrite),
     ]
     one, two = threads if first == "import" else threads[::-1]

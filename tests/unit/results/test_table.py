@@ -17,12 +17,13 @@ import pytest
 from ctcedge.discovery.naming import Crop
 from ctcedge.results import table as module
 from ctcedge.results.table import KINDS, MEANINGS, escape_formula, picklist, unescape_formula
-from ctcedge.sidecars.scan import Stored
-from tests.helpers.support import call, cell, run, save, sidecar, sidecars
+from ctcedge.sidecars.scan import CropRecord
+from tests.helpers.sidecar_data import record as whole
+from tests.helpers.support import call, cell, run, save, sidecar, sidecars, typed
 
 COLUMNS = (
     "path sample cell status call probability prior threshold review_low review_high"
-    " operating_point score reasons cluster quality unlike_distance unlike_p error review"
+    " operating_point score reasons cluster quality ood_distance ood_p_value error review"
     " review_from reviewer review_time review_note review_blinded review_weight"
     " review_of_this_image reviews earlier_calls image_sha256 width height bit_depth um_per_px"
     " um_per_px_assumed model model_version model_sha256 model_variant settings_sha256 ctcedge"
@@ -202,7 +203,7 @@ def test_no_spreadsheet_sees_a_formula(text: str, separator: str) -> None:
     crop = Crop("p", text, text, "BF")
     file = io.BytesIO()
     kinds = {name: KINDS[name] for name in ("path", "sample", "cell", "status")}
-    module.write(module.rows([Stored(crop, Path("p"), None)]), kinds, "csv", file, bom=False)
+    module.write(module.rows([CropRecord(crop, Path("p"), None)]), kinds, "csv", file, bom=False)
     lines = file.getvalue().decode().partition("\r\n")[2]
     for row in csv.reader(io.StringIO(lines, newline=""), delimiter=separator):
         for found in row:
@@ -278,11 +279,12 @@ def test_a_cell_whose_image_lies_there_no_more_is_not_picked(called: Path) -> No
 
 
 def test_a_cell_of_two_images_is_picked_once_and_told_of(tmp_path: Path) -> None:
-    def stored(path: str, word: str) -> Stored:
+    def stored(path: str, word: str) -> CropRecord:
         (tmp_path / path).write_text(path)
         sha256 = hashlib.sha256(path.encode()).hexdigest()
-        record = {"image": {"sha256": sha256}, "review": review(word, sha256)}
-        return Stored(Crop(path, "S", "1", "BF"), Path(path), record)
+        image = whole()["image"] | {"sha256": sha256}
+        content = typed(whole(image=image, review=review(word, sha256)))
+        return CropRecord(Crop(path, "S", "1", "BF"), Path(path), content)
 
     found = picklist(tmp_path, [stored("a", "CTC"), stored("b", "CTC"), stored("c", "leukocyte")])
     assert found.cells == [("S", "1")]
@@ -295,7 +297,8 @@ def test_what_a_person_made_of_a_sidecar_does_not_break_the_table(
 ) -> None:
     if ending == "parquet":
         pytest.importorskip("pyarrow")
-    for path in called.rglob("*.ctc.json"):
+    _, *damaged = sorted(called.rglob("*.ctc.json"))
+    for path in damaged:
         record = json.loads(path.read_bytes())
         record["image"] |= {"width": 10**30, "um_per_px": float("nan"), "bit_depth": "8"}
         record |= {"threshold": "x", "probability": 10**400, "operating_point": {"a": 1}}
@@ -303,11 +306,13 @@ def test_what_a_person_made_of_a_sidecar_does_not_break_the_table(
     out = tmp_path / f"t.{ending}"
     call("export", called, "--out", out)
     if ending == "jsonl":
-        for line in out.read_text().splitlines():
-            row = json.loads(line)
-            names = ("width", "um_per_px", "bit_depth", "threshold", "probability")
+        first, *others = map(json.loads, out.read_text().splitlines())
+        assert first["status"] == "classified"
+        assert len(others) == len(damaged) == 3
+        for row in others:
+            names = ("width", "um_per_px", "bit_depth", "threshold", "probability", "call")
             assert {row[name] for name in (*names, "operating_point")} == {None}
-            assert row["cell"] and row["call"]
+            assert row["cell"] and row["status"] == "pending"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ctcedge.classification.analysis import Finding
+from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.model.folder import load_model
 from ctcedge.model.spec import Parity
 from ctcedge.results import verify as module
@@ -25,6 +25,7 @@ from tests.helpers.support import (
     sidecar,
     sidecars,
     state,
+    typed,
 )
 
 IMAGE = "S1/00003_BF.png"
@@ -191,8 +192,8 @@ def test_a_score_of_another_graph_may_differ_by_as_much_as_was_measured(
         for variant, largest in (("int8", 0.02), ("fp16", 0.003))
     }
     spec = dataclasses.replace(model.spec, parity=parity)
-    told = Finding.told(load(sidecar(called / IMAGE)))
-    here = Finding.told(load(sidecar(called / "S1" / "00001_BF.png")))
+    told = CellAnalysis.from_sidecar(typed(load(sidecar(called / IMAGE))))
+    here = CellAnalysis.from_sidecar(typed(load(sidecar(called / "S1" / "00001_BF.png"))))
     assert told is not None and here is not None
     known = dataclasses.replace(model, spec=spec)
     assert module._tolerance(known, told, here) == pytest.approx(0.001 + 0.02 + 0.003)

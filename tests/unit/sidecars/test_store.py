@@ -10,92 +10,65 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import OutputError
-from ctcedge.sidecars import store as module
-from ctcedge.sidecars.store import NotWritten, SidecarFolder, history, schema, try_writing
-from tests.helpers.support import load, stray
+from ctcedge.sidecars import files as module
+from ctcedge.sidecars.json_schema import generate_schema, read_schema
+from ctcedge.sidecars.schema import ReviewRecord, Sidecar, history_after
+from ctcedge.sidecars.store import NotWritten, SidecarStore, try_writing
+from tests.helpers.sidecar_data import HASH, REVIEW, record
+from tests.helpers.support import as_dict, load, stray, typed
 
 CROP = Crop("S/1_BF.png", "S", "1", "BF")
-HASH = "0" * 64
-
-
-def record(**changes: Any) -> dict[str, Any]:
-    return {
-        "schema": "ctcedge/sidecar/2",
-        "status": "classified",
-        "call": "CTC",
-        "probability": 0.9,
-        "prior": 0.5,
-        "threshold": 0.5,
-        "review_band": [0.4, 0.6],
-        "operating_point": None,
-        "score": 2.197225,
-        "reasons": [],
-        "cluster": False,
-        "quality": {"reasons": [], "cells": 1.0},
-        "unlike": {"distance": 21.5, "p": 0.25, "traits": [0.5, -1.0]},
-        "error": None,
-        "sample": "S",
-        "cell": "1",
-        "image": {
-            "name": "1_BF.png",
-            "sha256": HASH,
-            "bytes": 1,
-            "width": 8,
-            "height": 8,
-            "bit_depth": 8,
-            "um_per_px": 0.5,
-            "um_per_px_assumed": False,
-        },
-        "model": {"name": "m", "version": "1", "sha256": HASH, "variant": "int8"},
-        "inference_sha256": HASH,
-        "settings_sha256": HASH,
-        "software": {"ctcedge": "0", "onnxruntime": "0", "provider": "cpu"},
-        "created": "2026-01-02T03:04:05.678Z",
-        "review": None,
-        "history": [],
-    } | changes
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> SidecarFolder:
+def out(tmp_path: Path) -> SidecarStore:
     (tmp_path / "in").mkdir()
-    return SidecarFolder(tmp_path / "in", tmp_path / "out")
+    return SidecarStore(tmp_path / "in", tmp_path / "out")
 
 
-def planted(folder: SidecarFolder, content: bytes | dict[str, Any]) -> Path:
+def planted(folder: SidecarStore, content: bytes | dict[str, Any]) -> Path:
     path = folder.path(CROP)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     return path
 
 
-REVIEW: dict[str, Any] = {
-    "call": "CTC",
-    "reviewer": "Ada",
-    "time": "2026-01-03T00:00:00Z",
-    "from": "review",
-    "note": "",
-    "image_sha256": HASH,
-    "channels": ["BF"],
-    "blinded": False,
-    "weight": None,
-    "history": [],
-}
+CALLED = typed(record())
+SECOND = msgspec.structs.replace(
+    typed(record(call="review")), history=history_after(typed(record(call="leukocyte")))
+)
+ADDED_IN_2 = ("operating_point", "score", "cluster", "quality", "inference_sha256", "review")
 
 
 def of_schema_1(**changes: Any) -> dict[str, Any]:
-    new = ("operating_point", "score", "cluster", "quality", "unlike", "inference_sha256", "review")
-    kept = {key: value for key, value in record().items() if key not in new}
+    kept = {key: value for key, value in record().items() if key not in (*ADDED_IN_2, "ood")}
     return kept | {"schema": "ctcedge/sidecar/1"} | changes
 
 
-@pytest.mark.parametrize("version", [1, 2])
+def of_schema_2(**changes: Any) -> dict[str, Any]:
+    kept = {key: value for key, value in record().items() if key != "ood"}
+    unlike = {"distance": 21.5, "p": 0.25, "traits": [0.5, -1.0]}
+    return kept | {"schema": "ctcedge/sidecar/2", "unlike": unlike} | changes
+
+
+def reviewed(old: Sidecar, **changes: Any) -> Sidecar:
+    """The sidecar with a review."""
+    review = msgspec.convert(REVIEW | changes, ReviewRecord)
+    return msgspec.structs.replace(old, review=review)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_the_schema_is_a_valid_schema(version: int) -> None:
-    jsonschema.Draft202012Validator.check_schema(schema(version))
+    jsonschema.Draft202012Validator.check_schema(read_schema(version))
+
+
+def test_the_schema_is_that_of_the_types() -> None:
+    assert read_schema(3) == generate_schema()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +93,7 @@ def test_the_schema_is_a_valid_schema(version: int) -> None:
         {"cluster": "yes"},
         {"quality": {}},
         {"quality": {"reasons": [], "note": "text"}},
-        {"unlike": {"distance": 1.0, "p": 2.0, "traits": []}},
+        {"ood": {"distance": 1.0, "p_value": 2.0, "features": []}},
         {"inference_sha256": "x"},
         {"review": {"call": "CTC"}},
         {"review": REVIEW | {"call": "review"}},
@@ -137,20 +110,20 @@ def test_the_schema_refuses(changes: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_places(tmp_path: Path) -> None:
-    assert SidecarFolder(tmp_path).path(CROP) == tmp_path / "S" / "1_BF.png.ctc.json"
-    other = SidecarFolder(tmp_path, tmp_path / "o")
+    assert SidecarStore(tmp_path).path(CROP) == tmp_path / "S" / "1_BF.png.ctc.json"
+    other = SidecarStore(tmp_path, tmp_path / "o")
     assert other.path(CROP) == tmp_path / "o" / "S" / "1_BF.png.ctc.json"
 
 
-def test_what_is_written_is_read_back(out: SidecarFolder) -> None:
+def test_what_is_written_is_read_back(out: SidecarStore) -> None:
     written = record(cell="0\udcff\n[red]é")
-    out.write(CROP, written)
-    assert out.read(CROP) == written
+    out.write(CROP, typed(written))
+    assert as_dict(out.read(CROP)) == written
     assert load(out.path(CROP)) == written
     assert list(out.path(CROP).parent.iterdir()) == [out.path(CROP)]
 
 
-def test_a_failed_write_leaves_nothing(out: SidecarFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing(out: SidecarStore, monkeypatch: pytest.MonkeyPatch) -> None:
     path = planted(out, record(cell="before"))
 
     def full(*arguments: object, **folders: object) -> None:
@@ -158,33 +131,33 @@ def test_a_failed_write_leaves_nothing(out: SidecarFolder, monkeypatch: pytest.M
 
     monkeypatch.setattr(module.os, "replace", full)
     with pytest.raises(OutputError, match="No space left"):
-        out.write(CROP, record())
+        out.write(CROP, typed(record()))
     assert load(path)["cell"] == "before"
     assert stray(out.root) == []
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG, errno.EISDIR])
 def test_an_error_of_one_path_does_not_end_the_run(
-    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch, number: int
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def fail(*arguments: object, **folders: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(module.os, "replace", fail)
     with pytest.raises(NotWritten):
-        out.write(CROP, record())
+        out.write(CROP, typed(record()))
 
 
 def test_a_folder_that_vanished_with_its_images_does_not_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(NotWritten):
-        SidecarFolder(tmp_path).write(CROP, record())
+        SidecarStore(tmp_path).write(CROP, typed(record()))
 
 
-def test_a_folder_at_the_sidecars_place(out: SidecarFolder) -> None:
+def test_a_folder_at_the_sidecars_place(out: SidecarStore) -> None:
     out.path(CROP).mkdir(parents=True)
     assert out.read(CROP) is None
     with pytest.raises(NotWritten):
-        out.write(CROP, record())
+        out.write(CROP, typed(record()))
     assert stray(out.root) == []
 
 
@@ -209,31 +182,53 @@ TORN: dict[str, bytes] = {
     "a score of many digits": json.dumps(record(score=10**400)).encode(),
     "reasons of numbers": json.dumps(record(reasons=[1])).encode(),
     "quality of text": json.dumps(record(quality="good")).encode(),
-    "unlike without a distance": json.dumps(record(unlike={"p": 0.5})).encode(),
+    "ood without a distance": json.dumps(record(ood={"p_value": 0.5})).encode(),
     "a review of text": json.dumps(record(review="CTC")).encode(),
     "schema 2 without its keys": json.dumps(of_schema_1(schema="ctcedge/sidecar/2")).encode(),
+    "schema 3 without its keys": json.dumps(of_schema_2(schema="ctcedge/sidecar/3")).encode(),
+    "a time without its zone": json.dumps(record(created="2026-01-02T03:04:05")).encode(),
+    "a time that is none": json.dumps(record(created="2026-13-02T03:04:05Z")).encode(),
+    "a review of no time": json.dumps(
+        record(review=REVIEW | {"time": "2026-11-01T10:00:00"})
+    ).encode(),
+    "a hash that is a list": json.dumps(record(image=record()["image"] | {"sha256": []})).encode(),
+    "a variant that is a list": json.dumps(
+        record(model=record()["model"] | {"variant": []})
+    ).encode(),
+    "a huge pixel": json.dumps(record(image=record()["image"] | {"um_per_px": 1e308})).encode(),
+    "a huge width": json.dumps(record(image=record()["image"] | {"width": 10**30})).encode(),
+    "huge features": json.dumps(
+        record(ood={"distance": 1.0, "p_value": 0.5, "features": [1e308]})
+    ).encode(),
+    "too many features": json.dumps(
+        record(ood={"distance": 1.0, "p_value": 0.5, "features": [0.0] * 5000})
+    ).encode(),
+    "a prior of 0": json.dumps(record(prior=0)).encode(),
+    "a reason with an escape": json.dumps(record(reasons=["\x1b[2J"])).encode(),
+    "history of numbers": json.dumps(record(history=[1, None, "x"])).encode(),
+    "deep quality": json.dumps(record()).replace('"cells": 1.0', '"x": ' + "[" * 90_000).encode(),
 }
 
 
 @pytest.mark.parametrize("content", TORN.values(), ids=TORN)
-def test_a_torn_or_foreign_sidecar_counts_as_missing(out: SidecarFolder, content: bytes) -> None:
+def test_a_torn_or_foreign_sidecar_counts_as_missing(out: SidecarStore, content: bytes) -> None:
     planted(out, content)
     assert out.read(CROP) is None
     out.check([CROP])
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_what_is_no_file_is_not_opened_but_replaced(out: SidecarFolder, make: Any) -> None:
+def test_what_is_no_file_is_not_opened_but_replaced(out: SidecarStore, make: Any) -> None:
     out.path(CROP).parent.mkdir(parents=True)
     make(out.path(CROP))
     assert out.read(CROP) is None
-    out.write(CROP, record())
+    out.write(CROP, typed(record()))
     assert load(out.path(CROP)) == record()
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
 def test_a_sidecar_that_cannot_be_read_now_is_not_taken_for_missing(
-    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch, number: int
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     planted(out, record())
 
@@ -252,22 +247,22 @@ def test_a_link_below_the_root_does_not_lead_elsewhere(tmp_path: Path, beside: b
     (elsewhere / "deep").mkdir(parents=True)
     root.mkdir()
     (root / "S").symlink_to(elsewhere)
-    folder = SidecarFolder(root) if beside else SidecarFolder(tmp_path / "in", root)
+    folder = SidecarStore(root) if beside else SidecarStore(tmp_path / "in", root)
     for path in ("S/1_BF.png", "S/deep/1_BF.png", "S/new/1_BF.png"):
         with pytest.raises(NotWritten, match="cannot be written"):
-            folder.write(Crop(path, "S", "1", "BF"), record())
+            folder.write(Crop(path, "S", "1", "BF"), typed(record()))
     assert sorted(elsewhere.rglob("*")) == [elsewhere / "deep"]
 
 
 def test_the_root_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "real")
-    SidecarFolder(tmp_path / "in", tmp_path / "out").write(CROP, record())
+    SidecarStore(tmp_path / "in", tmp_path / "out").write(CROP, typed(record()))
     assert load(tmp_path / "real" / "S" / "1_BF.png.ctc.json") == record()
 
 
 def test_a_link_planted_under_a_temporary_name_is_not_followed(
-    out: SidecarFolder, tmp_path: Path
+    out: SidecarStore, tmp_path: Path
 ) -> None:
     precious = tmp_path / "precious"
     precious.write_text("kept")
@@ -276,13 +271,13 @@ def test_a_link_planted_under_a_temporary_name_is_not_followed(
     for folder, number in ((below, 1), (out.root, 0)):
         (folder / f".ctcedge-{os.getpid()}-{number}.tmp").symlink_to(precious)
     try_writing(out.root)
-    out.write(CROP, record())
+    out.write(CROP, typed(record()))
     assert precious.read_text() == "kept"
     assert load(out.path(CROP)) == record()
     assert stray(out.root) == []
 
 
-def test_another_samples_sidecar_must_not_be_replaced(out: SidecarFolder) -> None:
+def test_another_samples_sidecar_must_not_be_replaced(out: SidecarStore) -> None:
     planted(out, record(sample="T"))
     with pytest.raises(NotWritten, match="belongs to sample 'T', not 'S'"):
         out.read(CROP)
@@ -291,73 +286,152 @@ def test_another_samples_sidecar_must_not_be_replaced(out: SidecarFolder) -> Non
 
 
 def test_beside_the_images_a_sidecar_follows_its_image(tmp_path: Path) -> None:
-    beside = SidecarFolder(tmp_path)
+    beside = SidecarStore(tmp_path)
     planted(beside, record(sample="old name of the folder"))
     assert beside.read(CROP) is not None
 
 
 def test_a_newer_schema_must_not_be_replaced(tmp_path: Path) -> None:
-    beside = SidecarFolder(tmp_path)
-    planted(beside, {"schema": "ctcedge/sidecar/3"})
+    beside = SidecarStore(tmp_path)
+    planted(beside, {"schema": "ctcedge/sidecar/4"})
     with pytest.raises(OutputError, match="newer ctcedge"):
         beside.check([CROP])
 
 
-def test_schema_1_is_read_as_schema_2_and_left_as_it_is(out: SidecarFolder) -> None:
-    entry = {key: value for key, value in history(record())[0].items() if key != "score"}
-    del entry["operating_point"]
-    old = of_schema_1(history=[entry])
-    jsonschema.Draft202012Validator(schema(1)).validate(old)
+def test_schema_1_is_read_as_schema_3_and_left_as_it_is(out: SidecarStore) -> None:
+    (entry,) = as_dict(msgspec.structs.replace(CALLED, history=history_after(CALLED)))["history"]
+    del entry["operating_point"], entry["score"]
+    old = of_schema_1(history=[entry], reasons=["cut-by-edge", "debris"])
+    jsonschema.Draft202012Validator(read_schema(1)).validate(old)
     path = planted(out, old)
     before = path.read_bytes()
-    read = out.read(CROP)
-    assert read is not None
-    assert (read["call"], read["probability"], read["history"][0]["call"]) == ("CTC", 0.9, "CTC")
+    parsed = out.load(CROP)
+    assert parsed is not None
+    read = parsed.sidecar
+    assert parsed.version == 1
+    assert (read.call, read.probability, read.history[0].call) == ("CTC", 0.9, "CTC")
+    assert read.reasons == ("truncated", "debris")
     assert path.read_bytes() == before
-    out.write(CROP, {**read, "history": history(read)})
+    out.write(CROP, read)
     written = load(path)
     assert [each["score"] for each in written["history"]] == [None, None]
-    new = ("operating_point", "score", "cluster", "quality", "unlike", "inference_sha256", "review")
-    assert [written[key] for key in new] == [None] * len(new)
+    assert [written[key] for key in (*ADDED_IN_2, "ood")] == [None] * (len(ADDED_IN_2) + 1)
 
 
-def test_a_bad_image_of_schema_1_is_read(out: SidecarFolder) -> None:
+def test_schema_2_is_read_as_schema_3_and_left_as_it_is(out: SidecarStore) -> None:
+    codes = ["unlike-training", "cut-by-edge", "neighbour", "too-few-pixels", "empty"]
+    names = ["out-of-distribution", "truncated", "multiple-objects", "low-resolution", "empty"]
+    quality = {"reasons": codes[1:], "cells": 1.0}
+    (entry,) = as_dict(msgspec.structs.replace(CALLED, history=history_after(CALLED)))["history"]
+    earlier = [entry | {"reasons": ["neighbour"]}]
+    old = of_schema_2(reasons=codes, quality=quality, history=earlier, review=REVIEW)
+    jsonschema.Draft202012Validator(read_schema(2)).validate(old)
+    path = planted(out, old)
+    before = path.read_bytes()
+    parsed = out.load(CROP)
+    assert parsed is not None
+    assert parsed.version == 2
+    new = {"reasons": names, "quality": {"reasons": names[1:], "cells": 1.0}}
+    expected = record(history=earlier, review=REVIEW) | new
+    assert as_dict(parsed.sidecar) == expected
+    assert path.read_bytes() == before
+    with out.batch() as write:
+        assert write(CROP, None) == (parsed.sidecar, None)
+    assert load(path) == expected
+    assert stray(out.root) == []
+
+
+def test_a_bad_image_of_schema_1_is_read(out: SidecarStore) -> None:
     planted(out, of_schema_1(status="unreadable", call=None, probability=None, error="empty"))
     read = out.read(CROP)
     assert read is not None
-    assert (read["error"], read["score"]) == ("empty", None)
+    assert (read.error, read.score) == ("empty", None)
 
 
-def test_what_is_written_keeps_the_review_that_stands_there(out: SidecarFolder) -> None:
-    out.write(CROP, record())
-    out.amend(CROP, lambda old: {**old, "review": REVIEW})
-    written = out.write(CROP, record(call="leukocyte", review=None))
-    assert (written["call"], written["review"]) == ("leukocyte", REVIEW)
-    assert load(out.path(CROP)) == written
+def test_what_is_written_keeps_the_review_that_stands_there(out: SidecarStore) -> None:
+    out.write(CROP, typed(record()))
+    out.amend(CROP, reviewed)
+    written, aside = out.write(CROP, typed(record(call="leukocyte", review=None)))
+    assert (written.call, as_dict(written)["review"], aside) == ("leukocyte", REVIEW, None)
+    assert load(out.path(CROP)) == as_dict(written)
+
+
+DAMAGED = record(review=REVIEW, image=record()["image"] | {"um_per_px": 1e308})
+
+
+def test_reviews_and_calls_in_a_damaged_sidecar_are_carried_over(out: SidecarStore) -> None:
+    path = planted(out, DAMAGED | {"history": as_dict(SECOND)["history"]})
+    assert out.read(CROP) is None
+    assert out.write(CROP, typed(record(call="review"))).kept_aside is None
+    found = load(path)
+    assert (found["call"], found["review"]) == ("review", REVIEW)
+    assert [each["call"] for each in found["history"]] == ["leukocyte", "CTC"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+LOSSY: dict[str, Any] = {
+    "a review": DAMAGED | {"review": REVIEW | {"time": "2026-11-01T10:00:00"}},
+    "an earlier review": DAMAGED | {"review": REVIEW | {"history": ["x"]}},
+    "an earlier call": DAMAGED | {"history": [{"call": "CTC"}]},
+    "its own call": record(score=1e308),
+    "cut": json.dumps(record()).encode()[:200],
+    "another's": {"schema": "someone/else/7"},
+    "too large": json.dumps(record()).encode() + b" " * 5_000_000,
+}
+
+
+@pytest.mark.parametrize("content", LOSSY.values(), ids=LOSSY)
+@pytest.mark.parametrize("links", [True, False])
+def test_a_damaged_file_that_cannot_be_carried_over_is_kept(
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch, content: Any, links: bool
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = planted(out, content)
+    before = path.read_bytes()
+    taken = path.with_name(path.name + ".damaged-1")
+    taken.write_bytes(b"taken")
+    written, aside = out.write(CROP, typed(record()))
+    assert aside == "1_BF.png.ctc.json.damaged-2"
+    assert path.with_name(aside).read_bytes() == before
+    assert taken.read_bytes() == b"taken"
+    assert load(path) == as_dict(written)
+    assert stray(out.root) == []
+
+
+@pytest.mark.parametrize("content", [b"", bytes(500)])
+def test_an_empty_file_is_not_kept(out: SidecarStore, content: bytes) -> None:
+    path = planted(out, content)
+    assert out.write(CROP, typed(record())).kept_aside is None
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_torn_sidecar_is_replaced_with_the_review_that_was_read_before(
-    out: SidecarFolder,
+    out: SidecarStore,
 ) -> None:
     planted(out, b"{")
-    assert out.write(CROP, record(review=REVIEW))["review"] == REVIEW
+    written = out.write(CROP, typed(record(review=REVIEW))).sidecar
+    assert as_dict(written)["review"] == REVIEW
 
 
-def test_amending_changes_what_stands_there_now(out: SidecarFolder) -> None:
-    out.write(CROP, record(call="leukocyte"))
+def test_amending_changes_what_stands_there_now(out: SidecarStore) -> None:
+    out.write(CROP, typed(record(call="leukocyte")))
     seen = []
 
-    def change(old: dict[str, Any]) -> dict[str, Any]:
-        seen.append(old["call"])
-        return {**old, "review": REVIEW}
+    def change(old: Sidecar) -> Sidecar:
+        seen.append(old.call)
+        return reviewed(old)
 
-    assert out.amend(CROP, change) == load(out.path(CROP))
+    assert as_dict(out.amend(CROP, change)) == load(out.path(CROP))
     assert seen == ["leukocyte"]
     assert stray(out.root) == []
 
 
 @pytest.mark.parametrize("content", [None, b"{"])
-def test_there_is_nothing_to_amend(out: SidecarFolder, content: bytes | None) -> None:
+def test_there_is_nothing_to_amend(out: SidecarStore, content: bytes | None) -> None:
     if content is not None:
         planted(out, content)
     with pytest.raises(NotWritten, match="not a whole sidecar"):
@@ -365,20 +439,19 @@ def test_there_is_nothing_to_amend(out: SidecarFolder, content: bytes | None) ->
     assert out.path(CROP).exists() == (content is not None)
 
 
-def test_a_review_and_a_new_call_at_the_same_time_lose_nothing(out: SidecarFolder) -> None:
-    out.write(CROP, record())
+def test_a_review_and_a_new_call_at_the_same_time_lose_nothing(out: SidecarStore) -> None:
+    out.write(CROP, typed(record()))
     calls, reviews = 40, 40
 
     def call_again() -> None:
         for number in range(calls):
-            previous = out.read(CROP)
-            out.write(CROP, record(cell=str(number), review=previous and previous["review"]))
+            out.write(CROP, typed(record(cell=str(number))))
 
     def review_again() -> None:
-        own = SidecarFolder(out.root.parent / "in", out.root)
+        own = SidecarStore(out.root.parent / "in", out.root)
         own._numbers = itertools.count(1_000_000)  # of another process, in truth
         for number in range(reviews):
-            own.amend(CROP, lambda old, n=number: {**old, "review": _next(old["review"], n)})
+            own.amend(CROP, lambda old, n=number: _next(old, n))
 
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(call_again), pool.submit(review_again)]:
@@ -388,43 +461,42 @@ def test_a_review_and_a_new_call_at_the_same_time_lose_nothing(out: SidecarFolde
     assert len(found["review"]["history"]) == reviews - 1
 
 
-def _next(review: dict[str, Any] | None, number: int) -> dict[str, Any]:
-    earlier = []
-    if review is not None:
-        earlier = [*review["history"], {k: v for k, v in review.items() if k != "history"}]
-    return REVIEW | {"note": str(number), "history": earlier}
+def _next(old: Sidecar, number: int) -> Sidecar:
+    entries = as_dict(reviewed(old, note=str(number)))["review"]
+    new = msgspec.convert(entries, ReviewRecord).latest
+    return msgspec.structs.replace(old, review=ReviewRecord.of((*old.reviews, new)))
 
 
 def test_a_sidecar_that_another_program_does_not_let_go_of(
-    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out.write(CROP, record())
-    monkeypatch.setattr(module, "_LONGEST_LOCK", 0.05)
+    out.write(CROP, typed(record()))
+    monkeypatch.setattr(module, "_MAX_LOCK_WAIT_S", 0.05)
     with open(out.path(CROP), "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(NotWritten, match="another program holds it"):
-            out.write(CROP, record(call="leukocyte"))
+            out.write(CROP, typed(record(call="leukocyte")))
     assert load(out.path(CROP))["call"] == "CTC"
 
 
 def test_history_keeps_each_call_oldest_first() -> None:
-    first = record(call="leukocyte")
-    second = record(call="review", history=history(first))
-    third = record(history=history(second))
-    assert [entry["call"] for entry in third["history"]] == ["leukocyte", "review"]
-    assert third["history"][0]["image_sha256"] == HASH
+    third = msgspec.structs.replace(CALLED, history=history_after(SECOND))
+    assert [entry.call for entry in third.history] == ["leukocyte", "review"]
+    assert third.history[0].image_sha256 == HASH
 
 
 def test_history_keeps_no_entry_of_what_was_not_called() -> None:
-    called = record()
-    unreadable = record(status="unreadable", call=None, history=history(called))
-    assert [entry["call"] for entry in history(unreadable)] == ["CTC"]
-    assert history(None) == []
+    unreadable = typed(
+        record(status="unreadable", call=None, probability=None, score=None, error="empty")
+    )
+    unreadable = msgspec.structs.replace(unreadable, history=history_after(CALLED))
+    assert [entry.call for entry in history_after(unreadable)] == ["CTC"]
+    assert history_after(None) == ()
 
 
-def test_the_second_writer_is_refused(out: SidecarFolder, tmp_path: Path) -> None:
+def test_the_second_writer_is_refused(out: SidecarStore, tmp_path: Path) -> None:
     with out.open():
-        second = SidecarFolder(tmp_path / "in", tmp_path / "out")
+        second = SidecarStore(tmp_path / "in", tmp_path / "out")
         with pytest.raises(OutputError, match="another ctcedge"), second.open():
             pass
         assert list(out.root.iterdir()) == []
@@ -433,7 +505,7 @@ def test_the_second_writer_is_refused(out: SidecarFolder, tmp_path: Path) -> Non
 
 
 def test_a_file_system_that_cannot_lock_is_used_without(
-    out: SidecarFolder, monkeypatch: pytest.MonkeyPatch
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -443,7 +515,7 @@ def test_a_file_system_that_cannot_lock_is_used_without(
         pass
 
 
-def test_opening_sweeps_what_a_crash_left_and_nothing_else(out: SidecarFolder) -> None:
+def test_opening_sweeps_what_a_crash_left_and_nothing_else(out: SidecarStore) -> None:
     below = out.root / "S"
     below.mkdir(parents=True)
     for name in (".ctcedge-4194304-2.tmp", "mine.tmp", ".ctcedge-x-2.tmp"):
@@ -454,5 +526,5 @@ def test_opening_sweeps_what_a_crash_left_and_nothing_else(out: SidecarFolder) -
 
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError), SidecarFolder(tmp_path, tmp_path / "file").open():
+    with pytest.raises(OutputError), SidecarStore(tmp_path, tmp_path / "file").open():
         pass
