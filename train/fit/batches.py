@@ -50,17 +50,25 @@ class BatchLoader:
         count: steps of an epoch.
     """
 
-    def __init__(self, run: Run, channels: int, processes: ProcessGroup) -> None:
+    def __init__(
+        self,
+        run: Run,
+        channels: int,
+        processes: ProcessGroup,
+        memory_format: torch.memory_format,
+    ) -> None:
         """Bring the training side to the device.
 
         Args:
             run: whose.
             channels: 1 for bright field alone, 2 with DAPI.
             processes: that share each step.
+            memory_format: of the images, as of the network.
         """
         cells, device = run.subset("training"), processes.device
         images = (cells.bright, cells.nucleus)[:channels]
         self._settings, self._gain, self._team = run.settings, run.input.gain, processes
+        self._memory_format = memory_format
         self._images = torch.from_numpy(np.stack(images, 1)).to(device)
         self._has_nucleus = torch.from_numpy(cells.has_nucleus).to(device)
         self._target = torch.from_numpy(cells.positive).float().to(device)
@@ -87,7 +95,7 @@ class BatchLoader:
         scaled = settings.augmentation(levels, generator) / self._gain
         has_nucleus = self._has_nucleus[mine]
         return Batch(
-            bright=scaled[:, :1].contiguous(memory_format=torch.channels_last),
+            bright=scaled[:, :1].contiguous(memory_format=self._memory_format),
             nucleus=scaled[:, 1:] * has_nucleus.view(-1, 1, 1, 1) if scaled.shape[1] > 1 else None,
             has_nucleus=has_nucleus,
             target=self._target[mine],

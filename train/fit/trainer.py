@@ -20,7 +20,7 @@ from ..util.files import atomic_write
 from ..util.progress import progress
 from .batches import BatchLoader
 from .distributed import ProcessGroup
-from .networks import Classifier
+from .networks import Classifier, memory_format
 from .objectives import BrightField
 from .run import LOG_NAME, WEIGHTS_NAME, FitSettings, Run, write_json
 
@@ -67,8 +67,10 @@ def train_network(
         Interrupted: it was asked to stop.
     """
     settings, gain, device = run.settings, run.input.gain, processes.device
-    training, validation = BatchLoader(run, strategy.channels, processes), run.subset("validation")
-    strategy.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_format(strategy.network)
+    training = BatchLoader(run, strategy.channels, processes, layout)
+    validation = run.subset("validation")
+    strategy.to(device).to(memory_format=layout)  # type: ignore[call-overload]
     model = DistributedDataParallel(strategy) if processes.size > 1 else strategy
     average = AveragedModel(
         strategy.network, multi_avg_fn=_moving_average(settings.ema), use_buffers=True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from train.fit.networks import NETWORKS, VIEWS, Classifier, stack_views
+from train.fit.networks import NETWORKS, VIEWS, Classifier, memory_format, stack_views
 
 
 def quick(**options):
@@ -85,3 +88,34 @@ def test_what_is_unknown_is_named():
         Classifier("resnet10", views=3)
     with pytest.raises(ValueError, match="densenet121 has no width but 1"):
         Classifier("densenet121", 0.5)
+
+
+def test_only_narrow_networks_are_trained_contiguous():
+    assert memory_format(Classifier("resnet10", 0.125)) == torch.contiguous_format
+    assert memory_format(Classifier("resnet10", 0.25)) == torch.channels_last
+    assert memory_format(Classifier("efficientnet-b4")) == torch.channels_last
+
+
+FLOAT32_STEPS = """
+import torch
+from train.fit.networks import Classifier, memory_format
+torch.manual_seed(1)
+torch.set_num_threads(2)
+network = Classifier("resnet10", 0.125, views=2)
+layout = memory_format(network)
+network.to(memory_format=layout)
+for step in range(40):
+    images = torch.randn(32 - step % 5, 1, 64, 64).contiguous(memory_format=layout)
+    network.train()(images).square().mean().backward()
+    with torch.inference_mode():
+        network.eval()(torch.randn(77, 1, 64, 64))
+print("done")
+"""
+
+
+def test_a_narrow_network_trains_in_float32_on_two_threads():
+    """PyTorch 2.13.0 crashes here where the memory format is channels last."""
+    result = subprocess.run(
+        [sys.executable, "-c", FLOAT32_STEPS], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
