@@ -5,15 +5,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec
 
-from ..metrics.logistic import fit_logistic
-
 Diameters = NDArray[np.floating]
 
-_RINGS_A_PIXEL = 2
+_RINGS_PER_PIXEL = 2
 _ANGLES = 72
+_INVERSE_RIDGE = 1e6
+"""For one cell; the ridge keeps separable classes from sending the coefficients to infinity."""
+
 _MARGIN = 0.08
 """Share of the radii left out at both ends: the centre's few pixels and the window's edge."""
 
@@ -29,7 +31,7 @@ def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
         The circle's diameter, input pixels.
     """
     half = spec.size / 2
-    rings = round(half * _RINGS_A_PIXEL)
+    rings = round(half * _RINGS_PER_PIXEL)
     levels = inputs.astype(np.float32) - BACKGROUND_LEVEL
     centre = (half - 0.5, half - 0.5)
     polar = cv2.warpPolar(levels, (rings, _ANGLES), centre, half, cv2.WARP_POLAR_LINEAR)
@@ -37,7 +39,7 @@ def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
     step = np.abs(np.gradient(brightness)) * np.sqrt(np.arange(rings))
     margin = round(_MARGIN * rings)
     edge = margin + int(np.argmax(step[margin : rings - margin]))
-    return 2 * edge / _RINGS_A_PIXEL
+    return 2 * edge / _RINGS_PER_PIXEL
 
 
 def measured_diameters(inputs: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
@@ -66,6 +68,11 @@ def size_score(
         z = (diameter - mean) / spread
         return np.column_stack((z, z**2)).astype(np.float64)
 
-    coefficients = fit_logistic(features(training), training_positive)
-    score: NDArray[np.float64] = features(test) @ coefficients[:-1] + coefficients[-1]
+    regression = LogisticRegression(
+        class_weight="balanced",
+        C=_INVERSE_RIDGE / len(training),
+        solver="newton-cholesky",
+        tol=1e-8,
+    ).fit(features(training), training_positive)
+    score: NDArray[np.float64] = regression.decision_function(features(test))
     return score

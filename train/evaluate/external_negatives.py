@@ -20,6 +20,7 @@ from ..data.folder import CropFolder
 from ..metrics.onnx_scores import probabilities
 from ..metrics.roc import Floats, roc_auc
 from ..simulate import simulate_cells
+from ..util.batching import batches
 from ..util.errors import exit_on
 
 UNSEEN_SEED = 900_001
@@ -38,10 +39,7 @@ def unseen_cells(classifier: Classifier, hospitals: int) -> Cells:
 
 def predict_proba(classifier: Classifier, inputs: np.ndarray) -> Floats:
     """Return (n,) probabilities of (n, size, size) inputs, by the graph that the runtime loads."""
-    parts = [
-        classifier.engine.answer(inputs[start : start + _BATCH]).logits
-        for start in range(0, len(inputs), _BATCH)
-    ]
+    parts = [classifier.engine.answer(part).logits for part in batches(inputs, _BATCH)]
     return probabilities(np.concatenate(parts), classifier.model.spec.calibration)
 
 

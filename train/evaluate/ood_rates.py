@@ -27,6 +27,7 @@ from ..data.dataset import cells_from_simulation, image_digest
 from ..data.folder import CropFolder
 from ..fit.run import open_runs
 from ..simulate import simulate_cells
+from ..util.batching import batches
 from ..util.errors import exit_on, fail
 from .external_negatives import UNSEEN_SEED
 
@@ -71,8 +72,7 @@ class OodProbe:
     def measure(self, inputs: NDArray[np.uint8]) -> OodMeasurements:
         """Measure (n, size, size) inputs."""
         found = []
-        for start in range(0, len(inputs), _BATCH):
-            part = inputs[start : start + _BATCH]
+        for part in batches(inputs, _BATCH):
             features = self.classifier.engine.answer(part).features
             assert features is not None
             found += self.detector.score(part, features)

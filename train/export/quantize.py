@@ -31,8 +31,8 @@ from onnxruntime.quantization import (
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec
 from ctcedge.model.spec import FEATURES_NAME, INPUT_NAME
 
-from ..fit.networks import batches
 from ..metrics.onnx_scores import run_graph
+from ..util.batching import batches
 from .onnx import SCALED, copied, finish, with_scaled_input
 
 Ranges: TypeAlias = Literal["min-max", "percentile", "entropy"]

@@ -6,8 +6,6 @@ fast as MONAI's default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from monai.networks.nets.densenet import DenseNet121
@@ -17,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ctcedge.images.preprocess import BACKGROUND_LEVEL
+
+from ..util.batching import batches
 
 _RESNETS = {
     "resnet10": ("basic", [1, 1, 1, 1]),
@@ -234,9 +234,3 @@ def predict(
     parts = [network(deviation(part, device) / gain) for part in batches(inputs, batch_size)]
     logits: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
     return logits
-
-
-def batches(inputs: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield `size` rows at a time."""
-    for start in range(0, len(inputs), size):
-        yield inputs[start : start + size]

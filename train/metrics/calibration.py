@@ -6,15 +6,17 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from ctcedge.model.spec import Calibration, DecisionThresholds
-
-from .logistic import fit_logistic
 
 PRIOR = 0.5
 """Share of CTCs at which probabilities are stated: both classes count the same."""
 
 THRESHOLD = 0.5
+_INVERSE_RIDGE = 1e6
+"""Keeps separable classes from sending the slope to infinity."""
+
 MIN_CELLS = 10
 """Of each class, below which a line through them is mere chance."""
 
@@ -48,7 +50,14 @@ def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calib
         raise ValueError(few)
     positives, negatives = int(positive.sum()), int((~positive).sum())
     target = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    slope, intercept = fit_logistic(logits[:, None], positive, target)
+    # Each cell counts as a CTC by its target, and as a negative by the rest of its weight.
+    weight = np.where(positive, 0.5 / positives, 0.5 / negatives)
+    regression = LogisticRegression(C=_INVERSE_RIDGE, solver="newton-cholesky", tol=1e-8).fit(
+        np.concatenate((logits, logits))[:, None].astype(np.float64),
+        np.repeat((True, False), len(logits)),
+        sample_weight=np.concatenate((weight * target, weight * (1 - target))),
+    )
+    slope, intercept = regression.coef_[0, 0], regression.intercept_[0]
     if slope <= 0:
         raise ValueError(
             "the network does not rank held-out CTCs above the others; train longer or on more data"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ctcedge.classification.decision import probability
 from ctcedge.model.spec import INPUT_NAME, OUTPUT_NAME, Calibration
 
-from ..fit.networks import batches
+from ..util.batching import batches
 
 
 def run_graph(

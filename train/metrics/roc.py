@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
-
-from .logistic import sigmoid
+from scipy.special import betaincinv, expit
 
 Labels = NDArray[np.bool_]
 Scores = NDArray[np.floating]
@@ -208,7 +206,7 @@ def calibration_line(
     design = np.column_stack((score, np.ones_like(score)))
     products = np.einsum("ni,nj->nij", design, design).reshape(len(score), 4)
     for _ in range(_NEWTON_STEPS):
-        expected = sigmoid(line @ design.T)
+        expected = expit(line @ design.T)
         gradient = (share * (positive - expected)) @ design
         curvature = ((share * expected * (1 - expected)) @ products).reshape(*line.shape, 2)
         change = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient[..., None])[..., 0]
@@ -230,7 +228,8 @@ def log_odds(probability: Scores) -> Floats:
 def restate(probability: Scores, prior: float, prevalence: float) -> Floats:
     """Move probabilities from one share of positives to another (Bayes' rule)."""
     shift = log_odds(np.array(prevalence)) - log_odds(np.array(prior))
-    return sigmoid(log_odds(probability) + shift)
+    restated: Floats = expit(log_odds(probability) + shift)
+    return restated
 
 
 def _inside(probability: Scores) -> Floats:

@@ -46,3 +46,19 @@ def test_equal_sizes_tell_nothing():
     positive = np.arange(10) % 2 == 0
     score = size_score(np.full(10, 9.0), positive, np.full(10, 9.0))
     assert roc_auc(positive, score) == 0.5
+
+
+def test_separable_sizes_have_finite_scores():
+    positive = np.arange(40) % 2 == 0
+    diameters = np.where(positive, 14.0, 8.0)
+    score = size_score(diameters, positive, diameters)
+    assert np.isfinite(score).all()
+    assert roc_auc(positive, score) == 1.0
+
+
+def test_both_classes_count_the_same_whatever_their_numbers():
+    chance = np.random.default_rng(6)
+    positive = chance.random(20_000) < 0.05
+    diameters = chance.normal(np.where(positive, 11.0, 9.0), 1.0)
+    middle = size_score(diameters, positive, np.array([10.0]))
+    assert middle == pytest.approx(0, abs=0.2)

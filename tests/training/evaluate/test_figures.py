@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from ctcedge.classification.decision import Verdict
 from ctcedge.model.spec import DecisionThresholds
@@ -15,7 +16,6 @@ from train.evaluate import Scores, figures
 from train.evaluate.bootstrap import Resampling
 from train.evaluate.calls import count_calls
 from train.evaluate.figures import MEANING
-from train.metrics.logistic import sigmoid
 from train.metrics.roc import Calls, Curve
 
 DECISION = DecisionThresholds(threshold=0.5, review=(0.4, 0.6))
@@ -46,7 +46,7 @@ def drawn(seed=1, samples=20, each=20, shift=1.5, by_sample=0.5):
     odds = np.where(positive, shift, -shift) + chance.normal(size=samples * each) * shift**0.5 * 1.2
     odds = odds + np.repeat(chance.normal(0, by_sample, samples), each)
     sample = np.repeat([f"s{i:02}" for i in range(samples)], each)
-    return made(positive, sample), np.round(sigmoid(odds), 6)
+    return made(positive, sample), np.round(expit(odds), 6)
 
 
 def measured(cells, probability, **options):
@@ -98,7 +98,7 @@ def test_the_most_certain_are_kept():
     wrong = np.arange(100) < 30
     odds = np.where(wrong, 0.1, 2.0) * np.where(positive ^ wrong, 1, -1)
     sample = np.repeat([f"s{i}" for i in range(10)], 10)
-    found = measured(made(positive, sample), sigmoid(odds))
+    found = measured(made(positive, sample), expit(odds))
     assert found["macro_f1_70"].value == 1
     assert found["macro_f1"].value == pytest.approx(0.7)
     assert found["deferred_70_ctc"].value == pytest.approx(0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from train.metrics.calibration import calibrate, choose_decision
 from train.metrics.onnx_scores import probabilities
@@ -57,3 +58,21 @@ def test_the_review_band_holds_its_share(share):
     low, high = choose_decision(probability, share).review
     held = np.mean((probability >= low) & (probability < high))
     assert share - 0.005 <= held <= share + 0.03
+
+
+@pytest.mark.parametrize("positives", [40, 300])
+def test_the_calibration_maximises_the_weighted_likelihood_of_platts_targets(positives):
+    logits, positive = drawn(3, positives, 150, 0.7)
+    calibration = calibrate(logits, positive)
+    target = np.where(positive, (positives + 1) / (positives + 2), 1 / 152)
+    weight = np.where(positive, 1 / positives, 1 / 150)
+    error = weight * (expit(calibration.slope * logits + calibration.intercept) - target)
+    assert error.sum() == pytest.approx(0, abs=1e-4)
+    assert (error * logits).sum() == pytest.approx(0, abs=1e-4)
+
+
+def test_separable_cells_have_a_finite_calibration():
+    logits = np.array([*[-1e-3] * 10, *[1e-3] * 10], np.float32)
+    calibration = calibrate(logits, logits > 0)
+    assert np.isfinite([calibration.slope, calibration.intercept]).all()
+    assert calibration.slope > 0
