@@ -1,0 +1,93 @@
+"""`python -m train` as a process: what it prints without its optional dependencies."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from train.__main__ import EXTRA
+from train.cli import app
+
+RUN_WITHOUT = """
+import runpy, sys
+sys.modules.update(dict.fromkeys({missing!r}))
+sys.argv = ["train", *{arguments!r}]
+runpy.run_module("train", run_name="__main__")
+"""
+
+COMMANDS = {
+    "label": ["export", "--out", "cells.csv"],
+    "fit": ["cells.csv", "--out", "run"],
+    "evaluate": ["model", "cells.csv", "--out", "report"],
+    "export": ["run", "--name", "mine"],
+    "build": ["--name", "mine", "--version", "0.1.0"],
+}
+
+
+def run_without(missing: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = RUN_WITHOUT.format(missing=missing, arguments=list(arguments))
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_the_extra_one_line_says_how_to_install_it(command):
+    result = run_without(sorted(EXTRA), command, *COMMANDS[command])
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("train: ")
+    assert line.endswith(" is not installed; install with: pip install '.[train]'")
+
+
+@pytest.mark.parametrize("package", ["torch", "monai"])
+def test_the_missing_package_is_named(package):
+    result = run_without([package], "fit", "cells.csv", "--out", "run")
+    assert (result.returncode, result.stderr) == (
+        2,
+        f"train: {package} is not installed; install with: pip install '.[train]'\n",
+    )
+
+
+def test_without_the_extra_help_and_simulation_work(tmp_path):
+    assert run_without(sorted(EXTRA), "--help").returncode == 0
+    result = run_without(
+        sorted(EXTRA),
+        "simulate",
+        str(tmp_path / "exports"),
+        *("--hospitals", "1", "--samples", "1", "--cells", "2"),
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_another_missing_module_is_an_error_of_the_code():
+    result = run_without(["ctcedge.errors"], "export", "run", "--name", "mine")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr or "ModuleNotFoundError" in result.stderr
+
+
+def test_every_command_is_there():
+    assert {command.callback.__name__ for command in app.registered_commands} == {
+        *COMMANDS,
+        "simulate",
+    }
+
+
+def test_the_kit_works_under_another_package_name(tmp_path):
+    """Imports inside the package are relative, so that a lab can install it under a name."""
+    shutil.copytree(Path(train.__file__).parent, tmp_path / "ctctrain")
+    script = (
+        "import sys; sys.path.insert(0, '.'); sys.modules['train'] = None\n"
+        "import ctctrain.build, ctctrain.cli, ctctrain.label, ctctrain.research.error_analysis\n"
+        "import ctctrain.evaluate.external_negatives, ctctrain.evaluate.ood_rates\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
