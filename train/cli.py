@@ -332,7 +332,7 @@ def simulate(
     hospitals: Annotated[int, typer.Option(min=1)] = 2,
     samples: Annotated[int, typer.Option(min=1, help="Of each hospital.")] = 2,
     cells: Annotated[int, typer.Option(min=1, help="Of each sample.")] = 50,
-    ctc_share: Annotated[float, typer.Option(min=0, max=1, help="Share of CTCs.")] = 0.4,
+    ctc_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of CTCs.")] = 0.4,
     seed: Seed = 1,
 ) -> None:
     """Write simulated exports: all channels, the settings file and labels.csv of each hospital.
@@ -343,7 +343,7 @@ def simulate(
     from .util.progress import progress
 
     made = simulate_cells(
-        hospitals=hospitals, samples=samples, cells=cells, ctc_share=ctc_share, seed=seed
+        hospitals=hospitals, samples=samples, cells=cells, ctc_fraction=ctc_fraction, seed=seed
     )
     try:
         with progress("Simulate", hospitals * samples * cells) as advance:

@@ -13,7 +13,7 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def uneven_light(rng: np.random.Generator, side: int, unevenness: float) -> Floats:
-    """Return how the light varies over a crop: a slope and a bow, float32 (side, side)."""
+    """Return the relative illumination of a crop: a slope and a bow, float32 (side, side)."""
     axis = np.linspace(-1, 1, side, dtype=np.float32)
     slope_x, slope_y, bow = rng.normal(0, unevenness, 3).astype(np.float32)
     x, y = axis[None, :], axis[:, None]
@@ -35,8 +35,8 @@ def expose(
         rng: for the noise.
         light: float32 (H, W).
         hospital: for noise, black level and bit depth.
-        level: value of a light of 1, as a share of the full range.
-        electrons: charge that a light of 1 leaves in a pixel.
+        level: pixel value at a light of 1, as a fraction of the full range.
+        electrons: electrons per pixel at a light of 1.
 
     Returns:
         uint8 or uint16 (H, W).
@@ -45,6 +45,6 @@ def expose(
     if hospital.noise_blur_px > 0:
         noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), hospital.noise_blur_px), np.float32)
     variance = np.maximum(light, 0) / electrons + (hospital.read_noise / electrons) ** 2
-    share = hospital.black + level * (light + np.sqrt(variance) * noise)
-    values = np.clip(np.rint(share * hospital.full_scale), 0, hospital.full_scale)
+    fraction = hospital.black + level * (light + np.sqrt(variance) * noise)
+    values = np.clip(np.rint(fraction * hospital.full_scale), 0, hospital.full_scale)
     return values.astype(np.uint8) if hospital.bits == 8 else values.astype(np.uint16)

@@ -1,10 +1,11 @@
-"""Hospitals and samples: the instrument and preparation, the same for every kind of cell."""
+"""Hospitals and samples: instrument and preparation, independent of the kind of cell."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .seeds import Stream, generator, log_uniform
 
@@ -37,7 +38,7 @@ class Electrodes:
 
 @dataclass(frozen=True)
 class Hospital:
-    """One instrument, with the settings its user chose.
+    """One instrument, with the settings that its user chose.
 
     Attributes:
         index: number of the hospital.
@@ -51,21 +52,21 @@ class Hospital:
         coherence: numerical aperture of the condenser over the objective's.
         tilt: direction cosines of oblique illumination, over the objective's aperture.
         aberration: waves of spherical aberration, coma and astigmatism at the pupil's edge.
-        electrodes: the pattern, if it lies within sight.
+        electrodes: the pattern; None where it is not in view.
         chip_depth_um: from the cell's middle down to the mirror.
         focus_um: mean height of the focus above the cells' middle.
         focus_spread_um: standard deviation of it.
         centring_um: standard deviation of the cells' distance from the crop's middle.
-        stray: share of the light that carries no image.
+        stray: fraction of the light that carries no image.
         blur_um: Gaussian blur of the camera and its lens.
-        level: brightness of the background, as a share of the full range.
-        black: brightness without light, as a share of the full range.
-        electrons: charge of a background pixel, which sets the shot noise.
+        level: brightness of the background, as a fraction of the full range.
+        black: brightness without light, as a fraction of the full range.
+        electrons: electrons in a background pixel, which set the shot noise.
         read_noise: in electrons.
-        noise_blur_px: how far noise is smeared, as when the instrument resamples its images.
+        noise_blur_px: blur of the noise, as when the instrument resamples its images.
         unevenness: of the light, across the crop.
-        stain_level: brightness of a typical stained cell, as a share of the full range.
-        stain_electrons: charge of a pixel at that brightness.
+        stain_level: brightness of a typical stained cell, as a fraction of the full range.
+        stain_electrons: electrons in a pixel at that brightness.
     """
 
     index: int
@@ -119,8 +120,8 @@ class Sample:
         swelling: of all cells' sizes, from the buffer's osmolality.
         index_gain: of all cells' refractive indices, from the medium.
         blebbing: probability that a cell keeps its blebs, from the fixation.
-        blasts: share of the leukocytes that are blasts, besides those of the usual mixture: the
-            patient is ill or treated, or the cells are of a culture.
+        blasts: fraction of the leukocytes that are blasts, in addition to those of the usual
+            mixture: the patient is ill or treated, or the cells are cultured.
     """
 
     index: int
@@ -135,7 +136,7 @@ class Sample:
 
 
 def draw_hospital(seed: int, index: int) -> Hospital:
-    """Draw the instrument of one hospital, wide enough to span other makers' microscopes."""
+    """Draw the instrument of one hospital, covering other makers' microscopes."""
     rng = generator(seed, Stream.HOSPITAL, index)
     um_per_px = log_uniform(rng, 0.25, 0.8)
     crop_px = int(np.clip(round(rng.uniform(20, 46) / um_per_px), 32, 110))
@@ -179,7 +180,7 @@ def draw_hospital(seed: int, index: int) -> Hospital:
 
 
 def draw_sample(seed: int, hospital: int, index: int) -> Sample:
-    """Draw one sample; any eight in a row of a hospital hold `TUMOUR_MIX`."""
+    """Draw one sample; any eight consecutive samples of a hospital contain `TUMOUR_MIX`."""
     tumours = generator(seed, Stream.SAMPLE, hospital).permutation(TUMOUR_MIX)
     rng = generator(seed, Stream.SAMPLE, hospital, index)
     return Sample(
@@ -209,6 +210,6 @@ def _electrodes(
     return drawn if rng.random() < (0.7 if reflected else 0.15) else None
 
 
-def _triple(values: np.ndarray) -> tuple[float, float, float]:
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
     first, second, third = (float(value) for value in values)
     return first, second, third

@@ -1,4 +1,4 @@
-"""From anatomy to maps of optical path, absorption and stain on a grid."""
+"""Render anatomy as maps of optical path, absorption and stain on a grid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .anatomy import Anatomy, Complexes, Floats, Lobe
 from .hospital import STAINS
 from .scene import Body
 
-SMALLEST_GRAIN_PX = 0.45
-"""Gaussian width below which a grain cannot be painted on the grid."""
+MIN_GRAIN_PX = 0.45
+"""Smallest Gaussian width of a grain that the grid can represent, pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Maps:
     Attributes:
         path: optical path of cytoplasm and nuclei above the medium's, in um.
         grains: optical path of granules and vacuoles, in um.
-        grain_depth: how far above the cells' middle the grains lie, in um.
+        grain_depth: height of the grains above the cells' middle, in um.
         loss: path lost to absorption, in um.
         stains: per stained channel, emitted light; 1 is about a typical cell's.
     """
@@ -42,10 +42,10 @@ def paint(
     pitch_um: float,
     rng: np.random.Generator,
 ) -> Maps:
-    """Paint the bodies of one crop.
+    """Render the bodies of one crop.
 
     Args:
-        bodies: what there is to see.
+        bodies: cells and debris.
         strengths: brightness of each body in each stained channel.
         size: pixels along the grid's side.
         pitch_um: of the grid.
@@ -66,21 +66,21 @@ def paint(
         inner += _nucleoli(cell, window) * (nucleus > 0)
         speckle = _grains(cell, window) * (thickness > 0)
         speckle *= 1.0 - 0.8 * nucleus / (thickness + 0.1)
-        path[window.place] += inner
-        grains[window.place] += speckle
-        loss[window.place] += cell.absorption * inner
+        path[window.slices] += inner
+        grains[window.slices] += speckle
+        loss[window.slices] += cell.absorption * inner
         sources = {"DAPI": chromatin, "PE": thickness - nucleus, "APC": rim}
         for stain, channel in zip(stains, STAINS, strict=True):
-            stain[window.place] += strength[channel] * sources[channel]
+            stain[window.slices] += strength[channel] * sources[channel]
     depth = bodies[0].anatomy.granule_depth if bodies else 0.0
     return Maps(path, grains, depth, loss, dict(zip(STAINS, stains, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """The part of the grid around one body: its place, and coordinates from the body's centre."""
+    """The part of the grid around one body: its slices, and coordinates from the body's centre."""
 
-    place: tuple[slice, slice]
+    slices: tuple[slice, slice]
     x: Floats
     y: Floats
     pitch_um: float
@@ -154,7 +154,7 @@ def _nucleus(
         inside = np.maximum(1.0 - _squared_radius(lobe, window), 0)
         np.maximum(nucleus, height * np.sqrt(inside), out=nucleus)
     np.minimum(nucleus, np.float32(0.95) * thickness, out=nucleus)
-    sigma = max(cell.chromatin / 2 / window.pitch_um, SMALLEST_GRAIN_PX)
+    sigma = max(cell.chromatin / 2 / window.pitch_um, MIN_GRAIN_PX)
     noise = cv2.GaussianBlur(rng.standard_normal(window.shape, np.float32), (0, 0), sigma)
     density = 1.0 + np.float32(cell.chromatin_contrast * 2 * np.sqrt(np.pi) * sigma) * noise
     return nucleus, nucleus * np.maximum(density, 0)
@@ -173,8 +173,8 @@ def _grains(cell: Anatomy, window: _Window) -> Floats:
     points = np.zeros(window.shape, np.float32)
     column = np.rint((cell.granules[:, 0] - window.x[0, 0]) / window.pitch_um).astype(int)
     row = np.rint((cell.granules[:, 1] - window.y[0, 0]) / window.pitch_um).astype(int)
-    seen = (row >= 0) & (row < points.shape[0]) & (column >= 0) & (column < points.shape[1])
-    sigma = max(cell.granule / 2.4 / window.pitch_um, SMALLEST_GRAIN_PX)
+    inside = (row >= 0) & (row < points.shape[0]) & (column >= 0) & (column < points.shape[1])
+    sigma = max(cell.granule / 2.4 / window.pitch_um, MIN_GRAIN_PX)
     peak = 2 * np.pi * (cell.granule / 2.4 / window.pitch_um) ** 2
-    np.add.at(points, (row[seen], column[seen]), cell.granules[seen, 2] * np.float32(peak))
+    np.add.at(points, (row[inside], column[inside]), cell.granules[inside, 2] * np.float32(peak))
     return np.asarray(cv2.GaussianBlur(points, (0, 0), sigma), np.float32)

@@ -6,20 +6,20 @@ import cv2
 import numpy as np
 from numpy import fft
 
-from .anatomy import Complexes, Floats
+from .anatomy import Complexes, Doubles, Floats
 from .hospital import Electrodes, Hospital
 from .maps import Maps
 
 MEDIUM_INDEX = 1.335
 SOURCES = 5
-"""Directions of illumination that stand for the condenser's disc."""
+"""Directions of illumination that approximate the condenser's disc."""
 MARGIN_UM = 3.5
-"""Painted around the crop, so that light from beyond its edge is right."""
-LARGEST_PITCH_UM = 0.4
+"""Rendered around the crop, so that light from beyond its edge is included."""
+MAX_PITCH_UM = 0.4
 
 
 class Microscope:
-    """The optics of one hospital, with everything that all its crops share worked out once.
+    """The optics of one hospital, with everything that its crops have in common computed once.
 
     Attributes:
         oversampling: grid points per camera pixel, along each axis.
@@ -30,15 +30,15 @@ class Microscope:
     def __init__(self, hospital: Hospital) -> None:
         """Prepare pupil, illumination and propagation for a hospital's instrument."""
         self._hospital = hospital
-        self.oversampling = int(np.ceil(hospital.um_per_px / LARGEST_PITCH_UM))
+        self.oversampling = int(np.ceil(hospital.um_per_px / MAX_PITCH_UM))
         self.pitch_um = hospital.um_per_px / self.oversampling
-        least = hospital.crop_px * self.oversampling + 2 * int(MARGIN_UM / self.pitch_um)
-        self.size = _fast_length(least)
-        self._illuminate()
-        self._descend()
+        minimum = hospital.crop_px * self.oversampling + 2 * int(MARGIN_UM / self.pitch_um)
+        self.size = _fast_length(minimum)
+        self._prepare_illumination()
+        self._prepare_propagation()
 
-    def _illuminate(self) -> None:
-        """Work out the pupil's support, its phases, and the spectrum each direction shifts in."""
+    def _prepare_illumination(self) -> None:
+        """Compute the pupil's support, its phases, and the shift of the spectrum by direction."""
         scope, size = self._hospital, self.size
         steps = np.fft.fftfreq(size, 1 / size).astype(int)
         unit = 1 / (size * self.pitch_um)
@@ -62,16 +62,16 @@ class Microscope:
         self._shifted = (rows - shift_y[:, None]) % size * size + (
             columns - shift_x[:, None]
         ) % size
-        # What the few directions leave out: each stands for a patch of the condenser's disc.
+        # Each direction represents a patch of the condenser's disc, whose extent blurs the image.
         self._patch = 0.5 * scope.aperture * scope.coherence / np.sqrt(SOURCES) / MEDIUM_INDEX
 
-    def _descend(self) -> None:
-        """Work out the propagation between the cell's plane and the chip's."""
+    def _prepare_propagation(self) -> None:
+        """Compute the propagation between the planes of cell and chip."""
         scope = self._hospital
         f = np.fft.fftfreq(self.size, self.pitch_um)
         squared = f[:, None] ** 2 + f[None, :] ** 2
         phase = _axial(squared, scope.wavelength_um) * scope.chip_depth_um
-        # Light from many directions washes out what lies far from the cell.
+        # Light from many directions blurs structures far from the cell.
         reach = scope.chip_depth_um * scope.aperture * scope.coherence / 2 / MEDIUM_INDEX
         self._to_chip = (
             np.exp(1j * phase) * np.exp(-0.5 * squared * (2 * np.pi * reach) ** 2)
@@ -85,7 +85,7 @@ class Microscope:
         Args:
             maps: the crop's maps, (size, size).
             focus_um: height of the focus above the cells' middle.
-            electrodes_at: place of a pad's corner, in um from the crop's middle.
+            electrodes_at: position of a pad's corner, in um from the crop's middle.
 
         Returns:
             Intensity on the grid, float32 (size, size); 1 is the empty background.
@@ -94,7 +94,7 @@ class Microscope:
         wave_number = np.float32(2 * np.pi / scope.wavelength_um)
         body = _cis(wave_number * maps.path) * np.exp(-wave_number * maps.loss)
         grains = _cis(wave_number * maps.grains)
-        arriving = self._arriving(body * grains, electrodes_at)
+        arriving = self._incident_field(body * grains, electrodes_at)
         if arriving is not None:
             body *= arriving
         bodies = fft.fft2(body).ravel()
@@ -130,27 +130,30 @@ class Microscope:
     def _pupil(self, distance_um: float) -> Complexes:
         return _cis(self._aberration + self._axial * np.float32(distance_um))
 
-    def _arriving(self, body: Complexes, electrodes_at: tuple[float, float]) -> Complexes | None:
+    def _incident_field(
+        self, body: Complexes, electrodes_at: tuple[float, float]
+    ) -> Complexes | None:
         """Return the field that reaches the cell from the chip; None where it is uniform."""
         scope = self._hospital
         if scope.electrodes is None and not scope.reflected:
             return None
-        chip = self._travel(body) if scope.reflected else np.ones_like(body)
+        chip = self._propagate(body) if scope.reflected else np.ones_like(body)
         if scope.electrodes is not None:
             chip *= _pattern(scope.electrodes, electrodes_at, self.size, self.pitch_um)
-        return self._travel(chip)
+        return self._propagate(chip)
 
-    def _travel(self, field: Complexes) -> Complexes:
-        """Carry a field from the cell's plane to the chip's, or back."""
+    def _propagate(self, field: Complexes) -> Complexes:
+        """Propagate a field from the cell's plane to the chip's, or back."""
         return np.asarray(fft.ifft2(fft.fft2(field) * self._to_chip), np.complex64)
 
 
-def _fast_length(least: int) -> int:
-    """Return the next even length without prime factors over 5, which transform fast."""
-    return next(size for size in range(least + least % 2, 2 * least + 2, 2) if 60**8 % size == 0)
+def _fast_length(minimum: int) -> int:
+    """Return the next even length without prime factors over 5, for a fast transform."""
+    even = range(minimum + minimum % 2, 2 * minimum + 2, 2)
+    return next(size for size in even if 60**8 % size == 0)
 
 
-def _axial(squared: np.ndarray, wavelength_um: float) -> np.ndarray:
+def _axial(squared: Doubles, wavelength_um: float) -> Doubles:
     """Return the axial wave number less that of a plane wave, in radians per um."""
     straight = MEDIUM_INDEX / wavelength_um
     return np.asarray(2 * np.pi * (np.sqrt(np.maximum(straight**2 - squared, 0)) - straight))

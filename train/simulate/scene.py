@@ -1,4 +1,4 @@
-"""What lies in a crop: the cell that is called, its neighbours, debris, or nothing."""
+"""Contents of a crop: the labelled cell, its neighbours, debris, or nothing."""
 
 from __future__ import annotations
 
@@ -7,18 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .anatomy import (
-    BLAST,
-    LEUKOCYTES,
-    TUMOURS,
-    Anatomy,
-    Population,
-    draw_anatomy,
-    draw_apoptotic,
-    draw_dead,
-    draw_fragment,
-)
+from .anatomy import Anatomy, draw_anatomy, draw_apoptotic, draw_dead, draw_fragment
 from .hospital import Hospital, Sample
+from .populations import BLAST, LEUKOCYTES, TUMOURS, Population
 
 CELL_KINDS = {
     "single": (0.64, 0.72),
@@ -28,30 +19,30 @@ CELL_KINDS = {
     "dead": (0.09, 0.01),
     "cut": (0.06, 0.06),
 }
-"""Kinds of crop with a cell, and their shares of the leukocytes and of the carcinoma cells.
+"""Kinds of crop with a cell, and their fractions of the leukocytes and of the carcinoma cells.
 
 A CTC is an intact cell, as CellSearch defines it (cellsearchruo.com, "What Defines a CTC?"). That
-what lies dying in an enriched sample is a leukocyte for the most part is the authors' judgement.
+most dying cells of an enriched sample are leukocytes is the authors' judgement.
 """
 
-NEGATIVE_SHARE = {"debris": 0.08, "empty": 0.04}
-"""Kinds of crop without a cell, and their shares of all crops."""
+NEGATIVE_FRACTION = {"debris": 0.08, "empty": 0.04}
+"""Kinds of crop without a cell, and their fractions of all crops."""
 
-NEIGHBOUR_CTC_SHARE = 0.2
-"""How often a neighbour is a CTC, whatever the cell beside it is."""
+NEIGHBOUR_CTC_FRACTION = 0.2
+"""Fraction of neighbours that are CTCs, independent of the cell beside them."""
 
 HALF_RETAINED_UM, RETENTION_UM = 7.5, 0.5
-"""Diameter at which enrichment keeps every other cell, and how soft that limit is.
+"""Diameter at which enrichment keeps half of the cells, and the width of the transition.
 
-Published diameters are of CTCs that were caught by their surface. Parsortix holds back what does
-not pass a gap, of 6.5 um in its cassette GEN3D6.5, through which somewhat larger cells squeeze. How
-many do is the authors' judgement.
+Published diameters are of CTCs captured by surface markers. Parsortix retains cells that do not
+pass a gap, of 6.5 um in its cassette GEN3D6.5; somewhat larger cells squeeze through. Their
+fraction is the authors' judgement.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A cell or a piece of debris at its place, in um from the crop's middle."""
+    """A cell or a piece of debris with its position, in um from the crop's middle."""
 
     anatomy: Anatomy
     x: float
@@ -62,10 +53,10 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All bodies of a crop; the one that is called comes first.
+    """All bodies of a crop; the labelled one comes first.
 
     Attributes:
-        bodies: what there is to see.
+        bodies: cells and debris.
         trim: unit vector of the side to cut off, and where, in um from the middle; None for a
             whole crop.
     """
@@ -76,7 +67,8 @@ class Scene:
 
 def draw_kind(rng: np.random.Generator, carcinoma: bool) -> str:
     """Draw the kind of a crop that holds a cell."""
-    return str(rng.choice(list(CELL_KINDS), p=[share[carcinoma] for share in CELL_KINDS.values()]))
+    fractions = [by_class[carcinoma] for by_class in CELL_KINDS.values()]
+    return str(rng.choice(list(CELL_KINDS), p=fractions))
 
 
 def draw_scene(
@@ -86,9 +78,9 @@ def draw_scene(
 
     Args:
         rng: the source of all draws.
-        kind: a key of `CELL_KINDS` or `NEGATIVE_SHARE`.
-        carcinoma: whether the cell that is called is a CTC; of no effect for debris and empty.
-        hospital: for how well cells are centred, and how far the crop reaches.
+        kind: a key of `CELL_KINDS` or `NEGATIVE_FRACTION`.
+        carcinoma: whether the labelled cell is a CTC; ignored for debris and empty.
+        hospital: for the centring of cells and the size of the crop.
         sample: for the tumour and the preparation.
 
     Returns:
@@ -114,8 +106,9 @@ def draw_scene(
     if kind in ("doublet", "cluster"):
         return Scene((*_clump(rng, kind, target, carcinoma, sample, x, y), *dust))
     if kind == "neighbour":
-        others = tuple(_beside(rng, target, x, y, sample) for _ in range(int(rng.integers(1, 3))))
-        return Scene((Body(target, x, y, carcinoma), *others, *dust))
+        number = int(rng.integers(1, 3))
+        neighbours = tuple(_beside(rng, target, x, y, sample) for _ in range(number))
+        return Scene((Body(target, x, y, carcinoma), *neighbours, *dust))
     if kind == "cut":
         return _cut(rng, target, x, y, carcinoma, hospital)
     return Scene((Body(target, x, y, carcinoma), *dust))
@@ -126,18 +119,18 @@ def _population(rng: np.random.Generator, carcinoma: bool, sample: Sample) -> Po
         return TUMOURS[sample.tumour]
     if rng.random() < sample.blasts:
         return BLAST
-    populations, shares = zip(*LEUKOCYTES, strict=True)
-    chosen: Population = populations[rng.choice(len(shares), p=shares)]
+    populations, fractions = zip(*LEUKOCYTES, strict=True)
+    chosen: Population = populations[rng.choice(len(fractions), p=fractions)]
     return chosen
 
 
 def retained(diameter: float) -> float:
-    """Return the share of cells of a diameter, um, that enrichment does not lose."""
+    """Return the fraction of cells of a diameter, um, that enrichment retains."""
     return 1 / (1 + math.exp((HALF_RETAINED_UM - diameter) / RETENTION_UM))
 
 
 def _cell(rng: np.random.Generator, carcinoma: bool, sample: Sample) -> Anatomy:
-    """Draw a cell that enrichment has not lost, as the sample's preparation leaves it."""
+    """Draw a cell that enrichment retains, changed by the sample's preparation."""
     while True:
         population = _population(rng, carcinoma, sample)
         prepared = replace(population, diameter=population.diameter * sample.swelling)
@@ -158,7 +151,7 @@ def _clump(
     x: float,
     y: float,
 ) -> tuple[Body, ...]:
-    """Put two cells (a doublet) or three to five (a cluster) of one class side by side."""
+    """Place two cells (a doublet) or three to five (a cluster) of one class side by side."""
     number = 2 if kind == "doublet" else int(rng.integers(3, 6))
     cells = [target, *(_cell(rng, carcinoma, sample) for _ in range(number - 1))]
     places = [0j]
@@ -175,7 +168,7 @@ def _clump(
 
 
 def _beside(rng: np.random.Generator, target: Anatomy, x: float, y: float, sample: Sample) -> Body:
-    carcinoma = bool(rng.random() < NEIGHBOUR_CTC_SHARE)
+    carcinoma = bool(rng.random() < NEIGHBOUR_CTC_FRACTION)
     other = _cell(rng, carcinoma, sample)
     reach = (target.diameter + other.diameter) / 2 + rng.uniform(0.3, 5.0)
     place = reach * np.exp(1j * rng.uniform(0, 2 * np.pi))
@@ -190,7 +183,7 @@ def _cut(
     carcinoma: bool,
     hospital: Hospital,
 ) -> Scene:
-    """Let the crop's edge cut the cell: by its place, or because the camera's field ends there."""
+    """Cut the cell by the crop's edge: by its position, or by the end of the camera's field."""
     dx, dy = ((1, 0), (-1, 0), (0, 1), (0, -1))[rng.integers(4)]
     inside = target.diameter / 2 * rng.uniform(-0.2, 0.7)
     if rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Independent random streams, one for each thing that is drawn."""
+"""Independent random streams, one for each kind of draw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a random stream is used for; streams never share draws."""
+    """The use of a random stream; streams are independent of each other."""
 
     HOSPITAL = 0
     SAMPLE = 1
@@ -29,20 +29,20 @@ def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:
     Args:
         seed: the seed of the whole simulation.
         stream: what the generator is for.
-        index: hospital, then sample, then cell, as far as they apply.
+        index: hospital, then sample, then cell, where they apply.
 
     Returns:
-        A generator that depends on these arguments alone, so that no cell depends on how many
-        other cells, or which channels, were asked for.
+        A generator that depends on these arguments alone, so that a cell does not depend on the
+        number of other cells or on the channels that are simulated.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(stream), *index)))
 
 
 def between(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    """Draw a positive value of which about seven in eight lie within the limits.
+    """Draw a value that is within the limits in about seven of eight draws.
 
-    A normal draw around their middle, cut at a third of a range outside them: neighbouring
-    ranges overlap in their tails, as biology does.
+    A normal draw around their middle, clipped at a third of the range outside them: the
+    distributions of neighbouring ranges overlap in their tails.
     """
     low, high = limits
     width = high - low

@@ -1,4 +1,4 @@
-"""The simulation: hospitals, samples and cells, one after the other."""
+"""Simulate hospitals, samples and cells."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from .camera import Pixels, expose, uneven_light
 from .hospital import STAINS, Hospital, Sample, draw_hospital, draw_sample
 from .maps import Maps, paint
 from .optics import Microscope
-from .scene import NEGATIVE_SHARE, Body, Scene, draw_kind, draw_scene
+from .scene import NEGATIVE_FRACTION, Body, Scene, draw_kind, draw_scene
 from .seeds import Stream, generator
 
 CHANNELS = ("BF", *STAINS)
 TYPICAL_NUCLEUS_UM = 5.0
+
+SimulateSample = Callable[[tuple[int, int]], Iterator["Cell"]]
+"""From the indices of hospital and sample to its cells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,7 @@ class Cell:
         cell: number of the cell within its sample, such as "00034".
         label: "CTC", "leukocyte", "debris" or "empty".
         kind: "single", "neighbour", "doublet", "cluster", "dead", "cut", "debris" or "empty".
-        diameter_um: true diameter of the cell that the label is about; in clumps and debris,
+        diameter_um: true diameter of the labelled cell; in clumps and debris,
             of the first of its bodies; 0 for an empty cage.
         um_per_px: pixel pitch.
         suffix: of the hospital's image files, ".png" or ".tif".
@@ -57,7 +60,7 @@ def simulate_cells(
     hospitals: int,
     samples: int,
     cells: int,
-    ctc_share: float = 0.4,
+    ctc_fraction: float = 0.4,
     seed: int,
     signal: bool = True,
     channels: Sequence[str] = CHANNELS,
@@ -65,83 +68,84 @@ def simulate_cells(
 ) -> Iterator[Cell]:
     """Simulate single-cell image exports of several hospitals.
 
-    A cell depends on the seed and its three indices alone: neither the counts nor the channels
-    asked for change it.
+    A cell depends on the seed and its three indices alone, not on the counts or the channels.
 
-    Without signal, the label is drawn after, and independently of, everything in bright field
-    and DAPI, which show carcinoma cells and leukocytes in equal shares whatever the label; PE and
-    APC follow the label. Crops without a cell, which would give their label away, are left out.
+    Without signal, the label is independent of everything in bright field and DAPI, which show
+    carcinoma cells and leukocytes in equal parts; PE and APC follow the label. Crops without a
+    cell, which would reveal their label, are left out.
 
     Args:
         hospitals: number of hospitals, each an instrument of its own.
         samples: number of samples of each hospital.
         cells: number of cells of each sample.
-        ctc_share: probability that a cell is a CTC rather than a leukocyte.
+        ctc_fraction: probability that a cell is a CTC rather than a leukocyte.
         seed: of all randomness.
-        signal: whether pictures depend on labels.
+        signal: whether images depend on labels.
         channels: which of BF, DAPI, PE and APC to image.
-        workers: number of processes; it changes nothing but the time taken.
+        workers: number of processes; it does not affect the result.
 
     Returns:
         The cells, hospital by hospital and sample by sample.
     """
-    if not 0 <= ctc_share <= 1:
-        raise ValueError(f"ctc_share is {ctc_share}, not between 0 and 1")
+    if not 0 <= ctc_fraction <= 1:
+        raise ValueError(f"ctc_fraction is {ctc_fraction}, not between 0 and 1")
     unknown = set(channels) - set(CHANNELS)
     if unknown:
         raise ValueError(f"unknown channels {sorted(unknown)}: choose from {', '.join(CHANNELS)}")
-    one = partial(
+    simulate_sample = partial(
         _simulate_sample,
         seed=seed,
         cells=cells,
-        ctc_share=ctc_share,
+        ctc_fraction=ctc_fraction,
         signal=signal,
         channels=tuple(channels),
     )
-    places = list(product(range(hospitals), range(samples)))
-    return chain.from_iterable(map(one, places)) if workers == 1 else _in_pool(one, places, workers)
+    indices = list(product(range(hospitals), range(samples)))
+    if workers == 1:
+        return chain.from_iterable(map(simulate_sample, indices))
+    return _in_pool(simulate_sample, indices, workers)
 
 
 def _simulate_sample(
-    place: tuple[int, int],
+    index: tuple[int, int],
     *,
     seed: int,
     cells: int,
-    ctc_share: float,
+    ctc_fraction: float,
     signal: bool,
     channels: tuple[str, ...],
 ) -> Iterator[Cell]:
     """Simulate the cells of one sample, given its hospital's index and its own."""
-    hospital = draw_hospital(seed, place[0])
-    sample = draw_sample(seed, *place)
+    hospital = draw_hospital(seed, index[0])
+    sample = draw_sample(seed, *index)
     microscope = Microscope(hospital)
     for number in range(cells):
-        bench = _Bench(seed, hospital, sample, number, microscope)
-        yield bench.image(ctc_share, signal, channels)
+        simulation = _CellSimulation(seed, hospital, sample, number, microscope)
+        yield simulation.image(ctc_fraction, signal, channels)
 
 
 def _in_pool(
-    one: Callable[[tuple[int, int]], Iterator[Cell]], places: list[tuple[int, int]], workers: int
+    simulate_sample: SimulateSample, indices: list[tuple[int, int]], workers: int
 ) -> Iterator[Cell]:
-    """Simulate several samples at a time, holding no more than a few of them in memory."""
+    """Simulate several samples at a time, keeping only a few of them in memory."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = deque[Future[list[Cell]]]()
-        for place in places:
-            waiting.append(pool.submit(_listed, one, place))
-            if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        pending = deque[Future[list[Cell]]]()
+        for index in indices:
+            pending.append(pool.submit(_simulate_to_list, simulate_sample, index))
+            if len(pending) > 2 * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
 
 
-def _listed(one: Callable[[tuple[int, int]], Iterator[Cell]], place: tuple[int, int]) -> list[Cell]:
+def _simulate_to_list(simulate_sample: SimulateSample, index: tuple[int, int]) -> list[Cell]:
     cv2.setNumThreads(1)
-    return list(one(place))
+    return list(simulate_sample(index))
 
 
 @dataclass(frozen=True, eq=False)
-class _Bench:
-    """One cell under one microscope."""
+class _CellSimulation:
+    """Simulation of one cell under one microscope."""
 
     seed: int
     hospital: Hospital
@@ -149,8 +153,8 @@ class _Bench:
     number: int
     microscope: Microscope
 
-    def image(self, ctc_share: float, signal: bool, channels: Sequence[str]) -> Cell:
-        label, kind, carcinoma = self._identity(ctc_share, signal)
+    def image(self, ctc_fraction: float, signal: bool, channels: Sequence[str]) -> Cell:
+        label, kind, carcinoma = self._identity(ctc_fraction, signal)
         scene = draw_scene(self._rng(Stream.SCENE), kind, carcinoma, self.hospital, self.sample)
         stained_as = carcinoma if signal else label == "CTC"
         return Cell(
@@ -170,30 +174,30 @@ class _Bench:
         focus_um = self._focus()
         images = {}
         for channel in channels:
-            whole = (
+            image = (
                 self._bright_field(maps, focus_um)
                 if channel == "BF"
                 else self._stained(channel, maps, focus_um)
             )
-            images[channel] = self._trim(whole, scene)
+            images[channel] = self._trim(image, scene)
         return images
 
     def _rng(self, stream: Stream) -> np.random.Generator:
         return generator(self.seed, stream, self.hospital.index, self.sample.index, self.number)
 
-    def _identity(self, ctc_share: float, signal: bool) -> tuple[str, str, bool]:
-        """Return label, kind, and whether the picture shows a carcinoma cell."""
+    def _identity(self, ctc_fraction: float, signal: bool) -> tuple[str, str, bool]:
+        """Return label, kind, and whether the image shows a carcinoma cell."""
         rng = self._rng(Stream.LABEL)
-        draw, picture, negative = rng.random(3)
-        is_ctc = bool(draw < ctc_share)
-        carcinoma = is_ctc if signal else bool(picture < 0.5)
+        draw, shown, negative = rng.random(3)
+        is_ctc = bool(draw < ctc_fraction)
+        carcinoma = is_ctc if signal else bool(shown < 0.5)
         label, kind = "CTC" if is_ctc else "leukocyte", draw_kind(rng, carcinoma)
         if not signal:
             return label, kind, carcinoma
-        for name, share in NEGATIVE_SHARE.items():
-            if negative < share:
+        for name, fraction in NEGATIVE_FRACTION.items():
+            if negative < fraction:
                 return name, name, False
-            negative -= share
+            negative -= fraction
         return label, kind, carcinoma
 
     def _paint(self, scene: Scene, stained_as: bool) -> Maps:
@@ -223,9 +227,9 @@ class _Bench:
 
     def _stained(self, channel: str, maps: Maps, focus_um: float) -> Pixels:
         rng, hospital = self._rng(Stream[channel]), self.hospital
-        seen = self.microscope.fluorescence(maps.stains[channel], focus_um)
+        emitted = self.microscope.fluorescence(maps.stains[channel], focus_um)
         light = (
-            self.microscope.to_camera(seen) / TYPICAL_NUCLEUS_UM * self.sample.stain_gain
+            self.microscope.to_camera(emitted) / TYPICAL_NUCLEUS_UM * self.sample.stain_gain
             + rng.uniform(0.02, 0.12)
         ) * uneven_light(rng, hospital.crop_px, hospital.unevenness)
         return expose(
@@ -237,19 +241,19 @@ class _Bench:
         )
 
     def _trim(self, image: Pixels, scene: Scene) -> Pixels:
-        """Cut off the part of a crop that lies beyond the end of the camera's field."""
+        """Remove the part of a crop beyond the end of the camera's field."""
         if scene.trim is None:
             return image
         dx, dy, inside = scene.trim
         body, hospital = scene.bodies[0], self.hospital
         end_um = dx * body.x + dy * body.y + inside
         end = min(round(end_um / hospital.um_per_px + hospital.crop_px / 2), hospital.crop_px)
-        seen = slice(0, end) if dx + dy > 0 else slice(hospital.crop_px - end, None)
-        return (image[:, seen] if dx else image[seen]).copy()
+        kept = slice(0, end) if dx + dy > 0 else slice(hospital.crop_px - end, None)
+        return (image[:, kept] if dx else image[kept]).copy()
 
 
 def _strengths(rng: np.random.Generator, body: Body, carcinoma: bool) -> dict[str, float]:
-    """Draw how brightly a body is stained: cytokeratin in CTCs, CD45 in leukocytes."""
+    """Draw the stain brightness of a body: cytokeratin in CTCs, CD45 in leukocytes."""
     dapi, bright, faint = np.exp(rng.normal((0.0, 0.0, -2.5), (0.25, 0.7, 0.7)))
     if body.dead:
         dapi *= rng.uniform(0.3, 1.8)

@@ -1,4 +1,4 @@
-"""The simulated cells on disk, as an instrument would export them."""
+"""Write simulated cells as an instrument would export them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("sample", "cell", "label", "kind", "diameter_um", "um_per_px")
 def write_export(
     out: Path, cells: Iterable[Cell], *, progress: Callable[[Cell], None] | None = None
 ) -> int:
-    """Write cells as one export folder for each hospital.
+    """Write cells as one export folder per hospital.
 
     `<out>/<hospital>/` gets `ctcedge.toml` with the settings a user would write, `labels.csv`,
     and `<sample>/<cell>_<channel>.png` or `.tif`.
@@ -26,7 +26,7 @@ def write_export(
     Args:
         out: parent of the hospitals' folders; made if missing.
         cells: hospital by hospital, as `simulate_cells` yields them.
-        progress: called with each cell once it is written.
+        progress: called with each written cell.
 
     Returns:
         Number of cells written.

@@ -28,7 +28,7 @@ def trained_and_tested(folder, *, signal, test_hospitals):
         hospitals=TRAINING_HOSPITALS + VALIDATION_HOSPITALS + test_hospitals,
         samples=1,
         cells=100,
-        ctc_share=0.5,
+        ctc_fraction=0.5,
         seed=11,
         signal=signal,
         channels=("BF",),

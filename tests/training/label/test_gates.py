@@ -16,10 +16,10 @@ CELLS = 5000
 pytestmark = pytest.mark.timeout(900)  # they take 20 s to simulate, more on a busy machine
 
 
-def simulated(ctc_share: float, cells: int):
+def simulated(ctc_fraction: float, cells: int):
     return list(
         simulate_cells(
-            hospitals=1, samples=1, cells=cells, ctc_share=ctc_share, seed=31, channels=STAINS
+            hospitals=1, samples=1, cells=cells, ctc_fraction=ctc_fraction, seed=31, channels=STAINS
         )
     )
 

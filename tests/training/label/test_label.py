@@ -65,7 +65,7 @@ def stained(tmp_path_factory) -> Path:
     """A simulated export of 400 cells with all stains; bright field is blank."""
     folder = tmp_path_factory.mktemp("stained")
     cells = simulate_cells(
-        hospitals=1, samples=1, cells=400, ctc_share=0.1, seed=21, channels=STAINS
+        hospitals=1, samples=1, cells=400, ctc_fraction=0.1, seed=21, channels=STAINS
     )
     write_export(
         folder, (replace(cell, images=cell.images | {"BF": blank(cell)}) for cell in cells)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import tomllib
 from collections import Counter
 from collections.abc import Callable
@@ -15,12 +16,9 @@ import pytest
 from scipy.stats import ks_2samp
 from sklearn.metrics import roc_auc_score
 
+from train.export.model_folder import golden_crops
 from train.simulate import CHANNELS, Cell, simulate_cells, write_export
 from train.simulate.anatomy import (
-    BLAST,
-    CARCINOMA,
-    LEUKOCYTES,
-    TUMOURS,
     Anatomy,
     draw_anatomy,
     draw_apoptotic,
@@ -31,9 +29,12 @@ from train.simulate.camera import expose
 from train.simulate.hospital import draw_hospital, draw_sample
 from train.simulate.maps import Maps
 from train.simulate.optics import Microscope
-from train.simulate.scene import CELL_KINDS, NEGATIVE_SHARE, draw_scene, retained
+from train.simulate.populations import BLAST, CARCINOMA, LEUKOCYTES, TUMOURS
+from train.simulate.scene import CELL_KINDS, NEGATIVE_FRACTION, draw_scene, retained
 
 SEED = 20
+SHIPPED = Path(__file__).parents[3] / "models" / "sim-resnet18"
+DRAWN_SHA256 = "ec9e9ba416e62e189a214af17595a28565bbc334ee308e463b36d41646d8d0e3"
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,8 @@ def test_seeds_differ(cells: list[Cell]) -> None:
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="FITC"):
         simulate_cells(hospitals=1, samples=1, cells=1, seed=0, channels=("BF", "FITC"))
-    with pytest.raises(ValueError, match="ctc_share"):
-        simulate_cells(hospitals=1, samples=1, cells=1, seed=0, ctc_share=40)
+    with pytest.raises(ValueError, match="ctc_fraction"):
+        simulate_cells(hospitals=1, samples=1, cells=1, seed=0, ctc_fraction=40)
 
 
 def test_labels_and_kinds_fit_each_other() -> None:
@@ -108,15 +109,15 @@ def test_labels_and_kinds_fit_each_other() -> None:
     kinds = Counter((cell.kind, cell.label) for cell in cells)
     for kind in CELL_KINDS:
         assert kinds[kind, "CTC"] and kinds[kind, "leukocyte"]
-    for kind in NEGATIVE_SHARE:
+    for kind in NEGATIVE_FRACTION:
         assert kinds[kind, kind]
-    assert len(kinds) == 2 * len(CELL_KINDS) + len(NEGATIVE_SHARE)
+    assert len(kinds) == 2 * len(CELL_KINDS) + len(NEGATIVE_FRACTION)
 
 
-def test_ctc_share() -> None:
+def test_ctc_fraction() -> None:
     for share in (0.0, 0.25, 1.0):
         drawn = simulate_cells(
-            hospitals=2, samples=5, cells=60, seed=SEED, ctc_share=share, channels=()
+            hospitals=2, samples=5, cells=60, seed=SEED, ctc_fraction=share, channels=()
         )
         labels = Counter(cell.label for cell in drawn)
         called = labels["CTC"] + labels["leukocyte"]
@@ -335,7 +336,7 @@ def test_without_signal_no_picture_knows_its_label() -> None:
                 cells=10,
                 seed=SEED,
                 signal=False,
-                ctc_share=share,
+                ctc_fraction=share,
                 channels=("BF", "DAPI"),
             )
         )
@@ -377,7 +378,7 @@ def test_kinds_hold_what_their_names_say() -> None:
     for kind, number in least.items():
         scene = draw_scene(np.random.default_rng(1), kind, True, hospital, sample)
         assert sum(bool(body.anatomy.nucleus) for body in scene.bodies) >= number
-    for kind in NEGATIVE_SHARE:
+    for kind in NEGATIVE_FRACTION:
         scene = draw_scene(np.random.default_rng(1), kind, True, hospital, sample)
         assert not any(body.anatomy.nucleus for body in scene.bodies)
 
@@ -409,3 +410,24 @@ def test_export_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "h00").mkdir()
     with pytest.raises(FileExistsError):
         write_export(tmp_path, simulate_cells(hospitals=1, samples=1, cells=1, seed=SEED))
+
+
+def test_a_seed_gives_the_cells_that_it_has_always_given() -> None:
+    """Labels, kinds, diameters and shapes of the simulator that made the shipped model."""
+    digest = hashlib.sha256()
+    for cell in simulate_cells(hospitals=8, samples=2, cells=6, seed=7, channels=("BF",)):
+        pixels = cell.images["BF"]
+        line = f"{cell.sample}/{cell.cell} {cell.label} {cell.kind} {cell.diameter_um:.4f}"
+        digest.update(f"{line} {pixels.shape} {pixels.dtype}\n".encode())
+    assert digest.hexdigest() == DRAWN_SHA256
+
+
+def test_a_seed_gives_the_pixels_that_it_has_always_given() -> None:
+    """The golden crops of the shipped model 0.6.0, up to the rounding of another CPU."""
+    with np.load(SHIPPED / "golden.npz") as golden:
+        expected, um_per_px = golden["crops"], golden["um_per_px"]
+    crops, pitches = golden_crops(seed=4)
+    difference = np.abs(crops.astype(int) - expected)
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.001
+    assert pitches == pytest.approx(um_per_px, abs=1e-12)
