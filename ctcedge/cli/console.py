@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -17,16 +18,35 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from ctcedge.log import escape_control_chars
 
 if TYPE_CHECKING:
     from ctcedge.sidecars.scan import Closed
 
-output = Console(highlight=False, soft_wrap=True, emoji=False)
+
+class _Console(Console):
+    """Wraps lines on a terminal between words, never within a path; elsewhere not at all."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as Rich does, except for the wrapping of lines."""
+        whole = not self.is_terminal or any(map(self._has_long_word, objects))
+        super().print(*objects, soft_wrap=whole, **options)
+
+    def _has_long_word(self, shown: object) -> bool:
+        if not isinstance(shown, str):
+            return False
+        return any(cell_len(word) > self.width for word in Text.from_markup(shown).plain.split())
+
+
+output: Console = _Console()
 """Results, on standard output."""
-messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-"""All else, on standard error."""
+messages: Console = _Console(stderr=True)
+"""Everything else, on standard error."""
 
 MAX_LINES = 20
 """Lines of a list that are printed."""

@@ -259,8 +259,9 @@ def print_inspection(inspection: Inspection) -> None:
     counts = (f"{totals[channel]:,}" for channel in channels)
     table.add_row("all", f"{inspection.cells.total():,}", *counts, style="bold")
     output.print(table)
-    output.print(f"Bright field: {_counts(inspection.sizes)} px")
-    output.print(f"  {_counts(inspection.bit_depths)} bits; {_counts(inspection.formats)}")
+    output.print(f"Bright-field images, pixels: {_counts(inspection.sizes)}")
+    output.print(f"Bits per pixel: {_counts(inspection.bit_depths)}")
+    output.print(f"File formats: {_counts(inspection.formats)}")
     um_per_px = "not set" if inspection.um_per_px is None else f"{inspection.um_per_px:g}"
     output.print(f"um/px: {um_per_px}")
     image, cell, file = ("image", "images"), ("cell", "cells"), ("file", "files")
@@ -269,7 +270,7 @@ def print_inspection(inspection: Inspection) -> None:
         (image, "that cannot be classified", pairs(inspection.bad)),
         (cell, "without a bright-field image", map(" / ".join, inspection.without_bright_field)),
         (cell, "with several bright-field images", map(" / ".join, inspection.repeated)),
-        (file, "with a name that does not match the pattern", skipped("unmatched")),
+        (file, "that cannot be read as crops", skipped("unmatched")),
         (("folder", "folders"), "that cannot be read", skipped("unreadable")),
         (file, "ignored, never opened", skipped("ignored")),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -17,16 +18,17 @@ if TYPE_CHECKING:
 UM_PER_PX_UNKNOWN = (
     "model has no um/px: crops must come from the instrument and magnification of its training data"
 )
+_TRAINING_WIDTH = 36
 
 
 def print_models(models: Iterable[Model]) -> None:
     """Print a table of models."""
-    table = Table("name", "version", "graphs", "trained on", "SHA-256 of the spec")
+    table = Table("name", "version", "trained on", "SHA-256")
     for model in models:
         spec = model.spec
-        table.add_row(
-            spec.name, spec.version, ", ".join(spec.graphs), spec.training, model.sha256[:12]
-        )
+        training = shorten(spec.training, _TRAINING_WIDTH, placeholder=" ...")
+        names = (spec.name, spec.version, training)
+        table.add_row(*map(printable, names), model.sha256[:12])
     output.print(table)
 
 
