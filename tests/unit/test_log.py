@@ -190,7 +190,7 @@ def test_watch_logs_no_names(model_folder: Path, tmp_path: Path, log_format: str
         assert name not in running.stderr
     lines = running.stderr.splitlines()
     assert "Model disks 1.0.0 (int8) on " in lines[0]
-    assert "stopped; in all: 1 CTC, 1 unclassified" in lines[-1]
+    assert "stopped; total: 1 CTC, 1 unclassified" in lines[-1]
     if log_format == "json":
         events = [json.loads(line) for line in lines]
         assert {event["event"] for event in events} >= {"opening", "stopped"}
