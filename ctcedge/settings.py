@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, TypeVar
 from ctcedge import validation as strict
 from ctcedge.discovery.naming import Naming
 from ctcedge.errors import SettingsError
-from ctcedge.fs.files import open_plain
+from ctcedge.fs.files import UnsuitableFileError, read_limited
 
 T = TypeVar("T")
 
@@ -187,8 +187,11 @@ def _override(settings: T, flags: dict[str, object]) -> T:
 def _read(kind: type[T], path: Path) -> T:
     try:
         # The folder's own file comes from outside, and could lead anywhere.
-        text = _read_text(path, follow=kind is not _FolderSettings)
-        return strict.build(kind, tomllib.loads(text))
+        data = read_limited(path, _MAX_CONFIG_BYTES, follow=kind is not _FolderSettings)
+        return strict.build(kind, tomllib.loads(data.decode("utf-8")))
+    except UnsuitableFileError:
+        text = f"{path}: not a regular file of at most {_MAX_CONFIG_BYTES} bytes"
+        raise SettingsError(text) from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
     except strict.StrictError as error:
@@ -200,14 +203,3 @@ def _read(kind: type[T], path: Path) -> T:
         raise SettingsError(f"{path}: {error}{hint}") from None
     except (ValueError, RecursionError) as error:  # also of numbers and bytes that cannot be read
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
-
-
-def _read_text(path: Path, *, follow: bool) -> str:
-    file = open_plain(path, follow=follow)
-    data = None
-    if file is not None:
-        with file:
-            data = file.read(_MAX_CONFIG_BYTES + 1)
-    if data is None or len(data) > _MAX_CONFIG_BYTES:
-        raise SettingsError(f"{path}: not a plain file of at most {_MAX_CONFIG_BYTES} bytes")
-    return data.decode("utf-8")

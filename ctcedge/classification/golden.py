@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.errors import ModelError
+from ctcedge.fs.npz import read_npz
 from ctcedge.images.types import MIN_SIDE
 from ctcedge.model.folder import Model
 
@@ -42,25 +41,22 @@ def read_golden(model: Model) -> GoldenSet:
     data = model.read(model.spec.golden.file)
     try:
         return _parse(data, with_um_per_px=model.spec.input.um_per_px is not None)
-    except Exception as error:  # what NumPy and zipfile raise for damaged files is not one family
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: {error}") from None
 
 
 def _parse(data: bytes, *, with_um_per_px: bool) -> GoldenSet:
     prefix = "probability_"
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _MAX_UNPACKED_BYTES:
-            raise ValueError(f"more than {_MAX_UNPACKED_BYTES:,} bytes when unpacked")
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        probabilities = {
-            name.removeprefix(prefix): stored[name].astype(np.float64, casting="safe")
-            for name in stored.files
-            if name.startswith(prefix)
-        }
-        um_per_px = None
-        if with_um_per_px:
-            um_per_px = stored["um_per_px"].astype(np.float64, casting="safe")
-        crops = stored["crops"]
+    arrays = read_npz(data, _MAX_UNPACKED_BYTES)
+    probabilities = {
+        name.removeprefix(prefix): array.astype(np.float64, casting="safe")
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    um_per_px = None
+    if with_um_per_px:
+        um_per_px = arrays["um_per_px"].astype(np.float64, casting="safe")
+    crops = arrays["crops"]
     if crops.ndim != 3 or crops.dtype != np.uint8 or not len(crops):
         raise ValueError("'crops' must be (n, height, width) of uint8")
     if min(crops.shape[1:]) < MIN_SIDE:

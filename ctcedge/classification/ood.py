@@ -17,9 +17,7 @@ share of CTCs changes nothing. Nor does what is said of a run change any call.
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -31,6 +29,7 @@ from numpy.typing import NDArray
 
 from ctcedge.classification.wavelet_features import FEATURE_COUNT, wavelet_energies
 from ctcedge.errors import ModelError
+from ctcedge.fs.npz import read_npz
 from ctcedge.model.folder import Model
 
 OOD_VERSION = "guard/1"
@@ -165,16 +164,16 @@ class OodDetector:
             return None
         data = model.read(pinned)
         try:
-            return cls._from_arrays(_unpacked(data))
-        except Exception as error:  # what NumPy and zipfile raise for damaged files is no family
+            return cls._from_arrays(read_npz(data, _MAX_UNPACKED_BYTES))
+        except ValueError as error:
             raise ModelError(f"{model.folder / pinned.file}: {error}") from None
 
     @classmethod
     def _from_arrays(cls, arrays: Arrays) -> OodDetector:
         means = _numbers(arrays, "means", 2, None)
         width = means.shape[1]
-        distance, positive = _numbers(arrays, "distance", None), arrays["positive"]
-        if positive.shape != distance.shape or positive.dtype != np.bool_:
+        distance, positive = _numbers(arrays, "distance", None), arrays.get("positive")
+        if positive is None or positive.shape != distance.shape or positive.dtype != np.bool_:
             raise ValueError("'positive' must be true or false for each distance")
         judges_runs = any(name.startswith("detail_") for name in arrays)
         whitening = _numbers(arrays, "whitening", width, width)
@@ -365,14 +364,6 @@ class ShiftSubspace:
         """Return by how many spreads a run is farther than usual; 0 for one that is not."""
         ratio = self.distance(mean, crops) / self.usual
         return math.log(ratio) / self.spread if ratio > 1 else 0.0
-
-
-def _unpacked(data: bytes) -> Arrays:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _MAX_UNPACKED_BYTES:
-            raise ValueError(f"more than {_MAX_UNPACKED_BYTES:,} bytes when unpacked")
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
 
 
 def _numbers(arrays: Arrays, name: str, *shape: int | None) -> NDArray[np.float32]:

@@ -1,8 +1,13 @@
-"""Opening what comes from outside, plain files only and without blocking; replacing files whole."""
+"""Bounded reads of regular files, atomic writes, and signatures by which a change is noticed.
+
+Files come from outside: what is not a regular file (a FIFO, a device) is never read from and cannot
+block, symbolic links are followed only where the caller asks for it, and no read is unbounded.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -12,53 +17,63 @@ from typing import BinaryIO, TypeAlias
 Signature: TypeAlias = tuple[int, ...]
 """Size, mtime_ns, ctime_ns and inode of a file."""
 
-_TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+class UnsuitableFileError(OSError):
+    """A file that `read_limited` does not read; its text is in `strerror`, as of any OSError."""
 
 
-def open_plain(path: str | Path, *, follow: bool = False) -> BinaryIO | None:
-    """Open a plain file for reading; None where something else stands at its place.
+class NotRegularFileError(UnsuitableFileError):
+    """A directory, FIFO, socket or device."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+class FileTooLargeError(UnsuitableFileError):
+    """A file that is larger than the caller's limit."""
+
+    def __init__(self, path: str | Path, max_bytes: int) -> None:
+        super().__init__(errno.EFBIG, f"larger than {max_bytes:,} bytes", os.fspath(path))
+
+
+def read_limited(path: str | Path, max_bytes: int, *, follow: bool = False) -> bytes:
+    """Read a regular file whole.
 
     Args:
         path: the file.
-        follow: whether a symbolic link is followed; otherwise it is an error.
+        max_bytes: size of the largest file that is read.
+        follow: whether a symbolic link is followed; otherwise it is an error (ELOOP).
 
     Raises:
-        OSError: it cannot be opened.
-    """
-    descriptor = os.open(path, _TO_READ | (0 if follow else os.O_NOFOLLOW))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    return open(descriptor, "rb")
-
-
-def read_plain(path: str | Path, most: int) -> bytes | None:
-    """Read a plain file, without following a link; None where something else stands at its place.
-
-    Args:
-        path: the file.
-        most: a longer one is cut off one byte later, which tells that it is too long.
-
-    Raises:
+        UnsuitableFileError: it is not a regular file, or it is larger than that.
         OSError: it cannot be opened or read.
     """
-    descriptor = os.open(path, _TO_READ | os.O_NOFOLLOW)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return None
-        left = min(status.st_size, most) + 1
+            raise NotRegularFileError(path)
+        # One byte more than the limit, so that a file that grows meanwhile is noticed.
+        remaining = min(status.st_size, max_bytes) + 1
         parts = []
-        while left and (part := os.read(descriptor, left)):
+        size = 0
+        while remaining > size and (part := os.read(descriptor, remaining - size)):
             parts.append(part)
-            left -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            size += len(part)
     finally:
         os.close(descriptor)
+    if size > max_bytes:
+        raise FileTooLargeError(path, max_bytes)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def file_signature(path: str) -> Signature | None:
-    """The values by which a change of a regular file is recognised; None where there is none."""
+    """Return the values by which a change of a regular file is noticed; None where there is none.
+
+    Args:
+        path: the file; a symbolic link is not followed.
+    """
     try:
         status = os.lstat(path)
     except OSError:
@@ -68,35 +83,52 @@ def file_signature(path: str) -> Signature | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-@contextlib.contextmanager
-def replaced(
-    path: Path, temporary: str, *, everyone: bool = False, last: bool = True
-) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when all went well, and is gone otherwise.
-
-    Args:
-        path: the file to replace.
-        temporary: name, in the same folder, under which it is written; what a crash left there is
-            replaced.
-        everyone: let everyone read it, whatever the umask.
-        last: wait until it is on the disk, so that it outlasts a power cut.
+def atomic_write(
+    path: Path, data: bytes, *, durable: bool = True, world_readable: bool = False
+) -> None:
+    """Write a file whole, or leave what was there; see `atomic_writer`.
 
     Raises:
         OSError: it cannot be written.
     """
-    place = path.parent / temporary
+    with atomic_writer(path, durable=durable, world_readable=world_readable) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_writer(
+    path: Path,
+    *,
+    temporary: str | None = None,
+    durable: bool = True,
+    world_readable: bool = False,
+) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces `path` on success and is removed on failure.
+
+    Args:
+        path: the file to write.
+        temporary: name of the temporary file, in the same folder; None for the file's own name with
+            a dot before and `.tmp` after it. What a crash left under that name is replaced, so
+            processes that may write at the same time need a name each.
+        durable: fsync before returning, so that the file survives a power cut.
+        world_readable: let everyone read it, whatever the umask.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    unfinished = path.parent / (temporary or f".{path.name}.tmp")
     with contextlib.suppress(FileNotFoundError):
-        place.unlink()
+        unfinished.unlink()
     try:
-        with open(place, "xb") as file:
-            if everyone:
+        with open(unfinished, "xb") as file:
+            if world_readable:
                 os.fchmod(file.fileno(), 0o644)
             yield file
-            if last:
+            if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(place, path)
+        os.replace(unfinished, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            place.unlink()
+            unfinished.unlink()
         raise

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge import validation as strict
 from ctcedge.errors import ModelError
-from ctcedge.fs.files import open_plain
+from ctcedge.fs.files import UnsuitableFileError, read_limited
 from ctcedge.model.spec import SPEC_NAME, ModelSpec, PinnedFile
 
 _MAX_SPEC_BYTES = 1024 * 1024
@@ -39,7 +38,7 @@ class Model:
         """
         path = self.folder / pinned.file
         try:
-            data = _read_plain(path, pinned.bytes)
+            data = _read(path, pinned.bytes)
         except OSError as error:
             raise ModelError(
                 f"{path}: cannot be read ({error.strerror}); copy the model folder anew"
@@ -95,11 +94,11 @@ def load_model(name_or_folder: str | Path | None = None) -> Model:
     folder = _find(name_or_folder)
     path = folder / SPEC_NAME
     try:
-        data = _read_plain(path, _MAX_SPEC_BYTES)
+        data = _read(path, _MAX_SPEC_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     if data is None:
-        raise ModelError(f"{path}: not a plain file of at most {_MAX_SPEC_BYTES:,} bytes")
+        raise ModelError(f"{path}: not a regular file of at most {_MAX_SPEC_BYTES:,} bytes")
     try:
         spec = strict.build(ModelSpec, json.loads(data))
     except (ValueError, RecursionError) as error:
@@ -132,16 +131,15 @@ def models_at_hand(given: Model | None = None) -> dict[str, Model]:
     return {model.sha256: model for model in found}
 
 
-def _read_plain(path: Path, most: int) -> bytes | None:
-    """Return a file's bytes; None where it is no plain file, or a larger one.
+def _read(path: Path, max_bytes: int) -> bytes | None:
+    """Return a file's content; None where it is not a regular file, or larger.
 
-    Links are followed, as package stores use them: what they lead to is pinned by its hash.
+    Links are followed, as package stores use them: the pinned hash covers what they lead to.
     """
-    file = open_plain(path, follow=True)
-    if file is None:
+    try:
+        return read_limited(path, max_bytes, follow=True)
+    except UnsuitableFileError:
         return None
-    with file:
-        return file.read(most) if os.fstat(file.fileno()).st_size <= most else None
 
 
 def _find(name_or_folder: str | Path | None) -> Path:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from ctcedge.fs.files import open_plain
+from ctcedge.fs.files import read_limited
 from ctcedge.log import event
 
 log = logging.getLogger("ctcedge.pipeline.crash_journal")
@@ -133,13 +133,9 @@ class InHand:
 def _left(path: Path) -> Iterator[str]:
     """Hashes in the record that a crash left; what else may stand there is nothing."""
     try:
-        file = open_plain(path)
+        data = read_limited(path, _MOST * _HASH)
     except OSError:
         return
-    if file is None:
-        return
-    with file:
-        data = file.read(_MOST * _HASH)
     for start in range(0, len(data) - _HASH + 1, _HASH):
         noted = data[start : start + _HASH]
         if noted != _NONE:

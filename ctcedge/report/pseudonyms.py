@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from ctcedge.errors import OutputError
-from ctcedge.fs.files import open_plain
+from ctcedge.fs.files import UnsuitableFileError, read_limited
 
 KEY_NAME = ".ctcedge.pseudonym-key"
 _KEY_BYTES = 32
@@ -118,11 +118,10 @@ def key_of(root: Path) -> bytes:
                 new.write(secrets.token_bytes(_KEY_BYTES))
         except FileExistsError:
             pass
-        file = open_plain(path)
-        key = b""
-        if file is not None:
-            with file:
-                key = file.read(_KEY_BYTES + 1)
+        try:
+            key = read_limited(path, _KEY_BYTES)
+        except UnsuitableFileError:
+            key = b""
     except OSError as error:
         raise OutputError(
             f"{path}: {error.strerror}; pseudonyms need a key there, so that they stay the same:"

@@ -30,7 +30,7 @@ import numpy as np
 from ctcedge import validation as strict
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths as places
-from ctcedge.fs.files import open_plain, replaced
+from ctcedge.fs.files import UnsuitableFileError, atomic_write, read_limited
 from ctcedge.log import event
 from ctcedge.model.spec import ModelSpec
 from ctcedge.sidecars.scan import CropRecord, ModelRef
@@ -292,16 +292,13 @@ def read(folder: Path) -> list[Control]:
     """
     path = folder / FILE_NAME
     try:
-        file = open_plain(path, follow=True)
-        data = b""
-        if file is not None:
-            with file:
-                data = file.read(_MAX_BYTES + 1)
-        if file is None or len(data) > _MAX_BYTES:
-            raise SetupError(f"{path}: not a plain file of at most {_MAX_BYTES:,} bytes")
+        data = read_limited(path, _MAX_BYTES, follow=True)
         return list(strict.build(_Contents, json.loads(data)).controls)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
+    except UnsuitableFileError:
+        text = f"{path}: not a regular file of at most {_MAX_BYTES:,} bytes"
+        raise SetupError(text) from None
     except OSError as error:
         raise SetupError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
@@ -434,8 +431,8 @@ def _changing() -> Iterator[list[Control]]:
         yield controls
         contents = dataclasses.asdict(_Contents(SCHEMA, tuple(controls)))
         try:
-            with replaced(path, f".{path.name}.tmp", everyone=machine_wide) as file:
-                file.write((json.dumps(contents, indent=1) + "\n").encode())
+            data = (json.dumps(contents, indent=1) + "\n").encode()
+            atomic_write(path, data, world_readable=machine_wide)
         except OSError as error:
             raise _not_written(path, error) from None
     finally:

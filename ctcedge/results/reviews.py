@@ -21,7 +21,7 @@ import msgspec
 from ctcedge import validation as strict
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import SetupError
-from ctcedge.fs.files import open_plain
+from ctcedge.fs.files import FileTooLargeError, NotRegularFileError, read_limited
 from ctcedge.sidecars.scan import CropRecord, read_current_image
 from ctcedge.sidecars.schema import CALLS, Call, ReviewEntry, ReviewRecord, Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
@@ -201,15 +201,14 @@ def read_corrections(path: Path) -> Corrections:
         CorrectionsError: naming the key that does not fit.
     """
     try:
-        file = open_plain(path, follow=True)
-        if file is None:
-            raise CorrectionsError(f"{path} is not a file; give the one that the report page saved")
-        with file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_limited(path, MAX_BYTES, follow=True)
+    except NotRegularFileError:
+        text = f"{path} is not a file; give the one that the report page saved"
+        raise CorrectionsError(text) from None
+    except FileTooLargeError as error:
+        raise CorrectionsError(f"{path}: {error.strerror}") from None
     except OSError as error:
         raise CorrectionsError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(data) > MAX_BYTES:
-        raise CorrectionsError(f"{path}: larger than {MAX_BYTES:,} bytes")
     try:
         return _checked(json.loads(data, object_pairs_hook=_no_key_twice))
     except (ValueError, RecursionError) as error:

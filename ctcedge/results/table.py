@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 from ctcedge.discovery.naming import IMAGE_SUFFIXES, SIDECAR_SUFFIX
 from ctcedge.errors import OutputError, SettingsError
-from ctcedge.fs.files import replaced
+from ctcedge.fs.files import atomic_writer
 from ctcedge.sidecars.scan import CropRecord, read_current_image
 from ctcedge.sidecars.schema import Sidecar
 
@@ -287,7 +287,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     if place.exists() and not place.is_file():
         raise OutputError(f"{path} is no file that could be replaced; give the name of a file")
     try:
-        with replaced(place, f".{place.name}.ctcedge-{os.getpid()}") as file:
+        with atomic_writer(place, temporary=f".{place.name}.{os.getpid()}.tmp") as file:
             yield file
     except OSError as error:
         raise OutputError(

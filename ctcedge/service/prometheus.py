@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ctcedge.fs.files import replaced
+from ctcedge.fs.files import atomic_write
 from ctcedge.log import event
 from ctcedge.results.tally import CALLS
 from ctcedge.service.watch_state import Histogram, WatchState
@@ -63,8 +63,7 @@ def write(path: Path, state: WatchState) -> None:
         OSError: it cannot be written.
     """
     text = render(state, watch=path.stem)
-    with replaced(path, f".{path.name}.tmp", everyone=True, last=False) as file:
-        file.write(text.encode())
+    atomic_write(path, text.encode(), durable=False, world_readable=True)
 
 
 def render(state: WatchState, watch: str) -> str:

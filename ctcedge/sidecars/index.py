@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
-from ctcedge.fs.files import Signature, file_signature, read_plain
+from ctcedge.fs.files import Signature, file_signature, read_limited
 from ctcedge.fs.paths import cache_folder
 from ctcedge.images.types import MAX_BYTES
 from ctcedge.log import event
@@ -243,10 +243,10 @@ class DoneIndex:
         """Whether an image that had been recently modified when it was read is still the same."""
         path = self._image_prefix + os.fsdecode(item.row[0])
         try:
-            data = read_plain(path, MAX_BYTES)
+            data = read_limited(path, MAX_BYTES)
         except OSError:
             return False
-        same = data is not None and hashlib.sha256(data).hexdigest() == item.verify
+        same = hashlib.sha256(data).hexdigest() == item.verify
         return same and file_signature(path) == item.image
 
     def _remove_gone(self, crops: int) -> None:

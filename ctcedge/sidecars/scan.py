@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped
 from ctcedge.discovery.scan import walk
 from ctcedge.errors import NoCropsError, SetupError
-from ctcedge.fs.files import read_plain
+from ctcedge.fs.files import UnsuitableFileError, read_limited
 from ctcedge.images.types import MAX_BYTES
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
@@ -129,13 +129,11 @@ class CurrentImage:
 def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
     """Read the image of a crop, to see whether it still is the one that was called."""
     try:
-        data = read_plain(folder / crop.path, MAX_BYTES)
+        data = read_limited(folder / crop.path, MAX_BYTES)
+    except UnsuitableFileError as error:
+        return CurrentImage(None, None, f"it is {error.strerror}")
     except OSError as error:
         return CurrentImage(None, None, error.strerror)
-    if data is None:
-        return CurrentImage(None, None, "it is no plain file")
-    if len(data) > MAX_BYTES:
-        return CurrentImage(None, None, f"it is larger than {MAX_BYTES:,} bytes")
     return CurrentImage(data, hashlib.sha256(data).hexdigest(), None)
 
 

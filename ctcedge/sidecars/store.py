@@ -29,7 +29,7 @@ import msgspec
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import CtcEdgeError, OutputError
-from ctcedge.fs.files import read_plain
+from ctcedge.fs.files import UnsuitableFileError, read_limited
 from ctcedge.sidecars import files
 from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, Parsed, encode, parse, salvage
 from ctcedge.sidecars.schema import Sidecar, history_after
@@ -124,12 +124,13 @@ class SidecarStore:
         """
         path = f"{self.root}/{crop.path}{SIDECAR_SUFFIX}"
         try:
-            data = read_plain(path, MAX_BYTES)
+            parsed = _parse(read_limited(path, MAX_BYTES), path)
+        except UnsuitableFileError:
+            parsed = None
         except OSError as error:
             if error.errno in files.NOT_A_FILE:
                 return None
             raise _NotRead(f"sidecar cannot be read: {error.strerror}") from None
-        parsed = None if data is None else _parse(data, path)
         if parsed is not None and not self._beside and parsed.sidecar.sample != crop.sample:
             raise NotWritten(
                 f"{path} belongs to sample '{parsed.sidecar.sample}', not '{crop.sample}';"

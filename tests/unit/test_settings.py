@@ -147,7 +147,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_file_is_no_settings_file(tmp_path: Path, make: Any) -> None:
     make(tmp_path / "ctcedge.toml")
-    with pytest.raises(SettingsError, match="not a plain file"):
+    with pytest.raises(SettingsError, match="not a regular file"):
         load_settings(tmp_path)
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
-
-from ..util.files import atomic_write
+from ctcedge.fs.files import atomic_write
 
 Label: TypeAlias = Literal["CTC", "other", ""]
 """`other` is anything that is not a CTC; empty where nobody knows."""

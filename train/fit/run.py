@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ctcedge.fs.files import atomic_write
 from ctcedge.images.preprocess import InputSpec
 
 from ..data.dataset import Cells, TrainingProvenance
 from ..metrics.roc import roc_auc
-from ..util.files import atomic_write
 from .augment import Augmentation
 from .networks import NETWORKS, Classifier, predict
 
@@ -35,7 +35,7 @@ LOG_NAME = "log.json"
 
 _EARLIER = "earlier_"
 """Before the names of the columns of `Run.earlier`."""
-_UNFINISHED = {CELLS_NAME, f".{CELLS_NAME}.part", f".{RUN_NAME}.part"}
+_UNFINISHED = {CELLS_NAME, f".{CELLS_NAME}.tmp", f".{RUN_NAME}.tmp"}
 """What is left of a run that was cut off while it was written."""
 
 MIN_WIDTH = 1 / 16

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ctcedge.fs.files import atomic_write
+
 from ..metrics.roc import roc_auc
-from ..util.files import atomic_write
 from ..util.progress import progress
 from .batches import BatchLoader
 from .distributed import ProcessGroup

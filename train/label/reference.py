@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
-from ctcedge.fs.files import read_plain
+from ctcedge.fs.files import NotRegularFileError, read_limited
 from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, parse
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import SidecarStore
@@ -137,11 +137,8 @@ def read_patients(path: Path, samples: set[str]) -> dict[str, str]:
 def _read_sidecar(path: Path, doubts: Warnings) -> Sidecar | None:
     parsed = None
     try:
-        data = read_plain(path, MAX_BYTES)
-        if data is None:
-            return None
-        parsed = parse(data)
-    except FileNotFoundError:
+        parsed = parse(read_limited(path, MAX_BYTES))
+    except (FileNotFoundError, NotRegularFileError):
         return None
     except (OSError, NewerSchemaError):
         pass

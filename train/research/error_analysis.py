@@ -19,6 +19,7 @@ import typer
 from numpy.typing import NDArray
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.fs.files import atomic_write
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import InputSpec
 
@@ -30,7 +31,6 @@ from ..evaluate.bootstrap import Estimate, Resampling
 from ..evaluate.report import format_estimate, markdown_table
 from ..metrics.roc import Curve, Floats, Labels, log_odds, roc_auc
 from ..util.errors import exit_on
-from ..util.files import atomic_write
 from ..util.progress import progress
 from .cell_traits import Traits, traits_of
 from .markdown import put_sections, stamp

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..util.files import atomic_write
+from ctcedge.fs.files import atomic_write
 
 _WIDTH = 100
 _HEADING = re.compile(r"^(?=## )", re.MULTILINE)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.fs.files import atomic_write
+
 from ..data import splits as split
 from ..data.dataset import Cells, read_cells
 from ..data.manifest import choose, read_manifests
@@ -21,7 +23,6 @@ from ..fit.networks import predict
 from ..fit.run import CELLS_NAME, RunError, differences, npz_bytes, recipe
 from ..metrics.calibration import calibrate
 from ..metrics.onnx_scores import probabilities
-from ..util.files import atomic_write
 from .trials import FOLDS, SPLIT_SEED, Trial
 
 SCORES_NAME = "scores.npz"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from ctcedge.fs.files import atomic_write
 from train.data.dataset import Cells
 from train.fit.augment import Augmentation
 from train.fit.presets import PRESETS
 from train.fit.run import CELLS_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
-from train.util.files import atomic_write
 
 SETTINGS = FitSettings(network="resnet10", width=0.0625, augmentation=Augmentation(noise=False))
 INPUT = PRESETS["tiny"].input
@@ -93,7 +93,7 @@ def test_a_folder_of_something_else_is_refused(run):
         run.save()
 
 
-@pytest.mark.parametrize("left", [[CELLS_NAME], [f".{CELLS_NAME}.part"], [".run.json.part"]])
+@pytest.mark.parametrize("left", [[CELLS_NAME], [f".{CELLS_NAME}.tmp"], [".run.json.tmp"]])
 def test_a_run_that_was_cut_off_while_it_was_written_is_written_anew(run, left):
     run.folder.mkdir()
     for name in left:

@@ -744,7 +744,7 @@ def test_an_image_that_cannot_be_read_now_keeps_its_sidecar(
     before = sidecars(bench.folder)
     save(bench.folder / "2_BF.png", cell(CTC))
     with monkeypatch.context() as failing:
-        failing.setattr("ctcedge.images.read.read_plain", no_disk)
+        failing.setattr("ctcedge.images.read.read_limited", no_disk)
         kept, written = bench.run(force=True)
     assert (kept.done, written.done) == ("not-written", "written")
     assert kept.error == "the image cannot be read: Input/output error; its sidecar is kept"

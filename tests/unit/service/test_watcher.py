@@ -390,7 +390,7 @@ def test_an_image_that_could_not_be_read_is_read_once_it_can_be(
 ) -> None:
     clock, summary = Clock(), Summary()
     os.utime(save(tmp_path / "S" / "1_BF.png", cell(CTC)), (0, 0))
-    monkeypatch.setattr("ctcedge.images.read.read_plain", no_disk)
+    monkeypatch.setattr("ctcedge.images.read.read_limited", no_disk)
     trying = watcher(clock=clock)
     outcomes = []
     for outcome in trying.outcomes():
