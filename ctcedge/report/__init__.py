@@ -5,6 +5,6 @@ which
 `ctcedge review import` reads.
 """
 
-from ctcedge.report.build import write_report
+from ctcedge.report.build import REPORT_NAME, write_report
 
-__all__ = ["write_report"]
+__all__ = ["REPORT_NAME", "write_report"]

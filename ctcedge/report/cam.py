@@ -1,4 +1,4 @@
-"""Where in a crop a call comes from, for the first cells of the gallery."""
+"""Class-activation maps of the gallery's first cells: which parts of a crop support its call."""
 
 from __future__ import annotations
 
@@ -12,83 +12,88 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.errors import BadImage, ModelError
-from ctcedge.images.preprocess import network_input
+from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.model.cam import activation_maps
 from ctcedge.model.folder import Model
 from ctcedge.model.session import Engine, open_engine
 from ctcedge.report.cells import Cell
-from ctcedge.report.images import called_image
+from ctcedge.report.images import classified_image
 
-MAPPED = 300
-"""Cells with a map: the network runs several times for each."""
-STRONG = 100
-"""Value of the map that is stronger than nearly all."""
+MAX_MAPS = 300
+"""Number of cells with a map; the network runs several times for each."""
+FULL_SCALE = 100
+"""Value at the full-scale percentile of all maps' magnitudes."""
 
 _BATCH = 64
-_NEARLY_ALL = 98  # percentile
+_FULL_SCALE_PERCENTILE = 98
 
 
 def activations(
     folder: Path, cells: Sequence[Cell], models: Mapping[str, Model]
 ) -> dict[int, dict[str, Any]]:
-    """Class-activation maps of the first cells, by their place in the gallery.
+    """Return class-activation maps of the first cells, by index in the gallery.
+
+    Cells of other models, and of models without maps, have none.
 
     Args:
         folder: the searched folder.
         cells: in the order of the gallery.
-        models: those that lie here, by their hash; others, and those that give no maps, leave
-            their cells without one.
+        models: the available models, by hash.
 
     Returns:
-        `side` of the square map, `window`, the side of the part of the crop that it covers, about
-        the crop's centre, in the crop's pixels, and `values`, row by row, on one scale for all:
-        STRONG speaks strongly for a CTC, -STRONG against.
+        For each cell, `side` of the square map, `window`, the side of the square about the crop's
+        centre that it covers, in the crop's pixels, and `values`, row by row, on one scale for all
+        maps of a model: FULL_SCALE strongly supports a CTC, -FULL_SCALE strongly opposes it.
     """
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, cell in enumerate(cells[:MAPPED]):
+    by_model: dict[str, list[int]] = defaultdict(list)
+    for index, cell in enumerate(cells[:MAX_MAPS]):
         if cell.model.sha256 in models:
-            places[cell.model.sha256].append(place)
-    found: dict[int, dict[str, Any]] = {}
-    for sha256, of_model in places.items():
-        found |= _of_model(folder, cells, of_model, models[sha256])
-    return found
+            by_model[cell.model.sha256].append(index)
+    result: dict[int, dict[str, Any]] = {}
+    for sha256, indices in by_model.items():
+        result |= _maps_of_model(folder, cells, indices, models[sha256])
+    return result
 
 
-def _of_model(
-    folder: Path, cells: Sequence[Cell], places: Sequence[int], model: Model
+def _maps_of_model(
+    folder: Path, cells: Sequence[Cell], indices: Sequence[int], model: Model
 ) -> dict[int, dict[str, Any]]:
     spec = model.spec.input
     engine = open_engine(model, "cpu")
     maps: dict[int, NDArray[np.float32]] = {}
-    waiting = iter(places)
-    while batch := list(islice(waiting, _BATCH)):
+    remaining = iter(indices)
+    while batch := list(islice(remaining, _BATCH)):
         inputs = {}
-        for place in batch:
-            _, pixels = called_image(folder, cells[place])
-            if pixels is None:
-                continue
-            try:
-                inputs[place] = network_input(pixels, cells[place].um_per_px, spec)
-            except BadImage:
-                continue
+        for index in batch:
+            pixels = _network_input(folder, cells[index], spec)
+            if pixels is not None:
+                inputs[index] = pixels
         try:
             maps |= _maps(engine, inputs)
         except ModelError:
             return {}
     if not maps:
         return {}
-    strong = float(np.percentile(np.abs(np.stack(list(maps.values()))), _NEARLY_ALL)) or 1.0
+    magnitudes = np.abs(np.stack(list(maps.values())))
+    full_scale = float(np.percentile(magnitudes, _FULL_SCALE_PERCENTILE)) or 1.0
     return {
-        place: {
-            "side": each.shape[0],
-            "window": round(spec.size / spec.zoom(cells[place].um_per_px), 2),
-            "values": np.clip(np.rint(each * (STRONG / strong)), -STRONG, STRONG)
-            .astype(int)
-            .ravel()
-            .tolist(),
+        index: {
+            "side": values.shape[0],
+            "window": round(spec.size / spec.zoom(cells[index].um_per_px), 2),
+            "values": _scaled(values / full_scale),
         }
-        for place, each in maps.items()
+        for index, values in maps.items()
     }
+
+
+def _network_input(folder: Path, cell: Cell, spec: InputSpec) -> NDArray[np.uint8] | None:
+    _, pixels = classified_image(folder, cell)
+    if pixels is None:
+        return None
+    try:
+        return network_input(pixels, cell.um_per_px, spec)
+    except BadImage:
+        return None
 
 
 def _maps(
@@ -97,3 +102,10 @@ def _maps(
     if not inputs:
         return {}
     return dict(zip(inputs, activation_maps(engine, np.stack(list(inputs.values()))), strict=True))
+
+
+def _scaled(values: NDArray[np.float32]) -> list[int]:
+    scaled: list[int] = (
+        np.clip(np.rint(FULL_SCALE * values), -FULL_SCALE, FULL_SCALE).astype(int).ravel().tolist()
+    )
+    return scaled

@@ -1,4 +1,4 @@
-"""What a report shows of each cell, read from the sidecars, in the order of the gallery."""
+"""The cells of a report, read from the sidecars, in the order of the gallery."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctcedge.results.domain_shift import FolderFeatures
 from ctcedge.sidecars.scan import CropRecord, ModelRef
 from ctcedge.sidecars.schema import ReviewEntry, Sidecar
 
-IN_THE_WAY = "sidecar in the way: another sample's, a newer ctcedge's, or not readable"
+CONFLICTING_SIDECAR = "conflicting sidecar: another sample's, a newer ctcedge's, or not readable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +24,22 @@ class Cell:
     """One classified bright-field crop.
 
     Attributes:
-        crop: where it lies, its sample and cell.
-        sha256: of its image when it was called.
-        call: the model's.
-        probability: of CTC, at `prior`.
-        prior: share of CTCs that `probability` assumes.
-        score: the network's logit; None where it was not kept.
+        crop: path, sample and cell.
+        sha256: hash of the image that was classified.
+        call: the model's call.
+        probability: probability of CTC, at `prior`.
+        prior: fraction of CTCs that `probability` assumes.
+        score: the network's logit; None if it was not kept.
         reasons: codes that explain a review.
         cluster: whether the crop shows touching cells.
-        model: which one called it.
-        um_per_px: edge length of a pixel, um; None where it is not known.
-        um_per_px_assumed: whether the model's own was taken for it.
-        width: of the crop, pixels.
-        height: of the crop, pixels.
-        unlike: share of cells like those of training that are at least as unlike them; None where
-            it is not known.
-        reviews: by persons, of this image, the oldest first.
+        model: the model that made the call.
+        um_per_px: edge length of a pixel, um; None if unknown.
+        um_per_px_assumed: whether the model's own um/px was assumed.
+        width: width of the crop, pixels.
+        height: height of the crop, pixels.
+        ood_p_value: fraction of in-distribution cells that are at least as far from the training
+            data; None if unknown.
+        reviews: reviews of this image, oldest first.
     """
 
     crop: Crop
@@ -55,26 +55,52 @@ class Cell:
     um_per_px_assumed: bool
     width: int
     height: int
-    unlike: float | None
+    ood_p_value: float | None
     reviews: tuple[ReviewEntry, ...]
+
+    @classmethod
+    def from_sidecar(cls, crop: Crop, record: Sidecar) -> Cell | None:
+        """Return the cell of a sidecar; None if the crop is not classified."""
+        image = record.image
+        if record.call is None or record.probability is None:
+            return None
+        if image.sha256 is None or image.width is None or image.height is None:
+            return None
+        return cls(
+            crop=crop,
+            sha256=image.sha256,
+            call=record.call,
+            probability=record.probability,
+            prior=record.prior,
+            score=record.score,
+            reasons=record.reasons,
+            cluster=record.cluster is True,
+            model=ModelRef.of(record),
+            um_per_px=image.um_per_px,
+            um_per_px_assumed=image.um_per_px_assumed,
+            width=image.width,
+            height=image.height,
+            ood_p_value=None if record.ood is None else record.ood.p_value,
+            reviews=record.reviews_of_image,
+        )
 
     @property
     def rank(self) -> tuple[object, ...]:
-        """Place in the gallery: clusters, then by how much the image itself speaks for a CTC.
+        """Sort key of the gallery: clusters first, then by falling likelihood ratio of a CTC.
 
-        Probabilities at different priors compare only when each is freed of its own.
+        Probabilities at different priors are not comparable; likelihood ratios are.
         """
-        odds = _log_odds(self.probability) - _log_odds(self.prior)
-        return (not self.cluster, -odds, -(self.score or 0.0), self.crop.path)
+        log_ratio = _log_odds(self.probability) - _log_odds(self.prior)
+        return (not self.cluster, -log_ratio, -(self.score or 0.0), self.crop.path)
 
 
-class Decided(NamedTuple):
-    """From which probability on a cell is called what.
+class CallThresholds(NamedTuple):
+    """Probabilities from which cells get a call.
 
     Attributes:
-        operating_point: its name; None for the model's own decision.
-        review: least probability of the call review; `ctc` where there is no review band.
-        ctc: least probability of the call CTC.
+        operating_point: name of the operating point; None for the model's own thresholds.
+        review: smallest probability of the call review; `ctc` if there is no review band.
+        ctc: smallest probability of the call CTC.
     """
 
     operating_point: str | None
@@ -82,109 +108,83 @@ class Decided(NamedTuple):
     ctc: float
 
     @classmethod
-    def of(cls, record: Sidecar) -> Decided:
-        """The thresholds by which a sidecar's call was made."""
+    def from_sidecar(cls, record: Sidecar) -> CallThresholds:
+        """Return the thresholds of a sidecar's call."""
         low, high = record.review_band
-        least = max(record.threshold, high)
-        return cls(record.operating_point, low if low < high else least, least)
+        ctc = max(record.threshold, high)
+        return cls(record.operating_point, low if low < high else ctc, ctc)
 
 
 @dataclass(slots=True)
-class Gathered:
-    """All that the sidecars of a folder say.
+class FolderContents:
+    """Contents of a folder's sidecars.
 
     Attributes:
         cells: classified crops, in the order of the gallery.
-        pending: crops without a usable sidecar, by reason.
-        unclassified: crops that could not be classified, by reason.
-        models: sidecars by model.
-        providers: sidecars by where the network ran.
-        versions: sidecars by ctcedge's version.
-        rules: sidecars by what decided.
-        decisions: sidecars by where it decided.
-        traits: by which samples are compared with the training data.
-        newest: when the newest call was made, RFC 3339; empty where there is none.
+        pending: number of crops without a usable sidecar, by reason.
+        unclassified: number of crops that could not be classified, by error.
+        models: number of sidecars by model.
+        providers: number of sidecars by execution provider.
+        versions: number of sidecars by version of ctcedge.
+        contexts: number of sidecars by model, operating point and image settings.
+        decisions: number of sidecars by thresholds.
+        features: features of the crops, from which the domain shift of samples is computed.
+        newest: time of the newest call, RFC 3339; empty if there is none.
     """
 
     cells: list[Cell] = field(default_factory=list)
     pending: Counter[str] = field(default_factory=Counter)
     unclassified: Counter[str] = field(default_factory=Counter)
     models: Counter[ModelRef] = field(default_factory=Counter)
-    traits: FolderFeatures = field(default_factory=FolderFeatures)
     providers: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
-    rules: Counter[DecisionContext] = field(default_factory=Counter)
-    decisions: Counter[Decided] = field(default_factory=Counter)
+    contexts: Counter[DecisionContext] = field(default_factory=Counter)
+    decisions: Counter[CallThresholds] = field(default_factory=Counter)
+    features: FolderFeatures = field(default_factory=FolderFeatures)
     newest: str = ""
 
     @property
     def crops(self) -> int:
-        """All bright-field crops."""
+        """Number of bright-field crops."""
         return len(self.cells) + self.unclassified.total() + self.pending.total()
 
-    def taking(self, found: Iterable[CropRecord]) -> Iterator[CropRecord]:
-        """Take from each record what a report needs, and pass on the usable ones."""
-        for each in found:
-            if each.record is None:
-                self.pending[_why_pending(each)] += 1
+    def collect(self, records: Iterable[CropRecord]) -> Iterator[CropRecord]:
+        """Add each record, and yield those with a usable sidecar."""
+        for record in records:
+            if record.record is None:
+                self.pending[_pending_reason(record)] += 1
                 continue
-            self._take(each.crop, each.record)
-            yield each
+            self._add(record.crop, record.record)
+            yield record
 
-    def _take(self, crop: Crop, record: Sidecar) -> None:
-        cell = _cell(crop, record)
+    def _add(self, crop: Crop, record: Sidecar) -> None:
+        cell = Cell.from_sidecar(crop, record)
         if cell is None:
             self.unclassified[str(record.error)] += 1
             return
-        with contextlib.suppress(ValueError):  # not as many features as in the sidecars before
-            self.traits.add(cell.model, crop.sample, record)
+        with contextlib.suppress(ValueError):  # another number of features than in earlier sidecars
+            self.features.add(cell.model, crop.sample, record)
         self.cells.append(cell)
         self.models[cell.model] += 1
-        self.rules[DecisionContext.of(record)] += 1
-        self.decisions[Decided.of(record)] += 1
+        self.contexts[DecisionContext.of(record)] += 1
+        self.decisions[CallThresholds.from_sidecar(record)] += 1
         self.providers[record.software.provider] += 1
         self.versions[record.software.ctcedge] += 1
         self.newest = max(self.newest, record.created)
 
 
-def _why_pending(found: CropRecord) -> str:
-    if found.problem is None:
+def read_contents(records: Iterable[CropRecord]) -> tuple[FolderContents, Assessment]:
+    """Read all records once; return their contents, and the statistics of their reviews."""
+    contents = FolderContents()
+    assessment = assess(contents.collect(records))
+    contents.cells.sort(key=lambda cell: cell.rank)
+    return contents, assessment
+
+
+def _pending_reason(record: CropRecord) -> str:
+    if record.problem is None:
         return "no sidecar"
-    return "sidecar not whole" if found.damaged else IN_THE_WAY
-
-
-def gather(found: Iterable[CropRecord]) -> tuple[Gathered, Assessment]:
-    """Read all records once: what they say, and what the reviews among them say."""
-    gathered = Gathered()
-    assessment = assess(gathered.taking(found))
-    gathered.cells.sort(key=lambda cell: cell.rank)
-    return gathered, assessment
-
-
-def _cell(crop: Crop, record: Sidecar) -> Cell | None:
-    """A cell of the report; None where the crop is not classified."""
-    image = record.image
-    if record.call is None or record.probability is None:
-        return None
-    if image.sha256 is None or image.width is None or image.height is None:
-        return None
-    return Cell(
-        crop=crop,
-        sha256=image.sha256,
-        call=record.call,
-        probability=record.probability,
-        prior=record.prior,
-        score=record.score,
-        reasons=record.reasons,
-        cluster=record.cluster is True,
-        model=ModelRef.of(record),
-        um_per_px=image.um_per_px,
-        um_per_px_assumed=image.um_per_px_assumed,
-        width=image.width,
-        height=image.height,
-        unlike=None if record.ood is None else record.ood.p_value,
-        reviews=record.reviews_of_image,
-    )
+    return "damaged sidecar" if record.damaged else CONFLICTING_SIDECAR
 
 
 def _log_odds(probability: float) -> float:

@@ -1,7 +1,8 @@
-"""Images of a folder, as they are now."""
+"""Reads the images of a report's cells."""
 
 from __future__ import annotations
 
+from enum import IntEnum
 from pathlib import Path
 
 from ctcedge.discovery.naming import Crop
@@ -10,21 +11,37 @@ from ctcedge.images.decode import GreyImage, decode
 from ctcedge.report.cells import Cell
 from ctcedge.sidecars.scan import read_current_image
 
-SHOWN, CHANGED, UNREADABLE = 0, 1, 2
-"""What became of a cell's image."""
+
+class ImageState(IntEnum):
+    """Whether a cell's image can be shown."""
+
+    SHOWN = 0
+    CHANGED = 1
+    UNREADABLE = 2
 
 
-def called_image(folder: Path, cell: Cell) -> tuple[int, GreyImage | None]:
-    """The image of a call; a person must not review another than the model saw."""
+IMAGE_PROBLEMS = {
+    ImageState.SHOWN: "",
+    ImageState.CHANGED: "The image changed since the call, and is not shown."
+    " Run 'ctcedge classify' again.",
+    ImageState.UNREADABLE: "The image cannot be read.",
+}
+
+
+def classified_image(folder: Path, cell: Cell) -> tuple[ImageState, GreyImage | None]:
+    """Return the state and pixels of the image that the model classified.
+
+    The pixels are None if the file has changed: a person must review what the model has seen.
+    """
     now = read_current_image(folder, cell.crop)
     if now.data is not None and now.sha256 != cell.sha256:
-        return CHANGED, None
+        return ImageState.CHANGED, None
     pixels = _decoded(now.data)
-    return (UNREADABLE if pixels is None else SHOWN), pixels
+    return (ImageState.UNREADABLE if pixels is None else ImageState.SHOWN), pixels
 
 
 def read_image(folder: Path, crop: Crop) -> GreyImage | None:
-    """A crop's pixels; None where they cannot be read."""
+    """Return a crop's pixels; None if they cannot be read."""
     return _decoded(read_current_image(folder, crop).data)
 
 

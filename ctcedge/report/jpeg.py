@@ -1,8 +1,8 @@
-"""Crops as a person sees them: 8-bit greys in JPEG sheets and strips.
+"""Pictures of crops for people: 8-bit grey levels in JPEG sheets and strips.
 
-Bright field is shown as deviations from each crop's own background, mid-grey, so that exposure
-drops out as it does for the network. Fluorescence is not: how bright a stain is says something, so
-all cells of a sample share one scale.
+Bright field is scaled about the median of each crop, its background, which becomes mid-grey: as for
+the network, exposure has no influence. Fluorescence is not, because the brightness of a stain is
+informative: all cells of a sample share one scale.
 """
 
 from __future__ import annotations
@@ -20,60 +20,64 @@ from ctcedge.images.decode import GreyImage
 TILE = 72
 """Side of a tile, pixels."""
 ACROSS = 8
-"""Tiles beside and below each other on a sheet."""
-MOST_SIDE = 256
+"""Tiles in a row of a sheet, and rows of a sheet."""
+MAX_SIDE = 256
 """Longest side of a picture in a strip, pixels; larger crops are scaled down."""
-CROPS_A_SHEET = ACROSS * ACROSS
+TILES_PER_SHEET = ACROSS * ACROSS
 
 _GREY = 128
-_MOST_ZOOM = 4.0
-_BLOCK = 8  # of a JPEG: a picture that fills whole blocks leaves no trace on its neighbour
+_MAX_ZOOM = 4.0
+_BLOCK = 8  # of a JPEG: pictures that fill whole blocks do not affect their neighbours
 _TILE_QUALITY = 85
 _STRIP_QUALITY = 92
-_LEAST_CONTRAST = 0.06  # of the background: the noise of an empty crop is not blown up
-_LEAST_RANGE = 0.02  # of the brightest value: nor is that of an unstained sample
+_MIN_CONTRAST = 0.06  # of the background: does not amplify the noise of an empty crop
+_MIN_RANGE = 0.02  # of the brightest value: does not amplify the noise of an unstained sample
 
 Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The pixel values shown as black and as white."""
+    """A linear scale: the pixel values that become black and white."""
 
     black: float
     white: float
 
     def apply(self, pixels: GreyImage) -> Picture:
-        """Map (height, width) pixels of 8 or 16 bits to 8 bits."""
-        unit = 255 / (self.white - self.black)
-        shown = (pixels.astype(np.float32) - self.black) * unit
-        return np.asarray(np.clip(np.rint(shown), 0, 255), np.uint8)
+        """Map pixels to 8 bits.
+
+        Args:
+            pixels: (height, width), uint8 or uint16.
+        """
+        gain = 255 / (self.white - self.black)
+        levels = (pixels.astype(np.float32) - self.black) * gain
+        return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
 
 
 def bright_field(pixels: GreyImage) -> Picture:
-    """Map a bright-field crop to 8 bits, its background to mid-grey.
+    """Map a bright-field crop to 8 bits, with its background at mid-grey.
 
     Args:
         pixels: (height, width), uint8 or uint16.
     """
     low, background, high = np.percentile(pixels, (0.3, 50, 99.7))
-    reach = max(high - background, background - low, _LEAST_CONTRAST * background, 1.0)
-    return Scale(float(background - reach), float(background + reach)).apply(pixels)
+    contrast = max(high - background, background - low, _MIN_CONTRAST * background, 1.0)
+    return Scale(float(background - contrast), float(background + contrast)).apply(pixels)
 
 
 def common_scale(images: Iterable[GreyImage]) -> Scale:
-    """The scale that suits fluorescence crops of one sample and channel.
+    """Return the scale for the fluorescence crops of one sample and channel.
 
-    The few brightest crops, often debris, may saturate.
+    The brightest few percent of the crops, often debris, may saturate.
     """
-    ends = np.array([np.percentile(pixels, (5, 99.7)) for pixels in images])
-    black = float(np.median(ends[:, 0]))
-    white = float(np.percentile(ends[:, 1], 95))
-    return Scale(black, max(white, black + max(8.0, _LEAST_RANGE * white)))
+    ranges = np.array([np.percentile(pixels, (5, 99.7)) for pixels in images])
+    black = float(np.median(ranges[:, 0]))
+    white = float(np.percentile(ranges[:, 1], 95))
+    return Scale(black, max(white, black + max(8.0, _MIN_RANGE * white)))
 
 
 def resized(picture: Picture, zoom: float) -> Picture:
-    """Scale a picture."""
+    """Return a picture enlarged or reduced by a factor."""
     height, width = picture.shape
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     if size == (width, height):
@@ -83,14 +87,15 @@ def resized(picture: Picture, zoom: float) -> Picture:
 
 
 def tile_zooms(longest_sides: Sequence[int], um_per_px: Sequence[float | None]) -> list[float]:
-    """How many pixels of its tile one pixel of each crop becomes.
+    """Return the pixels of its tile per pixel of each crop.
 
-    Nearly all crops fill at most a tile at one scale, so that sizes compare across tiles: a scale
-    in um where that is known of all crops, else in their pixels. Larger ones are made to fit.
+    One scale, at which 95 % of the crops fit into a tile, makes sizes comparable across tiles. It
+    is a scale in um if um/px is known for all crops, else in pixels. Larger crops are reduced to
+    fit.
 
     Args:
-        longest_sides: of each crop, pixels.
-        um_per_px: of each crop.
+        longest_sides: longest side of each crop, pixels.
+        um_per_px: pixel size of each crop.
     """
     known = [um for um in um_per_px if um is not None]
     units = known if len(known) == len(longest_sides) else [1.0] * len(longest_sides)
@@ -99,53 +104,54 @@ def tile_zooms(longest_sides: Sequence[int], um_per_px: Sequence[float | None]) 
     lengths = [side * unit for side, unit in zip(longest_sides, units, strict=True)]
     common = TILE / float(np.percentile(lengths, 95))
     return [
-        min(common * unit, TILE / side, _MOST_ZOOM)
+        min(common * unit, TILE / side, _MAX_ZOOM)
         for side, unit in zip(longest_sides, units, strict=True)
     ]
 
 
 def tile(picture: Picture, zoom: float) -> Picture:
-    """Place a bright-field picture in the middle of a (TILE, TILE) tile.
+    """Return a (TILE, TILE) tile with a bright-field picture in its middle.
 
     Args:
         picture: from `bright_field`.
         zoom: from `tile_zooms`.
     """
-    small = resized(picture, zoom)
-    placed = np.full((TILE, TILE), _GREY, np.uint8)
-    height, width = small.shape
+    scaled = resized(picture, zoom)
+    result = np.full((TILE, TILE), _GREY, np.uint8)
+    height, width = scaled.shape
     top, left = (TILE - height) // 2, (TILE - width) // 2
-    placed[top : top + height, left : left + width] = small
-    return placed
+    result[top : top + height, left : left + width] = scaled
+    return result
 
 
 def sheet(tiles: Sequence[Picture | None]) -> str:
-    """A JPEG in base64 of up to CROPS_A_SHEET tiles, row by row; None stays grey."""
-    whole = np.full((ACROSS * TILE, ACROSS * TILE), _GREY, np.uint8)
+    """Return a JPEG in base64 of up to TILES_PER_SHEET tiles, row by row; None is a grey tile."""
+    image = np.full((ACROSS * TILE, ACROSS * TILE), _GREY, np.uint8)
     for slot, picture in enumerate(tiles):
         if picture is not None:
             row, column = divmod(slot, ACROSS)
-            whole[row * TILE :, column * TILE :][:TILE, :TILE] = picture
-    return _jpeg(whole, _TILE_QUALITY)
+            image[row * TILE :, column * TILE :][:TILE, :TILE] = picture
+    return _jpeg(image, _TILE_QUALITY)
 
 
 def strip(pictures: Sequence[Picture]) -> tuple[str, int, int, int]:
-    """A JPEG in base64 of one cell's channels beside each other, all as large as the first.
+    """Join pictures of one cell's channels side by side, all resized to the size of the first.
 
     Returns:
-        The JPEG, width and height of one picture, and the distance from one to the next, pixels.
+        A JPEG in base64, width and height of one picture, and the distance from one picture to the
+        next, pixels.
     """
-    first = resized(pictures[0], min(1.0, MOST_SIDE / max(pictures[0].shape)))
+    first = resized(pictures[0], min(1.0, MAX_SIDE / max(pictures[0].shape)))
     height, width = first.shape
     margin = ((0, 0), (0, -width % _BLOCK))
-    fitted = [first]
+    same_size = [first]
     for picture in pictures[1:]:
         if picture.shape != first.shape:
-            same = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-            picture = np.asarray(same, np.uint8)
-        fitted.append(picture)
-    whole = np.hstack([np.pad(picture, margin, "edge") for picture in fitted])
-    return _jpeg(whole, _STRIP_QUALITY), width, height, width + margin[1][1]
+            fitted = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            picture = np.asarray(fitted, np.uint8)
+        same_size.append(picture)
+    image = np.hstack([np.pad(picture, margin, "edge") for picture in same_size])
+    return _jpeg(image, _STRIP_QUALITY), width, height, width + margin[1][1]
 
 
 def _jpeg(picture: Picture, quality: int) -> str:

@@ -1,7 +1,7 @@
-"""The pictures of a report: a tile of every cell, and in full size those that matter.
+"""The pictures of a report: a tile of every cell, and strips of some cells in full size.
 
-In full size, with their other channels, are the cells of the review list and the first of the
-gallery. Pictures are for looking, not for measuring: they are JPEGs of 8-bit greys.
+Strips, which include the other channels, show the cells of the review list and the first cells of
+the gallery. Pictures are for viewing, not for measurement: they are JPEGs of 8-bit grey levels.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming
 from ctcedge.discovery.scan import walk
 from ctcedge.report.cells import Cell
-from ctcedge.report.images import called_image, read_image
+from ctcedge.report.images import ImageState, classified_image, read_image
 from ctcedge.report.jpeg import (
-    CROPS_A_SHEET,
+    TILES_PER_SHEET,
     Picture,
     Scale,
     bright_field,
@@ -29,123 +29,116 @@ from ctcedge.report.jpeg import (
 )
 from ctcedge.report.page import PageWriter
 
-STATES = (
-    "",
-    "The image changed since the call, and is not shown. Run 'ctcedge classify' again.",
-    "The image cannot be read.",
-)
-_SCALED_BY = 200  # crops of a sample and channel
+_MAX_SCALE_CROPS = 200  # of a sample and channel, from which its scale is computed
 
 Channels = Mapping[tuple[str, str], Mapping[str, Crop]]
+"""Crops of other channels, by (sample, cell) and channel."""
 Activations = Mapping[int, dict[str, Any]]
 
 
 @dataclass(slots=True)
-class Illustrated:
-    """What became of the pictures.
+class Montage:
+    """What the page knows of its pictures.
 
     Attributes:
-        zooms: of each cell's tile, see `pictures.tile_zooms`.
-        states: of each cell, an index into STATES.
-        strips: place of each cell's strip among the strips, or None.
-        shown: of each strip width, height and pitch of its pictures, channels, and activation
-            where it is known.
+        zooms: zoom of each cell's tile, see `jpeg.tile_zooms`.
+        states: state of each cell's image.
+        strip_of_cell: index of each cell's strip among the strips, or None.
+        strips: for each strip, width, height and pitch of its pictures, its channels, and the
+            activation map if there is one.
     """
 
     zooms: list[float]
-    states: list[int] = field(default_factory=list)
-    strips: list[int | None] = field(default_factory=list)
-    shown: list[dict[str, Any]] = field(default_factory=list)
+    states: list[ImageState] = field(default_factory=list)
+    strip_of_cell: list[int | None] = field(default_factory=list)
+    strips: list[dict[str, Any]] = field(default_factory=list)
 
 
 def other_channels(
     folder: Path, naming: Naming, cells: Iterable[Cell]
 ) -> dict[tuple[str, str], dict[str, Crop]]:
-    """Crops of other channels of the given cells, by (sample, cell) and channel."""
+    """Return crops of other channels of the given cells, by (sample, cell) and channel."""
     wanted = {(cell.crop.sample, cell.crop.cell) for cell in cells}
-    found: dict[tuple[str, str], dict[str, Crop]] = defaultdict(dict)
-    for each in walk(folder, naming):
-        if isinstance(each, Crop) and each.channel != BRIGHT_FIELD:
-            if (each.sample, each.cell) in wanted:
-                found[each.sample, each.cell].setdefault(each.channel, each)
-    return dict(found)
+    channels: dict[tuple[str, str], dict[str, Crop]] = defaultdict(dict)
+    for crop in walk(folder, naming):
+        if isinstance(crop, Crop) and crop.channel != BRIGHT_FIELD:
+            if (crop.sample, crop.cell) in wanted:
+                channels[crop.sample, crop.cell].setdefault(crop.channel, crop)
+    return dict(channels)
 
 
-def illustrate(
+def add_pictures(
+    page: PageWriter,
     folder: Path,
     cells: Sequence[Cell],
-    full: frozenset[int],
+    full_size: frozenset[int],
     channels: Channels,
     activations: Activations,
-    page: PageWriter,
-) -> Illustrated:
-    """Read every cell's image and put it into the page.
+) -> Montage:
+    """Read every cell's image and write its pictures into the page.
 
     Args:
+        page: receives the pictures.
         folder: the searched folder.
         cells: in the order of the gallery.
-        full: which are shown in full size.
-        channels: other channels of those.
-        activations: see `why.activations`.
-        page: takes the pictures.
+        full_size: indices of the cells that get a strip.
+        channels: other channels of those cells.
+        activations: from `cam.activations`.
     """
     longest = [max(cell.width, cell.height) for cell in cells]
-    result = Illustrated(tile_zooms(longest, [cell.um_per_px for cell in cells]))
+    montage = Montage(tile_zooms(longest, [cell.um_per_px for cell in cells]))
     scales = _scales(folder, channels)
     tiles: list[Picture | None] = []
     for index, cell in enumerate(cells):
-        state, pixels = called_image(folder, cell)
-        result.states.append(state)
-        result.strips.append(None)
-        if pixels is None:
-            tiles.append(None)
-        else:
-            picture = bright_field(pixels)
-            tiles.append(tile(picture, result.zooms[index]))
-            if index in full:
-                others = channels.get((cell.crop.sample, cell.crop.cell), {})
-                shown = _other_pictures(folder, others, scales)
-                line, width, height, pitch = strip([picture, *shown.values()])
-                page.picture("strips", line)
-                result.strips[-1] = len(result.shown)
-                told: dict[str, Any] = {
-                    "width": width,
-                    "height": height,
-                    "pitch": pitch,
-                    "channels": [BRIGHT_FIELD, *shown],
-                }
-                if index in activations:
-                    told["activation"] = activations[index]
-                result.shown.append(told)
-        if len(tiles) == CROPS_A_SHEET:
+        state, pixels = classified_image(folder, cell)
+        picture = None if pixels is None else bright_field(pixels)
+        montage.states.append(state)
+        montage.strip_of_cell.append(None)
+        tiles.append(None if picture is None else tile(picture, montage.zooms[index]))
+        if picture is not None and index in full_size:
+            crops = channels.get((cell.crop.sample, cell.crop.cell), {})
+            pictures = {BRIGHT_FIELD: picture, **_other_pictures(folder, crops, scales)}
+            montage.strip_of_cell[-1] = len(montage.strips)
+            montage.strips.append(_add_strip(page, pictures, activations.get(index)))
+        if len(tiles) == TILES_PER_SHEET:
             page.picture("sheets", sheet(tiles))
             tiles = []
     if tiles:
         page.picture("sheets", sheet(tiles))
-    return result
+    return montage
+
+
+def _add_strip(
+    page: PageWriter, pictures: Mapping[str, Picture], activation: dict[str, Any] | None
+) -> dict[str, Any]:
+    line, width, height, pitch = strip(list(pictures.values()))
+    page.picture("strips", line)
+    properties = {"width": width, "height": height, "pitch": pitch, "channels": list(pictures)}
+    return properties if activation is None else {**properties, "activation": activation}
 
 
 def _scales(folder: Path, channels: Channels) -> dict[tuple[str, str], Scale]:
-    """The scale of each sample's channels."""
+    """The scale of each sample's channels, by (sample, channel)."""
     crops: dict[tuple[str, str], list[Crop]] = defaultdict(list)
-    for (sample, _), of_cell in channels.items():
-        for channel, crop in of_cell.items():
+    for (sample, _), by_channel in channels.items():
+        for channel, crop in by_channel.items():
             crops[sample, channel].append(crop)
     scales = {}
-    for key, found in crops.items():
-        some = found[:: -(-len(found) // _SCALED_BY)]
-        images = [image for crop in some if (image := read_image(folder, crop)) is not None]
-        if images:
-            scales[key] = common_scale(images)
+    for key, of_channel in crops.items():
+        step = -(-len(of_channel) // _MAX_SCALE_CROPS)
+        images = [read_image(folder, crop) for crop in of_channel[::step]]
+        readable = [image for image in images if image is not None]
+        if readable:
+            scales[key] = common_scale(readable)
     return scales
 
 
 def _other_pictures(
     folder: Path, crops: Mapping[str, Crop], scales: Mapping[tuple[str, str], Scale]
 ) -> dict[str, Picture]:
-    found = {}
+    pictures = {}
     for channel, crop in sorted(crops.items()):
         pixels = read_image(folder, crop)
         if pixels is not None and (scale := scales.get((crop.sample, channel))) is not None:
-            found[channel] = scale.apply(pixels)
-    return found
+            pictures[channel] = scale.apply(pixels)
+    return pictures

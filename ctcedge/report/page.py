@@ -1,9 +1,9 @@
-"""The report page: one HTML file that holds everything and asks for nothing.
+"""Writes the report page: one self-contained HTML file that makes no requests.
 
-Sheets of small tiles come first, then strips of the cells that matter in full size, then the data,
-then the one script. A strict content security policy lets that script run, by its hash, and nothing
-else: no other script, no style from elsewhere, no request, no frame, no form. Everything that comes
-from outside is data, put into the page as text by the script.
+It contains sheets of small tiles, strips of pictures in full size, the data, and one script. A
+strict content security policy permits that script and the style sheet, by their hashes, and nothing
+else: no other script or style, no request, no frame, no form. Names and notes from outside are
+data; the script inserts them as text.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def _source(text: str) -> str:
 
 
 class PageWriter:
-    """Writes a page piece by piece, so that its pictures need not be held in memory.
+    """Writes a page in pieces, so that not all pictures are in memory at once.
 
     Args:
-        file: opened for writing.
-        title: of the page; a name from outside.
+        file: open for writing.
+        title: the page's title; may contain a name from outside.
     """
 
     def __init__(self, file: BinaryIO, title: str) -> None:
@@ -77,24 +77,24 @@ class PageWriter:
         self._before_data = "".join(pieces[pictures + 1 : data])
         self._after_data = "".join(pieces[data + 1 :])
         self._file = file
-        self._waiting: dict[str, list[str]] = defaultdict(list)
+        self._pending: dict[str, list[str]] = defaultdict(list)
         self._write("".join(pieces[:pictures]))
 
     def picture(self, kind: str, line: str) -> None:
-        """Add a picture; the page finds it by its place among those of its kind.
+        """Add a picture; the page refers to it by its index among the pictures of its kind.
 
         Args:
             kind: `sheets` or `strips`.
-            line: base64.
+            line: JPEG in base64.
         """
-        waiting = self._waiting[kind]
-        waiting.append(line)
-        if len(waiting) == _LINES_PER_BLOCK:
+        pending = self._pending[kind]
+        pending.append(line)
+        if len(pending) == _LINES_PER_BLOCK:
             self._flush(kind)
 
     def finish(self, data: dict[str, Any]) -> None:
-        """Add the data and the script."""
-        for kind in list(self._waiting):
+        """Write the data and the script."""
+        for kind in list(self._pending):
             self._flush(kind)
         text = json.dumps(data, allow_nan=False, separators=(",", ":"))
         self._write(self._before_data)
@@ -102,7 +102,7 @@ class PageWriter:
         self._write(self._after_data)
 
     def _flush(self, kind: str) -> None:
-        if lines := self._waiting.pop(kind, []):
+        if lines := self._pending.pop(kind, []):
             content = "\n".join(lines)
             self._write(
                 f'<script type="text/plain" data-pictures="{kind}">\n{content}\n</script>\n'

@@ -1,8 +1,8 @@
-"""Names that may leave the laboratory in place of those that may not.
+"""Pseudonyms for names of samples, cells, files and persons.
 
-A pseudonym is an HMAC of the name under a random key. The key stays with the sidecars: whoever can
-read it there can read the names as well. So a folder's reports, made again, hold the same
-pseudonyms, and nobody without the key can tell a name by trying.
+A pseudonym is an HMAC of the name with a random key. The key is stored with the sidecars, where
+everybody who can read it can read the names too. Later reports of a folder contain the same
+pseudonyms, and without the key nobody can find a name by guessing.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ _KEY_BYTES = 32
 
 
 class Names:
-    """Names as they are.
+    """Names without change.
 
     Args:
-        run: identifies the folder.
+        run: the folder.
     """
 
     def __init__(self, run: Path) -> None:
         self._run = os.fsencode(run.resolve())
 
     def run_id(self) -> str:
-        """The folder's identity, 64 hexadecimal digits."""
+        """Return an id of the folder, 64 hexadecimal digits."""
         return hashlib.sha256(b"run " + self._run).hexdigest()
 
     def folder(self, name: str) -> str:
-        """The folder's own name."""
+        """Return the folder's own name."""
         return name
 
     def sample(self, name: str) -> str:
-        """A sample's name."""
+        """Return a sample's name."""
         return name
 
     def cell(self, path: str, name: str) -> str:
-        """A cell's id; `path` tells apart equal ids."""
+        """Return a cell's id; `path` distinguishes equal ids."""
         return name
 
     def path(self, path: str, sample: str) -> str:
-        """A crop's path."""
+        """Return a crop's path."""
         return path
 
     def reviewer(self, name: str) -> str:
-        """A person's name."""
+        """Return a person's name."""
         return name
 
     def note(self, text: str) -> str:
-        """What a person wrote."""
+        """Return a person's note."""
         return text
 
 
 class Pseudonyms(Names):
-    """Pseudonyms under a key.
+    """Pseudonyms instead of names.
 
     Args:
-        run: identifies the folder.
+        run: the folder.
         key: 32 random bytes.
     """
 
@@ -72,43 +72,43 @@ class Pseudonyms(Names):
         self._key = key
 
     def run_id(self) -> str:
-        """The folder's identity, which tells nothing of its path."""
+        """Return an id of the folder that does not reveal its path."""
         return hmac.new(self._key, b"run " + self._run, hashlib.sha256).hexdigest()
 
     def folder(self, name: str) -> str:
-        """A pseudonym."""
-        return self._of("run", name)
+        """Return a pseudonym."""
+        return self._pseudonym("run", name)
 
     def sample(self, name: str) -> str:
-        """A pseudonym, the same for each cell of the sample."""
-        return self._of("sample", name)
+        """Return a pseudonym, the same for all cells of the sample."""
+        return self._pseudonym("sample", name)
 
     def cell(self, path: str, name: str) -> str:
-        """A pseudonym, another for each crop."""
-        return self._of("cell", path)
+        """Return a pseudonym, different for each crop."""
+        return self._pseudonym("cell", path)
 
     def path(self, path: str, sample: str) -> str:
-        """Pseudonyms of sample and cell."""
-        return f"{self.sample(sample)}/{self._of('cell', path)}"
+        """Return the pseudonyms of sample and cell."""
+        return f"{self.sample(sample)}/{self._pseudonym('cell', path)}"
 
     def reviewer(self, name: str) -> str:
-        """A pseudonym."""
-        return self._of("reviewer", name)
+        """Return a pseudonym."""
+        return self._pseudonym("reviewer", name)
 
     def note(self, text: str) -> str:
-        """Nothing: a note may hold names."""
+        """Return nothing: a note may contain names."""
         return ""
 
-    def _of(self, kind: str, name: str) -> str:
+    def _pseudonym(self, kind: str, name: str) -> str:
         text = f"{kind} {name}".encode("utf-8", "backslashreplace")
         return f"{kind}-{hmac.new(self._key, text, hashlib.sha256).hexdigest()[:12]}"
 
 
-def key_of(root: Path) -> bytes:
-    """Return the key of a folder of sidecars; it is made where there is none.
+def load_key(root: Path) -> bytes:
+    """Return the key of a folder of sidecars; create it if there is none.
 
     Raises:
-        OutputError: it cannot be read or written.
+        OutputError: the key cannot be read or written.
     """
     path = root / KEY_NAME
     try:
@@ -124,8 +124,8 @@ def key_of(root: Path) -> bytes:
             key = b""
     except OSError as error:
         raise OutputError(
-            f"{path}: {error.strerror}; pseudonyms need a key there, so that they stay the same:"
-            " run it once as an account that may write there"
+            f"{path}: {error.strerror}; pseudonyms need a key file there to stay the same: run the"
+            " command once with an account that can write there"
         ) from None
     if len(key) != _KEY_BYTES:
         raise OutputError(f"{path} is not a key of {_KEY_BYTES} bytes; remove it for a new one")

@@ -1,9 +1,9 @@
-"""What a person is asked to review: the candidates and, among them, a random draw of the rest.
+"""The review list: candidates, mixed with a random draw of cells called leukocyte.
 
-Whoever looks at high scores alone never learns what was missed. So cells called leukocyte are drawn
-at random and mixed in, and nothing tells them from the candidates: not the order, for both are
-shuffled, and not the pictures, for both are shown in full. The draw and the order follow from the
-images alone: a report made again of the same cells, or by a second reader, asks for the same ones.
+A review of high scores alone cannot estimate the missed CTCs. So cells called leukocyte are drawn
+at random and mixed with the candidates. A reader cannot distinguish them: both are shuffled, and
+both have pictures in full size. The draw and the order depend on the images alone: another report
+of the same cells, or a second reader's, contains the same list.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass
 
 from ctcedge.report.cells import Cell
 
-MOST_CANDIDATES = 1500
-_LOTS = "ctcedge review list"
-_LEAST_DRAWN, _SHARE_DRAWN, _MOST_DRAWN = 50, 0.005, 500
-_BLOCK = 50  # candidates of a block have similar ranks: the best are looked at first
+MAX_CANDIDATES = 1500
+_SEED = "ctcedge review list"
+_MIN_DRAWN, _FRACTION_DRAWN, _MAX_DRAWN = 50, 0.005, 500
+_BLOCK = 50  # candidates, of similar rank: the best are reviewed first
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewList:
-    """Cells to review, as places in the gallery.
+    """Cells to review, as indices of the gallery.
 
     Attributes:
-        order: all of them, in the order in which they are shown.
-        drawn: those of the random draw.
-        leukocytes: cells called leukocyte, from which they were drawn.
-        left_out: candidates beyond the limit.
+        order: all cells of the list, in the order of the review.
+        drawn: cells of the random draw.
+        leukocytes: number of cells called leukocyte, from which they were drawn.
+        left_out: number of candidates beyond the limit.
     """
 
     order: tuple[int, ...]
@@ -39,25 +39,24 @@ class ReviewList:
 
 
 def review_list(cells: Sequence[Cell]) -> ReviewList:
-    """Choose and shuffle.
+    """Return the review list of a report.
 
     Args:
         cells: in the order of the gallery.
     """
 
-    def lot(index: int) -> bytes:
-        return hashlib.sha256(f"{_LOTS} {cells[index].sha256}".encode()).digest()
+    def random_key(index: int) -> bytes:
+        return hashlib.sha256(f"{_SEED} {cells[index].sha256}".encode()).digest()
 
     called = [index for index, cell in enumerate(cells) if cell.call != "leukocyte"]
-    others = sorted(
-        (index for index, cell in enumerate(cells) if cell.call == "leukocyte"), key=lot
-    )
-    candidates = called[:MOST_CANDIDATES]
-    wanted = min(_MOST_DRAWN, _LEAST_DRAWN + math.ceil(_SHARE_DRAWN * len(others)))
-    drawn = others[:wanted]
+    leukocytes = [index for index, cell in enumerate(cells) if cell.call == "leukocyte"]
+    leukocytes.sort(key=random_key)
+    candidates = called[:MAX_CANDIDATES]
+    size = min(_MAX_DRAWN, _MIN_DRAWN + math.ceil(_FRACTION_DRAWN * len(leukocytes)))
+    drawn = leukocytes[:size]
     blocks = math.ceil(len(candidates) / _BLOCK) or 1
     order: list[int] = []
     for block in range(blocks):
         mixed = candidates[block * _BLOCK : (block + 1) * _BLOCK] + drawn[block::blocks]
-        order += sorted(mixed, key=lot)
-    return ReviewList(tuple(order), tuple(drawn), len(others), len(called) - len(candidates))
+        order += sorted(mixed, key=random_key)
+    return ReviewList(tuple(order), tuple(drawn), len(leukocytes), len(called) - len(candidates))

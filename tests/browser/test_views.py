@@ -61,7 +61,7 @@ def test_a_reason_in_the_summary_leads_to_its_cells(page: ReportPage) -> None:
 
 
 def test_a_number_in_the_summary_leads_to_its_cells(page: ReportPage) -> None:
-    page.page.locator(".figures button", has_text="To be looked at").click()
+    page.page.locator(".figures button", has_text="For review").click()
     assert [label.split(": ")[1].split()[0] for label in page.tiles()] == ["review"] * 2
     assert page.evaluate("location.hash") == "#gallery"
 

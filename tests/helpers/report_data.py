@@ -12,6 +12,8 @@ import numpy as np
 
 from ctcedge.discovery.naming import Naming
 from ctcedge.report import write_report
+from ctcedge.report.cells import Cell, read_contents
+from ctcedge.sidecars.scan import scan_sidecars
 from tests.helpers.support import cell, encoded
 
 MODEL = {"name": "by-hand", "version": "1", "sha256": "a" * 64, "variant": "int8"}
@@ -92,6 +94,11 @@ def run_of(folder: Path, leukocytes: int = 12) -> Path:
 
 def write(folder: Path, **options: Any) -> Path:
     return write_report(folder, None, options.pop("out", None), Naming(), **options)
+
+
+def cells_of(folder: Path) -> list[Cell]:
+    """The cells of a report, without writing it."""
+    return read_contents(scan_sidecars(folder, None, Naming()))[0].cells
 
 
 def data_of(page: Path) -> Any:
