@@ -91,13 +91,13 @@ def metrics() -> str:
 
 
 def _metrics_file() -> str:
-    from ctcedge.classification.ood import Likeness
+    from ctcedge.classification.ood import DomainShift
     from ctcedge.service.prometheus import render
     from ctcedge.service.watch_state import WatchState
 
     state = WatchState(provider="cpu", model="a model", model_sha256="0" * 64, started=1.0)
     state.last_success = 2.0
-    state.likeness = Likeness("like", 500, 0.1)
+    state.likeness = DomainShift("like", 500, 0.1)
     state.tally.add("review", ["empty"])
     return render(state, watch="lab")
 
