@@ -278,7 +278,8 @@ def _head(cells: Cells) -> str:
     return f"""\
 # What the recipe is worth on real images
 
-Each section says when and how it was made. The page Research of the documentation shows how to repeat it.
+Each section says when and how it was made. The page Research of the documentation shows how to
+repeat it.
 
 **MCF7 tumour cells against MCF10A benign cells**, both cell lines, bright field alone at test:
 {len(cells):,} cells of {len(np.unique(cells.sample))} acquisitions, {cells.positive.mean():.0%} of
