@@ -1,9 +1,9 @@
-"""Bare sessions: what ONNX Runtime gives, with nothing around it.
+"""Speed of bare sessions of ONNX Runtime, with no pipeline around them.
 
-A session is measured as fast as it gets. On the CPU there are two ways to keep all cores busy: one
-call at a time that all cores share, ONNX Runtime's default, or a call a core, each on one thread.
-Which is faster depends on the machine and on what else runs there; the faster one counts. On a GPU,
-inputs and outputs stay in its memory.
+A session is measured at its fastest. On the CPU there are two ways to keep all cores busy: one call
+at a time on all cores, which is ONNX Runtime's default, or one single-threaded call per core. Which
+is faster depends on the machine and its load; the faster one counts. On a GPU, inputs and outputs
+stay in its memory.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from ctcedge.model.spec import INPUT_NAME
 
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
 GPU_BATCHES = (*BATCHES, 512, 1024)
-_LONGEST_CALL = 0.5  # seconds; larger batches would take longer still
-_SILENT = 4
+_MAX_CALL_SECONDS = 0.5  # the sweep ends there, as larger batches take longer
+_LOG_FATAL = 4  # severity level of ONNX Runtime
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast a session is at one batch size.
+    """Speed of a session at one batch size.
 
     Attributes:
-        batch: images a call.
-        calls_at_once: 1 where a call has all cores, else their number.
-        images_per_s: over all calls.
+        batch: images per call.
+        calls_at_once: number of concurrent calls: 1, or the number of cores.
+        images_per_s: images per second of all calls together.
     """
 
     batch: int
@@ -47,13 +47,13 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """A stretch of time in which a bare session was kept busy.
+class SessionTiming:
+    """Timing of a bare session that was kept busy.
 
     Attributes:
-        images: that it was given.
-        seconds: by the clock.
-        cpu_seconds: of all threads, spinning included.
+        images: number of images.
+        seconds: wall time.
+        cpu_seconds: CPU time of all threads, including spinning.
     """
 
     images: int
@@ -61,33 +61,33 @@ class Spent:
     cpu_seconds: float
 
     @classmethod
-    def together(cls, *stretches: Spent) -> Spent:
-        """Several as one."""
+    def sum(cls, *timings: SessionTiming) -> SessionTiming:
+        """Several timings added up."""
         return cls(
-            sum(each.images for each in stretches),
-            sum(each.seconds for each in stretches),
-            sum(each.cpu_seconds for each in stretches),
+            sum(timing.images for timing in timings),
+            sum(timing.seconds for timing in timings),
+            sum(timing.cpu_seconds for timing in timings),
         )
 
     @property
     def images_per_s(self) -> float:
-        """Its speed."""
+        """Images per second."""
         return self.images / self.seconds
 
 
 class BareSession:
-    """One graph on one provider.
+    """A session of one graph on one provider.
 
     Args:
-        model: of which it is.
-        variant: the graph.
-        engine: opened on the provider, by whose options a GPU's session is opened.
-        inputs: (n, size, size) uint8, n at least 1, that the network is given again and again.
+        model: the model.
+        variant: name of the graph.
+        engine: engine on the provider, whose provider options the session gets.
+        inputs: (n, size, size) uint8, n at least 1; inputs that are used repeatedly.
 
     Attributes:
-        provider: where it runs.
-        variant: the graph.
-        swept: what `sweep` has found, by rising batch size.
+        provider: provider that the session runs on.
+        variant: name of the graph.
+        rates: results of `sweep`, by rising batch size.
     """
 
     def __init__(
@@ -95,66 +95,69 @@ class BareSession:
     ) -> None:
         self.provider: Provider = engine.provider
         self.variant = variant
-        self.swept: list[Rate] = []
+        self.rates: list[Rate] = []
         self._inputs = inputs
         graph = model.read_graph(variant)
-        own = engine.session.get_provider_options()
-        providers = [(name, own[name]) for name in engine.session.get_providers()]
-        ways = {1} if self.provider != "cpu" else {1, cores()}
+        provider_options = engine.session.get_provider_options()
+        providers = [(name, provider_options[name]) for name in engine.session.get_providers()]
+        concurrency = {1} if self.provider != "cpu" else {1, cores()}
         self._sessions = {
-            calls: _open(graph, providers, 0 if calls == 1 else 1) for calls in sorted(ways)
+            calls: _open(graph, providers, 0 if calls == 1 else 1) for calls in sorted(concurrency)
         }
         self._calls: dict[tuple[int, int], list[Callable[[], None]]] = {}
 
     @property
     def best(self) -> Rate:
-        """The fastest way to run it."""
-        return max(self.swept, key=lambda rate: rate.images_per_s)
+        """The batch size and concurrency with the highest speed."""
+        return max(self.rates, key=lambda rate: rate.images_per_s)
 
-    def sweep(self, seconds: float, times: int, check: Callable[[], None]) -> None:
-        """Find the best batch size.
+    def sweep(self, seconds: float, repetitions: int, check: Callable[[], None]) -> None:
+        """Measure each batch size.
 
         Args:
-            seconds: for each size, each time.
-            times: that all sizes are gone through; the median counts.
+            seconds: time per batch size and repetition.
+            repetitions: number of passes over all batch sizes; the median counts.
             check: called now and then; what it raises ends the sweep.
 
         Raises:
-            Exception: of ONNX Runtime, whose exceptions share no base class, where the graph does
-                not run here at all; a batch that is too large for a GPU only ends the sweep.
+            Exception: the graph does not run here at all (ONNX Runtime's exceptions have no common
+                base class). A batch that is too large for a GPU only ends the sweep.
         """
-        found: dict[tuple[int, int], list[float]] = {}
-        for _ in range(times):
+        speeds: dict[tuple[int, int], list[float]] = {}
+        for _ in range(repetitions):
             for calls in self._sessions:
                 for batch in BATCHES if self.provider == "cpu" else GPU_BATCHES:
                     check()
                     try:
-                        spent = self.run(batch, calls, 1, seconds)
+                        timing = self.run(batch, calls, 1, seconds)
                     except Exception:
                         if batch == 1:
                             raise
                         break
-                    found.setdefault((batch, calls), []).append(spent.images_per_s)
-                    if batch * calls / spent.images_per_s > _LONGEST_CALL:
+                    speeds.setdefault((batch, calls), []).append(timing.images_per_s)
+                    if batch * calls / timing.images_per_s > _MAX_CALL_SECONDS:
                         break
-        rates = (Rate(*way, round(float(np.median(each)), 1)) for way, each in found.items())
-        self.swept = sorted(rates, key=lambda rate: (rate.batch, rate.calls_at_once))
+        rates = (
+            Rate(batch, calls, round(float(np.median(values)), 1))
+            for (batch, calls), values in speeds.items()
+        )
+        self.rates = sorted(rates, key=lambda rate: (rate.batch, rate.calls_at_once))
 
-    def run(self, batch: int, calls_at_once: int, images: int, seconds: float) -> Spent:
-        """Keep it busy.
+    def run(self, batch: int, calls_at_once: int, images: int, seconds: float) -> SessionTiming:
+        """Keep the session busy for a minimum time and a minimum number of images.
 
         Args:
-            batch: images a call.
-            calls_at_once: as of `Rate`.
-            images: at least so many in all.
-            seconds: at least so long.
+            batch: images per call.
+            calls_at_once: number of concurrent calls.
+            images: minimum number of images.
+            seconds: minimum wall time.
         """
         calls = self._prepared(batch, calls_at_once)
-        least = -(-images // (batch * len(calls)))
+        min_calls = -(-images // (batch * len(calls)))
 
         def keep_busy(call: Callable[[], None]) -> int:
             done = 0
-            while done < least or time.perf_counter() < end:
+            while done < min_calls or time.perf_counter() < end:
                 call()
                 done += 1
             return done
@@ -162,11 +165,13 @@ class BareSession:
         with ThreadPoolExecutor(len(calls)) as threads:
             start, cpu = time.perf_counter(), time.process_time()
             end = start + seconds
-            made = sum(threads.map(keep_busy, calls))
-            return Spent(made * batch, time.perf_counter() - start, time.process_time() - cpu)
+            calls_made = sum(threads.map(keep_busy, calls))
+            return SessionTiming(
+                calls_made * batch, time.perf_counter() - start, time.process_time() - cpu
+            )
 
     def _prepared(self, batch: int, calls_at_once: int) -> list[Callable[[], None]]:
-        """Calls of the session, one a thread, each made once."""
+        """Functions that call the session, one per thread; each was called once to warm up."""
         key = batch, calls_at_once
         if key not in self._calls:
             session = self._sessions[calls_at_once]
@@ -182,11 +187,11 @@ class BareSession:
                     binding.bind_output(output.name, device)
                 calls.append(partial(_run, session, binding))
                 calls[-1]()
-            self._calls = {key: calls}  # the memory of one size at a time
+            self._calls = {key: calls}  # frees the memory of the last batch size
         return self._calls[key]
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` tells of it."""
+        """The session's part of the output of `--json`."""
         best = self.best
         return {
             "provider": self.provider,
@@ -194,7 +199,7 @@ class BareSession:
             "images_per_s": best.images_per_s,
             "batch": best.batch,
             "calls_at_once": best.calls_at_once,
-            "sweep": [asdict(rate) for rate in self.swept],
+            "sweep": [asdict(rate) for rate in self.rates],
         }
 
 
@@ -205,15 +210,15 @@ def _run(session: ort.InferenceSession, binding: ort.IOBinding) -> None:
 
 def _open(graph: bytes, providers: list[Any], threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = threads  # 0: as many as cores
-    with _quiet():
+    options.log_severity_level = _LOG_FATAL
+    options.intra_op_num_threads = threads  # 0: one per core
+    with _quiet_logs():
         return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    ort.set_default_logger_severity(_SILENT)
+def _quiet_logs() -> Iterator[None]:
+    ort.set_default_logger_severity(_LOG_FATAL)
     try:
         yield
     finally:

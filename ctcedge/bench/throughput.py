@@ -1,4 +1,4 @@
-"""The real thing: crops through `Pipeline.run`, timed from outside."""
+"""Speed of the pipeline: crops through `Pipeline.run`, timed from outside, and stage by stage."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.bench.cpu_meter import Meter
-from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Judged
 from ctcedge.classification.fingerprints import scale
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, NoCropsError
 from ctcedge.images.decode import decode
-from ctcedge.images.preprocess import network_input, network_inputs
+from ctcedge.images.preprocess import network_input
 from ctcedge.images.read import read_file
 from ctcedge.model.folder import Model
 from ctcedge.pipeline.pipeline import Outcome
 from ctcedge.pipeline.run import Run, open_run
-from ctcedge.quality.checks import assess
 from ctcedge.settings import Settings
 from ctcedge.sidecars.store import SidecarStore
 
-STAGES = ("read", "decode", "preprocess", "gates", "infer", "decide", "write")
+STAGES = ("read", "decode", "prepare", "infer", "decide", "write")
+"""Stages of a crop, as in the pipeline; `prepare` is preprocessing and quality checks."""
 
-_LEAST_HANDFULS = 4
-"""In the middle of a run; of fewer, no steady speed can be told."""
+_MIN_CHUNKS = 4
+"""Minimum number of chunks in the middle of a run whose speed counts as steady."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is put through the pipeline, again and again.
+class Workload:
+    """Crops that are put through the pipeline repeatedly.
 
     Attributes:
-        folder: of the crops.
-        settings: as for `classify`; `out` is replaced.
-        crops: each comes once a run.
-        check: called now and then; what it raises ends all.
+        folder: folder of the crops.
+        settings: settings as for `classify`; `out` is replaced.
+        crops: crops of one run.
+        check: called now and then; what it raises ends the measurement.
     """
 
     folder: Path
@@ -53,23 +52,23 @@ class Work:
     crops: Sequence[Crop]
     check: Callable[[], None]
 
-    def into(self, out: Path) -> Settings:
+    def settings_for(self, out: Path) -> Settings:
         """The settings with another folder for sidecars."""
         return dataclasses.replace(self.settings, out=str(out))
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """One run of the pipeline.
+class PipelineRun:
+    """Timing of one run of the pipeline.
 
     Attributes:
-        crops: on which the speed is measured.
-        seconds: they took, by the clock.
-        cpu_seconds: of all threads.
-        session_cpu_seconds: of these, of the session, see `meter`.
+        crops: number of crops in the measured part of the run.
+        seconds: wall time of that part.
+        cpu_seconds: CPU time of all threads in that part.
+        session_cpu_seconds: the session's part of the CPU time, see `cpu_meter`.
         steady: whether start and end of the run are left out.
-        unclassified: crops of the run that got no call.
-        stages: CPU seconds a crop of each of `STAGES`, one thread after the other.
+        unclassified: number of crops in the whole run without a call.
+        stages: CPU seconds per crop of each of `STAGES`, in one thread.
     """
 
     crops: int
@@ -82,7 +81,7 @@ class Passed:
 
     @property
     def crops_per_s(self) -> float:
-        """Its speed."""
+        """Crops per second."""
         return self.crops / self.seconds
 
     @property
@@ -92,35 +91,35 @@ class Passed:
 
     @property
     def cpu_us_outside_session(self) -> float:
-        """CPU time per crop that is not the session's, us."""
+        """CPU time per crop outside the session, us."""
         return 1e6 * (self.cpu_seconds - self.session_cpu_seconds) / self.crops
 
 
-def least_crops(step: int) -> int:
-    """Crops of which a steady speed can be told whatever the number of cores."""
-    return 10 * _LEAST_HANDFULS * step
+def min_crops(chunk: int) -> int:
+    """Minimum number of crops for a steady speed on any number of cores."""
+    return 10 * _MIN_CHUNKS * chunk
 
 
-def steady_window(crops: int, step: int) -> tuple[int, int] | None:
-    """Between which outcomes a run's speed is measured: its middle, in whole handfuls.
+def steady_window(crops: int, chunk: int) -> tuple[int, int] | None:
+    """The middle of a run, in whole chunks, between whose outcomes its speed is measured.
 
     The fifth at either end, in which the pipeline fills and empties, is left out. Outcomes come a
-    handful at a time, so that the time is taken at the first of one.
+    chunk at a time, so that time is taken at the first outcome of a chunk.
 
     Args:
-        crops: of the run.
-        step: crops of a handful.
+        crops: number of crops of the run.
+        chunk: number of crops of a chunk.
 
     Returns:
-        Numbers of two outcomes, from 0; None where too few handfuls lie between them.
+        Numbers of two outcomes, from 0; None where there are too few chunks between them.
     """
-    first = -(-crops // (5 * step)) * step
-    last = (crops - first) // step * step
-    return (first, last) if last - first >= _LEAST_HANDFULS * step else None
+    first = -(-crops // (5 * chunk)) * chunk
+    last = (crops - first) // chunk * chunk
+    return (first, last) if last - first >= _MIN_CHUNKS * chunk else None
 
 
 class _Clock(NamedTuple):
-    """Times at one moment, seconds."""
+    """Readings of three clocks at one moment, seconds."""
 
     wall: float
     cpu: float
@@ -131,13 +130,13 @@ class _Clock(NamedTuple):
         return cls(time.perf_counter(), time.process_time(), meter.seconds())
 
 
-def pass_through(work: Work, out: Path, stage_crops: int) -> Passed:
-    """Run the pipeline over all crops, as `classify` does, into a fresh folder.
+def run_pipeline(workload: Workload, out: Path, stage_crops: int) -> PipelineRun:
+    """Run the pipeline over all crops, as `classify` does, into a new folder.
 
     Args:
-        work: what is run.
-        out: of the sidecars; must not exist.
-        stage_crops: on how many each stage is measured by itself, afterwards.
+        workload: the crops and settings.
+        out: folder of the sidecars; must not exist.
+        stage_crops: number of crops on which each stage is measured alone, afterwards.
 
     Raises:
         SetupError: as `classify`.
@@ -145,112 +144,111 @@ def pass_through(work: Work, out: Path, stage_crops: int) -> Passed:
     meter = Meter()
     with contextlib.ExitStack() as stack:
         with meter.opening():
-            run = stack.enter_context(open_run(work.folder, work.into(out)))
+            run = stack.enter_context(open_run(workload.folder, workload.settings_for(out)))
         meter.measure(run.classifier.inference)
-        window = steady_window(len(work.crops), run.pipeline.handful)
-        first, last = window or (0, len(work.crops))
+        window = steady_window(len(workload.crops), run.pipeline.handful)
+        first, last = window or (0, len(workload.crops))
         unclassified = 0
-        staged: list[Outcome] = []  # no more than are needed: `classify` keeps none
+        kept: list[Outcome] = []  # only as many as the stages need, as `classify` keeps none
         start = end = _Clock.now(meter)
-        for number, outcome in enumerate(run.pipeline.run(work.crops)):
+        for number, outcome in enumerate(run.pipeline.run(workload.crops)):
             if window is not None and number == first:
                 start = _Clock.now(meter)
             elif number == last:
                 end = _Clock.now(meter)
-            work.check()
+            workload.check()
             if outcome.error is not None or outcome.record is None:
                 unclassified += 1
-            elif len(staged) < stage_crops:
-                staged.append(outcome)
+            elif len(kept) < stage_crops:
+                kept.append(outcome)
         if window is None:
             end = _Clock.now(meter)
-        seconds = _stages(work, out.with_name(f"{out.name}-stages"), run, meter, staged)
-    spent = _Clock(*(late - early for late, early in zip(end, start, strict=True)))
-    return Passed(
+        stages = _stage_seconds(workload, out.with_name(f"{out.name}-stages"), run, meter, kept)
+    timing = _Clock(*(late - early for late, early in zip(end, start, strict=True)))
+    return PipelineRun(
         crops=last - first,
-        seconds=spent.wall,
-        cpu_seconds=spent.cpu,
-        session_cpu_seconds=spent.session,
+        seconds=timing.wall,
+        cpu_seconds=timing.cpu,
+        session_cpu_seconds=timing.session,
         steady=window is not None,
         unclassified=unclassified,
-        stages={name: each / max(1, len(staged)) for name, each in seconds.items()},
+        stages={stage: seconds / max(1, len(kept)) for stage, seconds in stages.items()},
     )
 
 
-def _stages(
-    work: Work, out: Path, run: Run, meter: Meter, outcomes: Sequence[Outcome]
+def _stage_seconds(
+    workload: Workload, out: Path, run: Run, meter: Meter, outcomes: Sequence[Outcome]
 ) -> dict[str, float]:
-    """Do in one thread, by the same functions, what the pipeline does in several.
+    """Run the pipeline's stages one after another in one thread.
 
     Returns:
         CPU seconds by stage, of all crops together.
     """
-    seconds = dict.fromkeys(STAGES, 0.0)
+    stages = dict.fromkeys(STAGES, 0.0)
 
     @contextlib.contextmanager
     def timed(stage: str) -> Iterator[None]:
         start = time.thread_time()
         yield
-        seconds[stage] += time.thread_time() - start
+        stages[stage] += time.thread_time() - start
 
     classifier = run.classifier
-    spec = classifier.model.spec.input
-    um_per_px = scale(work.settings.images, classifier.model.spec)
-    sidecars = SidecarStore(work.folder, out)
-    batch, step = run.pipeline.batch_size, run.pipeline.handful
+    um_per_px = scale(workload.settings.images, classifier.model.spec)
+    sidecars = SidecarStore(workload.folder, out)
+    batch_size, chunk_size = run.pipeline.batch_size, run.pipeline.handful
     with sidecars.open():
-        for begin in range(0, len(outcomes), step):
-            work.check()
-            some = outcomes[begin : begin + step]
+        for begin in range(0, len(outcomes), chunk_size):
+            workload.check()
+            chunk = outcomes[begin : begin + chunk_size]
             with timed("read"):
-                files = [read_file(f"{work.folder}/{each.crop.path}") for each in some]
+                files = [read_file(f"{workload.folder}/{item.crop.path}") for item in chunk]
                 for data in files:
                     hashlib.sha256(data).hexdigest()
             with timed("decode"):
                 images = [decode(data) for data in files]
-            with timed("preprocess"):
-                windows = network_inputs([each.pixels for each in images], um_per_px, spec)
-            with timed("gates"):
-                seen = [(each.pixels, each.header.bits) for each in images]
-                quality = assess(seen, windows, um_per_px, spec)
+            with timed("prepare"):
+                prepared = classifier.look(
+                    [(image.pixels, image.header.bits) for image in images], um_per_px
+                )
+                inputs = [crop.input for crop in prepared]
+                batches = [
+                    np.stack(inputs[start : start + batch_size])
+                    for start in range(0, len(inputs), batch_size)
+                ]
             before = meter.seconds()
-            answered = [
-                classifier.answer(windows[start : start + batch])
-                for start in range(0, len(windows), batch)
-            ]
-            seconds["infer"] += meter.seconds() - before
+            outputs = [classifier.answer(batch) for batch in batches]
+            stages["infer"] += meter.seconds() - before
             with timed("decide"):
-                judged = chain.from_iterable(map(classifier.judged, answered))
-                for result, one in zip(judged, quality, strict=True):
+                scored = chain.from_iterable(map(classifier.judged, outputs))
+                for result, crop in zip(scored, prepared, strict=True):
                     if isinstance(result, Judged):
-                        found = CellAnalysis.of(result.score, one, result.unlike, result.ran)
-                        classifier.policy.verdict(found.score, found.review_flags)
+                        classifier.verdict(result, crop.quality)
             with timed("write"), sidecars.batch() as write:
-                for each in some:
-                    if each.record is not None:
-                        write(each.crop, each.record)
-    return seconds
+                for item in chunk:
+                    if item.record is not None:
+                        write(item.crop, item.record)
+    return stages
 
 
-def alone(work: Work, out: Path, count: int) -> list[float]:
+def latencies(workload: Workload, out: Path, count: int) -> list[float]:
     """Run the pipeline with one crop at a time.
 
     Returns:
-        Seconds from file to sidecar of each.
+        Seconds from file to sidecar of each crop.
     """
-    taken = []
-    with open_run(work.folder, work.into(out)) as run:
-        for crop in work.crops[:count]:
-            work.check()
+    seconds = []
+    with open_run(workload.folder, workload.settings_for(out)) as run:
+        for crop in workload.crops[:count]:
+            workload.check()
             start = time.perf_counter()
             for _ in run.pipeline.run([crop]):
                 pass
-            taken.append(time.perf_counter() - start)
-    return taken
+            seconds.append(time.perf_counter() - start)
+    return seconds
 
 
-def inputs_of(work: Work, model: Model, most: int) -> NDArray[np.uint8]:
-    """What the network sees of the first crops that can be read.
+def network_inputs_of(workload: Workload, model: Model, max_crops: int) -> NDArray[np.uint8]:
+    """Network inputs of the first crops, without those that cannot be read.
 
     Returns:
         (n, size, size) uint8, n at least 1.
@@ -259,16 +257,16 @@ def inputs_of(work: Work, model: Model, most: int) -> NDArray[np.uint8]:
         NoCropsError: none can be read.
     """
     spec = model.spec
-    um_per_px = scale(work.settings.images, spec)
-    found = []
-    for crop in work.crops[:most]:
-        work.check()
+    um_per_px = scale(workload.settings.images, spec)
+    inputs = []
+    for crop in workload.crops[:max_crops]:
+        workload.check()
         with contextlib.suppress(BadImage, OSError):
-            pixels = decode(read_file(f"{work.folder}/{crop.path}")).pixels
-            found.append(network_input(pixels, um_per_px, spec.input))
-    if not found:
+            pixels = decode(read_file(f"{workload.folder}/{crop.path}")).pixels
+            inputs.append(network_input(pixels, um_per_px, spec.input))
+    if not inputs:
         raise NoCropsError(
-            f"none of the first {min(most, len(work.crops))} crops in {work.folder} can be read;"
-            " 'ctcedge inspect' tells why"
+            f"none of the first {min(max_crops, len(workload.crops))} crops in {workload.folder}"
+            " can be read; 'ctcedge inspect' shows why"
         )
-    return np.stack(found)
+    return np.stack(inputs)

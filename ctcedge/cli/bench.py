@@ -55,7 +55,7 @@ def bench(
 
     Example: ctcedge bench /deparray/out --out /data/calls --um-per-px 0.5
     """
-    from ctcedge import bench as measuring
+    from ctcedge.bench import bench as measuring
     from ctcedge.cli import console, render_bench
     from ctcedge.signals import Interruption
 
@@ -69,8 +69,8 @@ def bench(
                 options.settings,
                 out=out,
                 count=count,
-                tell=lambda text: console.messages.print(console.printable(text)),
-                stop=interruption.requested,
+                on_progress=lambda text: console.messages.print(console.printable(text)),
+                should_stop=interruption.requested,
             )
         except measuring.Interrupted:
             raise typer.Exit(EXIT_INTERRUPTED + interruption.number) from None

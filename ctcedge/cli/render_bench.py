@@ -15,12 +15,11 @@ from ctcedge.cli.console import output, plural, print_warning, printable
 _STAGES = {
     "read": "read and hash the file",
     "decode": "decode the image",
-    "preprocess": "preprocess it",
-    "gates": "quality checks",
+    "prepare": "preprocessing and quality checks",
     "infer": "inference",
     "decide": "OOD score and decision",
     "write": "write the sidecar",
-    "rest": "other: records, queues, Python",
+    "other": "other: records, queues, Python",
 }
 
 
@@ -37,29 +36,38 @@ def print_bench(found: Bench) -> None:
 
 
 def _headline(found: Bench) -> None:
-    typical = found.typical
-    passed, shares = typical.passed, [each.share for each in found.rounds]
+    typical, spread = found.typical, found.spread()
+    pipeline = typical.pipeline
+    slowest, fastest = spread["pipeline_per_s"]
+    lowest, highest = spread["share"]
     table = Table("How fast is this PC?")
     table.add_column("", justify="right")
     table.add_row(
-        "crops per hour, file to sidecar", f"{3600 * passed.crops_per_s:,.0f}", style="bold"
+        "crops per hour, file to sidecar", f"{3600 * pipeline.crops_per_s:,.0f}", style="bold"
     )
-    table.add_row("crops per second", f"{passed.crops_per_s:,.0f}")
     table.add_row(
-        f"inference alone ({found.ran.variant}), images per second", f"{typical.session_per_s:,.0f}"
+        "crops per second",
+        f"{pipeline.crops_per_s:,.0f}"
+        f" ({slowest:,.0f} to {fastest:,.0f} in {len(found.rounds)} rounds)",
+    )
+    table.add_row(
+        f"inference alone ({found.provenance.variant}), images per second",
+        f"{typical.session_per_s:,.0f}",
     )
     table.add_row(
         "fraction of that speed, file to sidecar",
-        f"{typical.share:.0%} ({min(shares):.0%} to {max(shares):.0%} in {len(shares)} rounds)",
+        f"{typical.fraction_of_session:.0%} ({lowest:.0%} to {highest:.0%})",
     )
-    if (of_limit := found.share_of_limit()) is not None:
+    if (of_limit := found.fraction_of_limit()) is not None:
         table.add_row("fraction of what session or cores allow", f"{of_limit:.0%}")
     if typical.fp32_session_per_s is not None and typical.speed_up is not None:
         table.add_row(
             "inference in FP32, images per second",
             f"{typical.fp32_session_per_s:,.0f} (1 / {typical.speed_up:.1f})",
         )
-    table.add_row("CPU time per crop outside inference", f"{passed.cpu_us_outside_session:,.0f} us")
+    table.add_row(
+        "CPU time per crop outside inference", f"{pipeline.cpu_us_outside_session:,.0f} us"
+    )
     table.add_section()
     latency = found.latency_ms
     table.add_row("latency of one crop, file to sidecar", f"{latency['median']:,.1f} ms")
@@ -69,7 +77,7 @@ def _headline(found: Bench) -> None:
         "'ctcedge classify' of one crop, in total", f"{found.start_s['classify_one']:.2f} s"
     )
     table.add_row("peak memory", f"{found.peak_memory_mb:,.0f} MB")
-    if found.gpu_memory_mb is not None and found.ran.provider != "cpu":
+    if found.gpu_memory_mb is not None and found.provenance.provider != "cpu":
         table.add_row("GPU memory", f"{found.gpu_memory_mb:,} MiB")
     table.add_section()
     if found.golden_difference is not None:
@@ -89,13 +97,13 @@ def _headline(found: Bench) -> None:
 def _sessions(provider: str, sessions: list[BareSession]) -> None:
     table = Table(title=f"Inference alone on {provider.upper()}, images per second by batch size")
     table.add_column("graph")
-    batches = sorted({rate.batch for each in sessions for rate in each.swept})
+    batches = sorted({rate.batch for each in sessions for rate in each.rates})
     for batch in batches:
         table.add_column(str(batch), justify="right")
     table.add_column("best batch")
     for each in sessions:
         fastest = dict.fromkeys(batches, 0.0)
-        for rate in each.swept:
+        for rate in each.rates:
             fastest[rate.batch] = max(fastest[rate.batch], rate.images_per_s)
         best = each.best
         way = "" if best.calls_at_once == 1 else f", {best.calls_at_once} at once"
@@ -124,8 +132,8 @@ def _machine(found: Bench) -> Iterator[str]:
     yield f"System: {known['system']}"
     yield "Software: " + ", ".join(f"{name} {version}" for name, version in versions().items())
     yield (
-        f"Model: {spec.name} {spec.version}, {spec.input.size} px, {found.ran.variant} on"
-        f" {found.ran.provider.upper()} ({found.why}), batch size {found.batch}"
+        f"Model: {spec.name} {spec.version}, {spec.input.size} px, {found.provenance.variant} on"
+        f" {found.provenance.provider.upper()} ({found.provider_reason}), batch size {found.batch}"
     )
     crops, sidecars = found.crops, found.sidecars
     kind = "synthetic" if crops["drawn"] else "given"

@@ -1,4 +1,7 @@
-"""`ctcedge bench`: what it tells hangs together, and nothing is left behind. No speed is asked."""
+"""`ctcedge bench`: its figures are consistent, and it leaves nothing behind. No speed is required.
+
+The default form measures for as short as possible; the tests marked `bench` run the real command.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import json
 import os
 import signal
 import statistics
+import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +21,14 @@ import cv2
 import numpy as np
 import pytest
 
-from ctcedge.bench import Interrupted, bench, compare
+from ctcedge.bench import bench as module
+from ctcedge.bench import sessions
+from ctcedge.bench.bench import Interrupted, bench
 from ctcedge.bench.cpu_meter import Meter, _cpu_seconds
+from ctcedge.bench.parity import compare
 from ctcedge.bench.results import Bench, Round
 from ctcedge.bench.synthetic_crops import write_crops
-from ctcedge.bench.throughput import STAGES, Passed, least_crops, steady_window
+from ctcedge.bench.throughput import STAGES, PipelineRun, min_crops, steady_window
 from ctcedge.classification.classifier import Classifier, Judged
 from ctcedge.fs.mounts import file_system
 from ctcedge.model.failover import RecoveringEngine
@@ -30,6 +38,15 @@ from tests.helpers.disk_model import EditableModel
 from tests.helpers.support import CTC, LEUKOCYTE, call, cell, process, run, save, state
 
 SAMPLE = Path(__file__).parents[1] / "sample"
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure within this process for as short as possible, and no more rounds than necessary."""
+    monkeypatch.setattr(module, "_ROUNDS_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_SESSION_SECONDS", 0.0)
+    monkeypatch.setattr(sessions, "BATCHES", (1, 8, 16))
 
 
 @pytest.fixture
@@ -58,23 +75,35 @@ def measured(*arguments: object) -> dict[str, Any]:
     return found
 
 
-def test_shipped_model_and_sample_crops(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(call, id="short"),
+        pytest.param(run, id="real", marks=pytest.mark.bench),
+    ],
+)
+def test_shipped_model_and_sample_crops(
+    start: Callable[..., subprocess.CompletedProcess[str]], place: Path, tmp_path: Path
+) -> None:
     before = state(SAMPLE)
-    done = run("bench", SAMPLE, "--count", 30, "--provider", "cpu", "--json")
+    done = start("bench", SAMPLE, "--count", 30, "--provider", "cpu", "--json")
     found = json.loads(done.stdout)
     assert state(SAMPLE) == before
     assert not list(place.iterdir())
     assert not (tmp_path / "state").exists()
 
-    told = ("session_per_s", "pipeline_per_s", "share", "cpu_us_per_crop_outside_session")
-    assert list(found)[:6] == ["schema", *told, "fp32_session_per_s"]
-    assert all(found[name] > 0 for name in told)
+    figures = ("session_per_s", "pipeline_per_s", "share", "cpu_us_per_crop_outside_session")
+    assert list(found)[:6] == ["schema", *figures, "fp32_session_per_s"]
+    assert all(found[name] > 0 for name in figures)
     assert found["share"] == pytest.approx(found["pipeline_per_s"] / found["session_per_s"], 0.01)
     shares = [each["share"] for each in found["rounds"]]
     assert len(shares) >= 3
     assert found["share"] == statistics.median_low(shares)
+    for name in figures:
+        values = [each[name] for each in found["rounds"]]
+        assert found["spread"][name] == [min(values), max(values)]
 
-    assert list(found["stages"]["share"]) == [*STAGES, "rest"]
+    assert list(found["stages"]["share"]) == [*STAGES, "other"]
     assert sum(found["stages"]["share"].values()) == pytest.approx(1, abs=0.001)
     spent = found["stages"]["cpu_us_per_crop"]
     assert all(spent[name] > 0 for name in STAGES)
@@ -114,7 +143,7 @@ def test_fp32_is_measured_where_the_model_has_it(
     assert found["times_fp32"] == pytest.approx(ratio, rel=0.01)
 
 
-def test_a_graph_that_does_not_run_is_told_of(
+def test_a_graph_that_does_not_run_is_reported(
     place: Path, export: Path, model_copy: EditableModel
 ) -> None:
     model_copy.replace("model.fp16.onnx", b"no graph")
@@ -123,7 +152,7 @@ def test_a_graph_that_does_not_run_is_told_of(
     assert found["unavailable"]["cpu fp16"]
 
 
-def test_table_is_for_a_person(place: Path, model_folder: Path) -> None:
+def test_tables(place: Path, model_folder: Path) -> None:
     done = call("bench", "--model", model_folder, "--count", 30, "--provider", "cpu")
     for word in ("crops per hour", "quality checks", "write the sidecar", "99th", "30 synthetic"):
         assert word in done.stdout
@@ -132,11 +161,21 @@ def test_table_is_for_a_person(place: Path, model_folder: Path) -> None:
     assert not list(place.iterdir())
 
 
-def test_enough_crops_tell_a_steady_speed(place: Path, model_folder: Path) -> None:
-    assert measured("--model", model_folder, "--count", 640, "--provider", "cpu")["steady_state"]
+@pytest.mark.parametrize(
+    ("batch_size", "count"),
+    [(4, 160), pytest.param(None, 640, marks=pytest.mark.bench)],
+)
+def test_enough_crops_give_a_steady_speed(
+    batch_size: int | None, count: int, place: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    config = tmp_path / "bench.toml"
+    config.write_text(f"batch_size = {batch_size}\n" if batch_size else "")
+    words = ("--model", model_folder, "--provider", "cpu", "--config", config)
+    assert measured(*words, "--count", count)["steady_state"]
+    assert not measured(*words, "--count", count // 10)["steady_state"]
 
 
-def test_crops_that_cannot_be_classified_are_told_of(
+def test_crops_that_cannot_be_classified_are_reported(
     place: Path, export: Path, model_folder: Path
 ) -> None:
     (export / "S1" / "000_BF.png").write_bytes(b"no image")
@@ -171,7 +210,7 @@ def test_out_chooses_the_disk(
     assert not list(out.iterdir())
 
 
-def test_memory_is_no_disk(place: Path, export: Path, model_folder: Path) -> None:
+def test_a_folder_in_memory_is_reported(place: Path, export: Path, model_folder: Path) -> None:
     memory = Path("/dev/shm")
     if not memory.is_dir() or file_system(memory) != "tmpfs":
         pytest.skip("no tmpfs here")
@@ -183,10 +222,11 @@ def test_memory_is_no_disk(place: Path, export: Path, model_folder: Path) -> Non
 @pytest.mark.parametrize(
     ("when", "count", "number", "code"),
     [
-        ("Drawing", 1_000_000, signal.SIGINT, 130),
-        ("Warming up", 3_000, signal.SIGTERM, 143),
-        ("Bare sessions", 500, signal.SIGINT, 130),
-        ("Round 1", 500, signal.SIGINT, 130),
+        ("Warming up", 300, signal.SIGTERM, 143),
+        pytest.param("Drawing", 1_000_000, signal.SIGINT, 130, marks=pytest.mark.bench),
+        pytest.param("Warming up", 3_000, signal.SIGTERM, 143, marks=pytest.mark.bench),
+        pytest.param("Bare sessions", 500, signal.SIGINT, 130, marks=pytest.mark.bench),
+        pytest.param("Round 1", 500, signal.SIGINT, 130, marks=pytest.mark.bench),
     ],
 )
 def test_an_interrupted_run_leaves_nothing(
@@ -199,7 +239,23 @@ def test_an_interrupted_run_leaves_nothing(
     assert not list(place.iterdir())
 
 
-def test_crops_drawn_are_all_different_and_pass_for_cells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["Drawing", "Warming up", "Bare sessions", "Round 1"])
+def test_it_stops_at_each_step(when: str, place: Path, model_folder: Path) -> None:
+    steps: list[str] = []
+    settings = Settings(model=str(model_folder), provider="cpu")
+    with pytest.raises(Interrupted):
+        bench(
+            None,
+            lambda folder: settings,
+            count=20,
+            on_progress=steps.append,
+            should_stop=lambda: bool(steps) and steps[-1].startswith(when),
+        )
+    assert steps[-1].startswith(when)
+    assert not list(place.iterdir())
+
+
+def test_synthetic_crops_are_all_different_and_pass_for_cells(tmp_path: Path) -> None:
     assert list(write_crops(tmp_path, 60)) == list(range(1, 61))
     files = [path.read_bytes() for path in sorted(tmp_path.rglob("*_BF.png"))]
     assert len(set(files)) == 60
@@ -211,14 +267,16 @@ def test_crops_drawn_are_all_different_and_pass_for_cells(tmp_path: Path) -> Non
     assert min(quality.measures["cells"] for quality in seen) >= 1
 
 
-def test_state_is_given_back(place: Path, export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_folder_is_restored(
+    place: Path, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for before in ("/some/where", None):
         if before is None:
             monkeypatch.delenv("CTCEDGE_STATE")
         else:
             monkeypatch.setenv("CTCEDGE_STATE", before)
         with pytest.raises(Interrupted):
-            bench(export, lambda folder: Settings(provider="cpu"), stop=lambda: True)
+            bench(export, lambda folder: Settings(provider="cpu"), should_stop=lambda: True)
         assert os.environ.get("CTCEDGE_STATE") == before
     assert not list(place.iterdir())
 
@@ -228,7 +286,7 @@ def test_state_is_given_back(place: Path, export: Path, monkeypatch: pytest.Monk
 def test_the_middle_of_a_run_is_whole_batches(crops: int, batch: int) -> None:
     window = steady_window(crops, batch)
     if window is None:
-        assert crops < least_crops(batch)
+        assert crops < min_crops(batch)
         return
     first, last = window
     assert first % batch == last % batch == 0
@@ -313,17 +371,17 @@ def test_two_classifiers_are_compared(classifier: Classifier) -> None:
     assert found.largest_difference == pytest.approx(2 * sure - 1, abs=1e-5)
 
 
-def test_figures_are_of_the_round_with_the_median_share() -> None:
-    def passed(crops_per_s: float) -> Passed:
-        return Passed(100, 100 / crops_per_s, 0.2, 0.15, True, 0, dict.fromkeys(STAGES, 1e-4))
+def test_figures_are_of_the_round_with_the_median_fraction() -> None:
+    def pipeline(crops_per_s: float) -> PipelineRun:
+        return PipelineRun(100, 100 / crops_per_s, 0.2, 0.15, True, 0, dict.fromkeys(STAGES, 1e-4))
 
-    rounds = [Round(100.0, 10.0, 25.0, passed(speed)) for speed in (90, 10, 70, 80)]
+    rounds = [Round(100.0, 10.0, 25.0, pipeline(speed)) for speed in (90, 10, 70, 80)]
     found: Any = Bench.__new__(Bench)
     object.__setattr__(found, "rounds", rounds)
-    assert found.typical.share == pytest.approx(0.7)
-    told = found.typical.as_json()
-    assert told["times_fp32"] == 4
-    assert told["cpu_us_per_crop_outside_session"] == pytest.approx(500)
+    assert found.typical.fraction_of_session == pytest.approx(0.7)
+    figures = found.typical.as_json()
+    assert figures["times_fp32"] == 4
+    assert figures["cpu_us_per_crop_outside_session"] == pytest.approx(500)
     stages = found.stages_us()
-    assert stages["rest"] == 0, "stages take more than is left outside the session"
+    assert stages["other"] == 0, "stages take more than is left outside the session"
     assert stages["infer"] == pytest.approx(100)

@@ -1,0 +1,55 @@
+"""Agreement of the outputs with the CPU's and with the model's golden outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcedge.bench.results import Parity
+from ctcedge.classification.classifier import Classifier, Judged
+from ctcedge.classification.golden import largest_difference
+from ctcedge.errors import ModelError
+from ctcedge.settings import DecisionSettings
+
+
+def compare(first: Classifier, second: Classifier, inputs: NDArray[np.uint8]) -> Parity:
+    """Compare the calls of two classifiers of one model.
+
+    Args:
+        first: a classifier.
+        second: another one.
+        inputs: (n, size, size) uint8, n at least 1.
+    """
+    step = first.engine.optimal_batch_size
+    changed = flips = 0
+    largest = 0.0
+    for start in range(0, len(inputs), step):
+        batch = inputs[start : start + step]
+        for pair in zip(first.judge(batch), second.judge(batch), strict=True):
+            verdicts = [
+                first.policy.verdict(scored.score) for scored in pair if isinstance(scored, Judged)
+            ]
+            calls = {verdict.call for verdict in verdicts}
+            changed += len(verdicts) == 1 or len(calls) > 1
+            flips += calls == {"CTC", "leukocyte"}
+            if len(verdicts) == 2:
+                largest = max(largest, abs(verdicts[0].probability - verdicts[1].probability))
+    count = len(inputs)
+    return Parity(count, round(1 - changed / count, 6), round(flips / count, 6), round(largest, 6))
+
+
+def golden_difference(classifier: Classifier) -> float | None:
+    """Largest difference of a probability from the golden outputs; None where there are none."""
+    try:
+        return round(largest_difference(classifier), 6)
+    except ModelError:
+        return None
+
+
+def cpu_parity(
+    classifier: Classifier, settings: DecisionSettings, inputs: NDArray[np.uint8]
+) -> Parity | None:
+    """Comparison with the CPU; None where the classifier runs there itself."""
+    if classifier.engine.provider == "cpu":
+        return None
+    return compare(classifier, Classifier.open(classifier.model, "cpu", settings), inputs)
