@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctcedge.results.controls import AddResult, Control
     from ctcedge.results.reviews import Imported
     from ctcedge.results.table import PickList
-    from ctcedge.results.verify import Verified
+    from ctcedge.results.verification import Verified
 
 _REVIEWER_CALLS = ("CTC", "leukocyte", "unsure")
 

@@ -1,15 +1,14 @@
-"""Do sidecars still say what they said, of the images that lie there now?
+"""Verify sidecars against images, and recompute a sample of calls.
 
-Every image is hashed. A sample of the calls, or all, is made again by the runtime's own code: the
-image is decoded, made ready and gated, the network runs, and the model's decision at the operating
-point and the prevalence that the sidecar names is applied. What counts as the same:
+Every image is hashed. A sample of the calls, or all, is recomputed by the code that `classify`
+uses, with the operating point and the prevalence of the sidecar. A call is reproduced if:
 
-- The call and its probability must follow exactly from the score and the doubts that are stored.
-- The score must be computed again: its probability, at the model's prior, within the tolerance of
-  the model's golden outputs. Where another graph of the model runs here than ran then, each graph's
-  largest difference from the trained network (`parity`) comes on top.
-- The quality gate must find the same, and the crop must be as unlike the training data, unless its
-  distance from these has moved by less than 5 % only.
+- Call and probability follow exactly from the stored score and review flags.
+- The recomputed probability, at the model's prior, is within the tolerance of the model's golden
+  outputs. If another graph of the model runs here than did then, the largest difference of either
+  graph from the trained network (`parity`) is added to the tolerance.
+- The quality check flags the same, and so does the OOD score, unless its distance differs by less
+  than 5 %.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from __future__ import annotations
 import hashlib
 import heapq
 import os
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -34,107 +32,20 @@ from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.model.folder import Model, load_model, models_at_hand
+from ctcedge.results.verification import Verified
 from ctcedge.settings import DecisionSettings, ProviderChoice
 from ctcedge.sidecars.scan import Closed, ModelRef, read_current_image, require_sidecars
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 
 SAMPLE = 200
-"""Calls that are made again unless told otherwise."""
+"""Default number of calls to recompute."""
 
 _BATCH = 64
-_MOVED = 0.05
+_MAX_OOD_CHANGE = 0.05  # relative change of the OOD distance that computers may differ by
 
 _Key = tuple[str, ProviderChoice]
-"""Hash of a model and the provider on which it ran."""
-
-Named = tuple[str, str]
-"""A path and what is the matter with it."""
-
-
-@dataclass(slots=True)
-class Verified:
-    """What was found.
-
-    Attributes:
-        folder: the searched folder.
-        crops: bright-field crops.
-        sidecars: of these, with a sidecar.
-        same_image: sidecars whose image has the stored hash.
-        changed: whose image has not, or cannot be read now.
-        orphans: sidecars without a crop.
-        unusable: sidecars that cannot be read, or are another's.
-        chosen: sidecars that were to be made again.
-        reproduced: of these, the same.
-        different: of these, not the same.
-        other_rules: of these, made by other rules than those of this ctcedge.
-        models: sidecars by model.
-        missing_models: models that made sidecars and are not here.
-        damaged: models that are here with other files than they should have.
-        closed: sub-folders that cannot be read.
-    """
-
-    folder: Path
-    crops: int = 0
-    sidecars: int = 0
-    same_image: int = 0
-    changed: list[Named] = field(default_factory=list)
-    orphans: list[str] = field(default_factory=list)
-    unusable: list[Named] = field(default_factory=list)
-    chosen: int = 0
-    reproduced: int = 0
-    different: list[Named] = field(default_factory=list)
-    other_rules: list[Named] = field(default_factory=list)
-    models: Counter[ModelRef] = field(default_factory=Counter)
-    missing_models: list[ModelRef] = field(default_factory=list)
-    damaged: list[Named] = field(default_factory=list)
-    closed: Closed = field(default_factory=dict)
-
-    @property
-    def good(self) -> bool:
-        """Whether all that was looked at is as it should be, and nothing stayed out of reach."""
-        return not (
-            self.changed
-            or self.orphans
-            or self.unusable
-            or self.different
-            or self.other_rules
-            or self.missing_models
-            or self.damaged
-            or self.closed
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """The same for scripts."""
-
-        def named(pairs: list[Named]) -> list[dict[str, str]]:
-            return [{"path": path, "why": why} for path, why in pairs]
-
-        return {
-            "schema": "ctcedge/verification/1",
-            "folder": str(self.folder),
-            "verified": self.good,
-            "crops": self.crops,
-            "sidecars": self.sidecars,
-            "same_image": self.same_image,
-            "changed": named(self.changed),
-            "without_image": self.orphans,
-            "unusable": named(self.unusable),
-            "unreadable_folders": named(list(self.closed.items())),
-            "chosen": self.chosen,
-            "reproduced": self.reproduced,
-            "different": named(self.different),
-            "other_rules": named(self.other_rules),
-            "models": [
-                {
-                    **model._asdict(),
-                    "sidecars": count,
-                    "at_hand": model not in self.missing_models,
-                }
-                for model, count in self.models.most_common()
-            ],
-            "damaged_models": [{"model": name, "why": why} for name, why in self.damaged],
-        }
+"""Hash of a model and the provider that it ran on."""
 
 
 def verify(
@@ -145,71 +56,75 @@ def verify(
     model: str | Path | None = None,
     sample: int | None = SAMPLE,
 ) -> Verified:
-    """Look at each sidecar of a folder and make calls again.
+    """Check each sidecar of a folder, and recompute calls.
 
     Args:
         folder: the searched folder.
         sidecars: root of the sidecars; None for beside the images.
         naming: how file names are read.
-        model: name or folder of a model, beside those that come with ctcedge.
-        sample: how many calls are made again, the same ones each time; None for all.
+        model: name or folder of a model, in addition to the shipped ones.
+        sample: number of calls to recompute, the same ones each time; None for all.
 
     Raises:
-        SetupError: nothing is there, or the model that was named cannot be used.
+        SetupError: the folder has no sidecars, or the given model cannot be used.
     """
     result = Verified(folder)
-    at_hand = models_at_hand(None if model is None else load_model(model))
-    chosen: list[tuple[str, str]] = []  # lot, path; the greatest lots, as those of a heap
+    models = models_at_hand(None if model is None else load_model(model))
+    sample_heap: list[tuple[str, str]] = []  # hash_rank and path; the greatest ranks stay
     crops: dict[str, Crop] = {}
-    for each in require_sidecars(folder, sidecars, naming, result.closed):
-        path = each.crop.path
+    for entry in require_sidecars(folder, sidecars, naming, result.closed):
+        path = entry.crop.path
         result.crops += 1
-        crops[path] = each.crop
-        if each.record is None:
-            if each.problem is not None:
-                result.unusable.append((path, each.problem))
+        crops[path] = entry.crop
+        if entry.record is None:
+            if entry.problem is not None:
+                result.unusable.append((path, entry.problem))
             continue
         result.sidecars += 1
-        made_by = ModelRef.of(each.record)
-        result.models[made_by] += 1
-        if (why := _changed(folder, each.crop, each.record)) is not None:
+        used_model = ModelRef.of(entry.record)
+        result.models[used_model] += 1
+        if (why := _image_change(folder, entry.crop, entry.record)) is not None:
             result.changed.append((path, why))
             continue
         result.same_image += 1
-        if made_by.sha256 not in at_hand:
+        if used_model.sha256 not in models:
             continue
-        lot = hashlib.sha256(path.encode("utf-8", "backslashreplace")).hexdigest()
-        if sample is None or len(chosen) < sample:
-            heapq.heappush(chosen, (lot, path))
+        if sample is None or len(sample_heap) < sample:
+            heapq.heappush(sample_heap, (_hash_rank(path), path))
         elif sample:
-            heapq.heappushpop(chosen, (lot, path))
+            heapq.heappushpop(sample_heap, (_hash_rank(path), path))
     result.orphans = _orphans(SidecarStore(folder, sidecars).root, crops, result.closed)
-    result.missing_models = [made_by for made_by in result.models if made_by.sha256 not in at_hand]
-    result.chosen = len(chosen)
-    Recomputation(folder, SidecarStore(folder, sidecars), at_hand, result).make(
-        [crops[path] for path in sorted(path for _, path in chosen)]
+    result.missing_models = [used for used in result.models if used.sha256 not in models]
+    result.chosen = len(sample_heap)
+    Recomputation(folder, SidecarStore(folder, sidecars), models, result).run(
+        [crops[path] for path in sorted(path for _, path in sample_heap)]
     )
     return result
 
 
-def _changed(folder: Path, crop: Crop, record: Sidecar) -> str | None:
-    known, now = record.image.sha256, read_current_image(folder, crop)
-    if now.sha256 == known:  # neither has one where it cannot be read
+def _hash_rank(path: str) -> str:
+    """Return a rank that depends on the path alone, so that each run draws the same sample."""
+    return hashlib.sha256(path.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _image_change(folder: Path, crop: Crop, record: Sidecar) -> str | None:
+    stored, current = record.image.sha256, read_current_image(folder, crop)
+    if current.sha256 == stored:  # both are None if the image could not be read then or now
         return None
-    if now.problem is not None:
-        return f"the image cannot be read: {now.problem}"
-    if known is None:
-        return "the image could not be read then, and can be now"
-    return "the image is another now"
+    if current.problem is not None:
+        return f"the image cannot be read: {current.problem}"
+    if stored is None:
+        return "the image could not be read before, but can be now"
+    return "the image has changed"
 
 
 def _orphans(root: Path, crops: dict[str, Crop], closed: Closed) -> list[str]:
-    found = []
-    for parent, below, names in os.walk(root):
-        # As with images; and what lies in a folder that cannot be read is not known to be gone.
-        below[:] = (
+    orphans = []
+    for parent, subfolders, names in os.walk(root):
+        # Hidden folders are never searched. In unreadable ones, the images may still exist.
+        subfolders[:] = (
             name
-            for name in below
+            for name in subfolders
             if not name.startswith(".")
             and os.path.relpath(os.path.join(parent, name), root) not in closed
         )
@@ -217,13 +132,13 @@ def _orphans(root: Path, crops: dict[str, Crop], closed: Closed) -> list[str]:
             if name.endswith(SIDECAR_SUFFIX):
                 path = os.path.relpath(os.path.join(parent, name), root)
                 if path.removesuffix(SIDECAR_SUFFIX) not in crops:
-                    found.append(path)
-    return sorted(found)
+                    orphans.append(path)
+    return sorted(orphans)
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A sidecar whose call is made again, once its image is ready for the network."""
+    """A sidecar whose call is to be recomputed, and its preprocessed image."""
 
     crop: Crop
     record: Sidecar
@@ -231,7 +146,7 @@ class _Case:
 
 
 class Recomputation:
-    """Makes calls again and notes in the result how they compare."""
+    """Recomputes calls, and adds to the result how they compare."""
 
     def __init__(
         self, folder: Path, sidecars: SidecarStore, models: dict[str, Model], result: Verified
@@ -242,8 +157,8 @@ class Recomputation:
         self._result = result
         self._classifiers: dict[_Key, Classifier | None] = {}
 
-    def make(self, crops: list[Crop]) -> None:
-        """Make the calls of these crops again."""
+    def run(self, crops: list[Crop]) -> None:
+        """Recompute the calls of these crops."""
         waiting: dict[_Key, list[_Case]] = defaultdict(list)
         for crop in crops:
             key, case = self._prepare(crop)
@@ -256,7 +171,7 @@ class Recomputation:
             self._compare(key, cases)
 
     def _prepare(self, crop: Crop) -> tuple[_Key, _Case | None]:
-        """Read anew, as a watch may have called the crop anew meanwhile."""
+        """Read the sidecar once more, as a watch may have replaced it, and load its image."""
         key: _Key = ("", "auto")
         try:
             record = self._sidecars.read(crop)
@@ -264,7 +179,7 @@ class Recomputation:
             self._result.unusable.append((crop.path, str(error)))
             return key, None
         if record is None or record.model.sha256 not in self._models:
-            self._differs(crop, "the sidecar changed while it was looked at")
+            self._differs(crop, "the sidecar changed during verification")
             return key, None
         key = record.model.sha256, record.software.provider
         classifier = self._classifier(*key)
@@ -279,7 +194,7 @@ class Recomputation:
             self._compare_refusal(crop, record, error)
             return key, None
         if record.status != "classified":
-            self._differs(crop, f"it was {record.status}, and can be called now")
+            self._differs(crop, f"it was {record.status}, but can be classified now")
             return key, None
         return key, _Case(crop, record, seen)
 
@@ -292,7 +207,7 @@ class Recomputation:
         return seen
 
     def _classifier(self, sha256: str, provider: ProviderChoice) -> Classifier | None:
-        """A session where the stored score was computed, or else wherever one runs."""
+        """Open the model on the provider of the sidecar, or else on the CPU."""
         key = sha256, provider
         if key not in self._classifiers:
             model = self._models[sha256]
@@ -305,7 +220,7 @@ class Recomputation:
 
     def _compare(self, key: _Key, cases: list[_Case]) -> None:
         classifier = self._classifier(*key)
-        assert classifier is not None  # there is no case without
+        assert classifier is not None  # a case was prepared with it
         judged = classifier.judge(np.stack([case.seen.input for case in cases]))
         for case, answer in zip(cases, judged, strict=True):
             if isinstance(answer, BadImage):
@@ -323,7 +238,7 @@ class Recomputation:
         if record.status == status:
             self._result.reproduced += 1
         else:
-            self._differs(crop, f"it was {record.status}, and is {status} now: {error}")
+            self._differs(crop, f"it was {record.status}, but is {status} now: {error}")
 
     def _differs(self, crop: Crop, why: str) -> None:
         self._result.different.append((crop.path, why))
@@ -342,66 +257,64 @@ def _other_rules(record: Sidecar) -> str | None:
     return f"made by the rules of ctcedge {record.software.ctcedge}"
 
 
-def _difference(record: Sidecar, found: CellAnalysis, model: Model) -> str | None:
-    """What is not the same; None where all is.
-
-    Args:
-        record: of a classified crop.
-        found: what network, gate and guard say now.
-        model: that both are of.
-    """
-    told = CellAnalysis.from_sidecar(record)
-    if told is None:
-        return "the sidecar does not keep what its call was made from"
+def _difference(record: Sidecar, recomputed: CellAnalysis, model: Model) -> str | None:
+    """Return what differs between a sidecar of a classified crop and its recomputation, or None."""
+    stored = CellAnalysis.from_sidecar(record)
+    if stored is None:
+        return "the sidecar does not hold what its call was made from"
     try:
-        why = _inconsistent_fields(record, told, model)
+        why = _inconsistent_fields(record, stored, model)
     except (SettingsError, ValueError, TypeError) as error:
-        return f"its decision cannot be made again: {error}"
+        return f"its decision cannot be recomputed: {error}"
     if why is not None:
         return why
-    before, after = (probability(each.score, model.spec.calibration) for each in (told, found))
-    if not abs(before - after) <= _tolerance(model, told, found):
-        return f"the probability was {before:.6f}, and is {after:.6f} now, at the model's prior"
-    if sorted(told.quality.reasons) != sorted(found.quality.reasons):
-        return f"the quality gate said {_list(told)}, and says {_list(found)} now"
-    if told.cluster != found.cluster:
-        return "whether it is a cluster is told otherwise now"
-    if told.review_flags != found.review_flags and _moved(told, found):
-        return "how unlike the training data it is has changed"
+    before = probability(stored.score, model.spec.calibration)
+    after = probability(recomputed.score, model.spec.calibration)
+    if not abs(before - after) <= _tolerance(model, stored, recomputed):
+        return f"the probability was {before:.6f}, but is {after:.6f} now, at the model's prior"
+    if sorted(stored.quality.reasons) != sorted(recomputed.quality.reasons):
+        return f"the quality flags were {_flags(stored)}, but are {_flags(recomputed)} now"
+    if stored.cluster != recomputed.cluster:
+        before_after = ("a cluster", "one cell") if stored.cluster else ("one cell", "a cluster")
+        return "it was {}, but is {} now".format(*before_after)
+    if stored.review_flags != recomputed.review_flags and _ood_changed(stored, recomputed):
+        return "its out-of-distribution score has changed"
     return None
 
 
-def _inconsistent_fields(record: Sidecar, told: CellAnalysis, model: Model) -> str | None:
+def _inconsistent_fields(record: Sidecar, stored: CellAnalysis, model: Model) -> str | None:
     prevalence = None if record.prior == model.spec.prior else record.prior
     policy = Policy.of(model.spec, DecisionSettings(record.operating_point, prevalence))
-    verdict = policy.verdict(told.score, told.review_flags)
-    wanted = {
+    verdict = policy.verdict(stored.score, stored.review_flags)
+    expected = {
         "call": verdict.call,
         "probability": verdict.probability,
         "reasons": verdict.reasons,
         "threshold": policy.threshold,
         "review_band": policy.review,
     }
-    wrong = [name for name, value in wanted.items() if getattr(record, name) != value]
+    wrong = [name for name, value in expected.items() if getattr(record, name) != value]
     if wrong:
         verb = "does" if len(wrong) == 1 else "do"
         return f"its {' and '.join(wrong)} {verb} not follow from its score"
     return None
 
 
-def _tolerance(model: Model, told: CellAnalysis, found: CellAnalysis) -> float:
+def _tolerance(model: Model, stored: CellAnalysis, recomputed: CellAnalysis) -> float:
     tolerance = model.spec.golden.tolerance
-    if told.provenance.variant != found.provenance.variant:
-        known = (model.spec.parity.get(each.provenance.variant) for each in (told, found))
-        tolerance += sum(parity.largest_difference for parity in known if parity is not None)
+    variants = stored.provenance.variant, recomputed.provenance.variant
+    if variants[0] != variants[1]:
+        measured = map(model.spec.parity.get, variants)
+        tolerance += sum(parity.largest_difference for parity in measured if parity is not None)
     return tolerance
 
 
-def _moved(told: CellAnalysis, found: CellAnalysis) -> bool:
-    if told.ood is None or found.ood is None:
+def _ood_changed(stored: CellAnalysis, recomputed: CellAnalysis) -> bool:
+    if stored.ood is None or recomputed.ood is None:
         return True
-    return abs(told.ood.distance - found.ood.distance) > _MOVED * told.ood.distance
+    change = abs(stored.ood.distance - recomputed.ood.distance)
+    return change > _MAX_OOD_CHANGE * stored.ood.distance
 
 
-def _list(found: CellAnalysis) -> str:
-    return ", ".join(sorted(found.quality.reasons)) or "nothing"
+def _flags(analysis: CellAnalysis) -> str:
+    return ", ".join(sorted(analysis.quality.reasons)) or "none"

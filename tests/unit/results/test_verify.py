@@ -59,7 +59,8 @@ def test_what_was_just_called_is_the_same(called: Path, model_folder: Path) -> N
         ("disks", 4, True)
     ]
     assert state(called) == before
-    assert "4 of 4 calls made again" in call("verify", called, "--model", model_folder).stdout
+    text = call("verify", called, "--model", model_folder).stdout
+    assert "Reproduced 4 of 4 recomputed calls" in text
 
 
 def test_sidecars_elsewhere(crops: Path, model_folder: Path, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_unreadable_images_are_verified_too(called: Path, model_folder: Path) ->
 def test_a_changed_image_is_named(called: Path, model_folder: Path) -> None:
     save(called / IMAGE, cell(LEUKOCYTE))
     found = verified(called, model_folder, "--sample", 0, code=3)
-    assert found["changed"] == [{"path": IMAGE, "why": "the image is another now"}]
+    assert found["changed"] == [{"path": IMAGE, "why": "the image has changed"}]
     assert (found["same_image"], found["chosen"]) == (3, 0)
     assert IMAGE in call("verify", called, "--model", model_folder, code=3).stdout
 
@@ -123,7 +124,7 @@ def test_crops_that_wait_are_counted_and_no_fault(called: Path, model_folder: Pa
         ({"threshold": 0.9}, "threshold does not follow"),
         ({"review_band": [0.1, 0.6]}, "review_band does not follow"),
         ({"call": "review", "reasons": ["near-threshold"]}, "call and reasons do not follow"),
-        ({"operating_point": "confirm"}, "cannot be made again"),
+        ({"operating_point": "confirm"}, "cannot be recomputed"),
         ({"cluster": True}, "cluster"),
     ],
 )
@@ -154,7 +155,7 @@ def test_a_doubt_that_the_gate_does_not_have_is_named(called: Path, model_folder
 
     edit(called, forge)
     (different,) = verified(called, model_folder, "--all", code=3)["different"]
-    assert "the quality gate said out-of-focus" in different["why"]
+    assert "the quality flags were out-of-focus" in different["why"]
 
 
 @pytest.mark.parametrize(("shift", "good"), [(0.5, True), (1.5, False)])
@@ -204,7 +205,7 @@ def test_a_model_that_is_not_at_hand_is_named(called: Path, model_folder: Path) 
     found = verified(called, None, code=3)
     assert (found["same_image"], found["chosen"]) == (4, 0)
     assert [(model["name"], model["at_hand"]) for model in found["models"]] == [("disks", False)]
-    assert "not at hand" in call("verify", called, code=3).stdout
+    assert "missing: give --model DIR" in call("verify", called, code=3).stdout
 
 
 def test_models_side_by_side(called: Path, model_folder: Path, model_copy: EditableModel) -> None:
@@ -261,13 +262,13 @@ def test_the_sample_is_the_same_each_time_and_not_the_first_names(
         save(folder / f"{number:02}_BF.png", cell(CTC))
     classify(folder, model_folder)
     made: list[list[str]] = []
-    whole = module.Recomputation.make
+    whole = module.Recomputation.run
 
     def note(self: Any, crops: Any) -> None:
         made.append([crop.path for crop in crops])
         whole(self, crops)
 
-    monkeypatch.setattr(module.Recomputation, "make", note)
+    monkeypatch.setattr(module.Recomputation, "run", note)
     for _ in range(2):
         assert verified(folder, model_folder, "--sample", 5)["reproduced"] == 5
     names = sorted(sidecars(folder))
