@@ -51,6 +51,7 @@ def classify(
     from ctcedge.discovery.naming import Crop
     from ctcedge.discovery.scan import check_folder, list_folder, require_crops
     from ctcedge.pipeline.run import open_run
+    from ctcedge.report import write_run_report
     from ctcedge.results.summary import Summary
     from ctcedge.signals import Interruption
 
@@ -96,13 +97,13 @@ def classify(
         finished = sum(summary.done.values()) == len(listing.crops)
         reporting = with_report and finished
         if as_json:
-            report = str(run.write_report()) if reporting else None
+            report = str(write_run_report(run)) if reporting else None
             print_json({**summary.as_json(run, finished=finished), "report": report})
         else:
             render.print_summary(run, summary, finished=finished)
         render.print_unclassified(summary)
         if reporting and not as_json:
-            render.print_report_path(run.write_report())
+            render.print_report_path(write_run_report(run))
     if not finished:
         raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
     if summary.unclassified:

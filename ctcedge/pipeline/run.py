@@ -39,19 +39,6 @@ class Run:
     sidecars: SidecarStore
     pipeline: Pipeline
 
-    def write_report(self) -> Path:
-        """Write the report of what the sidecars say; return its file.
-
-        Raises:
-            SetupError: no crop has a sidecar, or the report cannot be written.
-        """
-        from ctcedge.report import write_report
-        from ctcedge.report.build import REPORT_NAME
-
-        root = self.sidecars.root
-        out = None if self.settings.out is None else root / REPORT_NAME
-        return write_report(self.folder, root, out, self.naming, model=self.classifier.model)
-
 
 @contextlib.contextmanager
 def open_run(folder: Path, settings: Settings, *, recalling: bool = True) -> Iterator[Run]:

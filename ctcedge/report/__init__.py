@@ -1,10 +1,9 @@
-"""The report of a folder: one HTML file in which a person looks at the cells and reviews them.
+"""The report of a folder: one HTML page on which a person views and reviews the cells.
 
-What the page saves is `ctcedge/corrections/1`, see `ctcedge/sidecars/schemas/corrections-1.json`,
-which
-`ctcedge review import` reads.
+The page saves reviews as `ctcedge/corrections/1`, see `sidecars/schemas/corrections-1.json`;
+`ctcedge review import` reads that file.
 """
 
-from ctcedge.report.build import REPORT_NAME, write_report
+from ctcedge.report.build import REPORT_NAME, write_report, write_run_report
 
-__all__ = ["REPORT_NAME", "write_report"]
+__all__ = ["REPORT_NAME", "write_report", "write_run_report"]

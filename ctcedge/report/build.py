@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctcedge.discovery.naming import Naming, folder_name
 from ctcedge.errors import NoCropsError, OutputError
@@ -27,6 +27,9 @@ from ctcedge.report.warnings import warnings
 from ctcedge.results.agreement import Assessment
 from ctcedge.results.table import replacing
 from ctcedge.sidecars.scan import Closed, require_sidecars
+
+if TYPE_CHECKING:
+    from ctcedge.pipeline.run import Run
 
 REPORT_NAME = "ctcedge-report.html"
 PSEUDONYMISED_NAME = "ctcedge-pseudonymised-report.html"
@@ -108,6 +111,17 @@ def write_report(
             }
         )
     return file
+
+
+def write_run_report(run: Run) -> Path:
+    """Write the report of a run's folder beside its sidecars; return the file.
+
+    Raises:
+        SetupError: no crop has a sidecar, or the report cannot be written.
+    """
+    root = run.sidecars.root
+    out = None if run.settings.out is None else root / REPORT_NAME
+    return write_report(run.folder, root, out, run.naming, model=run.classifier.model)
 
 
 def _check_file(file: Path) -> None:

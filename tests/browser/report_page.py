@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
 import ctcedge
 from tests.browser.launch import Recorder
 
-SIZE = {"width": 1280, "height": 860}
+SIZE = ViewportSize(width=1280, height=860)
 TIMEOUT_S = 60
 SCHEMA = Path(ctcedge.__file__).parent / "sidecars" / "schemas" / "corrections-1.json"
 
@@ -112,11 +112,11 @@ class ReportPage:
 
     def tiles(self) -> list[str]:
         """Labels of the tiles in reading order."""
-        found: list[list[Any]] = self.evaluate(
+        places: list[list[Any]] = self.evaluate(
             "[...document.querySelectorAll('.tile')].map((t) =>"
             " [parseFloat(t.style.top), parseFloat(t.style.left), t.getAttribute('aria-label')])"
         )
-        return [label for _, _, label in sorted(found)]
+        return [label for _, _, label in sorted(places)]
 
     def can_save(self) -> bool:
         """Whether there is a review to save."""

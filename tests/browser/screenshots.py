@@ -10,12 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from playwright.sync_api import ViewportSize
+
 from tests.browser.launch import chromium
 from tests.browser.report_page import ReportPage
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs"
-SIZE = {"width": 1200, "height": 720}
+SIZE = ViewportSize(width=1200, height=720)
 
 _PAINTED = """[...document.querySelectorAll('main section:not([hidden]) canvas')].every((canvas) =>
     canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[3])"""

@@ -40,9 +40,9 @@ def test_saved_file_imports(
     page.enter_reviewer()
     page.save(file)
     call("review", "import", file, run)
-    found = sidecars(run)["S2/00003_BF.png"]
-    assert (found["call"], found["review"]["call"]) == ("CTC", "leukocyte")
-    assert found["review"]["reviewer"] == "Ada"
+    sidecar = sidecars(run)["S2/00003_BF.png"]
+    assert (sidecar["call"], sidecar["review"]["call"]) == ("CTC", "leukocyte")
+    assert sidecar["review"]["reviewer"] == "Ada"
     page.open(reports.write(run, pseudonymise=pseudonymise))
     page.show("gallery")
     page.filter("reviewed", "before")

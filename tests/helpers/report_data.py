@@ -1,4 +1,4 @@
-"""Folders to report on: drawn crops, and sidecars written by hand, so that no model is asked."""
+"""Folders to report on: drawn crops, and sidecars written by hand, without a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.support import cell, encoded
 MODEL = {"name": "by-hand", "version": "1", "sha256": "a" * 64, "variant": "int8"}
 
 CLUSTER = ("S1", "00004")
-"""The cell that is a cluster; it is first in the gallery, though its probability is lowest."""
+"""The only cluster: first in the gallery, although its probability is low."""
 
 
 def record(sample: str, name: str, image: bytes, probability: float, **other: Any) -> Any:
@@ -64,7 +64,7 @@ def record(sample: str, name: str, image: bytes, probability: float, **other: An
 
 
 def add(folder: Path, sample: str, name: str, probability: float, **other: Any) -> Path:
-    """Add a crop with its sidecar; the same call adds the very same bytes."""
+    """Add a crop with its sidecar; the same arguments give the same bytes."""
     seed = int(
         hashlib.sha256(f"{sample}/{name}".encode("utf-8", "backslashreplace")).hexdigest(), 16
     )
@@ -102,8 +102,8 @@ def cells_of(folder: Path) -> list[Cell]:
 
 
 def data_of(page: Path) -> Any:
-    """The data that a page carries."""
+    """The data of a page."""
     text = page.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found is not None
-    return json.loads(found[1])
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert match is not None
+    return json.loads(match[1])

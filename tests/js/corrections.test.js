@@ -56,7 +56,7 @@ test("a saved file loads the same reviews", () => {
   assert.deepEqual([...loaded], store.valid());
 });
 
-test("two crops that hold the same image are told apart by path", () => {
+test("two crops that hold the same image are distinguished by path", () => {
   const sha256 = HASHES.first;
   const twins = reportOf([{ sha256 }, { sha256 }]);
   const store = storeOf(twins);

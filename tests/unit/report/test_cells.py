@@ -13,11 +13,10 @@ from tests.helpers import report_data as reports
 
 def test_clusters_come_first_then_probability(run: Path) -> None:
     data = reports.data_of(reports.write(run))
-    found = list(zip(data["cells"]["cluster"], data["cells"]["probability"], strict=True))
-    assert found[0] == (1, 0.01)
-    assert [cluster for cluster, _ in found[1:]] == [0] * (len(found) - 1)
-    rest = [probability for _, probability in found[1:]]
-    assert rest == sorted(rest, reverse=True)
+    clusters, probabilities = data["cells"]["cluster"], data["cells"]["probability"]
+    assert (clusters[0], probabilities[0]) == (1, 0.01)
+    assert clusters[1:] == [0] * (len(clusters) - 1)
+    assert probabilities[1:] == sorted(probabilities[1:], reverse=True)
 
 
 def test_probabilities_at_different_priors_are_ordered_by_likelihood_ratio(

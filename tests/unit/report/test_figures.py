@@ -14,7 +14,7 @@ from tests.helpers.support import call
 
 def test_counts_and_unknown_figures(run: Path) -> None:
     data = reports.data_of(reports.write(run))
-    values = {each["name"]: each["value"] for each in data["figures"]}
+    values = {figure["name"]: figure["value"] for figure in data["figures"]}
     assert values["Called CTC"] == "2"
     assert values["Clusters of touching cells"] == "1"
     assert values["For review"] == "2"
@@ -39,8 +39,8 @@ def test_controls_give_the_expected_false_positives(
     assert figure["note"].endswith("from 1 healthy-donor sample of 30 cells")
     reports.add(run, "S1", "00001", 0.97, operating_point="screening")
     (figure,) = (f for f in reports.data_of(reports.write(run))["figures"] if "false" in f["name"])
-    told = figure["value"], figure["note"]
-    assert told == ("unknown here", "calls were made with different settings")
+    expected = ("unknown here", "calls were made with different settings")
+    assert (figure["value"], figure["note"]) == expected
 
 
 def test_existing_reviews_are_shown_and_estimate_missed_ctcs(run: Path) -> None:
@@ -60,7 +60,7 @@ def test_existing_reviews_are_shown_and_estimate_missed_ctcs(run: Path) -> None:
         block = {**review, "image_sha256": sha, "history": []}
         reports.add(run, path.parent.name, f"{number:05}", round(0.3 / number, 6), review=block)
     data = reports.data_of(reports.write(run))
-    values = {each["name"]: each["value"] for each in data["figures"]}
+    values = {figure["name"]: figure["value"] for figure in data["figures"]}
     assert values["Reviewed"] == "12"
     assert values["Missed CTCs (estimate)"].startswith("1 (1 to ")
     assert len(data["reviews"]) == 12
@@ -72,8 +72,8 @@ def test_thresholds_are_shown(run: Path) -> None:
     data = reports.data_of(reports.write(run))
     assert data["decisions"] == [{"review": 0.4, "ctc": 0.6}]
     assert ["Decision", "the model’s own: CTC from 0.6, review from 0.4"] in data["facts"]
-    told = {"operating_point": "screening", "threshold": 0.3, "review_band": [0.3, 0.3]}
-    reports.add(run, "S3", "00009", 0.95, **told)
+    screening = {"operating_point": "screening", "threshold": 0.3, "review_band": [0.3, 0.3]}
+    reports.add(run, "S3", "00009", 0.95, **screening)
     data = reports.data_of(reports.write(run))
     assert data["decisions"][1] == {"review": 0.3, "ctc": 0.3}
     words = "operating point screening: CTC from 0.3, no review band (1 crop)"
@@ -89,7 +89,7 @@ def test_facts_and_activation_maps_of_an_available_model(tmp_path: Path) -> None
     data = reports.data_of(page)
     assert any("demonstration model" in text for text in data["warnings"])
     assert dict(data["facts"])["Trained on"] != "unknown here"
-    for each in data["strips"]:
-        told = each["activation"]
-        assert len(told["values"]) == told["side"] ** 2
-        assert max(map(abs, told["values"])) <= 100
+    for strip in data["strips"]:
+        activation = strip["activation"]
+        assert len(activation["values"]) == activation["side"] ** 2
+        assert max(map(abs, activation["values"])) <= 100

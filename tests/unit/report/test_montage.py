@@ -22,8 +22,8 @@ from tests.helpers.support import cell, encoded
 def blocks(page: Path, kind: str) -> list[np.ndarray]:
     """Pictures of one kind, decoded."""
     text = page.read_text(encoding="utf-8")
-    found = re.findall(rf'data-pictures="{kind}">\n(.*?)\n</script>', text, re.DOTALL)
-    lines = [line for block in found for line in block.split("\n")]
+    contents = re.findall(rf'data-pictures="{kind}">\n(.*?)\n</script>', text, re.DOTALL)
+    lines = [line for content in contents for line in content.split("\n")]
     return [
         cv2.imdecode(np.frombuffer(base64.b64decode(line), np.uint8), cv2.IMREAD_UNCHANGED)
         for line in lines

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
+import ctcedge
 from tests.helpers import report_data as reports
 
 
@@ -48,6 +49,6 @@ def test_names_that_are_not_utf8_are_preserved(tmp_path: Path) -> None:
 
 
 def test_corrections_schema_is_valid() -> None:
-    path = Path(reports.write_report.__globals__["__file__"]).parents[1]
-    schema = json.loads((path / "sidecars" / "schemas" / "corrections-1.json").read_bytes())
+    folder = Path(ctcedge.__file__).parent / "sidecars" / "schemas"
+    schema = json.loads((folder / "corrections-1.json").read_bytes())
     Draft202012Validator.check_schema(schema)

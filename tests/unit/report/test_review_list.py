@@ -18,7 +18,7 @@ def test_the_draw_is_random_described_and_reproducible(tmp_path: Path) -> None:
     assert draw["drawn"] == len(draw["cells"]) == 51  # 50 and one per 200
     assert {calls[index] for index in draw["cells"]} == {2}
     assert draw["cells"] != sorted(draw["cells"])
-    candidates = {index for index, each in enumerate(calls) if each != 2}
+    candidates = {index for index, call in enumerate(calls) if call != 2}
     assert set(data["list"]) == candidates | set(draw["cells"])
     assert "51 drawn at random from 91 called leukocyte" in draw["text"]
     again = reports.data_of(reports.write(run))

@@ -15,8 +15,13 @@ from tests.helpers import report_data as reports
 
 def test_crops_without_a_call_are_warned_of(run: Path) -> None:
     (run / "S1" / "00001_BF.png.ctc.json").write_text("{", encoding="utf-8")
-    torn = {"status": "unreadable", "call": None, "error": "truncated PNG", "reasons": []}
-    path = reports.add(run, "S1", "00002", 0.5, **torn)
+    damaged: dict[str, Any] = {
+        "status": "unreadable",
+        "call": None,
+        "error": "truncated PNG",
+        "reasons": [],
+    }
+    path = reports.add(run, "S1", "00002", 0.5, **damaged)
     path = path.with_name(path.name + ".ctc.json")
     content = json.loads(path.read_bytes()) | {"probability": None, "quality": None}
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -38,35 +43,35 @@ def test_different_models_and_assumed_scale_are_warned_of(run: Path) -> None:
     assert "um/px of 1 cell was not given" in warnings
 
 
-def by_shipped_model(trait: float) -> dict[str, Any]:
-    """What a sidecar holds of a crop with this first trait."""
+def by_shipped_model(feature: float) -> dict[str, Any]:
+    """Parts of a sidecar of the shipped model, with this first feature."""
     model = load_model()
     name = {"name": model.spec.name, "version": "1", "sha256": model.sha256, "variant": "int8"}
-    return {"model": name, "ood": {"distance": 1.0, "p_value": 0.5, "features": [trait, 0.0]}}
+    return {"model": name, "ood": {"distance": 1.0, "p_value": 0.5, "features": [feature, 0.0]}}
 
 
-class _Guard:
-    """Calls samples of 4 crops or more unlike training where their first trait is large."""
+class _Detector:
+    """Detects domain shift in samples of 4 crops or more whose first feature is large."""
 
     def domain_shift(self, run: RunFeatures) -> DomainShift:
         if run.crops < 4:
             return DomainShift("insufficient", run.crops, None)
-        far = float(run.mean()[0])
-        return DomainShift("unlike" if far > 1 else "like", run.crops, far)
+        distance = float(run.mean()[0])
+        return DomainShift("unlike" if distance > 1 else "like", run.crops, distance)
 
 
 def test_samples_with_domain_shift_are_warned_of(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OodDetector, "load", lambda _: _Guard())
+    monkeypatch.setattr(OodDetector, "load", lambda _: _Detector())
     for number in range(8):
-        told = by_shipped_model(5.0 * (number % 2))
-        reports.add(run, "strange" if number % 2 else "usual", f"9{number}", 0.1, **told)
+        parts = by_shipped_model(5.0 * (number % 2))
+        reports.add(run, "strange" if number % 2 else "usual", f"9{number}", 0.1, **parts)
     data = reports.data_of(reports.write(run))
     (warning,) = (text for text in data["warnings"] if text.startswith("Domain shift"))
     assert "strange" in warning
     assert "usual" not in warning
-    values = {each["name"]: each["value"] for each in data["figures"]}
+    values = {figure["name"]: figure["value"] for figure in data["figures"]}
     assert values["Samples without domain shift"] == "1 of 2"
     hidden = reports.data_of(reports.write(run, pseudonymise=True))
     assert "strange" not in json.dumps(hidden)
@@ -75,7 +80,7 @@ def test_samples_with_domain_shift_are_warned_of(
 def test_domain_shift_of_small_samples_together_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OodDetector, "load", lambda _: _Guard())
+    monkeypatch.setattr(OodDetector, "load", lambda _: _Detector())
     for number in range(6):
         reports.add(tmp_path, f"S{number % 3}", f"{number}", 0.1, **by_shipped_model(5.0))
     data = reports.data_of(reports.write(tmp_path))
