@@ -1,12 +1,13 @@
-"""Measure the quality gate: how often each defect is found, ordinary crops are gated, and the cost.
+"""Measure the quality check: detection rates of defects, false alarms, and its CPU time.
 
     python tests/figures/quality.py
     python tests/figures/quality.py --real ../shared/data/jurkat 0.5 --real ../shared/data/breast
 
-Rows are crops as they are, then with each defect put in; columns are shares with each reason, with
-the flag `cluster`, with any reason, and with more than one cell told of. A second cell is left out
-where a person would not see it clearly. Then the CPU time of a crop, beside that of making the
-network's input: the two take turns, so that other work on the machine meets both alike.
+Rows are crops without change, then with each defect added. Columns are percentages of crops with
+each reason, with the flag `cluster`, with any reason, and with more than one cell counted. A second
+cell is left out where a person would not see it clearly. Then follows the CPU time per crop, beside
+that of preparing the network's input; both are measured in turns, so that background load affects
+them equally.
 """
 
 from __future__ import annotations
@@ -33,69 +34,73 @@ SPEC = PRESETS["cpu"].input
 COLUMNS = *DEFECTS, "any", "several"
 
 
-def judged(crop: Crop, spec: InputSpec = SPEC) -> Quality:
+def check_one(crop: Crop, spec: InputSpec = SPEC) -> Quality:
     windows = network_inputs([crop.pixels], crop.um_per_px, spec)
     (quality,) = assess([(crop.pixels, crop.bits)], windows, crop.um_per_px, spec)
     return quality
 
 
 def row(name: str, crops: Iterable[Crop]) -> str:
-    found: Counter[str] = Counter()
-    number = 0
+    counts: Counter[str] = Counter()
+    total = 0
     for crop in crops:
-        quality = judged(crop)
-        found.update(quality.reasons)
-        found.update(["cluster"] * quality.cluster + ["any"] * bool(quality.reasons))
-        found.update(["several"] * (quality.measures["cells"] > 1))
-        number += 1
-    shares = " ".join(f"{100 * found[code] / number:14.1f}" for code in COLUMNS)
-    return f"{name:14} {shares} {number:6}"
+        quality = check_one(crop)
+        counts.update(quality.reasons)
+        counts.update(["cluster"] * quality.cluster + ["any"] * bool(quality.reasons))
+        counts.update(["several"] * (quality.measures["cells"] > 1))
+        total += 1
+    percentages = " ".join(f"{100 * counts[code] / total:16.1f}" for code in COLUMNS)
+    return f"{name:14} {percentages} {total:6}"
 
 
 def table(name: str, crops: Sequence[Crop], defective: Sequence[Crop]) -> None:
-    print(f"\n{name}: shares of crops, in %, and how many crops they are of")
-    print(" " * 14, " ".join(f"{code:>14}" for code in COLUMNS), " crops")
-    print(row("as they are", crops), flush=True)
+    print(f"\n{name}: % of crops, and number of crops")
+    print(" " * 14, " ".join(f"{code:>16}" for code in COLUMNS), " crops")
+    print(row("unchanged", crops), flush=True)
     for code in DEFECTS:
         print(row(code, spoilt(defective, code)), flush=True)
 
 
 def cost(name: str, crops: Sequence[Crop], passes: int = 40) -> None:
-    """Print CPU times of a crop, in handfuls of 64: the median over passes, and the least."""
+    """Print CPU times per crop in chunks of 64: median and minimum over the passes."""
     um_per_px = crops[0].um_per_px
     images = [(crop.pixels, crop.bits) for crop in crops]
-    handfuls = [images[start : start + 64] for start in range(0, len(images), 64)]
-    preparing, gating = [], []
+    chunks = [images[start : start + 64] for start in range(0, len(images), 64)]
+    preparing, checking = [], []
     for _ in range(passes):
         start = time.thread_time()
-        inputs = [network_inputs([each for each, _ in some], um_per_px, SPEC) for some in handfuls]
+        inputs = [
+            network_inputs([pixels for pixels, _ in chunk], um_per_px, SPEC) for chunk in chunks
+        ]
         middle = time.thread_time()
-        for some, windows in zip(handfuls, inputs, strict=True):
-            assess(some, windows, um_per_px, SPEC)
-        gating.append(1e6 * (time.thread_time() - middle) / len(crops))
+        for chunk, windows in zip(chunks, inputs, strict=True):
+            assess(chunk, windows, um_per_px, SPEC)
+        checking.append(1e6 * (time.thread_time() - middle) / len(crops))
         preparing.append(1e6 * (middle - start) / len(crops))
-    gate, prepared = median(gating), median(preparing)
+    check, prepare = median(checking), median(preparing)
     print(
-        f"{name}: gate {gate:.0f} us a crop (least {min(gating):.0f}), network's input "
-        f"{prepared:.0f} us (least {min(preparing):.0f}), {gate / prepared:.2f} to one"
+        f"{name}: quality check {check:.0f} us per crop (min {min(checking):.0f}), network's input"
+        f" {prepare:.0f} us (min {min(preparing):.0f}), ratio {check / prepare:.2f}"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--crops", type=int, default=300, help="simulated, and of each folder")
+    parser.add_argument(
+        "--crops", type=int, default=300, help="number of simulated crops, and per folder"
+    )
     parser.add_argument("--seed", type=int, default=7000)
     parser.add_argument(
         "--real", nargs="+", action="append", default=[], metavar=("FOLDER", "UM_PER_PX")
     )
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    sets = {"simulated": simulated(asked.crops, asked.seed)}
-    for folder, *scale in asked.real:
+    sets = {"simulated": simulated(arguments.crops, arguments.seed)}
+    for folder, *scale in arguments.real:
         um_per_px = float(scale[0]) if scale else None
-        sets[Path(folder).name] = real(Path(folder), um_per_px, asked.crops)
+        sets[Path(folder).name] = real(Path(folder), um_per_px, arguments.crops)
     for name, crops in sets.items():
-        # A defect of what cannot be seen cannot be seen.
+        # A defect of an invisible cell is invisible.
         table(name, crops, [crop for crop in crops if crop.diameter > 0])
     print()
     for name, crops in sets.items():

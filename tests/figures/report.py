@@ -1,6 +1,6 @@
-"""What a report of many cells costs: `python -m tests.figures.report --count 30000`.
+"""Measure a report of many cells: `python -m tests.figures.report --count 30000`.
 
-Crops are drawn into a temporary folder, classified, and reported on by the command line.
+Crops are drawn into a temporary folder, classified, and reported by the command line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.bench.crops import write_crops
 
 
 def main() -> None:
-    """Print the size of the page, and processor time and memory of the command that wrote it."""
+    """Print the page's size, and CPU time and memory of the command that writes it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=30_000)
     count = parser.parse_args().count
@@ -29,7 +29,7 @@ def main() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(
             f"{count:,} cells: {page.stat().st_size / 1e6:.0f} MB,"
-            f" {after.ru_utime - before:.0f} s of processor time; at most"
+            f" {after.ru_utime - before:.0f} s of CPU time; at most"
             f" {after.ru_maxrss / 1024:.0f} MiB of memory (of classify and report)"
         )
 
