@@ -1,24 +1,25 @@
-"""Settings: flags, then one TOML file, then defaults.
+"""Settings: command-line flags over one TOML file over the defaults.
 
 The file is the one given by `--config`, or else `ctcedge.toml` in the searched folder. The latter
-travels with the images and comes from outside, so it may say how the images are read and nothing
-else: not which model decides, nor where sidecars are written.
+comes with the images, from outside, so it may describe how the images are read and nothing else:
+neither the model nor the folder of the sidecars.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from ctcedge import validation as strict
+import msgspec
+from msgspec import Meta
+
 from ctcedge.discovery.naming import Naming
 from ctcedge.errors import SettingsError
 from ctcedge.fs.files import UnsuitableFileError, read_limited
+from ctcedge.records import RecordError, convert, plain
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 FOLDER_CONFIG = "ctcedge.toml"
 _MAX_CONFIG_BYTES = 64 * 1024
@@ -27,50 +28,57 @@ _DAY = 86_400
 ProviderChoice: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
 OperatingPointName: TypeAlias = Literal["screening", "balanced", "confirm"]
 
+_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
+_UmPerPx: TypeAlias = Annotated[float, Meta(ge=0.01, le=20)]
+_Delay: TypeAlias = Annotated[
+    float, Meta(ge=0, le=_DAY, extra={"wanted": f"seconds between 0 and {_DAY:,}"})
+]
+_Interval: TypeAlias = Annotated[
+    float, Meta(gt=0, le=_DAY, extra={"wanted": f"seconds above 0 and at most {_DAY:,}"})
+]
+_Prevalence: TypeAlias = Annotated[
+    float,
+    Meta(
+        ge=1e-9,
+        le=1 - 1e-9,
+        extra={"wanted": "a number above 0 and below 1, such as 0.0002"},
+    ),
+]
 
-@dataclass(frozen=True, slots=True)
-class ImageSettings:
+
+class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the images of an export are read.
 
     Attributes:
-        pattern: see `crops.Naming`; None for the default.
+        pattern: regular expression of file names, see `discovery.naming.Naming`; None for the
+            default.
         um_per_px: edge length of an image pixel, um; None when unknown.
         channels: aliases by channel; a channel named here replaces its default aliases.
     """
 
-    pattern: str | None = None
-    um_per_px: float | None = None
-    channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.um_per_px is not None and not 0.01 <= self.um_per_px <= 20:
-            raise ValueError("um/px must lie between 0.01 and 20")
+    pattern: Annotated[str, Meta(max_length=4096)] | None = None
+    um_per_px: _UmPerPx | None = None
+    channels: dict[_Text, Annotated[tuple[_Text, ...], Meta(max_length=100)]] = {}
 
     def naming(self) -> Naming:
-        """The reader of file names that these settings describe."""
+        """Return the parser of file names that these settings describe."""
         return Naming(self.pattern, self.channels)
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionSettings:
+class DecisionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How probabilities become calls.
 
     Attributes:
-        operating_point: of the model; None for the model's own decision.
-        prevalence: share of CTCs that the probabilities told assume; None for the model's own
-            prior. It changes no call.
+        operating_point: operating point of the model; None for the model's own thresholds.
+        prevalence: fraction of CTCs that the reported probabilities assume; None for the model's
+            own prior. It changes no call.
     """
 
     operating_point: OperatingPointName | None = None
-    prevalence: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.prevalence is not None and not 1e-9 <= self.prevalence <= 1 - 1e-9:
-            raise ValueError("prevalence must lie above 0 and below 1, such as 0.0002")
+    prevalence: _Prevalence | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WatchSettings:
+class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When `watch` takes a file, and when it reports on a sample.
 
     Attributes:
@@ -83,60 +91,44 @@ class WatchSettings:
             report; None for no reports.
     """
 
-    stability_delay: float = 1.0
-    rescan_interval: float = 60.0
-    decode_timeout: float = 30.0
-    report_idle: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.stability_delay <= _DAY and 0 <= self.decode_timeout <= _DAY):
-            raise ValueError(f"stability_delay and decode_timeout must lie between 0 and {_DAY} s")
-        if not 0 < self.rescan_interval <= _DAY:
-            raise ValueError(f"rescan_interval must lie above 0 and be at most {_DAY} s")
-        if self.report_idle is not None and not 0 <= self.report_idle <= _DAY:
-            raise ValueError(f"report_idle must lie between 0 and {_DAY} s")
+    stability_delay: _Delay = 1.0
+    rescan_interval: _Interval = 60.0
+    decode_timeout: _Delay = 30.0
+    report_idle: _Delay | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that a run can be told.
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a run.
 
     Attributes:
         images: how images are read.
         watch: when `watch` takes a file.
         model: name or folder; None for the default model.
-        provider: where the network runs.
+        provider: execution provider of the network.
         out: folder of the sidecars; None to write them beside the images.
-        batch_size: crops a call of the network; None for what suits the provider.
-        gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
+        batch_size: inference batch size; None for the provider's default.
+        gpu_memory_mb: GPU memory limit, MiB; None for no limit.
         decision: how probabilities become calls.
     """
 
-    images: ImageSettings = field(default_factory=ImageSettings)
-    watch: WatchSettings = field(default_factory=WatchSettings)
-    model: str | None = None
+    images: ImageSettings = ImageSettings()
+    watch: WatchSettings = WatchSettings()
+    model: _Text | None = None
     provider: ProviderChoice = "auto"
-    out: str | None = None
-    batch_size: int | None = None
-    gpu_memory_mb: int | None = None
-    decision: DecisionSettings = field(default_factory=DecisionSettings)
+    out: _Text | None = None
+    batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    gpu_memory_mb: Annotated[int, Meta(ge=64, le=1_000_000)] | None = None
+    decision: DecisionSettings = DecisionSettings()
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and not 1 <= self.batch_size <= 4096:
-            raise ValueError("batch_size must lie between 1 and 4096")
-        if self.gpu_memory_mb is not None and not 64 <= self.gpu_memory_mb <= 1_000_000:
-            raise ValueError("gpu_memory_mb must lie between 64 and 1,000,000")
         if any("\0" in (path or "") for path in (self.model, self.out)):
-            raise ValueError("a path must not hold a NUL character")
-        if "" in (self.model, self.out):
-            raise ValueError("a path must not be empty")
+            raise ValueError("a path must not contain a NUL character")
 
 
-@dataclass(frozen=True, slots=True)
-class _FolderSettings:
-    """What `ctcedge.toml` in the searched folder may hold."""
+class _FolderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The contents of `ctcedge.toml` in the searched folder."""
 
-    images: ImageSettings = field(default_factory=ImageSettings)
+    images: ImageSettings = ImageSettings()
 
 
 def load_settings(
@@ -159,7 +151,7 @@ def load_settings(
         **flags: other fields of `Settings`.
 
     Raises:
-        SettingsError: naming the key and the file.
+        SettingsError: a value does not fit; the text names the key, and the file it is in.
     """
     if config is not None:
         settings = _read(Settings, config)
@@ -167,39 +159,52 @@ def load_settings(
         settings = Settings(images=_read(_FolderSettings, own).images)
     else:
         settings = Settings()
+    content = plain(settings) | _given(flags)
+    for name, given in (("images", images), ("decision", decision), ("watch", watch)):
+        content[name] |= _given(given or {})
+    return checked(content, Settings)
+
+
+def checked(content: dict[str, object], kind: type[T]) -> T:
+    """Make settings of flags or arguments.
+
+    Raises:
+        SettingsError: a value does not fit; the text names the key.
+    """
     try:
-        settings = _override(settings, flags)
-        return dataclasses.replace(
-            settings,
-            images=_override(settings.images, images or {}),
-            decision=_override(settings.decision, decision or {}),
-            watch=_override(settings.watch, watch or {}),
-        )
-    except ValueError as error:
+        return convert(content, kind)
+    except RecordError as error:
         raise SettingsError(str(error)) from None
 
 
-def _override(settings: T, flags: dict[str, object]) -> T:
-    given = {name: value for name, value in flags.items() if value is not None}
-    return dataclasses.replace(settings, **given)  # type: ignore[type-var]
+def _given(flags: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _read(kind: type[T], path: Path) -> T:
+    # The folder's own file comes from outside, and a link there could lead anywhere.
+    follow = kind is not _FolderSettings
     try:
-        # The folder's own file comes from outside, and could lead anywhere.
-        data = read_limited(path, _MAX_CONFIG_BYTES, follow=kind is not _FolderSettings)
-        return strict.build(kind, tomllib.loads(data.decode("utf-8")))
+        data = read_limited(path, _MAX_CONFIG_BYTES, follow=follow)
+        return convert(tomllib.loads(_decoded(data)), kind)
     except UnsuitableFileError:
         text = f"{path}: not a regular file of at most {_MAX_CONFIG_BYTES} bytes"
         raise SettingsError(text) from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
-    except strict.StrictError as error:
+    except RecordError as error:
         hint = ""
-        if kind is _FolderSettings:
+        if not follow:
             hint = (
                 f". {FOLDER_CONFIG} in the folder may hold [images] only; use --config for the rest"
             )
         raise SettingsError(f"{path}: {error}{hint}") from None
     except (ValueError, RecursionError) as error:  # also of numbers and bytes that cannot be read
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")  # editors on Windows begin a file with a byte-order mark
+    except UnicodeDecodeError:
+        raise ValueError("its text is not UTF-8; save the file as UTF-8") from None

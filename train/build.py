@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
@@ -26,7 +27,7 @@ from .fit.run import FitSettings
 from .simulate import simulate_cells
 from .util.progress import progress
 
-INPUT = replace(PRESETS["cpu"].input, floor=0.01, gain=48.0)
+INPUT = structs.replace(PRESETS["cpu"].input, floor=0.01, gain=48.0)
 """Instruments differ in contrast, so that it is evened out further than one laboratory needs."""
 
 _FIT = replace(PRESETS["cpu"].settings, epochs=90, augmentation=Augmentation())

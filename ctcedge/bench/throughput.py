@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from ctcedge.bench.cpu_meter import Meter
@@ -54,7 +54,7 @@ class Workload:
 
     def settings_for(self, out: Path) -> Settings:
         """The settings with another folder for sidecars."""
-        return dataclasses.replace(self.settings, out=str(out))
+        return structs.replace(self.settings, out=str(out))
 
 
 @dataclass(frozen=True, slots=True)

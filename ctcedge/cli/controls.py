@@ -64,15 +64,14 @@ def controls_list(as_json: Json = False) -> None:
 
     Example: ctcedge controls list
     """
-    import dataclasses
-
     from ctcedge.cli import render_results
     from ctcedge.fs.paths import state_folder
+    from ctcedge.records import plain
     from ctcedge.results.controls import FILE_NAME, known
 
     path = str(state_folder() / FILE_NAME)
     if as_json:
-        controls = [dataclasses.asdict(control) for control in known()]
+        controls = [plain(control) for control in known()]
         print_json({"schema": "ctcedge/controls-list/1", "file": path, "controls": controls})
     else:
         render_results.print_controls(known(), path)

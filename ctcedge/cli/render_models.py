@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
@@ -62,6 +61,8 @@ def print_verified_model(model: Model, difference: float) -> None:
 
 def model_facts(model: Model) -> dict[str, object]:
     """Return the properties of a model for `--json`."""
+    from ctcedge.records import plain
+
     spec = model.spec
     return {
         "name": spec.name,
@@ -76,9 +77,9 @@ def model_facts(model: Model) -> dict[str, object]:
         "prior": spec.prior,
         "threshold": spec.decision.threshold,
         "review": list(spec.decision.review),
-        "parity": {name: asdict(parity) for name, parity in spec.parity.items()},
+        "parity": {name: plain(parity) for name, parity in spec.parity.items()},
         "operating_points": {
-            name: point and asdict(point) for name, point in spec.operating_points.items()
+            name: point and plain(point) for name, point in spec.operating_points.items()
         },
     }
 
@@ -88,12 +89,12 @@ def measured_rates(name: str, spec: ModelSpec) -> str:
     point = spec.operating_points[name]
     assert point is not None  # only points that the model has are chosen or shown
     simulated = "simulated " if spec.demonstration else ""
-    sensitivity, false_positives = point.sensitivity, point.false_calls_per_10000
+    sensitivity, false_positives = point.sensitivity, point.false_positives_per_10000
     return (
         f"sensitivity {sensitivity.value:.1%} ({sensitivity.low:.1%} to {sensitivity.high:.1%}),"
         f" false positives per 10,000 negatives {false_positives.value:.0f}"
         f" ({false_positives.low:.0f} to {false_positives.high:.0f}), measured on"
-        f" {point.ctcs:,} {simulated}CTCs and {point.others:,} negatives of {point.samples:,}"
+        f" {point.ctcs:,} {simulated}CTCs and {point.negatives:,} negatives of {point.samples:,}"
         " samples"
     )
 

@@ -61,7 +61,8 @@ def review_import(
     from ctcedge.cli import render_results
     from ctcedge.discovery.naming import folder_name
     from ctcedge.results.agreement import assess
-    from ctcedge.results.reviews import import_reviews, read_corrections
+    from ctcedge.results.corrections import read_corrections
+    from ctcedge.results.reviews import import_reviews
     from ctcedge.sidecars.scan import Closed, require_sidecars
     from ctcedge.sidecars.store import SidecarStore
 
@@ -78,8 +79,7 @@ def review_import(
         changed_calls=changed_calls,
     )
     assessment = assess(require_sidecars(folder, root, naming))
-    head = corrections.head
-    same_name = head.pseudonymised or head.folder_name == folder_name(folder)
+    same_name = corrections.pseudonymised or corrections.folder_name == folder_name(folder)
     if as_json:
         print_json(
             {
@@ -90,7 +90,7 @@ def review_import(
             }
         )
     else:
-        render_results.print_import(imported, None if same_name else head.folder_name)
+        render_results.print_import(imported, None if same_name else corrections.folder_name)
         render_results.print_assessment(assessment)
     exit_if_incomplete(unreadable)
     if not imported.complete:

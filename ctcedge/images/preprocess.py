@@ -16,62 +16,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import cv2
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from ctcedge.images.batching import take_pixels
 from ctcedge.images.decode import GreyImage
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
+_Percentile: TypeAlias = Annotated[float, Meta(ge=0, le=100)]
 
 BACKGROUND_LEVEL = 128
 """The input value that means 'as bright as the background'."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputSpec:
-    """What a network expects, stored in its model folder.
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input that a network expects, stored in its model folder.
 
     Attributes:
         size: side of the square input, pixels.
-        um_per_px: edge length of an input pixel, um; None where nobody knew it of the training
-            images, which binds the model to their instrument and magnification.
-        border: width of the ring whose mid-half mean is the background, as a share of the crop's
-            shorter side.
-        disk: diameter of the central disk in which contrast is measured, as a share of `size`.
+        um_per_px: edge length of an input pixel, um; None where that of the training images was
+            unknown, which binds the model to their instrument and magnification.
+        border: width of the ring whose mid-half mean is the background, as a fraction of the
+            crop's shorter side.
+        disk: diameter of the central disk in which contrast is measured, as a fraction of `size`.
         contrast: [low, high], percentiles of the absolute deviation in that disk; the mean of the
             values between them is the contrast unit. A mean, because a single percentile of an
             8-bit image moves in whole grey levels.
-        floor: least contrast unit, as a share of the background level, so that the noise of an
-            empty crop is not blown up.
+        floor: minimum contrast unit, as a fraction of the background level, so that the noise of
+            an empty crop is not amplified.
         gain: input levels for a deviation of one contrast unit.
         crop_px: edge length of an input pixel in pixels of the crop, where `um_per_px` is None.
     """
 
-    size: int
-    um_per_px: float | None
-    border: float
-    disk: float
-    contrast: tuple[float, ...]
-    floor: float
-    gain: float
-    crop_px: float | None = None
+    size: Annotated[int, Meta(ge=8, le=4096)]
+    um_per_px: Annotated[float, Meta(ge=0.01, le=20)] | None
+    border: Annotated[float, Meta(ge=0, le=0.5)]
+    disk: Annotated[float, Meta(gt=0, le=2)]
+    contrast: tuple[_Percentile, _Percentile]
+    floor: Annotated[float, Meta(ge=0, le=100)]
+    gain: Annotated[float, Meta(gt=0, le=10_000)]
+    crop_px: Annotated[float, Meta(ge=0.01, le=100)] | None = None
 
     def __post_init__(self) -> None:
-        if not 8 <= self.size <= 4096:
-            raise ValueError("'size' must lie between 8 and 4096")
         if (self.um_per_px is None) == (self.crop_px is None):
             raise ValueError("either 'um_per_px' or 'crop_px' must be given")
-        if min(self.um_per_px or self.crop_px or 0, self.disk, self.gain) <= 0:
-            raise ValueError("'um_per_px', 'crop_px', 'disk' and 'gain' must be above 0")
-        if not 0 <= self.border <= 0.5 or self.floor < 0:
-            raise ValueError("'border' must lie between 0 and 0.5, and 'floor' not below 0")
-        if len(self.contrast) != 2 or not 0 <= self.contrast[0] <= self.contrast[1] <= 100:
+        if self.disk * self.size < 2:
+            raise ValueError("'disk' must span at least 2 pixels of the input")
+        if self.contrast[0] > self.contrast[1]:
             raise ValueError("'contrast' must be two rising percentiles, [low, high]")
 
     def zoom(self, um_per_px: float | None) -> float:

@@ -8,10 +8,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctcedge import validation as strict
 from ctcedge.errors import ModelError
 from ctcedge.fs.files import UnsuitableFileError, read_limited
 from ctcedge.model.spec import SPEC_NAME, ModelSpec, PinnedFile
+from ctcedge.records import convert
 
 _MAX_SPEC_BYTES = 1024 * 1024
 
@@ -100,7 +100,7 @@ def load_model(name_or_folder: str | Path | None = None) -> Model:
     if data is None:
         raise ModelError(f"{path}: not a regular file of at most {_MAX_SPEC_BYTES:,} bytes")
     try:
-        spec = strict.build(ModelSpec, json.loads(data))
+        spec = convert(json.loads(data), ModelSpec)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: {error}") from None
     return Model(folder, spec, hashlib.sha256(data).hexdigest())

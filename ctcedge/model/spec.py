@@ -1,28 +1,29 @@
-"""A model is a folder: graphs, a strict spec that pins every file's hash, golden outputs, a card.
+"""The types of model.json, the specification in a model folder.
 
     models/<name>/
         model.json          the spec; its own SHA-256 is the model's identity
-        model.int8.onnx     QDQ, U8 activations, S8 weights: the CPU's graph
-        model.fp16.onnx     optional: the GPU's graph; and others, see `Variant`
+        model.int8.onnx     graph for CPUs: QDQ, U8 activations, S8 weights
+        model.fp16.onnx     optional: graph for GPUs; and others, see `Variant`
         golden.npz          small crops and the probabilities that each graph gives for them
-        features.npz        optional: what features cells like those of training have
-        training.npz        optional: what baselines see of the training cells, without names
+        features.npz        optional: in-distribution feature statistics
+        training.npz        optional: size and texture features of the training cells, no names
         README.md           the model card
 
 Every graph takes `image`, uint8 (batch, 1, size, size) made by `preprocess.network_input`, and
 returns `logit`, float32 (batch,), positive for CTC. It may also return `features`, float32
-(batch, d), the average over space of the network's last maps, and `activation`, float32
-(batch, h, w), the class-activation map: where in the image the logit comes from. The mean of the
-map, plus a constant, is the logit.
+(batch, d), the spatial average of the network's last feature maps, and `activation`, float32
+(batch, h, w), the class-activation map. The mean of that map, plus a constant, is the logit.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Meta
 
 from ctcedge.images.preprocess import InputSpec
+from ctcedge.records import Count, Fraction, Number, Sha256
 
 SCHEMA = "ctcedge/model/1"
 SPEC_NAME = "model.json"
@@ -31,189 +32,174 @@ OUTPUT_NAME = "logit"
 FEATURES_NAME = "features"
 ACTIVATION_NAME = "activation"
 OPERATING_POINTS = ("screening", "balanced", "confirm")
-_MAX_FILE_BYTES = 1024 * 1024 * 1024
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_FILE_BYTES = 1024 * 1024 * 1024
 
 Variant: TypeAlias = Literal["int8", "int8-symmetric", "fp16", "fp32"]
 
+_Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
+_FileName: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z",
+        extra={"wanted": "a plain file name in the model folder"},
+    ),
+]
+_Per10000: TypeAlias = Annotated[float, Meta(ge=0, le=10_000)]
 
-@dataclass(frozen=True, slots=True)
-class PinnedFile:
+
+class PinnedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of the model folder, pinned by content."""
 
-    file: str
-    sha256: str
-    bytes: int
-
-    def __post_init__(self) -> None:
-        if not _FILE_NAME.fullmatch(self.file):
-            raise ValueError(f"{self.file!r} must be a plain file name in the model folder")
-        if not _SHA256.fullmatch(self.sha256):
-            raise ValueError("'sha256' must be 64 hexadecimal digits")
-        if not 0 <= self.bytes <= _MAX_FILE_BYTES:
-            raise ValueError(f"'bytes' must lie between 0 and {_MAX_FILE_BYTES:,}")
+    file: _FileName
+    sha256: Sha256
+    bytes: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
 
 
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """Crops with known answers.
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Crops with stored reference outputs.
 
     Attributes:
-        file: an npz with `crops` (n, height, width) uint8, `um_per_px` (n,), which a model that
-            knows no um/px goes without, and, for each graph, `probability_<variant>` (n,).
-        tolerance: largest allowed difference of a probability.
+        file: an npz with `crops` (n, height, width) uint8, `um_per_px` (n,), which is absent where
+            the model has no um/px, and, for each graph, `probability_<variant>` (n,).
+        tolerance: maximum allowed difference of a probability.
     """
 
     file: PinnedFile
-    tolerance: float
+    tolerance: Fraction
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Probability of CTC = sigmoid(slope * logit + intercept), at the spec's prior."""
 
-    slope: float
-    intercept: float
+    slope: Number
+    intercept: Number
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionThresholds:
-    """From probability to call: at or above `threshold` CTC, inside the band review.
+class DecisionThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From probability to call: CTC at or above `threshold`, review inside the band.
 
     Attributes:
-        threshold: least probability of the call CTC.
+        threshold: smallest probability of the call CTC.
         review: [low, high]: a probability in low <= p < high is called review.
     """
 
-    threshold: float
-    review: tuple[float, ...]
+    threshold: Fraction
+    review: tuple[Fraction, Fraction]
 
     def __post_init__(self) -> None:
-        if len(self.review) != 2:
-            raise ValueError("'review' must be two numbers, [low, high]")
         low, high = self.review
         if not 0 <= low <= self.threshold <= high <= 1:
             raise ValueError("must satisfy 0 <= review low <= threshold <= review high <= 1")
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How a graph's answers differ from those of the trained network, on the validation cells.
+class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Difference of a graph's outputs from those of the trained network, on the validation cells.
 
     Attributes:
-        cells: their number.
-        auc: of the graph.
-        auc_loss: AUC of the network in PyTorch, less the graph's.
-        largest_difference: of a probability.
-        mean_difference: of the probabilities.
-        changed_calls: share of cells that are called something else.
-        flips: share of cells called CTC by one and leukocyte by the other.
+        cells: number of cells.
+        auc: AUC of the graph.
+        auc_loss: AUC of the network in PyTorch minus the graph's.
+        largest_difference: maximum difference of a probability.
+        mean_difference: mean difference of the probabilities.
+        changed_calls: fraction of cells that are called differently.
+        flips: fraction of cells called CTC by one and leukocyte by the other.
     """
 
-    cells: int
-    auc: float
-    auc_loss: float
-    largest_difference: float
-    mean_difference: float
-    changed_calls: float
-    flips: float
+    cells: Count
+    auc: Fraction
+    auc_loss: Annotated[float, Meta(ge=-1, le=1)]
+    largest_difference: Fraction
+    mean_difference: Fraction
+    changed_calls: Fraction
+    flips: Fraction
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A measured rate and its 95 % interval."""
+class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A measured rate and its 95 % confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: _Per10000
+    low: _Per10000
+    high: _Per10000
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.value <= self.high:
             raise ValueError("must satisfy 0 <= low <= value <= high")
 
 
-@dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """A threshold for a purpose, with what was measured on cells that did not choose it.
+class OperatingPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A threshold for a purpose, with its performance on cells that did not choose it.
 
     Attributes:
-        aim: what it was chosen for, one line.
-        threshold: least probability, at the spec's prior, of the call CTC.
-        sensitivity: share of the CTCs that are called.
-        false_calls_per_10000: cells called CTC of every 10,000 others.
-        false_calls_upper: upper 95 % bound (one-sided) of their true number per 10,000.
-        ctcs: on how many it was measured.
-        others: on how many it was measured.
-        samples: that these cells are of: samples, or patients where they are known.
+        aim: purpose, one line.
+        threshold: smallest probability, at the spec's prior, of the call CTC.
+        sensitivity: fraction of the CTCs that are called CTC.
+        false_positives_per_10000: cells called CTC per 10,000 negatives.
+        false_positives_upper: one-sided upper 95 % bound of their true number per 10,000.
+        ctcs: number of CTCs that it was measured on.
+        negatives: number of other cells that it was measured on.
+        samples: number of samples, or of patients where they are known, of these cells.
     """
 
-    aim: str
-    threshold: float
+    aim: _Text
+    threshold: Fraction
     sensitivity: Rate
-    false_calls_per_10000: Rate
-    false_calls_upper: float
-    ctcs: int
-    others: int
-    samples: int
+    false_positives_per_10000: Rate = msgspec.field(name="false_calls_per_10000")
+    false_positives_upper: _Per10000 = msgspec.field(name="false_calls_upper")
+    ctcs: Count
+    negatives: Count = msgspec.field(name="others")
+    samples: Count
 
     def __post_init__(self) -> None:
         if not self.aim.isprintable():
             raise ValueError("'aim' must be printable text")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError("'threshold' must lie between 0 and 1")
         if self.sensitivity.high > 1:
             raise ValueError("'sensitivity' must lie between 0 and 1")
-        if max(self.false_calls_per_10000.high, self.false_calls_upper) > 10_000:
-            raise ValueError("there cannot be more than 10,000 false calls per 10,000")
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
+class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The names of the two classes; `negative` means 'not a CTC'."""
 
     positive: Literal["CTC"]
     negative: Literal["leukocyte"]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of model.json.
 
     Attributes:
-        prior: share of CTCs at which the probability is calibrated.
-        training: one line: on what data the weights were trained.
-        demonstration: true for weights trained on simulated images, which say nothing yet about
-            a patient's cells.
-        parity: by graph, also of those that are not in the folder; empty where it is unknown.
-        operating_points: by name; None where the cells at hand could not support its aim. Empty
-            where nobody measured.
+        prior: fraction of CTCs at which the probability is calibrated.
+        training: one line: data that the weights were trained on.
+        demonstration: true for weights trained on simulated images, whose performance on patients'
+            cells is unknown.
+        parity: by graph, also of graphs that are not in the folder; empty where it is unknown.
+        operating_points: by name; None where the validation cells could not support its aim. Empty
+            where none was measured.
         features: an npz, see `train.export.ood_statistics.Features`.
         training_table: an npz, see `train.baselines.baselines.Table`.
     """
 
     schema: Literal["ctcedge/model/1"]
-    name: str
-    version: str
-    training: str
+    name: _Text
+    version: _Text
+    training: _Text
     demonstration: bool
     labels: Labels
     input: InputSpec
     calibration: Calibration
-    prior: float
+    prior: Annotated[float, Meta(gt=0, lt=1)]
     decision: DecisionThresholds
-    opset: int
+    opset: Annotated[int, Meta(ge=1, le=1000)]
     graphs: dict[str, PinnedFile]
     golden: Golden
     card: PinnedFile
-    parity: dict[str, Parity] = field(default_factory=dict)
-    operating_points: dict[str, OperatingPoint | None] = field(default_factory=dict)
+    parity: dict[str, Parity] = {}
+    operating_points: dict[str, OperatingPoint | None] = {}
     features: PinnedFile | None = None
     training_table: PinnedFile | None = None
 
     def __post_init__(self) -> None:
         if "int8" not in self.graphs:
-            raise ValueError("'graphs' must hold 'int8'")
+            raise ValueError("'graphs' must contain 'int8'")
         for where, names, known in (
             ("graphs", self.graphs, get_args(Variant)),
             ("parity", self.parity, get_args(Variant)),
@@ -222,24 +208,6 @@ class ModelSpec:
             if unknown := names.keys() - set(known):
                 raise ValueError(f"unknown name '{min(unknown)}' in '{where}'")
         if self.operating_points and self.operating_points.keys() != set(OPERATING_POINTS):
-            raise ValueError(f"'operating_points' must hold {', '.join(OPERATING_POINTS)}")
-        if not 0 < self.prior < 1:
-            raise ValueError("'prior' must lie between 0 and 1")
+            raise ValueError(f"'operating_points' must contain {', '.join(OPERATING_POINTS)}")
         if not all(text.isprintable() for text in (self.name, self.version, self.training)):
             raise ValueError("'name', 'version' and 'training' must be printable text")
-        self._check_input()
-
-    def _check_input(self) -> None:
-        """Refuse what no network needs and `preprocess.network_input` cannot compute."""
-        if self.input.um_per_px is None:
-            scale = ("crop_px", self.input.crop_px or 0, 0.01, 100)
-        else:
-            scale = ("um_per_px", self.input.um_per_px, 0.01, 20)
-        for name, value, low, high in (
-            scale,
-            ("disk", self.input.disk, 2 / self.input.size, 2),
-            ("floor", self.input.floor, 0, 100),
-            ("gain", self.input.gain, 0, 10_000),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"'input.{name}' must lie between {low:g} and {high:g}")

@@ -23,16 +23,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
-from ctcedge import validation as strict
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths as places
 from ctcedge.fs.files import UnsuitableFileError, atomic_write, read_limited
 from ctcedge.log import event
 from ctcedge.model.spec import ModelSpec
+from ctcedge.records import Count, convert, plain
 from ctcedge.sidecars.scan import CropRecord, ModelRef
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.stats import Floats, beta_cdf
@@ -44,16 +46,17 @@ SCHEMA: Final = "ctcedge/controls/1"
 FILE_NAME = "controls.json"
 
 _MAX_BYTES = 16 * 1024 * 1024
-_MOST_CELLS = 10**9
+_MAX_CELLS = 10**9
 _TAIL = 0.025
+
+_Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
 
 # Natural logarithm of the share of false calls; and its standard deviations between samples.
 _LOG_RATES: Floats = np.linspace(np.log(1e-7), 0, 162)[:-1]
 _SPREADS: Floats = np.linspace(0.05, 4, 27)
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionContext:
+class DecisionContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What decides calls: counts of one rule say nothing of another.
 
     Attributes:
@@ -63,9 +66,9 @@ class DecisionContext:
             version of ctcedge wrote.
     """
 
-    model_sha256: str
-    operating_point: str | None
-    inference_sha256: str | None
+    model_sha256: _Text
+    operating_point: _Text | None
+    inference_sha256: _Text | None
 
     @classmethod
     def of(cls, record: Sidecar) -> DecisionContext:
@@ -73,8 +76,7 @@ class DecisionContext:
         return cls(record.model.sha256, record.operating_point, record.inference_sha256)
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one rule said of one sample that holds no CTC.
 
     Attributes:
@@ -87,25 +89,24 @@ class Control:
         ctc_calls: of these, called CTC.
     """
 
-    sample: str
-    folder: str
-    added: str
-    model: str
+    sample: _Text
+    folder: _Text
+    added: _Text
+    model: _Text
     rule: DecisionContext
-    cells: int
-    ctc_calls: int
+    cells: Annotated[int, Meta(ge=1, le=_MAX_CELLS)]
+    ctc_calls: Count
 
     def __post_init__(self) -> None:
-        if not 0 < self.cells <= _MOST_CELLS or not 0 <= self.ctc_calls <= self.cells:
+        if self.ctc_calls > self.cells:
             raise ValueError("must satisfy 0 <= ctc_calls <= cells, and cells not 0")
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    """The file."""
+class _Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The contents of the file."""
 
     schema: Literal["ctcedge/controls/1"]
-    controls: tuple[Control, ...]
+    controls: Annotated[tuple[Control, ...], Meta(max_length=100_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +221,9 @@ def _measured(spec: ModelSpec, operating_point: str | None) -> tuple[int, int] |
         point = next(points, None)
     else:
         point = spec.operating_points.get(operating_point)
-    if point is None or point.others == 0:
+    if point is None or point.negatives == 0:
         return None
-    return round(point.false_calls_per_10000.value * point.others / 10_000), point.others
+    return round(point.false_positives_per_10000.value * point.negatives / 10_000), point.negatives
 
 
 def _predict(
@@ -293,7 +294,7 @@ def read(folder: Path) -> list[Control]:
     path = folder / FILE_NAME
     try:
         data = read_limited(path, _MAX_BYTES, follow=True)
-        return list(strict.build(_Contents, json.loads(data)).controls)
+        return list(convert(json.loads(data), _Contents).controls)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
     except UnsuitableFileError:
@@ -429,7 +430,7 @@ def _changing() -> Iterator[list[Control]]:
             raise SetupError(f"{path} cannot be read; add controls as the account that owns it")
         controls = read(folder)
         yield controls
-        contents = dataclasses.asdict(_Contents(SCHEMA, tuple(controls)))
+        contents = plain(_Contents(SCHEMA, tuple(controls)))
         try:
             data = (json.dumps(contents, indent=1) + "\n").encode()
             atomic_write(path, data, world_readable=machine_wide)

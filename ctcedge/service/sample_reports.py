@@ -17,15 +17,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from ctcedge import validation as strict
 from ctcedge.errors import SetupError
 from ctcedge.log import event
 from ctcedge.model.folder import load_model
 from ctcedge.pipeline.pipeline import Outcome
 from ctcedge.pipeline.run import Run
+from ctcedge.records import convert, plain
 from ctcedge.settings import ImageSettings
 
 log = logging.getLogger("ctcedge.report")
@@ -118,7 +118,7 @@ class SampleReports:
             "folder": str(self._run.folder),
             "sidecars": str(self._run.sidecars.root),
             "out": str(place),
-            "images": asdict(self._run.settings.images),
+            "images": plain(self._run.settings.images),
             "sample": sample,
             "model": str(self._run.classifier.model.folder),
         }
@@ -184,7 +184,7 @@ def main() -> None:
             Path(task["folder"]),
             Path(task["sidecars"]),
             Path(task["out"]),
-            strict.build(ImageSettings, task["images"]).naming(),
+            convert(task["images"], ImageSettings).naming(),
             sample=task["sample"],
             model=load_model(task["model"]),
         )

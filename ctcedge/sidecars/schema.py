@@ -13,13 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from ctcedge.images.types import MAX_PIXELS
+from ctcedge.records import MAX_NUMBER, Fraction, Number, Sha256, Time
 
 SCHEMA_FAMILY = "ctcedge/sidecar/"
 SCHEMA_VERSION: Final = 3
 SCHEMA: Final = "ctcedge/sidecar/3"
-
-MAX_NUMBER = 3.4e38
-"""Largest magnitude of a score, distance or feature: they are computed as 32-bit floats."""
 
 Call: TypeAlias = Literal["CTC", "leukocyte", "review"]
 ReviewCall: TypeAlias = Literal["CTC", "leukocyte", "unsure"]
@@ -30,24 +28,12 @@ Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
 
 CALLS: tuple[Call, ...] = ("CTC", "leukocyte", "review")
 
-Sha256: TypeAlias = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
-Time: TypeAlias = Annotated[
-    str,
-    Meta(
-        description="RFC 3339, UTC.",
-        max_length=30,
-        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$",
-        extra_json_schema={"format": "date-time"},
-    ),
-]
 Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 LongText: TypeAlias = Annotated[str, Meta(max_length=100_000)]
-Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Prior: TypeAlias = Annotated[
     float, Meta(gt=0, lt=1, description="Fraction of CTCs that the probability assumes.")
 ]
-Number: TypeAlias = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Reasons: TypeAlias = Annotated[
     tuple[
         Annotated[str, Meta(min_length=1, max_length=100, pattern="^[a-z0-9]+(-[a-z0-9]+)*$")], ...

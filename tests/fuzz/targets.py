@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec import structs
 
 from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.decision import Policy
@@ -24,6 +24,7 @@ from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import open_engine
 from ctcedge.model.spec import PinnedFile
 from ctcedge.quality.checks import assess
+from ctcedge.records import plain
 from ctcedge.settings import DecisionSettings, load_settings
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
@@ -121,12 +122,12 @@ class Targets:
             path.write_bytes(before)
         made = network_input(_CELL, 0.5, model.spec.input)
         assert made.shape == (model.spec.input.size,) * 2
-        json.dumps(dataclasses.asdict(model.spec), allow_nan=False).encode("utf-8")
+        json.dumps(plain(model.spec), allow_nan=False).encode("utf-8")
 
     def _golden(self, data: bytes) -> None:
         pinned = self._pinned("golden.npz", data)
-        golden = dataclasses.replace(self._model.spec.golden, file=pinned)
-        spec = dataclasses.replace(self._model.spec, golden=golden)
+        golden = structs.replace(self._model.spec.golden, file=pinned)
+        spec = structs.replace(self._model.spec, golden=golden)
         try:
             found = read_golden(Model(self._model_folder, spec, ""))
         except ModelError:
@@ -136,7 +137,7 @@ class Targets:
 
     def _graph(self, data: bytes) -> None:
         graphs = {"int8": self._pinned("model.int8.onnx", data)}
-        spec = dataclasses.replace(self._model.spec, graphs=graphs)
+        spec = structs.replace(self._model.spec, graphs=graphs)
         try:
             engine = open_engine(Model(self._model_folder, spec, ""), "cpu")
         except ModelError:

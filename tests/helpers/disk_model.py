@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.numpy_helper
+from msgspec import structs
 from onnx import TensorProto, helper
 
 from ctcedge.classification.classifier import Classifier
@@ -25,6 +25,7 @@ from ctcedge.model.spec import (
     ModelSpec,
     PinnedFile,
 )
+from ctcedge.records import plain
 from tests.helpers import support
 
 SIZE = 64
@@ -108,8 +109,8 @@ def build(folder: Path) -> None:
         probability_int8=probabilities,
         probability_fp16=probabilities,
     )
-    spec = dataclasses.replace(spec, golden=Golden(_pin(golden), 0.001))
-    (folder / "model.json").write_text(json.dumps(dataclasses.asdict(spec)), encoding="utf-8")
+    spec = structs.replace(spec, golden=Golden(_pin(golden), 0.001))
+    (folder / "model.json").write_text(json.dumps(plain(spec)), encoding="utf-8")
 
 
 class EditableModel:
@@ -127,7 +128,7 @@ class EditableModel:
     def replace(self, name: str, data: bytes) -> None:
         """Replace a pinned file and its pin."""
         (self.folder / name).write_bytes(data)
-        pin = dataclasses.asdict(_pin(self.folder / name))
+        pin = plain(_pin(self.folder / name))
 
         def change(spec: dict[str, Any]) -> None:
             for owner, key in (

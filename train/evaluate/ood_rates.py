@@ -15,6 +15,7 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
+from msgspec import structs
 from numpy.typing import NDArray
 
 from ctcedge.classification.classifier import Classifier
@@ -214,8 +215,8 @@ def _require_min_crops(crops: CropFolder) -> CropFolder:
 def _scaled(spec: InputSpec, factor: float) -> InputSpec:
     """Let the input's pixels be larger by a factor, as if um/px were wrong by it."""
     if spec.um_per_px is None:
-        return replace(spec, crop_px=(spec.crop_px or 1) * factor)
-    return replace(spec, um_per_px=spec.um_per_px * factor)
+        return structs.replace(spec, crop_px=(spec.crop_px or 1) * factor)
+    return structs.replace(spec, um_per_px=spec.um_per_px * factor)
 
 
 def _blurred(sigma: float) -> Change:

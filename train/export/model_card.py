@@ -201,7 +201,8 @@ def _points(facts: CardFacts) -> str:
         if point is None:
             rows.append([name, "not supported by the validation cells", *["unknown"] * 3])
             continue
-        false = f"{_rate(point.false_calls_per_10000, 0)}, at most {point.false_calls_upper:.0f}"
+        upper = point.false_positives_upper
+        false = f"{_rate(point.false_positives_per_10000, 0)}, at most {upper:.0f}"
         rows.append([name, point.aim, f"{point.threshold:g}", _rate(point.sensitivity, 3), false])
     head = [
         "Operating point",

@@ -16,6 +16,7 @@ from ctcedge.classification.ood import OodDetector
 from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME, Calibration, ModelSpec, PinnedFile, Variant
+from ctcedge.records import plain
 
 from ..metrics.onnx_scores import probabilities, run_graph
 from ..simulate import simulate_cells
@@ -91,7 +92,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> Model:
     Raises:
         ModelError: the runtime would refuse the folder.
     """
-    text = json.dumps(dataclasses.asdict(spec), indent=2, ensure_ascii=False)
+    text = json.dumps(plain(spec), indent=2, ensure_ascii=False)
     (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
     model = load_model(folder)
     model.check_files()

@@ -88,7 +88,7 @@ def _aims(false_calls_per_10000: float) -> dict[str, _Aim]:
             f"at most {false_calls_per_10000:g} false CTC calls per 10,000 others, by their upper"
             " 95 % bound",
             lambda ctcs, others: _confirm(others, share),
-            lambda point: point.false_calls_upper <= false_calls_per_10000,
+            lambda point: point.false_positives_upper <= false_calls_per_10000,
         ),
     }
 
@@ -114,10 +114,10 @@ def _point(
         aim=aim.text,
         threshold=round(threshold, 6),
         sensitivity=ctcs.rate(1, 4),
-        false_calls_per_10000=others.rate(PER, 1),
-        false_calls_upper=round(PER * others.bound(0.95), 1),
+        false_positives_per_10000=others.rate(PER, 1),
+        false_positives_upper=round(PER * others.bound(0.95), 1),
         ctcs=ctcs.cells,
-        others=others.cells,
+        negatives=others.cells,
         samples=len(np.unique(cells.group)),
     )
     return point if aim.kept(point) else None

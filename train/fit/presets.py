@@ -6,7 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
 from ctcedge.images.preprocess import InputSpec
+from ctcedge.records import revised
 
 from ..data.manifest import ManifestError, Row
 from .augment import FAMILIES, Augmentation
@@ -69,7 +72,7 @@ PRESETS = {
         FitSettings(
             network="resnet50", width=1.0, epochs=220, batch_size=64, augmentation=_ONE_INSTRUMENT
         ),
-        replace(_INPUT, size=96, um_per_px=1 / 3),
+        structs.replace(_INPUT, size=96, um_per_px=1 / 3),
     ),
     "tiny": Preset(
         "seconds; proves the path, not the model",
@@ -125,12 +128,11 @@ def input_for(
         raise ManifestError("--crop-px is for manifests without um/px; give --um-per-px")
     if um_per_px is None:
         um_per_px = preset.input.um_per_px
-    return replace(preset.input, size=size, um_per_px=um_per_px)
+    return revised(preset.input, size=size, um_per_px=um_per_px)
 
 
 def without_um_per_px(preset: Preset, size: int, crop_px: float | None = None) -> InputSpec:
     """Return what the network is to see of crops whose um/px is unknown; see `input_for`."""
-    sized = replace(preset.input, size=size)
-    return replace(
-        sized, um_per_px=None, crop_px=_COVERED_PX / size if crop_px is None else crop_px
-    )
+    sized = revised(preset.input, size=size)
+    crop_px = _COVERED_PX / size if crop_px is None else crop_px
+    return revised(sized, um_per_px=None, crop_px=crop_px)

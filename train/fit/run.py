@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ctcedge.fs.files import atomic_write
 from ctcedge.images.preprocess import InputSpec
+from ctcedge.records import convert, plain
 
 from ..data.dataset import Cells, TrainingProvenance
 from ..metrics.roc import roc_auc
@@ -220,7 +221,7 @@ class Run:
 
 def recipe(settings: FitSettings, input: InputSpec, init: str = "") -> dict[str, Any]:
     """Return what a run's record holds besides its cells."""
-    return {"settings": asdict(settings), "input": asdict(input), "init": init}
+    return {"settings": asdict(settings), "input": plain(input), "init": init}
 
 
 def differences(folder: Path, record: dict[str, Any]) -> list[str]:
@@ -277,11 +278,10 @@ def _open(folder: Path) -> Run:
         )
         settings = dict(record["settings"])
         augmentation = Augmentation(**settings.pop("augmentation"))
-        held = dict(record["input"])
         return Run(
             folder=folder,
             settings=FitSettings(**settings, augmentation=augmentation),
-            input=InputSpec(**held | {"contrast": tuple(held["contrast"])}),
+            input=convert(record["input"], InputSpec),
             cells=Cells(**columns),
             split=side,
             init=record["init"],

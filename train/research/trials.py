@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from ctcedge.images.preprocess import InputSpec
 
 from ..fit.augment import FAMILIES
@@ -28,7 +30,7 @@ _SHIPPED = Path(__file__).parents[2] / "models" / "sim-resnet18"
 
 # The study's three families at the strength that a model for many instruments needs.
 _PRESET = replace(
-    PRESETS["cpu"], settings=FitSettings(), input=replace(PRESETS["cpu"].input, gain=32.0)
+    PRESETS["cpu"], settings=FitSettings(), input=structs.replace(PRESETS["cpu"].input, gain=32.0)
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from ctcedge.images.preprocess import InputSpec
 from tests.helpers import support
@@ -141,7 +142,7 @@ def test_texture_sees_what_size_does_not_on_real_cells():
             )
             for record in csv.DictReader(file)
         ]
-    spec = replace(INPUT, um_per_px=None, crop_px=1.5)
+    spec = structs.replace(INPUT, um_per_px=None, crop_px=1.5)
     cells = read_cells(rows[::5], spec, lambda: None)
     table = training_table(cells, "training", spec)
     test = assign_folds(cells, 4, seed=1) == 0

@@ -7,13 +7,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from msgspec import structs
 
 from ctcedge.errors import NoCropsError, SetupError
 from ctcedge.images.preprocess import network_input
 from train.data.folder import CropFolder
 from train.fit.presets import PRESETS
 
-SPEC = replace(PRESETS["cpu"].input, um_per_px=0.5, crop_px=None)
+SPEC = structs.replace(PRESETS["cpu"].input, um_per_px=0.5, crop_px=None)
 
 
 @pytest.fixture
@@ -40,7 +41,10 @@ def test_it_is_said_by_what_um_per_px_they_are_seen(folder):
     assert replace(crops, um_per_px=None).scale(SPEC) == (
         "um/px unknown, the model's own 0.5 assumed"
     )
-    assert crops.scale(replace(SPEC, um_per_px=None, crop_px=1.0)) == "the model knows no um/px"
+    assert (
+        crops.scale(structs.replace(SPEC, um_per_px=None, crop_px=1.0))
+        == "the model knows no um/px"
+    )
 
 
 def test_a_folder_that_cannot_be_used_is_refused(folder, tmp_path):

@@ -19,6 +19,7 @@ import train.evaluate
 from ctcedge.classification.classifier import Classifier
 from ctcedge.images.decode import decode
 from ctcedge.model.folder import load_model
+from ctcedge.records import plain
 from tests.helpers import disk_model as disks
 from tests.helpers import support
 from train.baselines.baselines import TABLE_NAME, training_table
@@ -82,7 +83,7 @@ def with_table(folder: Path, manifest: Path, side, most: int = 1000) -> Path:
     table = training_table(read_cells(rows, spec, lambda: None), sides, spec)
     table.limited(most, seed=1).save(folder / TABLE_NAME)
     text = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    text["training_table"] = dataclasses.asdict(pin(folder / TABLE_NAME))
+    text["training_table"] = plain(pin(folder / TABLE_NAME))
     (folder / "model.json").write_text(json.dumps(text), encoding="utf-8")
     return folder
 
@@ -170,7 +171,7 @@ def guarded(tmp_path_factory):
     with np.load(folder / FEATURES_FILE) as features:
         nearer = {**features, "distance": features["distance"] * 0.35}
     np.savez(folder / FEATURES_FILE, **nearer)
-    text["features"] = dataclasses.asdict(pin(folder / FEATURES_FILE))
+    text["features"] = plain(pin(folder / FEATURES_FILE))
     text["training_table"] = None
     (folder / "model.json").write_text(json.dumps(text), encoding="utf-8")
     return folder

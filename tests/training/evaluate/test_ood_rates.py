@@ -9,6 +9,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from ctcedge.classification.classifier import Classifier
@@ -23,7 +24,7 @@ from train.fit.fit import fit
 from train.fit.presets import PRESETS
 from train.fit.run import open_runs
 
-INPUT = dataclasses.replace(PRESETS["tiny"].input, um_per_px=None, crop_px=1.0)
+INPUT = structs.replace(PRESETS["tiny"].input, um_per_px=None, crop_px=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_a_folders_own_um_per_px_is_used_and_told(fold, tmp_path):
 
 
 def test_the_scale_is_wrong_by_a_factor_whatever_the_model_knows():
-    for spec in (INPUT, dataclasses.replace(INPUT, um_per_px=0.5, crop_px=None)):
+    for spec in (INPUT, structs.replace(INPUT, um_per_px=0.5, crop_px=None)):
         assert strangers._scaled(spec, 1.5).zoom(0.5) == pytest.approx(spec.zoom(0.5) / 1.5)
 
 

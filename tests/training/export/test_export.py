@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from ctcedge.classification.classifier import Classifier
@@ -27,7 +28,7 @@ from train.fit.presets import PRESETS
 from train.fit.run import open_runs
 from train.metrics.onnx_scores import run_graph
 
-INPUT = dataclasses.replace(PRESETS["tiny"].input, um_per_px=None, crop_px=1.5)
+INPUT = structs.replace(PRESETS["tiny"].input, um_per_px=None, crop_px=1.5)
 """Of unknown um/px, the rarer case."""
 
 
@@ -161,7 +162,7 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
     def spoilt_at_first(body, spec, views, inputs, recipe):
         tried.append(recipe)
         if recipe == RECIPES[0]:
-            wrong = dataclasses.replace(spec, gain=spec.gain * 3)
+            wrong = structs.replace(spec, gain=spec.gain * 3)
             return fp32_graph(body, wrong, views)
         return original(body, spec, views, inputs, recipe)
 
@@ -190,7 +191,7 @@ def test_a_graph_that_could_call_more_alike_is_kept_for_want_of_a_better(
 
     def spoilt(body, spec, views, inputs, recipe):
         tried.append(recipe)
-        wrong = dataclasses.replace(spec, gain=spec.gain * gains[RECIPES.index(recipe)])
+        wrong = structs.replace(spec, gain=spec.gain * gains[RECIPES.index(recipe)])
         return fp32_graph(body, wrong, views)
 
     monkeypatch.setattr(exporting, "int8_graph", spoilt)

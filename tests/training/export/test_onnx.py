@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from msgspec import structs
 from onnx import numpy_helper
 
 from train.export.onnx import OPSET, OUTPUTS, float_graph, fp16_graph, fp32_graph
@@ -18,7 +18,7 @@ from train.fit.networks import Classifier, deviation, predict
 from train.fit.presets import PRESETS
 from train.metrics.onnx_scores import run_graph
 
-INPUT = replace(PRESETS["tiny"].input, gain=32.0)
+INPUT = structs.replace(PRESETS["tiny"].input, gain=32.0)
 VIEWS = 8
 VARIANTS = ("fp32", "fp16", "int8", "int8-symmetric")
 BIAS = 0.1

@@ -53,14 +53,14 @@ def test_thresholds_chosen_on_noise_do_not_look_good():
     for seed in range(60):
         cells, probability = drawn(seed, groups=6, size=10, separation=0)
         point = operating_points(cells, probability, 10, seed)["balanced"]
-        gained.append(point.sensitivity.value - point.false_calls_per_10000.value / 1e4)
+        gained.append(point.sensitivity.value - point.false_positives_per_10000.value / 1e4)
     assert abs(np.mean(gained)) < 0.04
 
 
 def test_noise_is_paid_for():
     cells, probability = drawn(1, groups=20, size=1000, separation=0)
     points = operating_points(cells, probability, 100, 1)
-    assert points["screening"].false_calls_per_10000.value > 9000
+    assert points["screening"].false_positives_per_10000.value > 9000
     assert points["confirm"].sensitivity.high < 0.02
 
 
@@ -78,7 +78,7 @@ def test_balanced_errs_on_both_sides_alike():
     cells, probability = drawn(1, groups=20, size=200, separation=2)
     point = operating_points(cells, probability, 10, 1)["balanced"]
     assert 1 - point.sensitivity.value == pytest.approx(
-        point.false_calls_per_10000.value / 1e4, abs=0.03
+        point.false_positives_per_10000.value / 1e4, abs=0.03
     )
     assert point.threshold == pytest.approx(0.5, abs=0.05)
 
@@ -88,16 +88,16 @@ def test_no_false_call_of_1667_still_allows_18_of_10000():
     cells, probability = drawn(1, groups=20, size=166, separation=20)
     points = operating_points(cells, probability, 10, 1)
     assert points["confirm"] is None
-    assert points["balanced"].false_calls_per_10000.value == 0
-    assert points["balanced"].false_calls_upper == pytest.approx(18, abs=0.2)
+    assert points["balanced"].false_positives_per_10000.value == 0
+    assert points["balanced"].false_positives_upper == pytest.approx(18, abs=0.2)
 
 
 def test_confirm_where_there_are_enough_others():
     cells, probability = drawn(1, groups=20, size=1000, separation=20)
     point = operating_points(cells, probability, 10, 1)["confirm"]
-    assert point.false_calls_upper <= 10
+    assert point.false_positives_upper <= 10
     assert point.sensitivity.value > 0.9
-    assert (point.ctcs, point.others, point.samples) == (10_000, 10_000, 20)
+    assert (point.ctcs, point.negatives, point.samples) == (10_000, 10_000, 20)
 
 
 def test_intervals_are_wider_where_samples_differ():

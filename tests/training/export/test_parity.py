@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
+from msgspec import structs
 
 from ctcedge.model.spec import DecisionThresholds
 from train.export.parity import ParityLimits, measure_parity
@@ -45,25 +44,20 @@ def test_the_same_answers_are_accepted(variant):
     ],
 )
 def test_what_differs_too_much_is_named(variant, change, what):
-    same = dataclasses.replace(measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=1000)
-    (text,) = ParityLimits().violations(variant, dataclasses.replace(same, **change))
+    same = structs.replace(measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=1000)
+    (text,) = ParityLimits().violations(variant, structs.replace(same, **change))
     assert text.startswith(f"{variant}: {what}")
 
 
 def test_what_is_aimed_at_counts_flips_apart():
-    same = dataclasses.replace(measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=5000)
-    assert (
-        ParityLimits().above_target(dataclasses.replace(same, changed_calls=0.01, flips=0.001))
-        == ""
-    )
-    flipped = ParityLimits().above_target(
-        dataclasses.replace(same, changed_calls=0.01, flips=0.002)
-    )
+    same = structs.replace(measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=5000)
+    assert ParityLimits().above_target(structs.replace(same, changed_calls=0.01, flips=0.001)) == ""
+    flipped = ParityLimits().above_target(structs.replace(same, changed_calls=0.01, flips=0.002))
     assert flipped == "0.20% flip between CTC and leukocyte, 0.1% is aimed at"
-    both = ParityLimits().above_target(dataclasses.replace(same, changed_calls=0.015, flips=0.002))
+    both = ParityLimits().above_target(structs.replace(same, changed_calls=0.015, flips=0.002))
     assert both == f"1.50% of the calls are others, 1.0% is aimed at and {flipped}"
     # Three cells tell no share.
-    few = dataclasses.replace(same, cells=300, changed_calls=0.01, flips=0.01)
+    few = structs.replace(same, cells=300, changed_calls=0.01, flips=0.01)
     assert ParityLimits().above_target(few) == ""
 
 

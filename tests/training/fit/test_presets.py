@@ -36,7 +36,7 @@ def test_the_wrong_unit_is_refused():
         input_for([row(0.5)], CPU, crop_px=1.5)
     with pytest.raises(ManifestError, match="some do not"):
         input_for([row(0.5), row(None)], CPU)
-    with pytest.raises(ValueError, match="between 8 and 4096"):
+    with pytest.raises(ValueError, match="between 8 and 4,096"):
         input_for([row(0.5)], CPU, size=4)
 
 

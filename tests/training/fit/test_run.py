@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from ctcedge.fs.files import atomic_write
 from train.data.dataset import Cells
@@ -38,7 +39,7 @@ def test_a_saved_run_is_read_back(run):
 
 
 def test_an_input_without_um_per_px_is_read_back(run):
-    unknown = replace(INPUT, um_per_px=None, crop_px=1.5)
+    unknown = structs.replace(INPUT, um_per_px=None, crop_px=1.5)
     replace(run, input=unknown).save()
     assert open_runs(run.folder)[0].input == unknown
 
@@ -76,7 +77,7 @@ def test_another_run_is_refused(run, hospitals):
     run.save()
     others = {
         r"epochs \d+ instead of 5;": replace(run, settings=replace(SETTINGS, epochs=5)),
-        f"gain {INPUT.gain} instead of 20": replace(run, input=replace(INPUT, gain=20.0)),
+        f"gain {INPUT.gain} instead of 20": replace(run, input=structs.replace(INPUT, gain=20.0)),
         "other cells": replace(run, cells=replace(hospitals, positive=~hospitals.positive)),
         "labels or sides": replace(run, split=run.split[::-1]),
         "other first weights": replace(run, init=""),

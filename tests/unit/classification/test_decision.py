@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ctcedge.classification.decision import Policy, decide, probability, rebased, rounded_score
 from ctcedge.errors import SettingsError
@@ -26,7 +26,7 @@ def point(threshold: float) -> OperatingPoint:
 def spec(model_folder: Path) -> ModelSpec:
     """Calibrated so that the logit is the log odds, at the prior one half; band 0.4 to 0.6."""
     points = {"screening": point(0.2), "balanced": point(0.55), "confirm": None}
-    return dataclasses.replace(load_model(model_folder).spec, operating_points=points)
+    return structs.replace(load_model(model_folder).spec, operating_points=points)
 
 
 def policy(spec: ModelSpec, *decision: Any) -> Policy:
@@ -151,9 +151,9 @@ def test_an_operating_point_calls_from_its_threshold_and_reviews_below(
 def test_bands_at_the_ends(
     spec: ModelSpec, threshold: float, band: tuple[float, float], low: float
 ) -> None:
-    decision = dataclasses.replace(spec.decision, review=band)
+    decision = structs.replace(spec.decision, review=band)
     points = {**spec.operating_points, "screening": point(threshold)}
-    other = dataclasses.replace(spec, decision=decision, operating_points=points)
+    other = structs.replace(spec, decision=decision, operating_points=points)
     assert policy(other, "screening").review == (pytest.approx(low, abs=2e-6), threshold)
 
 
@@ -178,4 +178,4 @@ def test_an_operating_point_that_the_model_does_not_have_is_refused(
 ) -> None:
     made = {name: each and point(each) for name, each in points.items()}
     with pytest.raises(SettingsError, match=f"no operating point 'confirm'.*{message}"):
-        policy(dataclasses.replace(spec, operating_points=made), "confirm")
+        policy(structs.replace(spec, operating_points=made), "confirm")

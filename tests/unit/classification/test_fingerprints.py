@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from ctcedge.classification import fingerprints as identity
 from ctcedge.classification.decision import Policy
@@ -40,11 +40,11 @@ def test_what_can_change_a_call_changes_the_hash(spec: ModelSpec, images: ImageS
 
 
 def test_the_threshold_and_the_prior_change_the_hash(spec: ModelSpec) -> None:
-    threshold = dataclasses.replace(spec.decision, threshold=0.55)
+    threshold = structs.replace(spec.decision, threshold=0.55)
     others = [
-        dataclasses.replace(spec, decision=threshold),
-        dataclasses.replace(spec, decision=dataclasses.replace(spec.decision, review=(0.3, 0.6))),
-        dataclasses.replace(spec, prior=0.1),
+        structs.replace(spec, decision=threshold),
+        structs.replace(spec, decision=structs.replace(spec.decision, review=(0.3, 0.6))),
+        structs.replace(spec, prior=0.1),
     ]
     assert len({digest(each) for each in (spec, *others)}) == 4
 
@@ -77,7 +77,7 @@ def test_what_is_inferred_depends_on_the_scale_and_on_whether_it_was_told(spec: 
 
 
 def test_a_model_of_unknown_scale_ignores_it(spec: ModelSpec) -> None:
-    unknown = dataclasses.replace(spec.input, um_per_px=None, crop_px=64.0)
-    spec = dataclasses.replace(spec, input=unknown)
+    unknown = structs.replace(spec.input, um_per_px=None, crop_px=64.0)
+    spec = structs.replace(spec, input=unknown)
     assert scale(ImageSettings(um_per_px=0.4), spec) is None
     assert digest(spec, ImageSettings(um_per_px=0.4)) == digest(spec)

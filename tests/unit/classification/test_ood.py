@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import math
@@ -25,6 +24,7 @@ from ctcedge.classification.wavelet_features import FEATURE_COUNT, wavelet_energ
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import PinnedFile
+from ctcedge.records import plain
 from tests.helpers.disk_model import SIZE, EditableModel
 
 WIDTH = 6
@@ -66,7 +66,7 @@ def with_features(model_copy: EditableModel, data: bytes) -> Model:
     """A model whose features.npz holds these bytes."""
     (model_copy.folder / "features.npz").write_bytes(data)
     pin = PinnedFile("features.npz", hashlib.sha256(data).hexdigest(), len(data))
-    model_copy.edit(lambda spec: spec.update(features=dataclasses.asdict(pin)))
+    model_copy.edit(lambda spec: spec.update(features=plain(pin)))
     return load_model(model_copy.folder)
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
+from msgspec import structs
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input, network_inputs
+from ctcedge.records import revised
 from tests.helpers.support import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, encoded
 
 SPEC = InputSpec(64, UM_PER_PX, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0)
@@ -69,7 +69,7 @@ def test_a_narrow_crop_is_padded_and_never_stretched(side: tuple[int, int]) -> N
 
 
 def test_a_model_that_knows_no_um_per_px_takes_every_crop_alike() -> None:
-    spec = dataclasses.replace(SPEC, um_per_px=None, crop_px=2.0)
+    spec = structs.replace(SPEC, um_per_px=None, crop_px=2.0)
     window = network_input(cell(40, side=128), None, spec)
     assert diameter(window) == pytest.approx(20, abs=1)
     np.testing.assert_array_equal(window, network_input(cell(40, side=128), 0.3, spec))
@@ -131,7 +131,7 @@ def test_the_given_pixels_are_left_alone() -> None:
 )
 def test_impossible_expectations_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError):
-        dataclasses.replace(SPEC, **change)
+        revised(SPEC, **change)
 
 
 @pytest.mark.parametrize("side", [8, 9, 33, 100])

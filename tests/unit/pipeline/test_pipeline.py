@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.decision import Policy, probability
@@ -431,7 +432,7 @@ POINT = OperatingPoint("", 0.2, Rate(0.9, 0.8, 0.95), Rate(10.0, 5.0, 20.0), 18.
 def other(classifier: Classifier) -> Classifier:
     """Another decision on the same model."""
     points = {"screening": POINT, "balanced": POINT, "confirm": None}
-    spec = dataclasses.replace(classifier.model.spec, operating_points=points)
+    spec = structs.replace(classifier.model.spec, operating_points=points)
     policy = Policy.of(spec, DecisionSettings("screening", 0.001))
     return dataclasses.replace(classifier, policy=policy)
 

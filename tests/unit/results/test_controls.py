@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import stat
@@ -10,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths as places
 from ctcedge.model.folder import load_model
 from ctcedge.model.spec import ModelSpec, OperatingPoint, Rate
+from ctcedge.records import plain
 from ctcedge.results import controls as module
 from ctcedge.results.controls import (
     Control,
@@ -39,7 +40,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def control(sample: str = "A", calls: int = 3, cells: int = 3000, **changes: Any) -> Control:
     made = Control(sample, "/x", "2026-01-02T03:04:05.678Z", "m 1", RULE, cells, calls)
-    return dataclasses.replace(made, **changes)
+    return structs.replace(made, **changes)
 
 
 def several(*counts: tuple[int, int]) -> list[Control]:
@@ -67,7 +68,7 @@ def test_without_controls_it_is_unknown() -> None:
     ],
 )
 def test_counts_of_another_rule_say_nothing(other: dict[str, Any]) -> None:
-    of_another = dataclasses.replace(RULE, **other)
+    of_another = structs.replace(RULE, **other)
     assert expected_false_positives(5000, of_another, controls=[control()]) is None
     assert expected_false_positives(5000, RULE, controls=[control()]) is not None
 
@@ -134,7 +135,7 @@ def measured_spec(model_folder: Path, *, demonstration: bool) -> ModelSpec:
     )
     spec = load_model(model_folder).spec
     points = {"screening": None, "balanced": point, "confirm": None}
-    return dataclasses.replace(spec, operating_points=points, demonstration=demonstration)
+    return structs.replace(spec, operating_points=points, demonstration=demonstration)
 
 
 def test_a_simulators_figure_never_serves(model_folder: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_models_figure_of_real_cells_serves_where_there_are_no_controls(
     assert found.high > 10
     own = expected_false_positives(5000, RULE, spec, controls=[control()])
     assert own is not None and own.source == "controls"
-    unsupported = dataclasses.replace(RULE, operating_point="confirm")
+    unsupported = structs.replace(RULE, operating_point="confirm")
     assert expected_false_positives(5000, unsupported, spec, controls=[]) is None
 
 
@@ -162,10 +163,10 @@ def test_the_models_own_decision_has_a_figure_only_if_a_point_has_its_threshold(
     model_folder: Path,
 ) -> None:
     spec = measured_spec(model_folder, demonstration=False)
-    own = dataclasses.replace(RULE, operating_point=None)
+    own = structs.replace(RULE, operating_point=None)
     assert expected_false_positives(5000, own, spec, controls=[]) is None
-    decision = dataclasses.replace(spec.decision, threshold=0.9, review=(0.8, 0.9))
-    spec = dataclasses.replace(spec, decision=decision)
+    decision = structs.replace(spec.decision, threshold=0.9, review=(0.8, 0.9))
+    spec = structs.replace(spec, decision=decision)
     assert expected_false_positives(5000, own, spec, controls=[]) is not None
 
 
@@ -290,7 +291,7 @@ DAMAGED = {
     "torn": b'{"schema": "ctcedge/controls/1", "contr',
     "a newer one": b'{"schema": "ctcedge/controls/2", "controls": []}',
     "more calls than cells": json.dumps(
-        {"schema": module.SCHEMA, "controls": [dataclasses.asdict(control()) | {"cells": 1}]}
+        {"schema": module.SCHEMA, "controls": [plain(control()) | {"cells": 1}]}
     ).encode(),
     "deep": b"[" * 100_000,
 }

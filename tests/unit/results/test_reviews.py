@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import pytest
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import OutputError
 from ctcedge.results import reviews as module
-from ctcedge.results.reviews import CorrectionsError, read_corrections
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar
 from ctcedge.sidecars.store import SidecarStore
 from tests.helpers.support import (
@@ -522,134 +520,3 @@ def test_importing_beside_a_watch(
 
 
 # --- The file ---
-
-
-def test_a_valid_file_is_read(called: Path, saved: Callable[..., Path]) -> None:
-    found = read_corrections(saved(entry(called, weight=3), entry(called, "S1/00001_BF.png")))
-    assert found.head.reviewer == "Ada"
-    assert [each.was for each in found.entries] == ["review", "leukocyte"]
-
-
-VALID = corrections(
-    {
-        "path": "S1/1_BF.png",
-        "sample": "S1",
-        "cell": "1",
-        "image_sha256": "0" * 64,
-        "model_sha256": "0" * 64,
-        "from": "CTC",
-        "call": "CTC",
-        "note": "",
-        "time": "2026-01-02T03:04:05Z",
-        "channels": ["BF"],
-        "blinded": False,
-        "weight": None,
-    }
-)
-
-
-@pytest.mark.parametrize(
-    ("where", "value"),
-    [
-        (("schema",), "ctcedge/corrections/2"),
-        (("schema",), 1),
-        (("extra",), 1),
-        (("reviewer",), " "),
-        (("reviewer",), "x" * 201),
-        (("report_id",), "x"),
-        (("created",), "yesterday"),
-        (("created",), "2026-01-02T03:04:05+01:00"),
-        (("pseudonymised",), "no"),
-        (("draw",), {"drawn": -1, "leukocytes": 0}),
-        (("draw",), {"drawn": 1.5, "leukocytes": 2}),
-        (("entries",), {}),
-        (("entries",), [[]]),
-        (("entries",), [None]),
-        (("entries", 0, "extra"), 1),
-        (("entries", 0, "from"), "unsure"),
-        (("entries", 0, "from"), None),
-        (("entries", 0, "from"), ["CTC"]),
-        (("entries", 0, "call"), "review"),
-        (("entries", 0, "call"), "tumour"),
-        (("entries", 0, "path"), ""),
-        (("entries", 0, "path"), "x" * 5000),
-        (("entries", 0, "cell"), ""),
-        (("entries", 0, "image_sha256"), "0" * 63),
-        (("entries", 0, "image_sha256"), None),
-        (("entries", 0, "model_sha256"), "G" * 64),
-        (("entries", 0, "note"), "x" * 2001),
-        (("entries", 0, "time"), "2026-13-02T03:04:05Z"),
-        (("entries", 0, "time"), "2026-01-02 03:04:05Z"),
-        (("entries", 0, "channels"), []),
-        (("entries", 0, "channels"), "BF"),
-        (("entries", 0, "channels"), ["BF", "BF"]),
-        (("entries", 0, "channels"), [str(i) for i in range(65)]),
-        (("entries", 0, "blinded"), 1),
-        (("entries", 0, "weight"), 0.5),
-        (("entries", 0, "weight"), "2"),
-        (("entries", 0, "weight"), True),
-    ],
-)
-def test_what_does_not_fit_is_refused_and_nothing_is_applied(
-    tmp_path: Path, where: tuple[Any, ...], value: object
-) -> None:
-    content = deepcopy(VALID)
-    path = tmp_path / "c.json"
-    path.write_text(json.dumps(content))
-    read_corrections(path)
-    part: Any = content
-    for key in where[:-1]:
-        part = part[key]
-    part[where[-1]] = value
-    path.write_text(json.dumps(content))
-    with pytest.raises(CorrectionsError):
-        read_corrections(path)
-
-
-@pytest.mark.parametrize("key", [*VALID, *VALID["entries"][0]])
-def test_what_is_missing_is_refused(tmp_path: Path, key: str) -> None:
-    content = deepcopy(VALID)
-    (content if key in content else content["entries"][0]).pop(key)
-    path = tmp_path / "c.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(CorrectionsError, match="entries" if key == "entries" else key):
-        read_corrections(path)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"[]",
-        b"null",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"schema": 1' + b"0" * 5000 + b"}",
-        json.dumps(VALID).replace('"weight": null', '"weight": NaN').encode(),
-        json.dumps(VALID).replace('"weight": null', '"weight": 1e999').encode(),
-        json.dumps(VALID).replace('"call"', '"note": "", "call"').encode(),
-    ],
-    ids=["empty", "list", "null", "bytes", "deep", "number", "NaN", "infinite", "key twice"],
-)
-def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "c.json"
-    path.write_bytes(content)
-    with pytest.raises(CorrectionsError, match=r"c\.json"):
-        read_corrections(path)
-
-
-def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "c.json"
-    path.write_text(json.dumps(VALID))
-    monkeypatch.setattr(module, "_MAX_ENTRIES", 0)
-    with pytest.raises(CorrectionsError, match="more than 0"):
-        read_corrections(path)
-    monkeypatch.setattr(module, "MAX_BYTES", 10)
-    with pytest.raises(CorrectionsError, match="larger than 10 bytes"):
-        read_corrections(path)
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: None])
-def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
-    make(tmp_path / "c.json")
-    assert "c.json" in call("review", "import", tmp_path / "c.json", tmp_path, code=2).stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.model.folder import load_model
@@ -192,7 +193,7 @@ def test_a_score_of_another_graph_may_differ_by_as_much_as_was_measured(
         )
         for variant, largest in (("int8", 0.02), ("fp16", 0.003))
     }
-    spec = dataclasses.replace(model.spec, parity=parity)
+    spec = structs.replace(model.spec, parity=parity)
     told = CellAnalysis.from_sidecar(typed(load(sidecar(called / IMAGE))))
     here = CellAnalysis.from_sidecar(typed(load(sidecar(called / "S1" / "00001_BF.png"))))
     assert told is not None and here is not None

@@ -175,7 +175,7 @@ WRONG_USE = {
     "no folder": ([], "Missing argument"),
     "not there": (["nowhere"], "does not exist"),
     "unknown option": ([".", "--colour"], "--colour"),
-    "bad value": ([".", "--um-per-px", "0"], "um/px"),
+    "bad value": ([".", "--um-per-px", "0"], "um_per_px' must be a number between"),
     "force": ([".", "--force"], "at each start"),
     "mount": ([".", "--out", "/proc"], "give a folder below it"),
     "root": ([".", "--user", "root"], "must not run as root"),
