@@ -13,14 +13,12 @@ gives a wide one. A run of several samples counts as one sample of its size, whi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -109,8 +107,7 @@ class _Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     controls: Annotated[tuple[Control, ...], Meta(max_length=100_000)]
 
 
-@dataclass(frozen=True, slots=True)
-class FalsePositives:
+class FalsePositives(msgspec.Struct, frozen=True):
     """False CTC calls to expect.
 
     Attributes:
@@ -145,11 +142,10 @@ class FalsePositives:
 
     def as_json(self) -> dict[str, Any]:
         """The same for scripts."""
-        return dataclasses.asdict(self)
+        return plain(self)
 
 
-@dataclass(frozen=True, slots=True)
-class AddResult:
+class AddResult(msgspec.Struct, frozen=True):
     """What `add` did.
 
     Attributes:
@@ -164,7 +160,7 @@ class AddResult:
 
     def as_json(self) -> dict[str, Any]:
         """The same for scripts."""
-        return dataclasses.asdict(self)
+        return plain(self)
 
 
 def expected_false_positives(
@@ -400,13 +396,14 @@ def _count(
             ctc_calls=counts[rule, "CTC"],
         )
         controls.append(control)
-        if left_out[sample]:
-            doubts.append(f"sample '{sample}': {left_out[sample]:,} crops have no usable call")
         if confirmed[sample]:
             doubts.append(
                 f"sample '{sample}': {confirmed[sample]:,} cells were reviewed as CTC; a control"
                 " must hold none"
             )
+    for sample, count in left_out.items():
+        crops = "1 crop has" if count == 1 else f"{count:,} crops have"
+        doubts.append(f"sample '{sample}': {crops} no usable call")
     return controls, doubts
 
 

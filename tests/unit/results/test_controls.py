@@ -26,7 +26,7 @@ from ctcedge.results.controls import (
     known,
     read,
 )
-from tests.helpers.support import call, cell, run, save, sidecar
+from tests.helpers.support import call, cell, run, save, sidecar, typed
 
 RULE = DecisionContext("0" * 64, "balanced", "1" * 64)
 
@@ -190,7 +190,7 @@ def test_adding_a_folder(donors: Path, state: Path) -> None:
     done = call("controls", "add", donors)
     assert "D1: 1 of 3 cells" in done.stdout
     assert {(c.sample, c.ctc_calls, c.cells) for c in known()} == {("D1", 1, 3), ("D2", 0, 2)}
-    record = json.loads(sidecar(donors / "D1" / "0_BF.png").read_bytes())
+    record = typed(json.loads(sidecar(donors / "D1" / "0_BF.png").read_bytes()))
     found = expected_false_positives(100, DecisionContext.of(record))
     assert found is not None and (found.samples, found.control_cells) == (2, 5)
     listed = json.loads(call("controls", "list", "--json").stdout)
@@ -240,23 +240,23 @@ def test_a_sample_called_by_two_rules_is_refused(donors: Path, model_copy: Any) 
 
 def test_crops_without_a_call_are_told_of(donors: Path) -> None:
     save(donors / "D1" / "9_BF.png", cell())
-    assert "'D1': 1 crops have no usable call" in call("controls", "add", donors).stderr
+    assert "'D1': 1 crop has no usable call" in call("controls", "add", donors).stderr
     assert {c.cells for c in known()} == {3, 2}
 
 
 def test_what_a_person_made_of_a_sidecar_is_not_counted(donors: Path) -> None:
     path = next((donors / "D1").glob("*.ctc.json"))
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"operating_point": {"a": 1}}))
-    assert "1 crops have no usable call" in call("controls", "add", donors).stderr
+    assert "1 crop has no usable call" in call("controls", "add", donors).stderr
 
 
-def test_a_model_without_a_name_does_no_harm(donors: Path) -> None:
+def test_a_sample_whose_sidecars_lack_a_key_is_named_and_not_counted(donors: Path) -> None:
     for path in (donors / "D1").glob("*.ctc.json"):
         record = json.loads(path.read_bytes())
         del record["model"]["name"]
         path.write_text(json.dumps(record))
-    call("controls", "add", donors)
-    assert {c.cells for c in known()} == {3, 2}
+    assert "'D1': 3 crops have no usable call" in call("controls", "add", donors).stderr
+    assert [(c.sample, c.cells) for c in known()] == [("D2", 2)]
 
 
 def test_a_folder_without_calls_is_refused(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_a_review_of_the_future_is_named(called: Path, saved: Callable[..., Path
     for _ in range(2):  # also where it is known already
         found = imported(file, called)
         assert found["ahead"] == [{"path": "S1/00002_BF.png", "what": "9999-01-01T00:00:00Z"}]
-    assert "is a clock wrong?" in call("review", "import", file, called).stdout
+    assert "check the clock" in call("review", "import", file, called).stdout
 
 
 def test_two_reviewers_of_one_mind_do_not_conflict(
