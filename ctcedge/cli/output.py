@@ -19,7 +19,7 @@ def print_json(content: object) -> None:
     """Print an object on standard output; nothing else is printed there."""
     import json
 
-    from ctcedge.results.table import standard_output
+    from ctcedge.results.output_files import standard_output
 
     text = json.dumps(content, ensure_ascii=False, indent=2)
     with standard_output() as file:

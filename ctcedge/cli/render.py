@@ -223,7 +223,7 @@ def print_status(status: Status) -> None:
         for reason, count in reasons.most_common(MAX_LINES):
             output.print(f"{kind}: {printable(reason)}: {count:,}")
     if status.tally.calls:
-        _print_domain_shift(status.likeness.samples, status.likeness.overall)
+        _print_domain_shift(status.domain_shift.samples, status.domain_shift.overall)
     output.print(f"Writer active: {_YES_NO[status.running]}")
     newest = status.newest and f"{status.newest.astimezone():%Y-%m-%d %H:%M:%S %z}"
     output.print(f"Newest call: {newest or 'none'}")

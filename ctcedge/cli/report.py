@@ -91,6 +91,7 @@ def export(
     """
     from ctcedge.cli import render_results
     from ctcedge.results import table
+    from ctcedge.results.output_files import replacing, standard_output
     from ctcedge.sidecars.scan import Closed, require_sidecars
 
     unreadable: Closed = {}
@@ -102,10 +103,10 @@ def export(
     rows = table.rows(cells) if picked is None else picked.rows()
     kinds = table.KINDS if picked is None else table.PICKLIST_KINDS
     if out is None:
-        with table.standard_output() as file:
+        with standard_output() as file:
             table.write(rows, kinds, chosen, file, bom=False)
     else:
-        with table.replacing(out) as file:
+        with replacing(out) as file:
             table.write(rows, kinds, chosen, file, bom=True)
     if picked is not None:
         render_results.print_picklist_notes(picked)

@@ -25,7 +25,7 @@ from ctcedge.report.review_list import ReviewList, review_list
 from ctcedge.report.texts import draw_text
 from ctcedge.report.warnings import warnings
 from ctcedge.results.agreement import Assessment
-from ctcedge.results.table import replacing
+from ctcedge.results.output_files import replacing
 from ctcedge.sidecars.scan import Closed, require_sidecars
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""How things stand in a folder, read from disk alone: no network runs and no service is asked.
+"""Classification status of a folder, from the files on disk: no inference, no running service.
 
-A sidecar counts if it is whole and is of the image that lies there now: of the same size, and
-written after the image last changed. Only where the times leave that open is the image read and its
-hash compared. Whether a sidecar is of the model and settings that would be used next is not judged;
-those that were used are counted.
+A sidecar counts if it is valid and belongs to the image that is there now: same size, and written
+after the image last changed. If the times leave that open, the image is read and its hash compared.
+Whether model and settings are those that the next run would use is not judged; those that were used
+are counted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,27 +29,26 @@ from ctcedge.times import rfc3339
 
 STATUS_SCHEMA = "ctcedge/status/1"
 
-_MOST_REASONS = 100  # kept apart; reasons may hold numbers, and memory is bounded
+_MAX_REASONS = 100  # reasons may hold numbers, and memory is bounded
 
 
 @dataclass(slots=True)
 class Status:
-    """Counts of bright-field crops: each is called, unclassified or pending.
+    """Counts of bright-field crops; each is classified, unclassified or pending.
 
     Attributes:
         folder: the searched folder.
         out: root of the sidecars.
-        running: whether a ctcedge on this machine is writing there; None where that cannot be told.
-        tally: classified crops.
-        unclassified: by status.
-        reasons: unclassified, by reason.
-        pending: without a sidecar of the image as it is now, by reason.
-        newest: when the newest call was made.
-        models: sidecars by model.
-        settings: sidecars by the hash of their settings.
-        versions: sidecars by ctcedge's version.
-        traits: by which samples are compared with the training data.
-        likeness: what is like the training data.
+        running: whether a ctcedge on this machine is writing there; None if unknown.
+        tally: counts of classified crops.
+        unclassified: number of crops by status.
+        reasons: number of unclassified crops by reason.
+        pending: number of crops without a sidecar of the present image, by reason.
+        newest: time of the newest call.
+        models: number of sidecars by model.
+        settings: number of sidecars by the hash of their settings.
+        versions: number of sidecars by version of ctcedge.
+        domain_shift: comparison of the samples with the training data.
         closed: sub-folders that cannot be read.
     """
 
@@ -64,13 +63,13 @@ class Status:
     models: Counter[ModelRef] = field(default_factory=Counter)
     settings: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
-    traits: FolderFeatures = field(default_factory=FolderFeatures)
-    likeness: FolderDomainShift = field(default_factory=lambda: FolderDomainShift({}, None))
+    domain_shift: FolderDomainShift = field(default_factory=lambda: FolderDomainShift({}, None))
     closed: Closed = field(default_factory=dict)
+    _features: FolderFeatures = field(default_factory=FolderFeatures)
 
     @property
     def crops(self) -> int:
-        """All bright-field crops."""
+        """Number of bright-field crops."""
         return self.tally.calls.total() + self.unclassified.total() + self.pending.total()
 
     @property
@@ -79,27 +78,26 @@ class Status:
         return not (self.unclassified or self.pending or self.closed)
 
     def warnings(self) -> list[str]:
-        """What a person should know."""
-        found = []
+        """Return warnings for the user."""
+        texts = []
         if not self.crops:
-            found.append(
+            texts.append(
                 "no bright-field crop in this folder; 'ctcedge inspect' shows how names are read"
             )
         if len(self.models) > 1:
-            found.append(
-                f"calls of {len(self.models)} models stand side by side; probabilities of different"
-                " models do not compare"
+            texts.append(
+                f"the calls come from {len(self.models)} models; probabilities of different models"
+                " cannot be compared"
             )
         elif len(self.settings) > 1:
-            found.append(
-                f"calls were made with {len(self.settings)} different settings, such as the"
+            texts.append(
+                f"the calls were made with {len(self.settings)} different settings, such as the"
                 " operating point, the pattern or um/px"
             )
-        return found
+        return texts
 
     def as_json(self) -> dict[str, Any]:
-        """The same for scripts."""
-        together = self.likeness.overall
+        """Return the status for `--json`."""
         return {
             "schema": STATUS_SCHEMA,
             "folder": str(self.folder),
@@ -110,8 +108,7 @@ class Status:
             **self.tally.as_json(),
             "unclassified": dict(self.unclassified),
             "unclassified_reasons": dict(self.reasons),
-            "likeness": {name: asdict(each) for name, each in self.likeness.samples.items()},
-            "likeness_together": together and asdict(together),
+            "domain_shift": asdict(self.domain_shift),
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
             "unreadable_folders": [
@@ -128,27 +125,31 @@ class Status:
 
     def add_record(self, record: Sidecar) -> None:
         """Count a sidecar."""
-        seen = ModelRef.of(record)
+        model = ModelRef.of(record)
         if record.call is not None:
             self.tally.add(record.call, record.reasons, cluster=record.cluster is True)
-            self._note_time(record.created)
-            with contextlib.suppress(ValueError):  # not as many features as before
-                self.traits.add(seen, record.sample, record)
+            created = datetime.fromisoformat(record.created).astimezone(UTC)
+            self.newest = max(created, self.newest or created)
+            with contextlib.suppress(ValueError):  # another number of features than before
+                self._features.add(model, record.sample, record)
         else:
             self.unclassified[record.status] += 1
-            self._note(self.reasons, str(record.error))
-        self.models[seen] += 1
+            self._count_reason(str(record.error))
+        self.models[model] += 1
         self.settings[record.settings_sha256] += 1
         self.versions[record.software.ctcedge] += 1
 
-    @staticmethod
-    def _note(reasons: Counter[str], reason: str) -> None:
-        known = reason in reasons or len(reasons) < _MOST_REASONS
-        reasons[reason if known else OTHER_REASONS] += 1
+    def compare_with_training(self, models: Mapping[str, Model]) -> None:
+        """Set `domain_shift`.
 
-    def _note_time(self, text: str) -> None:
-        time = datetime.fromisoformat(text).astimezone(UTC)
-        self.newest = max(time, self.newest or time)
+        Args:
+            models: the available models, by hash.
+        """
+        self.domain_shift = self._features.domain_shift(models)
+
+    def _count_reason(self, reason: str) -> None:
+        counted = reason in self.reasons or len(self.reasons) < _MAX_REASONS
+        self.reasons[reason if counted else OTHER_REASONS] += 1
 
 
 def collect_status(
@@ -158,15 +159,15 @@ def collect_status(
     model: Model | None = None,
     closed: Closed | None = None,
 ) -> Status:
-    """Look at the sidecar of each crop.
+    """Read the sidecar of each crop and count.
 
     Args:
         folder: the searched folder.
         out: root of the sidecars; None for beside the images.
         crops: bright-field crops of the folder.
-        model: that made the calls, where it is no shipped one; it tells whether samples are like
-            its training data.
-        closed: what `crops` found of sub-folders that cannot be read.
+        model: model that made the calls, if it is not a shipped one; needed to compare the samples
+            with its training data.
+        closed: sub-folders that cannot be read, filled while `crops` is iterated.
     """
     sidecars = SidecarStore(folder, out)
     status = Status(folder, sidecars.root, is_running(sidecars.root))
@@ -174,22 +175,22 @@ def collect_status(
         try:
             image = os.lstat(folder / crop.path)
         except OSError:
-            continue  # gone meanwhile
-        found = _sidecar_of(crop, folder, image, sidecars)
-        if isinstance(found, str):
-            status.pending[found] += 1
+            continue  # deleted since
+        record = _current_sidecar(crop, folder, image, sidecars)
+        if isinstance(record, str):
+            status.pending[record] += 1
         else:
-            status.add_record(found)
+            status.add_record(record)
     status.closed.update(closed or {})
-    status.likeness = status.traits.domain_shift(models_at_hand(model))
+    status.compare_with_training(models_at_hand(model))
     return status
 
 
 def is_running(root: Path) -> bool | None:
-    """Whether a ctcedge on this machine is writing there now; None where that cannot be told.
+    """Return whether a ctcedge on this machine is writing there now; None if that is unknown.
 
-    A shared lock is asked for and let go: it is refused while a writer holds its own, and two who
-    ask do not take each other for a writer.
+    Tries to take a shared lock and releases it: that fails while a writer holds its exclusive lock,
+    and two callers do not take each other for a writer.
     """
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -208,10 +209,10 @@ def is_running(root: Path) -> bool | None:
     return False
 
 
-def _sidecar_of(
+def _current_sidecar(
     crop: Crop, folder: Path, image: os.stat_result, sidecars: SidecarStore
 ) -> Sidecar | str:
-    """The crop's sidecar, or why it is pending."""
+    """Return the sidecar of the present image, or why the crop is pending."""
     try:
         written = os.lstat(sidecars.path(crop)).st_ctime_ns
     except OSError:
@@ -219,13 +220,13 @@ def _sidecar_of(
     try:
         record = sidecars.read(crop)
     except NotWritten:
-        return "sidecar in the way: another sample's, a newer ctcedge's, or not readable"
+        return "conflicting sidecar: of another sample, of a newer ctcedge, or not readable"
     if record is None:
-        return "sidecar not whole"
+        return "damaged sidecar"
     size = record.image.bytes
     if size is not None and size != image.st_size:
-        return "image changed since"
+        return "image changed since classification"
     if image.st_ctime_ns < written:
         return record
     current = read_current_image(folder, crop)
-    return record if current.sha256 == record.image.sha256 else "image changed since"
+    return record if current.sha256 == record.image.sha256 else "image changed since classification"

@@ -7,14 +7,11 @@ of a cell. `escape_formula` puts an apostrophe before such text, and `unescape_f
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import itertools
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,6 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 from ctcedge.discovery.naming import IMAGE_SUFFIXES, SIDECAR_SUFFIX
 from ctcedge.errors import OutputError, SettingsError
-from ctcedge.fs.files import atomic_writer
 from ctcedge.sidecars.scan import CropRecord, read_current_image
 from ctcedge.sidecars.schema import Sidecar
 
@@ -33,124 +29,159 @@ Row: TypeAlias = dict[str, Value]
 
 FORMATS: tuple[Format, ...] = ("csv", "jsonl", "parquet")
 _BOM = "\ufeff".encode()
-_ROWS = 10_000  # of a group of a Parquet file
+_ROWS_PER_GROUP = 10_000  # of a Parquet file
 _CELL_START = r"(^|[,;|\t\r\n])"
-_TO_GUARD = re.compile(_CELL_START + r"(?=[=+\-@\t\r\n'\"\uFF1D\uFF0B\uFF0D\uFF20])")
-_GUARDED = re.compile(_CELL_START + r"'")
+_TO_ESCAPE = re.compile(_CELL_START + r"(?=[=+\-@\t\r\n'\"\uFF1D\uFF0B\uFF0D\uFF20])")
+_ESCAPED = re.compile(_CELL_START + r"'")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table; its place and name do not change between versions of ctcedge.
+    """A column of the table; position and name stay the same between versions of ctcedge.
 
     Attributes:
-        name: of the column.
-        kind: of its values; each may also be missing.
-        meaning: one line.
-        take: the value, from a sidecar.
+        name: header of the column.
+        kind: type of its values; any value may be missing.
+        meaning: description in one line.
+        value: returns the value of a sidecar.
     """
 
     name: str
     kind: Kind
     meaning: str
-    take: Callable[[Sidecar], Value]
+    value: Callable[[Sidecar], Value]
 
 
 def _at(*keys: str) -> Callable[[Sidecar], Value]:
-    """The value at these keys; None where a key before the last has the value None."""
+    """Return a function that gets a nested attribute; None if one on the way is None."""
 
-    def take(record: Sidecar) -> Value:
-        value: Any = record
+    def value(record: Sidecar) -> Value:
+        content: Any = record
         for key in keys:
-            value = None if value is None else getattr(value, key)
-        taken: Value = value
-        return taken
+            content = None if content is None else getattr(content, key)
+        result: Value = content
+        return result
 
-    return take
+    return value
 
 
-def _still_the_image(record: Sidecar) -> Value:
+def _quality_flags(record: Sidecar) -> Value:
+    return None if record.quality is None else " ".join(record.quality.reasons)
+
+
+def _reviewed_this_image(record: Sidecar) -> Value:
     review = record.review
     return None if review is None else review.image_sha256 == record.image.sha256
 
 
-# What every row has, also of a crop without a sidecar.
-_OWN = (
-    ("path", "of the bright-field image, relative to the folder"),
-    ("sample", "from the path, verbatim"),
-    ("cell", "from the path, verbatim: the instrument's number of the cell"),
+# Columns that every row has, also that of a crop without a sidecar.
+CROP_COLUMNS = (
+    ("path", "bright-field image, relative to the folder"),
+    ("sample", "name of the sample in the path, unchanged"),
+    ("cell", "the instrument's number of the cell in the path, unchanged"),
     ("status", "`classified`, `unreadable`, `unsupported`, or `pending`: there is no sidecar"),
 )
 COLUMNS: tuple[Column, ...] = (
-    Column("call", "text", "the model's: `CTC`, `leukocyte` or `review`", _at("call")),
-    Column("probability", "number", "of CTC, at `prior`", _at("probability")),
-    Column("prior", "number", "share of CTCs that `probability` assumes", _at("prior")),
-    Column("threshold", "number", "least probability of the call CTC", _at("threshold")),
-    Column("review_low", "number", "of the review band", lambda r: r.review_band[0]),
-    Column("review_high", "number", "of the review band", lambda r: r.review_band[1]),
-    Column("operating_point", "text", "empty: the model's own decision", _at("operating_point")),
+    Column("call", "text", "the model's call: `CTC`, `leukocyte` or `review`", _at("call")),
+    Column("probability", "number", "probability of CTC, at `prior`", _at("probability")),
+    Column("prior", "number", "fraction of CTCs that `probability` assumes", _at("prior")),
+    Column("threshold", "number", "smallest probability of the call CTC", _at("threshold")),
+    Column("review_low", "number", "lower end of the review band", lambda r: r.review_band[0]),
+    Column("review_high", "number", "upper end of the review band", lambda r: r.review_band[1]),
+    Column(
+        "operating_point",
+        "text",
+        "operating point; empty: the model's own decision",
+        _at("operating_point"),
+    ),
     Column("score", "number", "the network's logit", _at("score")),
     Column(
-        "reasons", "text", "of the call `review`, parted by spaces", lambda r: " ".join(r.reasons)
+        "reasons",
+        "text",
+        "reasons of the call `review`, separated by spaces",
+        lambda r: " ".join(r.reasons),
     ),
     Column("cluster", "flag", "whether cells touch", _at("cluster")),
+    Column("quality", "text", "flags of the quality check, separated by spaces", _quality_flags),
     Column(
-        "quality",
-        "text",
-        "what the quality gate found, in words",
-        lambda r: None if r.quality is None else " ".join(r.quality.reasons),
+        "ood_distance",
+        "number",
+        "out-of-distribution score: distance from the training cells",
+        _at("ood", "distance"),
     ),
-    Column("ood_distance", "number", "from the training data", _at("ood", "distance")),
-    Column("ood_p_value", "number", "fraction of known cells that far away", _at("ood", "p_value")),
-    Column("error", "text", "why it is not classified", _at("error")),
-    Column("review", "text", "a person's: `CTC`, `leukocyte`, `unsure`", _at("review", "call")),
-    Column("review_from", "text", "the model's call then", _at("review", "model_call")),
-    Column("reviewer", "text", "who", _at("review", "reviewer")),
-    Column("review_time", "text", "when, UTC", _at("review", "time")),
-    Column("review_note", "text", "the person's", _at("review", "note")),
-    Column("review_blinded", "flag", "the model's call was hidden", _at("review", "blinded")),
-    Column("review_weight", "number", "cells it stands for, if drawn", _at("review", "weight")),
-    Column("review_of_this_image", "flag", "false: the image changed since", _still_the_image),
     Column(
-        "reviews",
-        "whole",
-        "how many there were",
-        lambda r: len(r.reviews),
+        "ood_p_value",
+        "number",
+        "fraction of validation cells at least that far away",
+        _at("ood", "p_value"),
     ),
-    Column("earlier_calls", "whole", "of the model, in `history`", lambda r: len(r.history)),
-    Column("image_sha256", "text", "of the image that was called", _at("image", "sha256")),
-    Column("width", "whole", "pixels", _at("image", "width")),
-    Column("height", "whole", "pixels", _at("image", "height")),
-    Column("bit_depth", "whole", "bits a pixel", _at("image", "bit_depth")),
-    Column("um_per_px", "number", "edge of a pixel, um", _at("image", "um_per_px")),
-    Column("um_per_px_assumed", "flag", "um/px was not given", _at("image", "um_per_px_assumed")),
-    Column("model", "text", "its name", _at("model", "name")),
-    Column("model_version", "text", "its version", _at("model", "version")),
-    Column("model_sha256", "text", "its identity", _at("model", "sha256")),
+    Column("error", "text", "why the crop is not classified", _at("error")),
+    Column(
+        "review", "text", "reviewer's call: `CTC`, `leukocyte`, `unsure`", _at("review", "call")
+    ),
+    Column("review_from", "text", "model's call when reviewed", _at("review", "model_call")),
+    Column("reviewer", "text", "name of the reviewer", _at("review", "reviewer")),
+    Column("review_time", "text", "time of the review, UTC", _at("review", "time")),
+    Column("review_note", "text", "reviewer's note", _at("review", "note")),
+    Column(
+        "review_blinded",
+        "flag",
+        "whether the model's call was hidden from the reviewer",
+        _at("review", "blinded"),
+    ),
+    Column(
+        "review_weight",
+        "number",
+        "number of cells that a randomly drawn cell represents",
+        _at("review", "weight"),
+    ),
+    Column(
+        "review_of_this_image",
+        "flag",
+        "false: the image has changed since the review",
+        _reviewed_this_image,
+    ),
+    Column("reviews", "whole", "number of reviews", lambda r: len(r.reviews)),
+    Column(
+        "earlier_calls", "whole", "number of earlier calls in `history`", lambda r: len(r.history)
+    ),
+    Column("image_sha256", "text", "hash of the classified image", _at("image", "sha256")),
+    Column("width", "whole", "width of the image, pixels", _at("image", "width")),
+    Column("height", "whole", "height of the image, pixels", _at("image", "height")),
+    Column("bit_depth", "whole", "bits per pixel", _at("image", "bit_depth")),
+    Column("um_per_px", "number", "pixel size, um", _at("image", "um_per_px")),
+    Column(
+        "um_per_px_assumed",
+        "flag",
+        "true: the model's pixel size is assumed, as none was given",
+        _at("image", "um_per_px_assumed"),
+    ),
+    Column("model", "text", "name of the model", _at("model", "name")),
+    Column("model_version", "text", "version of the model", _at("model", "version")),
+    Column("model_sha256", "text", "hash of the model", _at("model", "sha256")),
     Column("model_variant", "text", "graph that ran", _at("model", "variant")),
-    Column("settings_sha256", "text", "of all that decides a call", _at("settings_sha256")),
-    Column("ctcedge", "text", "version", _at("software", "ctcedge")),
-    Column("onnxruntime", "text", "version", _at("software", "onnxruntime")),
-    Column("provider", "text", "where the network ran", _at("software", "provider")),
-    Column("created", "text", "when the call was made, UTC", _at("created")),
+    Column("settings_sha256", "text", "hash of all that decides a call", _at("settings_sha256")),
+    Column("ctcedge", "text", "version of ctcedge", _at("software", "ctcedge")),
+    Column("onnxruntime", "text", "version of ONNX Runtime", _at("software", "onnxruntime")),
+    Column("provider", "text", "execution provider of the network", _at("software", "provider")),
+    Column("created", "text", "time of the call, UTC", _at("created")),
 )
 KINDS: Mapping[str, Kind] = {
-    **{name: "text" for name, _ in _OWN},
+    **{name: "text" for name, _ in CROP_COLUMNS},
     **{column.name: column.kind for column in COLUMNS},
 }
-MEANINGS: Mapping[str, str] = {**dict(_OWN), **{c.name: c.meaning for c in COLUMNS}}
+MEANINGS: Mapping[str, str] = {**dict(CROP_COLUMNS), **{c.name: c.meaning for c in COLUMNS}}
 PICKLIST_KINDS: Mapping[str, Kind] = {"sample": "text", "cell": "text"}
 
 
 @dataclass(slots=True)
 class PickList:
-    """Cells to recover.
+    """Cells to recover on the instrument.
 
     Attributes:
-        cells: (sample, cell) that a person confirmed as CTC, each once.
-        changed: paths reviewed as CTC whose image changed since, which are left out.
-        disputed: (sample, cell) with a second image that a person called something else; they are
-            in the list all the same.
+        cells: (sample, cell) that a reviewer confirmed as CTC, each once.
+        changed: paths reviewed as CTC that are left out, as their image has changed since.
+        disputed: (sample, cell) of `cells` with another image that was reviewed as something else.
     """
 
     cells: list[tuple[str, str]]
@@ -158,77 +189,77 @@ class PickList:
     disputed: list[tuple[str, str]]
 
     def rows(self) -> Iterator[Row]:
-        """As rows of a table."""
+        """Return the rows of the table."""
         return ({"sample": sample, "cell": cell} for sample, cell in self.cells)
 
 
-def rows(stored: Iterable[CropRecord]) -> Iterator[Row]:
-    """One row a bright-field crop."""
-    for each in stored:
-        record = each.record
+def rows(entries: Iterable[CropRecord]) -> Iterator[Row]:
+    """Yield one row per bright-field crop."""
+    for entry in entries:
+        record = entry.record
         row: Row = {
-            "path": each.crop.path,
-            "sample": each.crop.sample,
-            "cell": each.crop.cell,
+            "path": entry.crop.path,
+            "sample": entry.crop.sample,
+            "cell": entry.crop.cell,
             "status": "pending" if record is None else record.status,
         }
         for column in COLUMNS:
-            row[column.name] = None if record is None else column.take(record)
+            row[column.name] = None if record is None else column.value(record)
         yield row
 
 
-def picklist(folder: Path, stored: Iterable[CropRecord]) -> PickList:
-    """Cells whose last review says CTC, of the image that was classified and lies there now.
+def picklist(folder: Path, entries: Iterable[CropRecord]) -> PickList:
+    """Collect the cells whose latest review is CTC, of the image that was classified.
+
+    That image must still be there.
 
     Args:
         folder: the searched folder.
-        stored: its bright-field crops, with their sidecars.
+        entries: its bright-field crops with their sidecars.
     """
-    found = PickList([], [], [])
+    changed: list[str] = []
     confirmed: dict[tuple[str, str], None] = {}
     otherwise = set()
-    for each in stored:
-        review = None if each.record is None else each.record.review
-        if each.record is None or review is None:
+    for entry in entries:
+        review = None if entry.record is None else entry.record.review
+        if entry.record is None or review is None:
             continue
-        key = each.crop.sample, each.crop.cell
+        key = entry.crop.sample, entry.crop.cell
         if review.call != "CTC":
             otherwise.add(key)
         elif (
             review.image_sha256
-            == each.record.image.sha256
-            == read_current_image(folder, each.crop).sha256
+            == entry.record.image.sha256
+            == read_current_image(folder, entry.crop).sha256
         ):
             confirmed[key] = None
         else:
-            found.changed.append(each.crop.path)
-    found.cells.extend(confirmed)
-    found.disputed.extend(key for key in confirmed if key in otherwise)
-    return found
+            changed.append(entry.crop.path)
+    return PickList(list(confirmed), changed, [key for key in confirmed if key in otherwise])
 
 
 def format_of(chosen: str | None, out: Path | None) -> Format:
-    """The format that was chosen, or that the file's name ends in, or CSV where it has no ending.
+    """Return the chosen format, or else that of the file's suffix, or CSV if it has none.
 
     Raises:
-        SettingsError: the name ends in something else.
+        SettingsError: the suffix is another one.
     """
-    wanted = chosen or ("" if out is None else out.suffix.lower().removeprefix(".")) or "csv"
-    for each in FORMATS:
-        if each == wanted:
-            return each
+    name = chosen or ("" if out is None else out.suffix.lower().removeprefix(".")) or "csv"
+    for known in FORMATS:
+        if known == name:
+            return known
     raise SettingsError(
-        f"{out}: '.{wanted}' is no format of a table; give a name that ends in .csv, .jsonl or"
-        " .parquet, or --format"
+        f"{out}: '.{name}' is no table format; give a name that ends in .csv, .jsonl or .parquet,"
+        " or --format"
     )
 
 
 def check_place(out: Path | None, chosen: Format) -> None:
-    """See that the table may be written there, and that the format's library is there.
+    """Check that the table may be written to the file, and that the format's library is installed.
 
     Raises:
-        OutputError: it would replace what ctcedge reads or wrote, or is no file.
-        SettingsError: Parquet cannot be written here.
+        OutputError: the file would replace an image or a sidecar, or is a folder.
+        SettingsError: the library for Parquet is not installed.
     """
     if out is not None:
         if out.name.lower().endswith((*IMAGE_SUFFIXES, SIDECAR_SUFFIX)):
@@ -250,17 +281,17 @@ def write(
     """Write rows.
 
     Args:
-        table: rows, each with all columns.
-        kinds: of the columns, in their order.
+        table: rows with all columns.
+        kinds: types of the columns, in their order.
         chosen: format.
-        file: where to.
-        bom: begin CSV with a byte-order mark, by which a spreadsheet knows UTF-8.
+        file: open for writing.
+        bom: start CSV with a byte-order mark, from which a spreadsheet recognizes UTF-8.
 
     Returns:
         The number of rows.
     """
     rows = iter(table)
-    first = list(itertools.islice(rows, 1))  # what is wrong with the folder shows before a header
+    first = list(itertools.islice(rows, 1))  # an error in the folder is raised before the header
     count = 0
 
     def counted() -> Iterator[Row]:
@@ -276,57 +307,22 @@ def write(
     return count
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when all went well, and is gone otherwise.
-
-    Raises:
-        OutputError: it cannot be written, or is no file, such as a device.
-    """
-    place = Path(os.path.realpath(path))  # a link stays, and its file is replaced
-    if place.exists() and not place.is_file():
-        raise OutputError(f"{path} is no file that could be replaced; give the name of a file")
-    try:
-        with atomic_writer(place, temporary=f".{place.name}.{os.getpid()}.tmp") as file:
-            yield file
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}; give another --out"
-        ) from None
-
-
-@contextlib.contextmanager
-def standard_output() -> Iterator[BinaryIO]:
-    """Standard output, for bytes.
-
-    Raises:
-        OutputError: it cannot be written. That a reader went away is no error of this kind.
-    """
-    try:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"standard output cannot be written: {error.strerror}") from None
-
-
 def escape_formula(text: str) -> str:
-    """A text that no spreadsheet takes for a formula.
+    """Return text that no spreadsheet takes for a formula.
 
-    An apostrophe is put where the text, or what follows a comma, semicolon, bar, tab or line break
-    in it, begins with one of `= + - @ ' "`, their full-width forms, a tab or a line break.
+    An apostrophe is inserted where the text, or what follows a comma, semicolon, bar, tab or line
+    break in it, begins with one of `= + - @ ' "`, a full-width `= + - @`, a tab or a line break.
     """
-    return _TO_GUARD.sub(r"\1'", text)
+    return _TO_ESCAPE.sub(r"\1'", text)
 
 
 def unescape_formula(text: str) -> str:
-    """The text that `escape_formula` was given: each apostrophe in such a place is taken away."""
-    return _GUARDED.sub(r"\1", text)
+    """Undo `escape_formula`: remove the apostrophes that it inserted."""
+    return _ESCAPED.sub(r"\1", text)
 
 
 def _write_csv(table: Iterable[Row], kinds: Mapping[str, Kind], file: BinaryIO) -> None:
-    # Bytes of a name that are not UTF-8 become escapes, as in a sidecar.
+    # Bytes of a file name that are not UTF-8 are written as escapes, as in a sidecar.
     text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="")
     try:
         writer = csv.writer(text)  # lines end in CR LF, as RFC 4180 says
@@ -359,7 +355,7 @@ def _write_parquet(table: Iterable[Row], kinds: Mapping[str, Kind], file: Binary
     schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
     with pq.ParquetWriter(file, schema) as writer:
         for group in _groups(table):
-            columns = {name: [_valid(row[name]) for row in group] for name in kinds}
+            columns = {name: [_as_utf8(row[name]) for row in group] for name in kinds}
             writer.write_table(pa.table(columns, schema))
 
 
@@ -367,14 +363,14 @@ def _groups(table: Iterable[Row]) -> Iterator[Sequence[Row]]:
     group: list[Row] = []
     for row in table:
         group.append(row)
-        if len(group) == _ROWS:
+        if len(group) == _ROWS_PER_GROUP:
             yield group
             group = []
     if group:
         yield group
 
 
-def _valid(value: Value) -> Value:
+def _as_utf8(value: Value) -> Value:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return value

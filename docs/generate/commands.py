@@ -35,7 +35,7 @@ def _reference(template: str, app: typer.Typer, name: str) -> str:
 def _commands(command: Any, name: str) -> Iterator[str]:
     """Yield the sections of a command and its sub-commands."""
     children = getattr(command, "commands", {})
-    options = [_option(param) for param in command.params if param.param_type_name == "option"]
+    options = [_option(param) for param in command.params if _is_shown_option(param)]
     arguments = [_argument(param) for param in command.params if param.param_type_name != "option"]
     yield f"## {name}"
     yield _help(command.help or "")
@@ -69,6 +69,10 @@ def _metavar(param: Any) -> str:
     if param.nargs == -1:
         shown += "..."
     return shown if param.required else f"[{shown}]"
+
+
+def _is_shown_option(param: Any) -> bool:
+    return param.param_type_name == "option" and not param.hidden
 
 
 def _argument(param: Any) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from .types import attributes, fields, records_in, type_name
 
 def exit_codes() -> str:
     """Return the reference of exit codes."""
-    from ctcedge.cli import app as cli
+    from ctcedge.cli import output as cli
 
     rows = [
         ("0", "Every crop is classified. For `watch`: it was asked to stop."),
@@ -71,7 +71,7 @@ def table_columns() -> str:
     from ctcedge.results import table as module
 
     kinds = {"text": "text", "number": "number", "whole": "whole number", "flag": "true or false"}
-    rows = [(f"`{name}`", "text", cell(meaning)) for name, meaning in module._OWN]
+    rows = [(f"`{name}`", "text", cell(meaning)) for name, meaning in module.CROP_COLUMNS]
     rows += [(f"`{c.name}`", kinds[c.kind], cell(c.meaning)) for c in module.COLUMNS]
     return fill("table-columns.md", columns=table(("column", "type", "meaning"), rows))
 

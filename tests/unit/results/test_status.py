@@ -85,7 +85,7 @@ def test_sidecars_elsewhere(crops: Path, model_folder: Path, tmp_path: Path) -> 
 def test_a_torn_sidecar_is_pending(classified: Path, content: bytes) -> None:
     sidecar(classified / FIRST).write_bytes(content)
     found = stock(classified)
-    assert found.pending == {"sidecar not whole": 1}
+    assert found.pending == {"damaged sidecar": 1}
     assert (found.crops, found.tally.calls.total()) == (4, 3)
 
 
@@ -103,7 +103,7 @@ def test_an_image_that_changed_is_pending(classified: Path, size: str) -> None:
     before = os.stat(image)
     image.write_bytes(data[:-1] + b"x" if size == "the same size" else encoded(cell(side=80)))
     os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))  # a change may keep the old time
-    assert stock(classified).pending == {"image changed since": 1}
+    assert stock(classified).pending == {"image changed since classification": 1}
 
 
 def test_an_image_only_touched_is_not_pending(classified: Path) -> None:
@@ -171,7 +171,7 @@ def test_odd_content_of_a_sidecar_is_no_error(classified: Path, change: dict[str
     edit(sidecar(classified / FIRST), lambda r: r.update(change))
     found = stock(classified)
     assert found.crops == 4
-    assert found.pending == {"sidecar not whole": 1}
+    assert found.pending == {"damaged sidecar": 1}
     json.dumps(found.as_json())
 
 
@@ -235,8 +235,7 @@ def test_json(classified: Path) -> None:
         "review_reasons": {"near-threshold": 1},
         "unclassified": {},
         "unclassified_reasons": {},
-        "likeness": {},
-        "likeness_together": None,
+        "domain_shift": {"samples": {}, "overall": None},
         "pending": 0,
         "pending_reasons": {},
         "unreadable_folders": [],
@@ -251,8 +250,8 @@ def test_samples_unlike_the_training_data_are_told_of(tmp_path: Path) -> None:
         save(folder / "S" / f"{number:03}_BF.png", pixels)
     call("classify", folder, "--provider", "cpu")
     found = json.loads(call("status", folder, "--json").stdout)
-    assert found["likeness"]["S"]["state"] == "unlike"
-    assert found["likeness_together"] == found["likeness"]["S"]
+    assert found["domain_shift"]["samples"]["S"]["state"] == "unlike"
+    assert found["domain_shift"]["overall"] == found["domain_shift"]["samples"]["S"]
     assert "Sample S differs from the model's training images" in call("status", folder).stderr
     for path in folder.rglob("*.ctc.json"):
         edit(path, lambda record: record["model"].update(sha256="f" * 64))
@@ -266,7 +265,7 @@ def test_for_a_person(classified: Path) -> None:
     done = run("status", classified, code=3)
     for text in (
         "Pending: no sidecar: 1",
-        "Pending: sidecar not whole: 1",
+        "Pending: damaged sidecar: 1",
         "Writer active: no",
         "Model: disks 1.0.0",
     ):

@@ -69,9 +69,11 @@ def exported(folder: Path, *options: object) -> list[dict[str, str]]:
 
 def test_columns_are_stable_and_documented() -> None:
     assert list(KINDS) == COLUMNS
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    path = Path(__file__).parents[3] / "docs" / "reference" / "table-columns.md"
+    lines = [line for line in path.read_text("utf-8").splitlines() if line.startswith("|")]
+    rows = {line.split("|")[1].strip(): line for line in lines}
     for name, meaning in MEANINGS.items():
-        assert f"| `{name}` | {meaning} |" in readme
+        assert rows[f"`{name}`"].endswith(f"| {meaning} |")
 
 
 def test_help_shows_an_example() -> None:
@@ -177,7 +179,7 @@ def test_a_write_that_fails_keeps_what_was_there(
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     assert "No space left" in call("export", called, "--out", out, code=2).stderr
     assert out.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
@@ -336,7 +338,7 @@ def test_a_name_of_no_format_is_refused(called: Path, tmp_path: Path) -> None:
 
 def test_a_device_is_not_replaced_and_a_link_stays(called: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # stands for a device
-    assert "is no file" in call("export", called, "--out", tmp_path / "pipe", code=2).stderr
+    assert "is no regular file" in call("export", called, "--out", tmp_path / "pipe", code=2).stderr
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "link.csv").symlink_to("real.csv")
     call("export", called, "--out", tmp_path / "link.csv")

@@ -1,0 +1,49 @@
+"""Places that results are written to: a file that is replaced whole, or standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ctcedge.errors import OutputError
+from ctcedge.fs.files import atomic_writer
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces `path` on success and is deleted on failure.
+
+    Raises:
+        OutputError: `path` cannot be written, or is no regular file.
+    """
+    target = Path(os.path.realpath(path))  # a symbolic link is kept, its target replaced
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{path} is no regular file; give the name of a file")
+    try:
+        with atomic_writer(target, temporary=f".{target.name}.{os.getpid()}.tmp") as file:
+            yield file
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}; give another --out"
+        ) from None
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Open standard output for bytes.
+
+    Raises:
+        OutputError: it cannot be written.
+        BrokenPipeError: the reader has closed it.
+    """
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror}") from None
