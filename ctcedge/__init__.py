@@ -5,8 +5,8 @@ Research software, not a diagnostic.
     import ctcedge
 
     classifier = ctcedge.Classifier.load()
-    for verdict in classifier.classify(images, um_per_px=0.5):
-        print(verdict.call, verdict.probability)
+    for prediction in classifier.classify(images, um_per_px=0.5):
+        print(prediction.call, prediction.probability)
 
     for outcome in ctcedge.classify_folder("/deparray/out", out="/data/calls"):
         print(outcome.crop.cell, outcome.call)
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ctcedge.classification.classifier import Classifier as Classifier
-    from ctcedge.classification.decision import Verdict as Verdict
+    from ctcedge.classification.decision import Prediction as Prediction
     from ctcedge.discovery.naming import Crop as Crop
     from ctcedge.errors import CtcEdgeError as CtcEdgeError
-    from ctcedge.pipeline.pipeline import Outcome as Outcome
+    from ctcedge.pipeline.outcome import Outcome as Outcome
     from ctcedge.pipeline.run import classify_folder as classify_folder
     from ctcedge.version import __version__ as __version__
 
@@ -35,8 +35,8 @@ _HOMES = {
     "Classifier": "ctcedge.classification.classifier",
     "Crop": "ctcedge.discovery.naming",
     "CtcEdgeError": "ctcedge.errors",
-    "Outcome": "ctcedge.pipeline.pipeline",
-    "Verdict": "ctcedge.classification.decision",
+    "Outcome": "ctcedge.pipeline.outcome",
+    "Prediction": "ctcedge.classification.decision",
     "__version__": "ctcedge.version",
     "classify_folder": "ctcedge.pipeline.run",
 }
@@ -45,7 +45,7 @@ __all__ = [
     "Crop",
     "CtcEdgeError",
     "Outcome",
-    "Verdict",
+    "Prediction",
     "__version__",
     "classify_folder",
 ]

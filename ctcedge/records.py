@@ -18,7 +18,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 MAX_COUNT = 10**12
-MAX_NUMBER = 3.4e38
+MAX_NUMBER = 3.5e38
 """Largest magnitude of a number that has no narrower range: what a 32-bit float holds."""
 
 Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER, extra={"wanted": "a finite number"})]

@@ -44,7 +44,7 @@ from ctcedge.errors import OutputError, ProviderError
 from ctcedge.fs.mounts import file_system
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Provider, open_engine
-from ctcedge.pipeline.pipeline import handful
+from ctcedge.pipeline.pipeline import chunk_size
 from ctcedge.settings import Settings
 
 DEFAULT_CROPS = 2_000
@@ -114,7 +114,7 @@ def bench(
             f" {opened.reason}"
         )
         batch = opened.optimal_batch_size
-        max_crops = count or max(DEFAULT_CROPS, min_crops(handful(chosen.batch_size, batch)))
+        max_crops = count or max(DEFAULT_CROPS, min_crops(chunk_size(chosen.batch_size, batch)))
         if folder is None:
             on_progress(f"Drawing {max_crops:,} crops")
             for _ in write_crops(crops_folder, max_crops):
@@ -205,7 +205,12 @@ def _open_once(settings: Settings) -> _Opened:
     seconds = time.perf_counter() - start
     engine = classifier.engine
     return _Opened(
-        model, engine.provider, classifier.ran, engine.why, engine.optimal_batch_size, seconds
+        model,
+        engine.provider,
+        classifier.provenance,
+        engine.why,
+        engine.optimal_batch_size,
+        seconds,
     )
 
 

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.bench.results import Parity
-from ctcedge.classification.classifier import Classifier, Judged
+from ctcedge.classification.analysis import CellAnalysis
+from ctcedge.classification.classifier import Classifier, PreparedCrop
 from ctcedge.classification.golden import largest_difference
 from ctcedge.errors import ModelError
+from ctcedge.quality.checks import Quality
 from ctcedge.settings import DecisionSettings
 
 
@@ -23,17 +25,21 @@ def compare(first: Classifier, second: Classifier, inputs: NDArray[np.uint8]) ->
     step = first.engine.optimal_batch_size
     changed = flips = 0
     largest = 0.0
+    no_flags = Quality((), False, {})
     for start in range(0, len(inputs), step):
-        batch = inputs[start : start + step]
-        for pair in zip(first.judge(batch), second.judge(batch), strict=True):
-            verdicts = [
-                first.policy.verdict(scored.score) for scored in pair if isinstance(scored, Judged)
+        crops = [PreparedCrop(crop, no_flags) for crop in inputs[start : start + step]]
+        for pair in zip(first.analyze(crops), second.analyze(crops), strict=True):
+            predictions = [
+                first.rule.decide_score(analysis.score)
+                for analysis in pair
+                if isinstance(analysis, CellAnalysis)
             ]
-            calls = {verdict.call for verdict in verdicts}
-            changed += len(verdicts) == 1 or len(calls) > 1
+            calls = {prediction.call for prediction in predictions}
+            changed += len(predictions) == 1 or len(calls) > 1
             flips += calls == {"CTC", "leukocyte"}
-            if len(verdicts) == 2:
-                largest = max(largest, abs(verdicts[0].probability - verdicts[1].probability))
+            if len(predictions) == 2:
+                one, other = predictions
+                largest = max(largest, abs(one.probability - other.probability))
     count = len(inputs)
     return Parity(count, round(1 - changed / count, 6), round(flips / count, 6), round(largest, 6))
 

@@ -7,7 +7,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +15,15 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from ctcedge.bench.cpu_meter import Meter
-from ctcedge.classification.classifier import Judged
-from ctcedge.classification.fingerprints import scale
+from ctcedge.classification.analysis import CellAnalysis
+from ctcedge.classification.fingerprints import known_pixel_size
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, NoCropsError
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import network_input
 from ctcedge.images.read import read_file
 from ctcedge.model.folder import Model
-from ctcedge.pipeline.pipeline import Outcome
+from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.run import Run, open_run
 from ctcedge.settings import Settings
 from ctcedge.sidecars.store import SidecarStore
@@ -146,7 +145,7 @@ def run_pipeline(workload: Workload, out: Path, stage_crops: int) -> PipelineRun
         with meter.opening():
             run = stack.enter_context(open_run(workload.folder, workload.settings_for(out)))
         meter.measure(run.classifier.inference)
-        window = steady_window(len(workload.crops), run.pipeline.handful)
+        window = steady_window(len(workload.crops), run.pipeline.chunk_size)
         first, last = window or (0, len(workload.crops))
         unclassified = 0
         kept: list[Outcome] = []  # only as many as the stages need, as `classify` keeps none
@@ -193,9 +192,9 @@ def _stage_seconds(
         stages[stage] += time.thread_time() - start
 
     classifier = run.classifier
-    um_per_px = scale(workload.settings.images, classifier.model.spec)
+    um_per_px = known_pixel_size(workload.settings.images, classifier.model.spec)
     sidecars = SidecarStore(workload.folder, out)
-    batch_size, chunk_size = run.pipeline.batch_size, run.pipeline.handful
+    batch_size, chunk_size = run.pipeline.batch_size, run.pipeline.chunk_size
     with sidecars.open():
         for begin in range(0, len(outcomes), chunk_size):
             workload.check()
@@ -207,7 +206,7 @@ def _stage_seconds(
             with timed("decode"):
                 images = [decode(data) for data in files]
             with timed("prepare"):
-                prepared = classifier.look(
+                prepared = classifier.prepare(
                     [(image.pixels, image.header.bits) for image in images], um_per_px
                 )
                 inputs = [crop.input for crop in prepared]
@@ -216,13 +215,15 @@ def _stage_seconds(
                     for start in range(0, len(inputs), batch_size)
                 ]
             before = meter.seconds()
-            outputs = [classifier.answer(batch) for batch in batches]
+            outputs = [classifier.infer(batch) for batch in batches]
             stages["infer"] += meter.seconds() - before
             with timed("decide"):
-                scored = chain.from_iterable(map(classifier.judged, outputs))
-                for result, crop in zip(scored, prepared, strict=True):
-                    if isinstance(result, Judged):
-                        classifier.verdict(result, crop.quality)
+                starts = range(0, len(prepared), batch_size)
+                for start, output in zip(starts, outputs, strict=True):
+                    quality = [crop.quality for crop in prepared[start : start + batch_size]]
+                    for result in classifier.postprocess(quality, output):
+                        if isinstance(result, CellAnalysis):
+                            classifier.rule.decide(result)
             with timed("write"), sidecars.batch() as write:
                 for item in chunk:
                     if item.record is not None:
@@ -257,7 +258,7 @@ def network_inputs_of(workload: Workload, model: Model, max_crops: int) -> NDArr
         NoCropsError: none can be read.
     """
     spec = model.spec
-    um_per_px = scale(workload.settings.images, spec)
+    um_per_px = known_pixel_size(workload.settings.images, spec)
     inputs = []
     for crop in workload.crops[:max_crops]:
         workload.check()

@@ -1,10 +1,14 @@
-"""A model with a session: arrays in, verdicts out."""
+"""A model with a session: arrays in, predictions out.
+
+There is one way to a call: `prepare` makes the network's inputs and checks the images' quality,
+`infer` runs the network, `postprocess` combines both in a `CellAnalysis`, and the decision rule
+turns that into a `Prediction`.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ctcedge.classification.analysis import CellAnalysis, InferenceProvenance
-from ctcedge.classification.decision import Policy, Verdict, rounded_score
+from ctcedge.classification.decision import DecisionRule, Prediction, rounded_score
 from ctcedge.classification.ood import OodDetector, OodScore
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import GreyImage
@@ -23,47 +27,34 @@ from ctcedge.model.failover import RecoveringEngine
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Engine, ModelOutput, open_engine
 from ctcedge.quality.checks import Quality, assess
+from ctcedge.records import MAX_NUMBER
 from ctcedge.settings import DecisionSettings, OperatingPointName, ProviderChoice
 
 
-class Seen(NamedTuple):
-    """An image made ready.
+class PreparedCrop(NamedTuple):
+    """An image that is ready for inference.
 
     Attributes:
-        input: (size, size) uint8, what the network sees.
-        quality: what the gate says of the image.
+        input: (size, size) uint8, the network's input.
+        quality: result of the quality check.
     """
 
     input: NDArray[np.uint8]
     quality: Quality
 
 
-class Answered(NamedTuple):
-    """What the network said of some crops.
+class BatchOutput(NamedTuple):
+    """What the network computed for a batch.
 
     Attributes:
-        inputs: (n, size, size) uint8, what it saw.
-        answers: what it said.
-        ran: by what.
+        inputs: (n, size, size) uint8.
+        output: logits and features.
+        provenance: what computed them.
     """
 
     inputs: NDArray[np.uint8]
-    answers: ModelOutput
-    ran: InferenceProvenance
-
-
-class Judged(NamedTuple):
-    """What network and guard say of one crop.
-
-    Attributes:
-        score: its logit, from `decide.rounded_score`.
-        unlike: how unlike the training data it is; None where the model does not tell.
-        ran: by what the score was computed.
-    """
-
-    score: float
-    unlike: OodScore | None
-    ran: InferenceProvenance
+    output: ModelOutput
+    provenance: InferenceProvenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +70,7 @@ class Classifier:
     """
 
     model: Model
-    policy: Policy
+    rule: DecisionRule
     inference: RecoveringEngine
     ood_detector: OodDetector | None
 
@@ -124,11 +115,11 @@ class Classifier:
             decision: how probabilities become calls.
             gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
         """
-        policy = Policy.of(model.spec, decision or DecisionSettings())
+        rule = DecisionRule.of(model.spec, decision or DecisionSettings())
         model.check_files()
         open_session = partial(open_engine, gpu_memory_mb=gpu_memory_mb)
         inference = RecoveringEngine(model, provider, open_session)
-        return cls(model, policy, inference, OodDetector.load(model))
+        return cls(model, rule, inference, OodDetector.load(model))
 
     @property
     def engine(self) -> Engine:
@@ -141,22 +132,22 @@ class Classifier:
         return str(ort.__version__)
 
     @property
-    def ran(self) -> InferenceProvenance:
-        """What a score that is computed now is computed by."""
-        return self._ran(self.engine)
+    def provenance(self) -> InferenceProvenance:
+        """What would compute a score now."""
+        return self._provenance(self.engine)
 
-    def _ran(self, engine: Engine) -> InferenceProvenance:
+    def _provenance(self, engine: Engine) -> InferenceProvenance:
         return InferenceProvenance(engine.variant, engine.provider, self.onnxruntime_version)
 
     def classify(
         self, images: Sequence[GreyImage], um_per_px: float | None = None
-    ) -> list[Verdict]:
+    ) -> list[Prediction]:
         """Classify bright-field crops, by the same rules as the command line.
 
         Args:
-            images: each (height, width), uint8 or uint16, at least 8 pixels a side.
+            images: arrays (height, width) of uint8 or uint16, at least 8 pixels a side.
             um_per_px: edge length of their pixels, um; None assumes the model's own. A model that
-                knows no um/px ignores it: crops must then be as those that it was trained on.
+                has no um/px ignores it: crops must then be as those that it was trained on.
 
         Raises:
             ValueError: an image is not such an array, or um/px not between 0.01 and 20.
@@ -169,64 +160,72 @@ class Classifier:
                 )
         if um_per_px is not None and not 0.01 <= um_per_px <= 20:
             raise ValueError("um/px must lie between 0.01 and 20")
-        if not images:
-            return []
         known = None if self.model.spec.input.um_per_px is None else um_per_px
-        seen = self.look([(each, None) for each in images], known)
-        judged = self.judge(np.stack([each.input for each in seen]))
-        verdicts = []
-        for each, result in zip(seen, judged, strict=True):
+        predictions = []
+        for result in self.analyze(self.prepare([(image, None) for image in images], known)):
             if isinstance(result, BadImage):
                 raise result
-            verdicts.append(self.verdict(result, each.quality))
-        return verdicts
+            predictions.append(self.rule.decide(result))
+        return predictions
 
-    def verdict(self, judged: Judged, quality: Quality) -> Verdict:
-        """Decide on one cell by what network, guard and quality gate say of it."""
-        found = CellAnalysis.of(judged.score, quality, judged.unlike, judged.ran)
-        return replace(self.policy.verdict(found.score, found.review_flags), cluster=found.cluster)
-
-    def look(
+    def prepare(
         self, images: Sequence[tuple[GreyImage, int | None]], um_per_px: float | None
-    ) -> list[Seen]:
-        """Make images ready and judge their quality; many threads may.
+    ) -> list[PreparedCrop]:
+        """Make the network's inputs and check the images' quality; safe to call from many threads.
 
         Args:
-            images: of each its pixels, (height, width) of uint8 or uint16, and the bits of a
-                sample as stored, None where that is not known.
-            um_per_px: edge length of their pixels, um; None where unknown, see `identity.scale`.
+            images: pixels, (height, width) of uint8 or uint16, and the bits of a sample as stored,
+                None where that is not known.
+            um_per_px: edge length of their pixels, um; None where unknown, see
+                `fingerprints.known_pixel_size`.
         """
         if not images:
             return []
         spec = self.model.spec.input
         windows = network_inputs([pixels for pixels, _ in images], um_per_px, spec)
         quality = assess(images, windows, um_per_px, spec)
-        return [Seen(*each) for each in zip(windows, quality, strict=True)]
+        return list(map(PreparedCrop, windows, quality))
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answered:
-        """Run the network, for most of the time without Python's lock.
+    def infer(self, inputs: NDArray[np.uint8]) -> BatchOutput:
+        """Run the network; most of the time without Python's lock.
 
         Args:
-            inputs: (n, size, size) uint8, made by `preprocess.network_input`.
+            inputs: (n, size, size) uint8, the inputs of `prepare`.
         """
-        answers, engine = self.inference.answer(inputs)
-        return Answered(inputs, answers, self._ran(engine))
+        output, engine = self.inference.answer(inputs)
+        return BatchOutput(inputs, output, self._provenance(engine))
 
-    def judged(self, answered: Answered) -> list[Judged | BadImage]:
-        """What follows from the network's answers; where they are no number, the image is bad."""
-        inputs, answers, ran = answered
-        logits = answers.logits.astype(np.float64).tolist()
-        unlike: list[OodScore] | list[None] = [None] * len(logits)
-        if self.ood_detector is not None and answers.features is not None:
-            unlike = self.ood_detector.score(inputs, answers.features)
-        return [_judged(logit, far, ran) for logit, far in zip(logits, unlike, strict=True)]
+    def postprocess(
+        self, quality: Sequence[Quality], batch: BatchOutput
+    ) -> list[CellAnalysis | BadImage]:
+        """Combine quality, score and out-of-distribution score of each crop of a batch.
 
-    def judge(self, inputs: NDArray[np.uint8]) -> list[Judged | BadImage]:
-        """Run the network and say what follows; arguments as of `answer`."""
-        return self.judged(self.answer(inputs))
+        Args:
+            quality: of each crop of the batch, from `prepare`.
+            batch: from `infer`.
+
+        Returns:
+            The analysis of each crop; `BadImage` where the network gave no finite number.
+        """
+        inputs, output, provenance = batch
+        logits = output.logits.astype(np.float64).tolist()
+        ood: Sequence[OodScore | None] = [None] * len(logits)
+        if self.ood_detector is not None and output.features is not None:
+            ood = self.ood_detector.score(inputs, output.features)
+        return [_analysis(*crop, provenance) for crop in zip(logits, quality, ood, strict=True)]
+
+    def analyze(self, crops: Sequence[PreparedCrop]) -> list[CellAnalysis | BadImage]:
+        """Infer and postprocess one batch of prepared crops."""
+        if not crops:
+            return []
+        output = self.infer(np.stack([crop.input for crop in crops]))
+        return self.postprocess([crop.quality for crop in crops], output)
 
 
-def _judged(logit: float, unlike: OodScore | None, ran: InferenceProvenance) -> Judged | BadImage:
-    if not math.isfinite(logit) or (unlike and not math.isfinite(unlike.distance)):
+def _analysis(
+    logit: float, quality: Quality, ood: OodScore | None, provenance: InferenceProvenance
+) -> CellAnalysis | BadImage:
+    finite = abs(logit) <= MAX_NUMBER and (ood is None or ood.distance <= MAX_NUMBER)
+    if not finite:
         return BadImage("unsupported", "the network gave no number for this image")
-    return Judged(rounded_score(logit), unlike, ran)
+    return CellAnalysis.of(rounded_score(logit), quality, ood, provenance)

@@ -1,16 +1,17 @@
 """From the network's logit to a calibrated probability and a call.
 
-A call is made on the probability at the model's own prior, for that is where its thresholds were
-measured. A prevalence moves the probability that is told, and with it the threshold and the review
-band, and so changes no call: it tells how sure one may be where CTCs are that rare.
+A call is made on the probability at the model's training prior, where its thresholds were measured.
+A prevalence moves the reported probability, and with it the threshold and the review band, so that
+it changes no call: it shows how sure a call is where CTCs are that rare (prior shift).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.errors import SettingsError
 from ctcedge.model.spec import OPERATING_POINTS, Calibration, DecisionThresholds, ModelSpec
 from ctcedge.settings import DecisionSettings, OperatingPointName
@@ -23,13 +24,13 @@ _NEXT_TO_CERTAIN = 5e-7  # half a step of a probability of six decimals
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is said of one cell.
+class Prediction:
+    """Call and probability of one cell.
 
     Attributes:
         call: `leukocyte` means 'not a CTC'; `review` asks a person to look.
-        probability: of CTC, at the prior in force, 0 to 1.
-        reasons: short codes that explain a review.
+        probability: probability of CTC at the prior in force, 0 to 1.
+        reasons: codes that explain a review.
         cluster: whether the crop shows touching cells, which is no reason for review.
     """
 
@@ -40,100 +41,109 @@ class Verdict:
 
 
 def rounded_score(logit: float) -> float:
-    """The logit as sidecars keep it; everything that is decided follows from this number."""
+    """The logit as sidecars keep it; probability and call follow from this number."""
     return round(logit, 6)
 
 
 def probability(logit: float, calibration: Calibration) -> float:
-    """Calibrated probability of CTC at the model's prior, with six decimals."""
-    return round(_sigmoid(_calibrated(logit, calibration)), 6)
+    """Calibrated probability of CTC at the model's training prior, with six decimals."""
+    return _training_probability(rounded_score(logit), calibration)
 
 
-def decide(probability: float, decision: DecisionThresholds) -> Verdict:
-    """Turn a probability at the model's prior into a call."""
-    low, high = decision.review
+def decide(probability: float, thresholds: DecisionThresholds) -> Prediction:
+    """Turn a probability at the model's training prior into a call."""
+    low, high = thresholds.review
     if low <= probability < high:
-        return Verdict("review", probability, (NEAR_THRESHOLD,))
-    return Verdict("CTC" if probability >= decision.threshold else "leukocyte", probability)
+        return Prediction("review", probability, (NEAR_THRESHOLD,))
+    return Prediction("CTC" if probability >= thresholds.threshold else "leukocyte", probability)
 
 
-def rebased(probability: float, prior: float, prevalence: float) -> float:
-    """A probability that assumes one prior, as it is at another, with six significant digits.
+def adjust_for_prevalence(probability: float, prior: float, prevalence: float) -> float:
+    """Convert a probability from one prior to another, with six significant digits.
 
     0.9 at one to one is 0.0018 at one in 5,000 (Saerens, Latinne and Decaestecker, 2002).
     """
     if probability in (0, 1):
         return probability
-    return _digits(_sigmoid(_log_odds(probability) + _log_odds(prevalence) - _log_odds(prior)))
+    return _significant(_sigmoid(_log_odds(probability) + _log_odds(prevalence) - _log_odds(prior)))
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class DecisionRule:
     """How a model's scores become calls and probabilities in this run.
 
     Attributes:
-        calibration: of the model.
-        own_prior: share of CTCs at which the model is calibrated, and at which calls are made.
-        prior: share of CTCs that the probabilities told assume.
-        decision: at the model's prior.
-        operating_point: its name; None for the model's own decision.
+        calibration: calibration of the model.
+        training_prior: fraction of CTCs at which the model is calibrated and calls are made.
+        prior: fraction of CTCs that reported probabilities assume.
+        thresholds: thresholds at the training prior.
+        operating_point: name of the operating point; None for the model's own thresholds.
     """
 
     calibration: Calibration
-    own_prior: float
+    training_prior: float
     prior: float
-    decision: DecisionThresholds
+    thresholds: DecisionThresholds
     operating_point: OperatingPointName | None
 
     @classmethod
-    def of(cls, spec: ModelSpec, settings: DecisionSettings) -> Policy:
-        """What the settings make of a model.
+    def of(cls, spec: ModelSpec, settings: DecisionSettings) -> DecisionRule:
+        """The rule of a model under these settings.
 
         Raises:
-            SettingsError: the model has no such operating point; the text says what it has.
+            SettingsError: the model has no such operating point; the text lists those it has.
         """
         name = settings.operating_point
-        decision = spec.decision if name is None else _decision_at(spec, name)
-        return cls(spec.calibration, spec.prior, settings.prevalence or spec.prior, decision, name)
+        thresholds = spec.decision if name is None else _thresholds_at(spec, name)
+        prior = settings.prevalence or spec.prior
+        return cls(spec.calibration, spec.prior, prior, thresholds, name)
 
     @property
     def threshold(self) -> float:
-        """Least probability of the call CTC, at the prior in force."""
-        return self._told(self.decision.threshold)
+        """Smallest probability of the call CTC, at the prior in force."""
+        return self._at_prior(self.thresholds.threshold)
 
     @property
-    def review(self) -> tuple[float, float]:
+    def review_band(self) -> tuple[float, float]:
         """[low, high) that is called review, at the prior in force."""
-        low, high = self.decision.review
-        return self._told(low), self._told(high)
+        low, high = self.thresholds.review
+        return self._at_prior(low), self._at_prior(high)
 
-    def verdict(self, score: float, doubts: tuple[str, ...] = ()) -> Verdict:
-        """Decide on one cell.
+    def decide(self, analysis: CellAnalysis) -> Prediction:
+        """Call one cell."""
+        prediction = self.decide_score(analysis.score, analysis.review_flags)
+        return replace(prediction, cluster=True) if analysis.cluster else prediction
+
+    def decide_score(self, score: float, review_flags: tuple[str, ...] = ()) -> Prediction:
+        """Call one cell, as `decide` does.
 
         Args:
             score: from `rounded_score`.
-            doubts: reasons not to trust the image or the network with it: what they say is called
-                review, whatever the score.
+            review_flags: reasons not to trust the image, or the network with it; with any of them
+                the call is review, whatever the score.
         """
-        own = probability(score, self.calibration)
-        plain = decide(own, self.decision)
-        reasons = (*doubts, *plain.reasons)
-        told = own if self.prior == self.own_prior else self._rebased(score)
-        return Verdict("review" if reasons else plain.call, told, reasons)
+        probability = _training_probability(score, self.calibration)
+        plain = decide(probability, self.thresholds)
+        reasons = (*review_flags, *plain.reasons)
+        if self.prior != self.training_prior:
+            probability = self._shifted_probability(score)
+        return Prediction("review" if reasons else plain.call, probability, reasons)
 
-    def _rebased(self, score: float) -> float:
-        # From the score: six decimals would say of the surest cells that they are certain.
-        shift = _log_odds(self.prior) - _log_odds(self.own_prior)
-        return _digits(_sigmoid(_calibrated(score, self.calibration) + shift))
+    def _shifted_probability(self, score: float) -> float:
+        # From the score: at six decimals the surest cells would have a probability of 1.
+        shift = _log_odds(self.prior) - _log_odds(self.training_prior)
+        return _significant(_sigmoid(_log_odds_of(score, self.calibration) + shift))
 
-    def _told(self, value: float) -> float:
-        return value if self.prior == self.own_prior else rebased(value, self.own_prior, self.prior)
+    def _at_prior(self, probability: float) -> float:
+        if self.prior == self.training_prior:
+            return probability
+        return adjust_for_prevalence(probability, self.training_prior, self.prior)
 
 
-def _decision_at(spec: ModelSpec, name: str) -> DecisionThresholds:
-    """Call CTC at the point's threshold, as it was measured, and review what lies below it.
+def _thresholds_at(spec: ModelSpec, name: str) -> DecisionThresholds:
+    """The measured threshold of an operating point, with a review band below it.
 
-    The band is as wide in log-odds as that of the model's own decision.
+    The band is as wide in log-odds as that of the model's own thresholds.
     """
     point = spec.operating_points.get(name)
     if point is None:
@@ -154,8 +164,12 @@ def _decision_at(spec: ModelSpec, name: str) -> DecisionThresholds:
     )
 
 
-def _calibrated(logit: float, calibration: Calibration) -> float:
-    return calibration.slope * rounded_score(logit) + calibration.intercept
+def _training_probability(score: float, calibration: Calibration) -> float:
+    return round(_sigmoid(_log_odds_of(score, calibration)), 6)
+
+
+def _log_odds_of(score: float, calibration: Calibration) -> float:
+    return calibration.slope * score + calibration.intercept
 
 
 def _sigmoid(value: float) -> float:
@@ -165,13 +179,13 @@ def _sigmoid(value: float) -> float:
     return small / (1 + small)
 
 
-def _log_odds(share: float) -> float:
-    return math.log(share) - math.log1p(-share)
+def _log_odds(fraction: float) -> float:
+    return math.log(fraction) - math.log1p(-fraction)
 
 
-def _inside(share: float) -> float:
-    return min(max(share, _NEXT_TO_CERTAIN), 1 - _NEXT_TO_CERTAIN)
+def _inside(fraction: float) -> float:
+    return min(max(fraction, _NEXT_TO_CERTAIN), 1 - _NEXT_TO_CERTAIN)
 
 
-def _digits(share: float) -> float:
-    return float(f"{share:.6g}")
+def _significant(fraction: float) -> float:
+    return float(f"{fraction:.6g}")

@@ -1,11 +1,12 @@
-"""Hashes of settings: by these it is known whether a stored score, or call, still stands."""
+"""Hashes of settings, which show whether a stored score, or a stored call, is still valid."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 
-from ctcedge.classification.decision import Policy
+from ctcedge.classification.decision import DecisionRule
 from ctcedge.classification.ood import OOD_VERSION
 from ctcedge.discovery.naming import BRIGHT_FIELD, DEFAULT_CHANNELS
 from ctcedge.images.decode import DECODING_VERSION
@@ -15,49 +16,72 @@ from ctcedge.settings import ImageSettings
 from ctcedge.sidecars.schema import Sidecar
 
 
-def scale(images: ImageSettings, spec: ModelSpec) -> float | None:
-    """Edge length of a pixel of the crops, um; None where nobody told it, or the model knows none.
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Hashes of the settings of one run.
 
-    Where nobody told it, crops are brought to the network's input as if it were the model's own,
-    but no true size is judged by it.
+    Attributes:
+        um_per_px: from `known_pixel_size`.
+        inference_sha256: hash of all settings that can change a score.
+        settings_sha256: hash of all settings that can change a call.
+    """
+
+    um_per_px: float | None
+    inference_sha256: str
+    settings_sha256: str
+
+    @classmethod
+    def of(cls, images: ImageSettings, spec: ModelSpec, rule: DecisionRule) -> Fingerprint:
+        """The fingerprint of these settings with this model."""
+        um_per_px = known_pixel_size(images, spec)
+        settings = settings_sha256(images, spec, rule)
+        return cls(um_per_px, inference_sha256(um_per_px), settings)
+
+
+def known_pixel_size(images: ImageSettings, spec: ModelSpec) -> float | None:
+    """Edge length of a pixel of the crops, um; None where it was not given, or the model has none.
+
+    Where it was not given, crops are resampled as if it were the model's own, but no true size is
+    checked.
     """
     return None if spec.input.um_per_px is None else images.um_per_px
 
 
-def recorded_pixel_size(record: Sidecar) -> float | None:
-    """Return what `scale` was when a sidecar was written."""
-    return None if record.image.um_per_px_assumed else record.image.um_per_px
+def recorded_pixel_size(sidecar: Sidecar) -> float | None:
+    """The value of `known_pixel_size` when a sidecar was written."""
+    return None if sidecar.image.um_per_px_assumed else sidecar.image.um_per_px
 
 
 def inference_sha256(um_per_px: float | None) -> str:
-    """Hash of all settings that can change what network, gate and guard say of an image.
+    """Hash of all settings that can change the score, quality or OOD score of an image.
 
     The image and the model have hashes of their own.
 
     Args:
-        um_per_px: from `scale`.
+        um_per_px: from `known_pixel_size`.
     """
     return _sha256(_inference(um_per_px))
 
 
-def settings_sha256(images: ImageSettings, spec: ModelSpec, policy: Policy) -> str:
-    """Hash of all settings that can change a call or the cell that it is given to.
+def settings_sha256(images: ImageSettings, spec: ModelSpec, rule: DecisionRule) -> str:
+    """Hash of all settings that can change a call, or the cell to which it belongs.
 
-    Provider, batch size and output folder are not among them, nor is um/px where the model knows
+    Provider, batch size and output folder are not among them, nor is um/px where the model has
     none.
     """
-    content = _inference(scale(images, spec)) | {
+    content = _inference(known_pixel_size(images, spec)) | {
         "pattern": images.pattern,
         "bright_field": list(images.channels.get(BRIGHT_FIELD, DEFAULT_CHANNELS[BRIGHT_FIELD])),
-        "operating_point": policy.operating_point,
-        "prior": policy.prior,
-        "threshold": policy.threshold,
-        "review": list(policy.review),
+        "operating_point": rule.operating_point,
+        "prior": rule.prior,
+        "threshold": rule.threshold,
+        "review": list(rule.review_band),
     }
     return _sha256(content)
 
 
 def _inference(um_per_px: float | None) -> dict[str, object]:
+    # The keys are part of the hash: other names would make every stored score invalid.
     return {
         "decoding": DECODING_VERSION,
         "um_per_px": um_per_px,

@@ -213,6 +213,13 @@ class OodDetector:
             for distance, row in zip(self._distances(features), rows, strict=True)
         ]
 
+    @property
+    def feature_count(self) -> int:
+        """Number of features in the score of each crop."""
+        if self.wavelet is None or self.network is None:
+            return 0
+        return len(self.wavelet.between) + len(self.network.between)
+
     def p_value(self, distance: float) -> float:
         """Return the share of cells at least so far away, in the class in which more are."""
         return float(f"{max(tail.exceedance(distance) for tail in self.tails):.4g}")

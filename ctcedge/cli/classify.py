@@ -78,11 +78,11 @@ def classify(
                 if skipped.kind == "unreadable":
                     summary.unclassified[skipped.path] = skipped.reason
             if not summary.unclassified:
-                run.pipeline.tidy(len(listing.crops))
+                run.pipeline.prune_index(len(listing.crops))
             crops = listing.crops
             if not force:
                 crops = []
-                for entry in run.pipeline.recall(listing.crops):
+                for entry in run.pipeline.lookup_done(listing.crops):
                     if isinstance(entry, Crop):
                         crops.append(entry)
                     else:
@@ -91,7 +91,8 @@ def classify(
             render.print_notices(run)
             render.print_listing_warnings(listing)
             with console.progress(len(crops)) as bar:
-                for outcome in run.pipeline.run(crops, force=force, stop=interruption.requested):
+                stop = interruption.requested
+                for outcome in run.pipeline.run(crops, force=force, should_stop=stop):
                     summary.add(outcome)
                     bar.advance(bar.task_ids[0])
         finished = sum(summary.done.values()) == len(listing.crops)
@@ -102,6 +103,7 @@ def classify(
         else:
             render.print_summary(run, summary, finished=finished)
         render.print_unclassified(summary)
+        render.print_damaged_sidecars(summary)
         if reporting and not as_json:
             render.print_report_path(write_run_report(run))
     if not finished:

@@ -28,7 +28,7 @@ from ctcedge.discovery.naming import BRIGHT_FIELD, Skipped
 from ctcedge.results.tally import CALLS, Tally
 
 if TYPE_CHECKING:  # these would make light commands slow
-    from ctcedge.classification.decision import Policy
+    from ctcedge.classification.decision import DecisionRule
     from ctcedge.classification.ood import DomainShift
     from ctcedge.discovery.scan import CropListing
     from ctcedge.doctor import Check
@@ -56,8 +56,8 @@ def notices(run: Run) -> Iterator[tuple[int, str]]:
         f"Model {spec.name} {spec.version} ({engine.variant}) on {engine.provider.upper()}:"
         f" {engine.why}",
     )
-    yield logging.INFO, _decision(run.classifier.policy, spec)
-    yield logging.INFO, _prior(run.classifier.policy)
+    yield logging.INFO, _decision(run.classifier.rule, spec)
+    yield logging.INFO, _prior(run.classifier.rule)
     if spec.demonstration:
         yield (
             logging.WARNING,
@@ -76,8 +76,8 @@ def notices(run: Run) -> Iterator[tuple[int, str]]:
         )
 
 
-def _decision(policy: Policy, spec: ModelSpec) -> str:
-    low, high = policy.review
+def _decision(policy: DecisionRule, spec: ModelSpec) -> str:
+    low, high = policy.review_band
     band = f"review from {low:g}" if low < high else "no review band"
     if policy.operating_point is None:
         lowest = max(policy.threshold, high)
@@ -88,18 +88,18 @@ def _decision(policy: Policy, spec: ModelSpec) -> str:
     )
 
 
-def _prior(policy: Policy) -> str:
-    from ctcedge.classification.decision import rebased
+def _prior(policy: DecisionRule) -> str:
+    from ctcedge.classification.decision import adjust_for_prevalence
 
-    if policy.prior == policy.own_prior:
+    if policy.prior == policy.training_prior:
         return (
             f"Probabilities assume {_fraction(policy.prior)}, as in training; --prevalence adapts"
             " them to your cells: 0.9 at one in 2 is 0.0018 at one in 5,000"
         )
-    adjusted = rebased(0.9, policy.own_prior, policy.prior)
+    adjusted = adjust_for_prevalence(0.9, policy.training_prior, policy.prior)
     return (
         f"Probabilities assume {_fraction(policy.prior)}, as given: 0.9 at the training fraction"
-        f" of {policy.own_prior:g} is {adjusted:.2g} here; calls do not change"
+        f" of {policy.training_prior:g} is {adjusted:.2g} here; calls do not change"
     )
 
 
@@ -136,8 +136,10 @@ def print_summary(run: Run, summary: Summary, *, finished: bool) -> None:
     if done["vanished"]:
         table.add_row("deleted during the run", f"{done['vanished']:,}")
     table.add_row("newly written sidecars", f"{done['written']:,}")
-    if summary.decided_anew:
-        table.add_row("  rescored from stored outputs", f"{summary.decided_anew:,}")
+    if summary.rescored:
+        table.add_row("  rescored from stored outputs", f"{summary.rescored:,}")
+    if done["upgraded"]:
+        table.add_row("upgraded to the present sidecar schema", f"{done['upgraded']:,}")
     table.add_row("sidecars already up to date", f"{done['current']:,}")
     output.print(table)
     if finished and done["current"] == done.total():
@@ -156,6 +158,13 @@ def print_report_path(path: Path) -> None:
 def print_unclassified(summary: Summary) -> None:
     """Print the unclassified crops and why."""
     print_list("unclassified", "unclassified", pairs(summary.unclassified.items()), messages)
+
+
+def print_damaged_sidecars(summary: Summary) -> None:
+    """Print the damaged sidecars that were replaced, and the names under which they were kept."""
+    print_list(
+        "damaged sidecar kept", "damaged sidecars kept", pairs(summary.kept_aside.items()), messages
+    )
 
 
 def _calls_table(tally: Tally, title: str | None = None) -> Table:

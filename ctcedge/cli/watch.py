@@ -115,7 +115,7 @@ def watch(
         settings = options.settings(folder)
         with open_run(folder, settings) as run:
             summary = Summary(ood_detector=run.classifier.ood_detector)
-            recalled = run.pipeline.recall(list_folder(folder, run.naming).crops)
+            recalled = run.pipeline.lookup_done(list_folder(folder, run.naming).crops)
             run.sidecars.check(entry for entry in recalled if isinstance(entry, Crop))
             for level, text in render.notices(run):
                 log.log(level, "%s", text, extra=logs.event("opening"))

@@ -34,7 +34,7 @@ _MOST = 64  # hashes in the record, suspects included
 _NONE = bytes(_HASH)
 
 
-class InHand:
+class CrashJournal:
     """Context in which images are noted while they are decoded.
 
     The record goes with a run that ends well, and stays with one that fails while an image is in
@@ -49,18 +49,18 @@ class InHand:
     """
 
     def __init__(self, root: Path) -> None:
-        self.suspects: set[str] = set()
+        self.quarantined: set[str] = set()
         self._path = root / RECORD
         self._free = list(reversed(range(_PLACES)))
         self._descriptor: int | None = None
         self._writing = threading.Lock()
 
-    def __enter__(self) -> InHand:
+    def __enter__(self) -> CrashJournal:
         """Take over what an earlier run left, and open the record."""
-        self.suspects.update(_left(self._path))
-        if self.suspects:
+        self.quarantined.update(_left(self._path))
+        if self.quarantined:
             text = "images in hand when an earlier run ended are decoded apart"
-            log.info("%d %s", len(self.suspects), text, extra=event("in-hand"))
+            log.info("%d %s", len(self.quarantined), text, extra=event("in-hand"))
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)  # it may be a link, or have a second name elsewhere
@@ -83,12 +83,12 @@ class InHand:
             os.close(self._descriptor)
             self._descriptor = None
         failed = kind is not None and issubclass(kind, Exception)
-        if not (failed and (len(self._free) < _PLACES or self.suspects)):
+        if not (failed and (len(self._free) < _PLACES or self.quarantined)):
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[Callable[[str], None]]:
+    def slot(self) -> Iterator[Callable[[str], None]]:
         """A place in the record for a thread that decodes one image after the other.
 
         Yields:
@@ -103,15 +103,15 @@ class InHand:
         with self._writing:
             self._free.append(start // _HASH)
 
-    def acquit(self, sha256: str) -> None:
+    def clear(self, sha256: str) -> None:
         """Suspect an image no longer."""
         with self._writing:
-            self.suspects.discard(sha256)
+            self.quarantined.discard(sha256)
             self._write_suspects()
 
     def _write_suspects(self) -> None:
         room = _MOST - _PLACES
-        hashes = b"".join(map(bytes.fromhex, sorted(self.suspects)[:room]))
+        hashes = b"".join(map(bytes.fromhex, sorted(self.quarantined)[:room]))
         self._write(hashes.ljust(room * _HASH, b"\0"), _PLACES * _HASH)
 
     def _write(self, hashes: bytes, start: int) -> None:

@@ -1,11 +1,12 @@
-"""The one way from image files to sidecars; `classify` is `watch` run once.
+"""The core loop: from image files to sidecars.
 
-A few workers each take a handful of crops all the way: read, hash, decode, bring to the network's
-input, run the network, write. They take turns at all but the network, which needs no Python:
-threads that share Python's lock hand it over at every call into C, and that costs more than the
-calls. What the decoder may have died of is decoded in a process of its own. Where only the decision
-changed, the network does not run: the sidecar keeps what it said, and the new call follows from
-that. Outcomes leave in the order in which the crops came in.
+A few worker threads each process a chunk of crops: read, hash, decode, prepare, infer, write. Only
+a few of them run Python code at a time; inference needs none. Threads that share Python's lock hand
+it over at every call into C, which costs more than the calls.
+
+An image on which an earlier run crashed is decoded in a process of its own. Where only the decision
+changed, the call follows from the analysis in the sidecar, without inference. Outcomes are yielded
+in the order of the crops.
 """
 
 from __future__ import annotations
@@ -13,139 +14,68 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
+from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctcedge.classification.analysis import CellAnalysis
-from ctcedge.classification.classifier import Classifier, Judged, Seen
-from ctcedge.classification.fingerprints import inference_sha256, scale, settings_sha256
+from ctcedge.classification.classifier import Classifier
+from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.fs.mounts import file_system, is_remote
-from ctcedge.images.decode import Decoded, decode
+from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
-from ctcedge.pipeline.crash_journal import InHand
+from ctcedge.pipeline.crash_journal import CrashJournal
+from ctcedge.pipeline.ordered_pool import OrderedPool
+from ctcedge.pipeline.outcome import Outcome, index_entry, unclassified_reason
 from ctcedge.pipeline.records import ImageFacts, SidecarBuilder
-from ctcedge.settings import ImageSettings
+from ctcedge.pipeline.task import (
+    CropFile,
+    CropTask,
+    Done,
+    Failed,
+    Infer,
+    Prepared,
+    ReadyTask,
+    Rescore,
+    Upgrade,
+    Write,
+    WriteTask,
+)
+from ctcedge.quality.checks import Quality
 from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
-from ctcedge.sidecars.schema import Sidecar
-from ctcedge.sidecars.store import NotWritten, SidecarStore
+from ctcedge.sidecars.parse import Parsed
+from ctcedge.sidecars.schema import SCHEMA_VERSION, Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore, WriteSidecar
 from ctcedge.times import now
 
-_MOST_WORKERS = 8  # more would wait for each other in Python
-_WORKERS_A_TURN = 4  # as the network takes three quarters of a worker's time or more
-_HANDFUL = 64  # crops; of fewer, the caches are filled anew too often
-_MOST_HELD = 16 * 2**20  # bytes of pixels that a worker holds
-_LOOKED_AT_ONCE = 1000  # crops that are looked up in the index together
+MAX_WORKERS = 8  # more would wait for each other in Python
+WORKERS_PER_CPU_SLOT = 4  # as inference takes three quarters of a worker's time or more
+CHUNK_SIZE = 64  # crops; with fewer, code leaves the caches too often
+MAX_PIXEL_BYTES = 16 * 2**20  # decoded pixels that a worker holds at a time
+LOOKUP_SIZE = 1000  # crops that are looked up in the index together
 
-Done: TypeAlias = Literal["written", "current", "vanished", "deferred", "not-written"]
-Note: TypeAlias = Callable[[str], None]
+Chunk: TypeAlias = list[tuple[Crop, Lookup]]
+NoteDecoding: TypeAlias = Callable[[str], None]
 _T = TypeVar("_T")
 
 
-class Counted(NamedTuple):
-    """What a summary counts of a crop.
+class _Batch(NamedTuple):
+    """Crops for one call of the network."""
 
-    Attributes:
-        done: what was done.
-        call: where there is one.
-        reasons: for which a person is asked to look.
-        cluster: whether the crop shows touching cells.
-        decided_anew: whether the call follows from a stored score, without the network.
-    """
-
-    done: Done
-    call: str | None = None
-    reasons: tuple[str, ...] = ()
-    cluster: bool = False
-    decided_anew: bool = False
+    inputs: NDArray[np.uint8]
+    quality: Sequence[Quality]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one crop.
-
-    Attributes:
-        crop: the crop.
-        done: `written` a new sidecar, `current` one was already there, `vanished` the image is
-            gone, `deferred` to be tried again later, `not-written` the sidecar's path refused it,
-            or its image cannot be read now, but could be before.
-        record: the sidecar's content, or None where there is none.
-        error: why the crop stands unclassified, or None.
-        instead_of: what became of the same crop earlier in the run, where `watch` did it again.
-        known: what an index knew of a current sidecar, which then was not read.
-        decided_anew: whether the call that was written follows from a stored score, without the
-            network.
-    """
-
-    crop: Crop
-    done: Done
-    record: Sidecar | None = None
-    error: str | None = None
-    instead_of: Counted | None = None
-    known: IndexEntry | None = None
-    decided_anew: bool = False
-
-    @property
-    def counted(self) -> Counted:
-        """What a summary counts of it."""
-        if (known := self.known) is not None:
-            return Counted(self.done, known.call, known.reasons, known.cluster)
-        record = self.record
-        if record is None or record.call is None:
-            return Counted(self.done)
-        reasons, cluster = tuple(record.reasons), record.cluster is True
-        return Counted(self.done, record.call, reasons, cluster, self.decided_anew)
-
-    @property
-    def call(self) -> str | None:
-        """The call, where there is one."""
-        return self.counted.call
-
-    @property
-    def is_unread(self) -> bool:
-        """Whether the image could not be read at all, which may pass."""
-        record = self.record
-        return record is not None and record.status == "unreadable" and record.image.sha256 is None
-
-    @property
-    def traits(self) -> Sequence[float]:
-        """What the crop's run is judged by, see `guard`; empty where that is not known."""
-        if self.known is not None:
-            return self.known.features
-        ood = self.record and self.record.ood
-        return ood.features if ood else ()
-
-
-class _Ready(NamedTuple):
-    """A crop on its way: `told` grows from pixels to what is seen of them, unless all is known."""
-
-    crop: Crop
-    looked: Lookup
-    image: ImageFacts
-    told: Decoded | Seen | CellAnalysis | BadImage
-
-
-class _Unreadable(NamedTuple):
-    """A crop that may still be in the making."""
-
-    ready: _Ready
-    problem: BadImage
-
-
-class _Result(NamedTuple):
-    """What a sidecar will say."""
-
-    ready: _Ready
-    told: CellAnalysis | BadImage
+def _never(*arguments: object) -> bool:
+    return False
 
 
 class Pipeline:
@@ -153,59 +83,54 @@ class Pipeline:
 
     Args:
         folder: the searched folder.
-        images: how images are read.
         classifier: model and session.
-        sidecars: where the results lie.
-        in_hand: notes what is decoded, and knows what to suspect.
-        batch_size: crops a call of the network; None for what suits the provider.
-        index: remembers what is done, so that it need not be read; None for no memory.
+        store: the sidecars.
+        journal: records what is being decoded, and which images are quarantined.
+        fingerprint: of the settings.
+        batch_size: inference batch size; None for the provider's default.
+        index: index of done crops, whose files then are not read; None for no index.
 
     Attributes:
-        batch_size: crops a call of the network.
-        handful: crops that a worker takes at once.
+        batch_size: inference batch size.
+        chunk_size: crops that a worker takes at a time.
     """
 
     def __init__(
         self,
         folder: Path,
-        images: ImageSettings,
         classifier: Classifier,
-        sidecars: SidecarStore,
-        in_hand: InHand,
+        store: SidecarStore,
+        journal: CrashJournal,
+        fingerprint: Fingerprint,
         batch_size: int | None = None,
         index: DoneIndex | None = None,
     ) -> None:
         self._folder = folder
         self._classifier = classifier
-        self._sidecars = sidecars
-        self._in_hand = in_hand
+        self._store = store
+        self._journal = journal
+        self._fingerprint = fingerprint
         self._index = index
-        best = classifier.engine.optimal_batch_size
-        self.batch_size = batch_size or best
-        self.handful = handful(batch_size, best)
-        self._workers = min(max(2, len(os.sched_getaffinity(0))), _MOST_WORKERS)
-        # Through a share, files are waited for: no turns, so that others work meanwhile.
-        shared = any(is_remote(file_system(each)) for each in (folder, sidecars.root))
-        turns = self._workers if shared else max(1, self._workers // _WORKERS_A_TURN)
-        self._turns = threading.Semaphore(turns)
-        spec, policy = classifier.model.spec, classifier.policy
-        self._um_per_px = scale(images, spec)
-        self._inference_sha256 = inference_sha256(self._um_per_px)
-        self._settings_sha256 = settings_sha256(images, spec, policy)
-        self._builder = SidecarBuilder(
-            classifier, self._um_per_px, self._inference_sha256, self._settings_sha256
-        )
+        self._builder = SidecarBuilder(classifier, fingerprint)
+        optimum = classifier.engine.optimal_batch_size
+        self.batch_size = batch_size or optimum
+        self.chunk_size = chunk_size(batch_size, optimum)
+        self._workers = min(max(2, len(os.sched_getaffinity(0))), MAX_WORKERS)
+        # On a network share, workers wait for files: all may run Python, so that others work.
+        remote = any(is_remote(file_system(path)) for path in (folder, store.root))
+        slots = self._workers if remote else max(1, self._workers // WORKERS_PER_CPU_SLOT)
+        self._cpu_slots = threading.Semaphore(slots)
 
-    def recall(self, crops: Iterable[Crop]) -> Iterator[Outcome | Crop]:
-        """Yield, of each crop, the outcome where it is known without reading; else the crop."""
-        for crop, looked in self._look(crops):
-            yield crop if looked.entry is None else _recalled(crop, looked.entry)
+    def lookup_done(self, crops: Iterable[Crop]) -> Iterator[Outcome | Crop]:
+        """Yield the outcome of each crop that the index knows as done; else the crop."""
+        for crop, lookup in self._lookup(crops):
+            yield crop if lookup.entry is None else _indexed(crop, lookup.entry)
 
-    def tidy(self, crops: int) -> None:
-        """Forget images that are gone.
+    def prune_index(self, crops: int) -> None:
+        """Drop images that are gone from the index.
 
         Args:
-            crops: that the whole folder holds.
+            crops: number of crops in the whole folder.
         """
         if self._index is not None:
             self._index.prune(crops)
@@ -215,267 +140,326 @@ class Pipeline:
         crops: Iterable[Crop],
         *,
         force: bool = False,
-        stop: Callable[[], bool] = lambda: False,
-        defer: Callable[[Crop, bool], bool] = lambda crop, was_read: False,
+        should_stop: Callable[[], bool] = _never,
+        retry_later: Callable[[Crop, bool], bool] = _never,
     ) -> Iterator[Outcome]:
-        """Classify crops that have no current sidecar, and yield every crop's outcome in order.
+        """Classify crops that have no current sidecar; yield the outcome of each crop, in order.
 
         Args:
             crops: bright-field crops.
-            force: classify also those whose sidecar is current, and those that need a new decision
-                alone.
-            stop: asked before each handful is begun; when it says yes, what is in hand is finished
-                and the run ends.
-            defer: asked about a crop that cannot be decoded, or not even read: whether to try again
-                later instead of writing that it is unreadable. Given whether it was read.
+            force: classify also those whose sidecar is current, or needs only a new decision.
+            should_stop: called before each chunk; where it returns True, the chunks under way are
+                finished and the run ends.
+            retry_later: called with a crop whose image cannot be decoded, or not even read, and
+                with whether it was read; where it returns True, the crop is deferred and no sidecar
+                is written.
 
         Raises:
-            OutputError: sidecars cannot be written at all, for instance because the disk is full.
+            OutputError: no sidecar can be written, for instance because the disk is full.
         """
-        in_hand: deque[Future[list[Outcome | _Unreadable]]] = deque()
-        with ThreadPoolExecutor(self._workers, "ctcedge") as workers:
-            try:
-                for some in self._handfuls(crops, force):
-                    if stop():
-                        break
-                    in_hand.append(workers.submit(self._work, some, force))
-                    if len(in_hand) > self._workers:
-                        yield from self._settle(in_hand.popleft().result(), defer)
-                while in_hand:
-                    yield from self._settle(in_hand.popleft().result(), defer)
-            finally:
-                workers.shutdown(wait=True, cancel_futures=True)
+        chunks = takewhile(lambda _: not should_stop(), self._chunks(crops, force))
+        with OrderedPool(self._workers) as pool:
+            for tasks in pool.imap(partial(self._process_chunk, force=force), chunks):
+                yield from self._finalize(tasks, retry_later)
 
-    def _look(self, crops: Iterable[Crop]) -> Iterator[tuple[Crop, Lookup]]:
-        for some in _chunks(crops, _LOOKED_AT_ONCE):
-            if self._index is None:
-                yield from ((crop, Lookup(crop.path)) for crop in some)
-            else:
-                yield from zip(some, self._index.lookup(some), strict=True)
+    def _process_chunk(self, chunk: Chunk, *, force: bool) -> list[Done | Failed]:
+        with self._cpu_slots, self._journal.slot() as note_decoding:
+            loaded = (self._load(crop, lookup, force, note_decoding) for crop, lookup in chunk)
+            tasks, batches = self._prepare(loaded)
+        outputs = [self._classifier.infer(batch.inputs) for batch in batches]
+        with self._cpu_slots:
+            qualities = (batch.quality for batch in batches)
+            results = chain.from_iterable(map(self._classifier.postprocess, qualities, outputs))
+            return self._write_all([_resolve(task, results) for task in tasks])
 
-    def _handfuls(self, crops: Iterable[Crop], force: bool) -> Iterator[list[tuple[Crop, Lookup]]]:
-        """Handfuls that hold as many crops to be read as fill some calls of the network."""
-        some: list[tuple[Crop, Lookup]] = []
-        to_read = 0
-        for crop, looked in self._look(crops):
-            some.append((crop, looked))
-            to_read += force or looked.entry is None
-            if to_read == self.handful or len(some) == _LOOKED_AT_ONCE:
-                yield some
-                some, to_read = [], 0
-        if some:
-            yield some
-
-    def _work(
-        self, crops: Sequence[tuple[Crop, Lookup]], force: bool
-    ) -> list[Outcome | _Unreadable]:
-        """Take a handful as far as it goes: what is unreadable may have to be tried again."""
-        with self._turns, self._in_hand.place() as note:
-            read = (
-                _recalled(crop, looked.entry)
-                if looked.entry is not None and not force
-                else self._read(crop, looked, force, note)
-                for crop, looked in crops
-            )
-            ready = [each for some in _light(read) for each in self._look_at(some)]
-            inputs = [
-                each.told.input
-                for each in ready
-                if isinstance(each, _Ready) and isinstance(each.told, Seen)
-            ]
-            batches = [np.stack(some) for some in _chunks(inputs, self.batch_size)]
-        answered = [self._classifier.answer(batch) for batch in batches]
-        with self._turns:
-            judged = chain.from_iterable(map(self._classifier.judged, answered))
-            known = [_known(each, judged) for each in ready]
-            written = iter(self._write([each for each in known if isinstance(each, _Result)]))
-            return [next(written) if isinstance(each, _Result) else each for each in known]
-
-    def _look_at(self, read: Sequence[_Ready | Outcome]) -> Iterator[_Ready | Outcome]:
-        """Look at what was decoded: one step for all, then the next, keeps code in the caches."""
-        decoded = [told for each in read if (told := _decoded(each)) is not None]
-        images = [(each.pixels, each.header.bits) for each in decoded]
-        seen = iter(self._classifier.look(images, self._um_per_px))
-        for each in read:
-            if isinstance(each, _Ready) and isinstance(each.told, Decoded):
-                yield each._replace(told=next(seen))
-            else:
-                yield each
-
-    def _settle(
-        self, worked: list[Outcome | _Unreadable], defer: Callable[[Crop, bool], bool]
+    def _finalize(
+        self, tasks: Iterable[Done | Failed], retry_later: Callable[[Crop, bool], bool]
     ) -> Iterator[Outcome]:
-        for each in worked:
-            if isinstance(each, Outcome):
-                yield each
-            elif defer(each.ready.crop, each.ready.image.sha256 is not None):
-                yield Outcome(each.ready.crop, "deferred", error=str(each.problem))
+        """Yield outcomes; write that an image is unreadable, unless it is to be tried again."""
+        for task in tasks:
+            match task:
+                case Done(outcome):
+                    yield outcome
+                case Failed(file, error) if retry_later(file.crop, file.image.sha256 is not None):
+                    yield Outcome(file.crop, "deferred", error=str(error))
+                case Failed(file, error):
+                    written = self._write_all([Write(file, error)])
+                    yield from (done.outcome for done in written if isinstance(done, Done))
+
+    def _chunks(self, crops: Iterable[Crop], force: bool) -> Iterator[Chunk]:
+        """Chunks with as many crops to be read as fill some inference batches."""
+        chunk: Chunk = []
+        to_read = 0
+        for crop, lookup in self._lookup(crops):
+            chunk.append((crop, lookup))
+            to_read += force or lookup.entry is None
+            if to_read == self.chunk_size or len(chunk) == LOOKUP_SIZE:
+                yield chunk
+                chunk, to_read = [], 0
+        if chunk:
+            yield chunk
+
+    def _lookup(self, crops: Iterable[Crop]) -> Iterator[tuple[Crop, Lookup]]:
+        for group in _groups(crops, LOOKUP_SIZE):
+            if self._index is None:
+                yield from ((crop, Lookup(crop.path)) for crop in group)
             else:
-                yield from self._write([_Result(each.ready, each.problem)])
+                yield from zip(group, self._index.lookup(group), strict=True)
 
-    def _read(self, crop: Crop, looked: Lookup, force: bool, note: Note) -> _Ready | Outcome:
-        problem: BadImage | None = None
+    def _load(
+        self, crop: Crop, lookup: Lookup, force: bool, note_decoding: NoteDecoding
+    ) -> CropTask:
+        """Read a crop's files, as far as needed to know what is to be done."""
+        if lookup.entry is not None and not force:
+            return Done(_indexed(crop, lookup.entry))
         try:
-            data = read_file(f"{self._folder}/{crop.path}")
+            data = self._read(crop)
         except FileNotFoundError:
-            return Outcome(crop, "vanished")
-        except BadImage as error:
-            problem, image = error, ImageFacts(None, None)
-        except OSError as error:
-            problem = BadImage("unreadable", f"cannot be read: {error.strerror}")
-            image = ImageFacts(None, None)
+            return Done(Outcome(crop, "vanished"))
+        if isinstance(data, BadImage):
+            file = CropFile(crop, lookup, ImageFacts(None, None))
         else:
-            sha256 = hashlib.sha256(data).hexdigest()
-            image = ImageFacts(sha256, len(data))
+            digest = hashlib.sha256(data).hexdigest()
+            file = CropFile(crop, lookup, ImageFacts(digest, len(data)))
         try:
-            previous = None if looked.is_new else self._sidecars.read(crop)
+            previous = None if lookup.is_new else self._store.load(crop)
         except NotWritten as error:
-            return Outcome(crop, "not-written", error=str(error))
-        if previous and not force and self._is_current(previous, image, problem):
-            outcome = Outcome(crop, "current", previous, _unclassified(previous))
-            self._note(outcome, looked)
-            return outcome
-        if problem is not None:
-            if problem.status == "unreadable" and previous and previous.image.sha256:
-                # Whatever ails the disk or the share, what was found in the image still holds.
-                kept = f"the image {problem}; its sidecar is kept"
-                return Outcome(crop, "not-written", error=kept)
-            return _Ready(crop, looked, image, problem)
-        if previous and not force and (finding := self._found_before(previous, sha256)):
-            return _Ready(crop, looked, _decoded_before(previous, image), finding)
+            return Done(Outcome(crop, "not-written", error=str(error)))
+        if previous is not None and not force and self._is_current(previous, file.image, data):
+            return self._keep(file, previous)
+        if isinstance(data, BadImage):
+            return _refuse(file, previous, data)
+        if previous is not None and not force:
+            analysis = self._reusable_analysis(previous.sidecar, digest)
+            if analysis is not None:
+                return Rescore(_with_recorded_size(file, previous.sidecar), analysis)
+        return self._decode(file, data, digest, previous, note_decoding)
+
+    def _read(self, crop: Crop) -> bytes | BadImage:
+        """The bytes of an image, or why they cannot be read.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
         try:
-            decoded = self._decode(data, sha256, previous, note)
-            header = decoded.header
-            image = ImageFacts(sha256, len(data), header.width, header.height, header.bits)
+            return read_file(f"{self._folder}/{crop.path}")
+        except FileNotFoundError:
+            raise
         except BadImage as error:
-            return _Ready(crop, looked, image, error)
-        return _Ready(crop, looked, image, decoded)
+            return error
+        except OSError as error:
+            return BadImage("unreadable", f"cannot be read: {error.strerror}")
 
-    def _decode(self, data: bytes, sha256: str, previous: Sidecar | None, note: Note) -> Decoded:
-        crashed_before = (
-            previous is not None and previous.error == CRASHED and previous.image.sha256 == sha256
-        )
-        if not crashed_before and sha256 not in self._in_hand.suspects:
-            note(sha256)
-            return decode(data)
-        decoded = decode_in_subprocess(data)
-        self._in_hand.acquit(sha256)
-        return decoded
-
-    def _is_current(self, record: Sidecar, image: ImageFacts, problem: BadImage | None) -> bool:
-        found = record.image.sha256, record.model.sha256, record.settings_sha256
-        if found != (image.sha256, self._classifier.model.sha256, self._settings_sha256):
+    def _is_current(self, previous: Parsed, image: ImageFacts, data: bytes | BadImage) -> bool:
+        """Whether a sidecar is of this image, model and settings."""
+        sidecar, version = previous
+        if version < 2:  # it lacks the score
             return False
-        # An image that cannot be read has no hash; its sidecar is current if it says just that.
-        return image.sha256 is not None or bool(record.error == str(problem))
+        recorded = sidecar.image.sha256, sidecar.model.sha256, sidecar.settings_sha256
+        model_sha256 = self._classifier.model.sha256
+        if recorded != (image.sha256, model_sha256, self._fingerprint.settings_sha256):
+            return False
+        if isinstance(data, BadImage):  # there is no hash: the sidecar must have the same error
+            return sidecar.error == str(data)
+        return self._has_own_features(sidecar)
 
-    def _found_before(self, record: Sidecar, sha256: str) -> CellAnalysis | None:
-        """What an earlier run said of this image, where this one would say the same."""
-        found = record.image.sha256, record.model.sha256, record.inference_sha256
-        if found != (sha256, self._classifier.model.sha256, self._inference_sha256):
+    def _has_own_features(self, sidecar: Sidecar) -> bool:
+        """Whether a sidecar has as many OOD features as this model computes."""
+        detector = self._classifier.ood_detector
+        if detector is None or sidecar.ood is None:
+            return True
+        return len(sidecar.ood.features) == detector.feature_count
+
+    def _keep(self, file: CropFile, previous: Parsed) -> Done | Upgrade:
+        sidecar, version = previous
+        if version < SCHEMA_VERSION:
+            return Upgrade(file, sidecar)
+        outcome = Outcome(file.crop, "current", sidecar, unclassified_reason(sidecar))
+        self._record_done(outcome, file.lookup)
+        return Done(outcome)
+
+    def _reusable_analysis(self, sidecar: Sidecar, sha256: str) -> CellAnalysis | None:
+        """The analysis in a sidecar, where this run would compute the same."""
+        recorded = sidecar.image.sha256, sidecar.model.sha256, sidecar.inference_sha256
+        expected = sha256, self._classifier.model.sha256, self._fingerprint.inference_sha256
+        if recorded != expected or not self._has_own_features(sidecar):
             return None
-        return CellAnalysis.from_sidecar(record)
+        return CellAnalysis.from_sidecar(sidecar)
 
-    def _write(self, results: Sequence[_Result]) -> list[Outcome]:
-        created = now()
-        records = [
-            self._builder.build(ready.crop, ready.image, result, created)
-            for ready, result in results
+    def _decode(
+        self,
+        file: CropFile,
+        data: bytes,
+        sha256: str,
+        previous: Parsed | None,
+        note_decoding: NoteDecoding,
+    ) -> Infer | Failed:
+        crashed_before = (
+            previous is not None
+            and previous.sidecar.error == CRASHED
+            and previous.sidecar.image.sha256 == sha256
+        )
+        try:
+            if crashed_before or sha256 in self._journal.quarantined:
+                decoded = decode_in_subprocess(data)
+                self._journal.clear(sha256)
+            else:
+                note_decoding(sha256)
+                decoded = decode(data)
+        except BadImage as error:
+            return Failed(file, error)
+        header = decoded.header
+        image = ImageFacts(sha256, len(data), header.width, header.height, header.bits)
+        return Infer(file._replace(image=image), decoded)
+
+    def _prepare(self, loaded: Iterable[CropTask]) -> tuple[list[ReadyTask], list[_Batch]]:
+        """Prepare decoded images for inference, a bounded number of bytes of pixels at a time.
+
+        All images pass one step before the next, which keeps code in the CPU's caches.
+        """
+        tasks: list[ReadyTask] = []
+        crops = []
+        for part in _split_by_bytes(loaded):
+            images = [
+                (task.decoded.pixels, task.decoded.header.bits)
+                for task in part
+                if isinstance(task, Infer)
+            ]
+            crops += self._classifier.prepare(images, self._fingerprint.um_per_px)
+            tasks += (Prepared(task.file) if isinstance(task, Infer) else task for task in part)
+        batches = [
+            _Batch(np.stack([crop.input for crop in batch]), [crop.quality for crop in batch])
+            for batch in _groups(crops, self.batch_size)
         ]
-        outcomes = []
-        with self._sidecars.batch() as write:
-            for (ready, _), record in zip(results, records, strict=True):
-                try:
-                    written = write(ready.crop, record).sidecar
-                except NotWritten as error:
-                    outcomes.append(Outcome(ready.crop, "not-written", None, str(error)))
-                else:
-                    why, stored = _unclassified(written), isinstance(ready.told, CellAnalysis)
-                    outcomes.append(
-                        Outcome(ready.crop, "written", written, why, decided_anew=stored)
-                    )
-        for (ready, _), outcome in zip(results, outcomes, strict=True):
-            if outcome.done == "written":
-                self._note(outcome, ready.looked)
-        return outcomes
+        return tasks, batches
 
-    def _note(self, outcome: Outcome, looked: Lookup) -> None:
-        """Remember that a crop is done, where its image could be read."""
+    def _write_all(self, tasks: Sequence[WriteTask]) -> list[Done | Failed]:
+        """Write and upgrade sidecars; other tasks are returned as they are."""
+        created = now()
+        # All are built before the first is written: it keeps code in the CPU's caches.
+        sidecars = [
+            self._builder.build(task.file.crop, task.file.image, task.result, created)
+            if isinstance(task, Write)
+            else None
+            for task in tasks
+        ]
+        done: list[Done | Failed] = []
+        with self._store.batch() as write:
+            for task, sidecar in zip(tasks, sidecars, strict=True):
+                match task:
+                    case Done() | Failed():
+                        done.append(task)
+                    case Upgrade(file, old):
+                        done.append(Done(_upgrade(file.crop, old, write)))
+                    case Write(file, _, rescored):
+                        assert sidecar is not None
+                        done.append(Done(_write(file.crop, sidecar, rescored, write)))
+        for task, finished in zip(tasks, done, strict=True):
+            if isinstance(task, Write | Upgrade) and isinstance(finished, Done):
+                self._record_written(finished.outcome, task.file.lookup)
+        return done
+
+    def _record_written(self, outcome: Outcome, lookup: Lookup) -> None:
+        if outcome.done in ("written", "upgraded"):
+            self._record_done(outcome, lookup)
+
+    def _record_done(self, outcome: Outcome, lookup: Lookup) -> None:
+        """Record in the index that a crop is done, where its image could be read."""
         if self._index is None or outcome.record is None:
             return
         sha256 = outcome.record.image.sha256
         if sha256 is not None:
-            _, call, reasons, cluster, _ = outcome.counted
-            known = IndexEntry(call, reasons, cluster, outcome.error, outcome.traits)
-            written = outcome.done == "written"
-            self._index.record(looked, known, sha256=sha256, written=written)
+            written = outcome.done != "current"
+            self._index.record(lookup, index_entry(outcome), sha256=sha256, written=written)
 
 
-def handful(batch_size: int | None, best: int) -> int:
-    """Crops that a worker takes at once: one call of the network where its size was chosen.
+def chunk_size(batch_size: int | None, optimum: int) -> int:
+    """Crops that a worker takes at a time: one inference batch where its size was chosen.
 
     Args:
-        batch_size: crops a call, as chosen; None where nobody did.
-        best: crops a call at which the provider is fastest.
+        batch_size: the chosen inference batch size; None for the provider's default.
+        optimum: the fastest inference batch size of the provider.
     """
-    return batch_size or best * max(1, _HANDFUL // best)
+    return batch_size or optimum * max(1, CHUNK_SIZE // optimum)
 
 
-def _chunks(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    rest = iter(things)
-    while chunk := list(islice(rest, size)):
-        yield chunk
+def _resolve(task: ReadyTask, results: Iterator[CellAnalysis | BadImage]) -> WriteTask:
+    """The task after inference.
+
+    Args:
+        task: the crop's task.
+        results: results of the prepared crops, in order.
+    """
+    match task:
+        case Prepared(file):
+            return Write(file, next(results))
+        case Rescore(file, analysis):
+            return Write(file, analysis, rescored=True)
+        case Failed(file, error) if error.status != "unreadable":
+            return Write(file, error)
+        case Done() | Upgrade() | Failed():
+            return task
 
 
-def _light(read: Iterable[_Ready | Outcome]) -> Iterator[list[_Ready | Outcome]]:
-    """Part what was read so that no part holds many more bytes of pixels than are allowed."""
-    part: list[_Ready | Outcome] = []
+def _write(crop: Crop, sidecar: Sidecar, rescored: bool, write: WriteSidecar) -> Outcome:
+    try:
+        written, kept_aside = write(crop, sidecar)
+    except NotWritten as error:
+        return Outcome(crop, "not-written", error=str(error))
+    return Outcome(
+        crop,
+        "written",
+        written,
+        unclassified_reason(written),
+        rescored=rescored,
+        kept_aside=kept_aside,
+    )
+
+
+def _upgrade(crop: Crop, old: Sidecar, write: WriteSidecar) -> Outcome:
+    try:
+        upgraded, _ = write(crop, None)
+    except NotWritten:  # it is current all the same, and is read in its old schema
+        return Outcome(crop, "current", old, unclassified_reason(old))
+    return Outcome(crop, "upgraded", upgraded, unclassified_reason(upgraded))
+
+
+def _refuse(file: CropFile, previous: Parsed | None, error: BadImage) -> Done | Failed:
+    """What follows from an image that cannot be read, or is too large to be."""
+    was_read = previous is not None and previous.sidecar.image.sha256 is not None
+    if error.status == "unreadable" and was_read:
+        # Whatever is wrong with the disk or the share, the sidecar is still valid.
+        kept = f"the image {error}; its sidecar is kept"
+        return Done(Outcome(file.crop, "not-written", error=kept))
+    return Failed(file, error)
+
+
+def _with_recorded_size(file: CropFile, sidecar: Sidecar) -> CropFile:
+    recorded = sidecar.image
+    image = file.image._replace(
+        width=recorded.width, height=recorded.height, bits=recorded.bit_depth
+    )
+    return file._replace(image=image)
+
+
+def _indexed(crop: Crop, entry: IndexEntry) -> Outcome:
+    return Outcome(crop, "current", None, entry.error, index_entry=entry)
+
+
+def _split_by_bytes(tasks: Iterable[CropTask]) -> Iterator[list[CropTask]]:
+    """Split tasks so that no part holds many more bytes of pixels than `MAX_PIXEL_BYTES`."""
+    part: list[CropTask] = []
     held = 0
-    for each in read:
-        part.append(each)
-        held += 0 if (decoded := _decoded(each)) is None else decoded.pixels.nbytes
-        if held > _MOST_HELD:
+    for task in tasks:
+        part.append(task)
+        held += task.decoded.pixels.nbytes if isinstance(task, Infer) else 0
+        if held > MAX_PIXEL_BYTES:
             yield part
             part, held = [], 0
     yield part
 
 
-def _decoded(each: _Ready | Outcome) -> Decoded | None:
-    told = None if isinstance(each, Outcome) else each.told
-    return told if isinstance(told, Decoded) else None
-
-
-def _recalled(crop: Crop, known: IndexEntry) -> Outcome:
-    return Outcome(crop, "current", None, known.error, known=known)
-
-
-def _known(
-    each: _Ready | Outcome, judged: Iterator[Judged | BadImage]
-) -> Outcome | _Unreadable | _Result:
-    """What is to be done about a crop.
-
-    Args:
-        each: the crop, once it was looked at.
-        judged: what network and guard say of those that are seen, in their order.
-    """
-    if isinstance(each, Outcome):
-        return each
-    told = each.told
-    if isinstance(told, Seen):
-        said = next(judged)
-        if isinstance(said, BadImage):
-            return _Result(each, said)
-        return _Result(each, CellAnalysis.of(said.score, told.quality, said.unlike, said.ran))
-    if isinstance(told, BadImage) and told.status == "unreadable":
-        return _Unreadable(each, told)
-    assert not isinstance(told, Decoded)
-    return _Result(each, told)
-
-
-def _decoded_before(record: Sidecar, image: ImageFacts) -> ImageFacts:
-    known = record.image
-    return image._replace(width=known.width, height=known.height, bits=known.bit_depth)
-
-
-def _unclassified(record: Sidecar) -> str | None:
-    return None if record.status == "classified" else f"{record.status}: {record.error}"
+def _groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    remaining = iter(items)
+    while group := list(islice(remaining, size)):
+        yield group

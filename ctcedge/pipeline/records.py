@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ctcedge.classification.analysis import CellAnalysis, InferenceProvenance
 from ctcedge.classification.classifier import Classifier
+from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.sidecars.schema import (
@@ -38,37 +39,28 @@ class SidecarBuilder:
 
     Args:
         classifier: model and decision rule.
-        um_per_px: from `fingerprints.scale`.
-        inference_sha256: from `fingerprints.inference_sha256`.
-        settings_sha256: from `fingerprints.settings_sha256`.
+        fingerprint: of the settings.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        um_per_px: float | None,
-        inference_sha256: str,
-        settings_sha256: str,
-    ) -> None:
+    def __init__(self, classifier: Classifier, fingerprint: Fingerprint) -> None:
         self._classifier = classifier
-        self._policy = classifier.policy
-        self._threshold, self._review_band = self._policy.threshold, self._policy.review
-        spec = classifier.model.spec
-        self._um_per_px = um_per_px or spec.input.um_per_px
-        self._um_per_px_assumed = um_per_px is None and spec.input.um_per_px is not None
-        self._inference_sha256 = inference_sha256
-        self._settings_sha256 = settings_sha256
+        self._fingerprint = fingerprint
+        self._rule = classifier.rule
+        self._threshold, self._review_band = self._rule.threshold, self._rule.review_band
+        model_um_per_px = classifier.model.spec.input.um_per_px
+        self._um_per_px = fingerprint.um_per_px or model_um_per_px
+        self._um_per_px_assumed = fingerprint.um_per_px is None and model_um_per_px is not None
 
     def build(
         self, crop: Crop, image: ImageFacts, result: CellAnalysis | BadImage, created: str
     ) -> Sidecar:
         """The sidecar of one crop, without review and history."""
         if isinstance(result, BadImage):
-            provenance = self._classifier.ran
+            provenance = self._classifier.provenance
             return self._sidecar(
                 crop, image, created, provenance, status=result.status, error=str(result)
             )
-        prediction = self._policy.verdict(result.score, result.review_flags)
+        prediction = self._rule.decide(result)
         return self._sidecar(
             crop,
             image,
@@ -107,10 +99,10 @@ class SidecarBuilder:
             status=status,
             call=call,
             probability=probability,
-            prior=self._policy.prior,
+            prior=self._rule.prior,
             threshold=self._threshold,
             review_band=self._review_band,
-            operating_point=self._policy.operating_point,
+            operating_point=self._rule.operating_point,
             score=score,
             reasons=reasons,
             cluster=cluster,
@@ -135,8 +127,8 @@ class SidecarBuilder:
                 sha256=model.sha256,
                 variant=provenance.variant,
             ),
-            inference_sha256=self._inference_sha256,
-            settings_sha256=self._settings_sha256,
+            inference_sha256=self._fingerprint.inference_sha256,
+            settings_sha256=self._fingerprint.settings_sha256,
             software=SoftwareRecord(
                 ctcedge=__version__,
                 onnxruntime=provenance.onnxruntime,

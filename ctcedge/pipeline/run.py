@@ -1,4 +1,4 @@
-"""Opening a folder for classification, and counting what came of it."""
+"""Opening a folder for classification."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge.classification.classifier import Classifier
-from ctcedge.classification.fingerprints import settings_sha256
+from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Naming
 from ctcedge.discovery.scan import check_folder, list_folder, require_crops
 from ctcedge.model.folder import load_model
-from ctcedge.pipeline.crash_journal import InHand
-from ctcedge.pipeline.pipeline import Outcome, Pipeline
+from ctcedge.pipeline.crash_journal import CrashJournal
+from ctcedge.pipeline.outcome import Outcome
+from ctcedge.pipeline.pipeline import Pipeline
 from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings
 from ctcedge.sidecars.index import DoneIndex, index_key
 from ctcedge.sidecars.store import SidecarStore
@@ -28,8 +29,9 @@ class Run:
         settings: flags, file and defaults, merged.
         naming: how file names are read.
         classifier: model and session.
-        sidecars: where results lie.
+        sidecars: the store of the sidecars.
         pipeline: from crops to sidecars.
+        fingerprint: of the settings.
     """
 
     folder: Path
@@ -38,38 +40,39 @@ class Run:
     classifier: Classifier
     sidecars: SidecarStore
     pipeline: Pipeline
+    fingerprint: Fingerprint
 
 
 @contextlib.contextmanager
-def open_run(folder: Path, settings: Settings, *, recalling: bool = True) -> Iterator[Run]:
+def open_run(folder: Path, settings: Settings, *, use_index: bool = True) -> Iterator[Run]:
     """Load the model, lock the sidecar folder and open a session.
 
     Args:
         folder: an existing directory.
         settings: from `settings.load_settings`.
-        recalling: whether sidecars that an earlier run noted as current may go unread.
+        use_index: skip the files of crops that an earlier run recorded as done.
 
     Raises:
-        SetupError: whatever stands in the way; the text says what to do.
+        SetupError: the folder cannot be classified; the text says what to do.
     """
     naming = settings.images.naming()
     model = load_model(settings.model)
-    sidecars = SidecarStore(folder, None if settings.out is None else Path(settings.out))
-    with sidecars.open():
+    store = SidecarStore(folder, None if settings.out is None else Path(settings.out))
+    with store.open():
         classifier = Classifier.open(
             model, settings.provider, settings.decision, settings.gpu_memory_mb
         )
         with contextlib.ExitStack() as stack:
-            in_hand = stack.enter_context(InHand(sidecars.root))
+            journal = stack.enter_context(CrashJournal(store.root))
+            fingerprint = Fingerprint.of(settings.images, model.spec, classifier.rule)
             index = None
-            if recalling:
-                settings_hash = settings_sha256(settings.images, model.spec, classifier.policy)
-                key = index_key(model.sha256, settings_hash)
-                index = stack.enter_context(DoneIndex(folder, sidecars.root, key))
+            if use_index:
+                key = index_key(model.sha256, fingerprint.settings_sha256)
+                index = stack.enter_context(DoneIndex(folder, store.root, key))
             pipeline = Pipeline(
-                folder, settings.images, classifier, sidecars, in_hand, settings.batch_size, index
+                folder, classifier, store, journal, fingerprint, settings.batch_size, index
             )
-            yield Run(folder, settings, naming, classifier, sidecars, pipeline)
+            yield Run(folder, settings, naming, classifier, store, pipeline, fingerprint)
 
 
 def classify_folder(
@@ -92,13 +95,13 @@ def classify_folder(
         model: a folder, the name of a shipped model, or None for the default model.
         provider: where to run.
         um_per_px: edge length of an image pixel, um; None when unknown.
-        pattern: how file names are read, see `crops.Naming`.
+        pattern: how file names are read, see `discovery.naming.Naming`.
         operating_point: of the model; None for the model's own decision.
-        prevalence: share of CTCs that probabilities assume; None for the model's own prior.
+        prevalence: fraction of CTCs that probabilities assume; None for the model's own prior.
         force: classify also crops whose sidecar is current.
 
     Raises:
-        SetupError: whatever stands in the way; the text says what to do.
+        SetupError: the folder cannot be classified; the text says what to do.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -112,6 +115,6 @@ def classify_folder(
     )
     listing = list_folder(folder, settings.images.naming())
     require_crops(folder, listing)
-    with open_run(folder, settings, recalling=False) as run:
+    with open_run(folder, settings, use_index=False) as run:
         run.sidecars.check(listing.crops)
         yield from run.pipeline.run(listing.crops, force=force)

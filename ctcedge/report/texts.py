@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ctcedge.classification.decision import rebased
+from ctcedge.classification.decision import adjust_for_prevalence
 from ctcedge.report.cells import CallThresholds
 from ctcedge.report.review_list import ReviewList
 
@@ -50,7 +50,7 @@ def prior_text(prior: float) -> str:
     """Return the fraction of CTCs that a probability assumes, with an example at a rarer one."""
     text = f"if {one_in(prior)} cells were a CTC"
     if prior > 0.01:
-        rare = rebased(0.9, prior, RARE_PREVALENCE)
+        rare = adjust_for_prevalence(0.9, prior, RARE_PREVALENCE)
         text += f"; 0.9 becomes {rare:.2g} if {one_in(RARE_PREVALENCE)} were"
     return text
 

@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ctcedge.classification.fingerprints import inference_sha256, scale
 from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
-from ctcedge.pipeline.pipeline import Counted, Outcome
+from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
 from ctcedge.results.controls import DecisionContext, FalsePositives, expected_false_positives
 from ctcedge.results.tally import Tally
@@ -23,17 +22,19 @@ class Summary:
 
     Attributes:
         done: outcomes by what was done (`written`, `current`, ...).
-        decided_anew: of the written, those whose call follows from a stored score.
+        rescored: of the written, those whose call was made from a stored score.
         tally: classified crops, whether new or current.
         unclassified: why, by path, of every crop that stands unclassified.
+        kept_aside: names under which damaged sidecars were kept, by path of the crop.
         ood_detector: of the model, for each sample's domain shift; None where the model has no
             feature statistics.
     """
 
     done: Counter[str] = field(default_factory=Counter)
-    decided_anew: int = 0
+    rescored: int = 0
     tally: Tally = field(default_factory=Tally)
     unclassified: dict[str, str] = field(default_factory=dict)
+    kept_aside: dict[str, str] = field(default_factory=dict)
     ood_detector: OodDetector | None = None
     _traits: dict[str, RunFeatures] = field(default_factory=dict)
     _all_traits: RunFeatures = field(default_factory=RunFeatures)
@@ -43,19 +44,21 @@ class Summary:
         self.unclassified.pop(outcome.crop.path, None)
         if outcome.error is not None:
             self.unclassified[outcome.crop.path] = outcome.error
+        if outcome.kept_aside is not None:
+            self.kept_aside[outcome.crop.path] = outcome.kept_aside
         if outcome.done == "deferred":
             return
-        self._count(outcome.counted, 1)
-        before = outcome.instead_of
+        self._count(outcome.tally_key, 1)
+        before = outcome.replaces
         if before is not None:
             self._count(before, -1)
-        if outcome.traits and (before is None or before.call is None):
-            self._traits.setdefault(outcome.crop.sample, RunFeatures()).add(outcome.traits)
-            self._all_traits.add(outcome.traits)
+        if outcome.ood_features and (before is None or before.call is None):
+            self._traits.setdefault(outcome.crop.sample, RunFeatures()).add(outcome.ood_features)
+            self._all_traits.add(outcome.ood_features)
 
-    def _count(self, counted: Counted, times: int) -> None:
+    def _count(self, counted: TallyKey, times: int) -> None:
         self.done[counted.done] += times
-        self.decided_anew += times * counted.decided_anew
+        self.rescored += times * counted.rescored
         if counted.call is not None:
             self.tally.add(counted.call, counted.reasons, cluster=counted.cluster, count=times)
 
@@ -73,14 +76,14 @@ class Summary:
 
     def false_positives(self, run: Run) -> FalsePositives | None:
         """False CTC calls to expect at this size; None where nobody measured them here."""
-        model, policy = run.classifier.model, run.classifier.policy
-        inference = inference_sha256(scale(run.settings.images, model.spec))
-        rule = DecisionContext(model.sha256, policy.operating_point, inference)
-        return expected_false_positives(self.tally.calls.total(), rule, model.spec)
+        model, rule = run.classifier.model, run.classifier.rule
+        inference = run.fingerprint.inference_sha256
+        context = DecisionContext(model.sha256, rule.operating_point, inference)
+        return expected_false_positives(self.tally.calls.total(), context, model.spec)
 
     def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
         """The machine-readable summary."""
-        spec, policy = run.classifier.model.spec, run.classifier.policy
+        spec, rule = run.classifier.model.spec, run.classifier.rule
         engine = run.classifier.engine
         false_positives, together = self.false_positives(run), self.likeness_together()
         return {
@@ -90,18 +93,22 @@ class Summary:
             "out": str(run.sidecars.root),
             "crops": sum(self.done.values()),
             "written": self.done["written"],
-            "decided_anew": self.decided_anew,
+            "rescored": self.rescored,
+            "upgraded": self.done["upgraded"],
             "current": self.done["current"],
             "vanished": self.done["vanished"],
             **self.tally.as_json(),
             "likeness": {sample: asdict(each) for sample, each in self.domain_shift().items()},
             "likeness_together": together and asdict(together),
             "expected_false_positives": false_positives and false_positives.as_json(),
-            "operating_point": policy.operating_point,
-            "prior": policy.prior,
-            "threshold": policy.threshold,
-            "review_band": list(policy.review),
+            "operating_point": rule.operating_point,
+            "prior": rule.prior,
+            "threshold": rule.threshold,
+            "review_band": list(rule.review_band),
             "unclassified": [{"path": p, "error": error} for p, error in self.unclassified.items()],
+            "damaged_sidecars": [
+                {"path": path, "kept_as": name} for path, name in self.kept_aside.items()
+            ],
             "model": {
                 "name": spec.name,
                 "version": spec.version,

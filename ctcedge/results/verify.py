@@ -20,11 +20,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ctcedge.classification.analysis import CellAnalysis
-from ctcedge.classification.classifier import Classifier, Seen
-from ctcedge.classification.decision import Policy, probability
+from ctcedge.classification.classifier import Classifier, PreparedCrop
+from ctcedge.classification.decision import DecisionRule, probability
 from ctcedge.classification.fingerprints import inference_sha256, recorded_pixel_size
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
 from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
@@ -142,7 +140,7 @@ class _Case:
 
     crop: Crop
     record: Sidecar
-    seen: Seen
+    prepared: PreparedCrop
 
 
 class Recomputation:
@@ -189,7 +187,7 @@ class Recomputation:
             self._result.other_rules.append((crop.path, why))
             return key, None
         try:
-            seen = self._look(crop, record, classifier)
+            seen = self._prepare_image(crop, record, classifier)
         except (OSError, BadImage) as error:
             self._compare_refusal(crop, record, error)
             return key, None
@@ -198,10 +196,10 @@ class Recomputation:
             return key, None
         return key, _Case(crop, record, seen)
 
-    def _look(self, crop: Crop, record: Sidecar, classifier: Classifier) -> Seen:
+    def _prepare_image(self, crop: Crop, record: Sidecar, classifier: Classifier) -> PreparedCrop:
         data = read_file(self._folder / crop.path)
         decoded = decode_in_subprocess(data) if record.error == CRASHED else decode(data)
-        (seen,) = classifier.look(
+        (seen,) = classifier.prepare(
             [(decoded.pixels, decoded.header.bits)], recorded_pixel_size(record)
         )
         return seen
@@ -221,12 +219,11 @@ class Recomputation:
     def _compare(self, key: _Key, cases: list[_Case]) -> None:
         classifier = self._classifier(*key)
         assert classifier is not None  # a case was prepared with it
-        judged = classifier.judge(np.stack([case.seen.input for case in cases]))
-        for case, answer in zip(cases, judged, strict=True):
-            if isinstance(answer, BadImage):
-                self._compare_refusal(case.crop, case.record, answer)
+        results = classifier.analyze([case.prepared for case in cases])
+        for case, found in zip(cases, results, strict=True):
+            if isinstance(found, BadImage):
+                self._compare_refusal(case.crop, case.record, found)
                 continue
-            found = CellAnalysis.of(answer.score, case.seen.quality, answer.unlike, answer.ran)
             why = _difference(case.record, found, classifier.model)
             if why is None:
                 self._result.reproduced += 1
@@ -284,14 +281,14 @@ def _difference(record: Sidecar, recomputed: CellAnalysis, model: Model) -> str 
 
 def _inconsistent_fields(record: Sidecar, stored: CellAnalysis, model: Model) -> str | None:
     prevalence = None if record.prior == model.spec.prior else record.prior
-    policy = Policy.of(model.spec, DecisionSettings(record.operating_point, prevalence))
-    verdict = policy.verdict(stored.score, stored.review_flags)
+    rule = DecisionRule.of(model.spec, DecisionSettings(record.operating_point, prevalence))
+    prediction = rule.decide(stored)
     expected = {
-        "call": verdict.call,
-        "probability": verdict.probability,
-        "reasons": verdict.reasons,
-        "threshold": policy.threshold,
-        "review_band": policy.review,
+        "call": prediction.call,
+        "probability": prediction.probability,
+        "reasons": prediction.reasons,
+        "threshold": rule.threshold,
+        "review_band": rule.review_band,
     }
     wrong = [name for name, value in expected.items() if getattr(record, name) != value]
     if wrong:

@@ -23,7 +23,7 @@ from pathlib import Path
 from ctcedge.errors import SetupError
 from ctcedge.log import event
 from ctcedge.model.folder import load_model
-from ctcedge.pipeline.pipeline import Outcome
+from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.run import Run
 from ctcedge.records import convert, plain
 from ctcedge.settings import ImageSettings
@@ -71,7 +71,7 @@ class SampleReports:
 
     def note(self, outcome: Outcome) -> None:
         """Take down that something came of a crop's sample, or was there."""
-        if outcome.record is None and outcome.known is None:
+        if outcome.record is None and outcome.index_entry is None:
             return
         try:
             written = os.lstat(self._run.sidecars.path(outcome.crop)).st_mtime_ns

@@ -25,7 +25,7 @@ from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import Signature, file_signature
 from ctcedge.log import event
-from ctcedge.pipeline.pipeline import Counted, Outcome
+from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
 from ctcedge.service.events import FolderEvents
 from ctcedge.service.sample_reports import SampleReports
@@ -83,7 +83,7 @@ class Watcher:
         self._stopping = False
         self._settling = FileStabilityTracker(run.settings.watch.stability_delay, self._look)
         self._seen: dict[str, int | None] = {}
-        self._counted: dict[str, Counted] = {}
+        self._counted: dict[str, TallyKey] = {}
         self._failing: dict[str, tuple[Signature, float]] = {}
         self._force_next_scan = force
         self._forced: set[str] = set()
@@ -211,7 +211,7 @@ class Watcher:
             self._report("reading", f"{closed} folders cannot be read" if closed else None)
             self._force_next_scan = False
             if not closed:
-                self._run.pipeline.tidy(len(there))
+                self._run.pipeline.prune_index(len(there))
             _forget(self._seen, there)
             _forget(self._failing, there)
             # What comes back, as with a folder that was renamed, is not to be counted again.
@@ -234,14 +234,14 @@ class Watcher:
             unsure.append(crop)
         if self._force_next_scan:
             self._forced.update(crop.path for crop in unsure)
-        for each in unsure if self._force_next_scan else self._run.pipeline.recall(unsure):
+        for each in unsure if self._force_next_scan else self._run.pipeline.lookup_done(unsure):
             if isinstance(each, Crop):
                 self._settle(each.path)
                 continue
             path = each.crop.path
             if path in marks:
                 self._seen[path] = marks[path]
-            if self._counted.get(path) != each.counted:
+            if self._counted.get(path) != each.tally_key:
                 self._count(each, self._clock())
                 if self._reports is not None:
                     self._reports.note(each)
@@ -270,8 +270,8 @@ class Watcher:
                 for outcome in self._run.pipeline.run(
                     group,
                     force=again,
-                    stop=lambda: self._stopping,
-                    defer=lambda crop, was_read: self._defers(settled[crop.path], was_read),
+                    should_stop=lambda: self._stopping,
+                    retry_later=lambda crop, was_read: self._defers(settled[crop.path], was_read),
                 ):
                     left.discard(outcome.crop.path)
                     self._remember(outcome, settled[outcome.crop.path])
@@ -320,8 +320,8 @@ class Watcher:
         if outcome.done == "deferred":
             return outcome
         before = self._counted.get(outcome.crop.path)
-        self._counted[outcome.crop.path] = outcome.counted
-        return outcome if before is None else replace(outcome, instead_of=before)
+        self._counted[outcome.crop.path] = outcome.tally_key
+        return outcome if before is None else replace(outcome, replaces=before)
 
     def _count(self, outcome: Outcome, since: float) -> None:
         state, record = self.state, outcome.record
@@ -334,8 +334,8 @@ class Watcher:
                 cluster = record.cluster is True
                 state.tally.add(record.call, record.reasons, cluster=cluster)
                 state.last_success = time.time()
-                if outcome.traits:
-                    self._latest.add(outcome.traits)
+                if outcome.ood_features:
+                    self._latest.add(outcome.ood_features)
             kind = record.call or record.status
         if not self._unlogged:
             self._log_at = max(self._log_at, self._clock() + _LOG_AFTER)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from ctcedge.fs.files import Signature
+from ctcedge.sidecars.schema import SCHEMA
 
 _SCHEMA = """CREATE TABLE crops (
     path BLOB PRIMARY KEY,
@@ -83,8 +84,8 @@ class Lookup(NamedTuple):
 
 
 def index_key(model_sha256: str, settings_sha256: str) -> bytes:
-    """Key of the model and settings for which a sidecar is current."""
-    return hashlib.sha256(f"{model_sha256} {settings_sha256}".encode()).digest()[:16]
+    """Key of the schema, model and settings for which a sidecar is current."""
+    return hashlib.sha256(f"{SCHEMA} {model_sha256} {settings_sha256}".encode()).digest()[:16]
 
 
 def open_index(path: Path) -> sqlite3.Connection:

@@ -67,7 +67,7 @@ class Written(NamedTuple):
     kept_aside: str | None
 
 
-Write: TypeAlias = Callable[[Crop, Sidecar | None], Written]
+WriteSidecar: TypeAlias = Callable[[Crop, Sidecar | None], Written]
 
 
 def try_writing(folder: Path) -> None:
@@ -152,7 +152,7 @@ class SidecarStore:
             raise OutputError(str(error)) from None
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator[Write]:
+    def batch(self) -> Iterator[WriteSidecar]:
         """Write several sidecars from one thread; the directory of the last one stays open.
 
         Yields:

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import structs
 
 from ctcedge.classification.analysis import CellAnalysis
-from ctcedge.classification.decision import Policy
+from ctcedge.classification.decision import DecisionRule
 from ctcedge.classification.fingerprints import settings_sha256
 from ctcedge.classification.golden import read_golden
 from ctcedge.discovery.naming import Crop
@@ -50,7 +50,7 @@ class Targets:
         for name, data in seeds.model_files().items():
             (self._model_folder / name).write_bytes(data)
         self._model = load_model(self._model_folder)
-        self._policy = Policy.of(self._model.spec, DecisionSettings(prevalence=0.001))
+        self._policy = DecisionRule.of(self._model.spec, DecisionSettings(prevalence=0.001))
         self._sidecars = SidecarStore(folder / "in", folder / "out")
         self._sidecars.path(_CROP).parent.mkdir(parents=True)
         self._by_name: dict[str, Callable[[bytes], None]] = {
@@ -90,7 +90,7 @@ class Targets:
             return
         if record is not None:
             if analysis := CellAnalysis.from_sidecar(record):
-                self._policy.verdict(analysis.score, analysis.review_flags)
+                self._policy.decide_score(analysis.score, analysis.review_flags)
             assert msgspec.convert(msgspec.to_builtins(record), Sidecar) == record
             self._sidecars.write(_CROP, record)
             assert self._sidecars.read(_CROP) is not None

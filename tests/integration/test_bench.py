@@ -29,7 +29,8 @@ from ctcedge.bench.parity import compare
 from ctcedge.bench.results import Bench, Round
 from ctcedge.bench.synthetic_crops import write_crops
 from ctcedge.bench.throughput import STAGES, PipelineRun, min_crops, steady_window
-from ctcedge.classification.classifier import Classifier, Judged
+from ctcedge.classification.analysis import CellAnalysis
+from ctcedge.classification.classifier import Classifier
 from ctcedge.fs.mounts import file_system
 from ctcedge.model.failover import RecoveringEngine
 from ctcedge.model.folder import load_model
@@ -262,7 +263,7 @@ def test_synthetic_crops_are_all_different_and_pass_for_cells(tmp_path: Path) ->
     classifier = Classifier.load(provider="cpu")
     images = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) for data in files]
     assert {(image.shape, image.dtype.name) for image in images} == {((96, 96), "uint8")}
-    seen = [each.quality for each in classifier.look([(image, 8) for image in images], 0.5)]
+    seen = [each.quality for each in classifier.prepare([(image, 8) for image in images], 0.5)]
     assert sum(bool(quality.reasons) for quality in seen) < 6
     assert min(quality.measures["cells"] for quality in seen) >= 1
 
@@ -357,7 +358,7 @@ class Contrary:
 
 def test_two_classifiers_are_compared(classifier: Classifier) -> None:
     images = [cell(CTC), cell(LEUKOCYTE), cell(CTC), cell(LEUKOCYTE)]
-    seen = classifier.look([(image, 8) for image in images], 0.5)
+    seen = classifier.prepare([(image, 8) for image in images], 0.5)
     inputs = np.stack([each.input for each in seen])
     same = compare(classifier, classifier, inputs)
     assert (same.crops, same.same_calls, same.flips, same.largest_difference) == (4, 1, 0, 0)
@@ -365,9 +366,9 @@ def test_two_classifiers_are_compared(classifier: Classifier) -> None:
     other = dataclasses.replace(classifier, inference=contrary)
     found = compare(classifier, other, inputs)
     assert (found.same_calls, found.flips) == (0.5, 0.5)
-    judged = classifier.judge(inputs[:1])[0]
-    assert isinstance(judged, Judged)
-    sure = classifier.policy.verdict(judged.score).probability
+    analysis = classifier.analyze(seen[:1])[0]
+    assert isinstance(analysis, CellAnalysis)
+    sure = classifier.rule.decide(analysis).probability
     assert found.largest_difference == pytest.approx(2 * sure - 1, abs=1e-5)
 
 

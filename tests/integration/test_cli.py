@@ -425,7 +425,7 @@ def test_an_operating_point_and_a_prevalence(crops: Path, model_copy: EditableMo
         assert words in told.stderr
     assert (summary["operating_point"], summary["prior"]) == ("screening", 0.0002)
     assert summary["threshold"] == pytest.approx(0.31 / 0.69 / 4999, rel=1e-3)
-    assert summary["written"] == summary["decided_anew"] == 4
+    assert summary["written"] == summary["rescored"] == 4
     for name, record in sidecars(crops).items():
         assert record["operating_point"] == "screening"
         assert record["score"] == before[name]["score"]

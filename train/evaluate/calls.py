@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from ctcedge.classification.decision import NEAR_THRESHOLD, Call, Verdict
+from ctcedge.classification.decision import NEAR_THRESHOLD, Call, Prediction
 
 from ..data.dataset import Cells
 from ..metrics.roc import Floats, Labels
@@ -57,7 +57,7 @@ class Calls:
 
 def count_calls(
     cells: Cells,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Prediction],
     above: Labels,
     *,
     known: Labels,

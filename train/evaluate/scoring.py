@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.classification.classifier import Classifier
-from ctcedge.classification.decision import Verdict
-from ctcedge.classification.fingerprints import scale
+from ctcedge.classification.classifier import Classifier, PreparedCrop
+from ctcedge.classification.decision import Prediction
+from ctcedge.classification.fingerprints import known_pixel_size
 from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.images.decode import Decoded
@@ -147,7 +147,7 @@ class ScoredCells:
     known: Labels
     by: NDArray[np.intp]
     scores: Scores
-    verdicts: list[Verdict]
+    verdicts: list[Prediction]
     namesakes: list[str]
     baselines: dict[str, Floats] | None
 
@@ -176,7 +176,7 @@ def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:
     quality: list[Quality] = []
 
     def look(row: Row, image: Decoded, window: NDArray[np.uint8]) -> None:
-        um_per_px = scale(ImageSettings(um_per_px=row.um_per_px), spec)
+        um_per_px = known_pixel_size(ImageSettings(um_per_px=row.um_per_px), spec)
         bright = (image.pixels, image.header.bits)
         quality.extend(assess([bright], window[None], um_per_px, spec.input))
 
@@ -251,9 +251,9 @@ def _apply_models(
     cells: Cells,
     quality: Sequence[Quality],
     by: NDArray[np.intp],
-) -> tuple[Scores, list[Verdict]]:
+) -> tuple[Scores, list[Prediction]]:
     parts, order = [], []
-    verdicts: dict[int, Verdict] = {}
+    verdicts: dict[int, Prediction] = {}
     with progress("Score", len(cells)) as advance:
         for index, candidate in enumerate(candidates):
             mine = np.flatnonzero(by == index)
@@ -261,14 +261,14 @@ def _apply_models(
                 continue
             for start in range(0, len(mine), _BATCH):
                 batch = mine[start : start + _BATCH].tolist()
-                judged = candidate.classifier.judge(cells.bright[batch])
-                for row, each in zip(batch, judged, strict=True):
+                crops = [PreparedCrop(cells.bright[row], quality[row]) for row in batch]
+                for row, each in zip(batch, candidate.classifier.analyze(crops), strict=True):
                     if isinstance(each, BadImage):
                         raise ManifestError(
                             f"cell {cells.cell[row]} of sample {cells.sample[row]}: {each};"
                             " remove its row"
                         )
-                    verdicts[row] = candidate.classifier.verdict(each, quality[row])
+                    verdicts[row] = candidate.classifier.rule.decide(each)
                 advance(len(batch))
             said = np.array([verdicts[row].probability for row in mine.tolist()])
             parts.append(Scores.of(said, candidate.model.spec.decision, _thresholds(candidate)))

@@ -6,8 +6,10 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from ctcedge.classification.classifier import Classifier, Judged
+from ctcedge.classification.analysis import CellAnalysis
+from ctcedge.classification.classifier import Classifier, PreparedCrop
 from ctcedge.classification.decision import probability
+from ctcedge.quality.checks import Quality
 from train.data.folder import CropFolder
 from train.evaluate import external_negatives as zero_shot
 
@@ -26,7 +28,8 @@ def test_what_is_said_of_a_folder_is_what_the_runtime_says(classifier: Classifie
     inputs = CropFolder.read(SAMPLE).inputs(classifier.model.spec.input)
     probabilities = zero_shot.predict_proba(classifier, inputs)
     calibration = classifier.model.spec.calibration
-    judged = [each for each in classifier.judge(inputs) if isinstance(each, Judged)]
+    crops = [PreparedCrop(crop, Quality((), False, {})) for crop in inputs]
+    judged = [each for each in classifier.analyze(crops) if isinstance(each, CellAnalysis)]
     assert len(inputs) == len(judged) == 36
     expected = [probability(each.score, calibration) for each in judged]
     assert probabilities == pytest.approx(expected, abs=1e-6)

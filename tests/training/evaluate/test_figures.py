@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from ctcedge.classification.decision import Verdict
+from ctcedge.classification.decision import Prediction
 from ctcedge.model.spec import DecisionThresholds
 from train.data.dataset import Cells
 from train.evaluate import Scores, figures
@@ -279,12 +279,12 @@ def test_calls_are_counted_with_what_the_threshold_alone_would_say():
     positive = np.array([True, True, True, False, False, False])
     sample = np.array(["s0", "s0", "s1", "s2", "s3", "s3"])
     verdicts = [
-        Verdict("CTC", 0.9),
-        Verdict("review", 0.8, ("empty", "near-threshold")),
-        Verdict("review", 0.3, ("near-threshold",)),
-        Verdict("leukocyte", 0.1),
-        Verdict("review", 0.7, ("empty",)),
-        Verdict("review", 0.1, ("empty",)),
+        Prediction("CTC", 0.9),
+        Prediction("review", 0.8, ("empty", "near-threshold")),
+        Prediction("review", 0.3, ("near-threshold",)),
+        Prediction("leukocyte", 0.1),
+        Prediction("review", 0.7, ("empty",)),
+        Prediction("review", 0.1, ("empty",)),
     ]
     above = np.array([verdict.probability >= 0.5 for verdict in verdicts])
     known = np.arange(6) < 5

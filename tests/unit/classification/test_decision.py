@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ctcedge.classification.decision import Policy, decide, probability, rebased, rounded_score
+from ctcedge.classification.decision import (
+    DecisionRule,
+    adjust_for_prevalence,
+    decide,
+    probability,
+    rounded_score,
+)
 from ctcedge.errors import SettingsError
 from ctcedge.model.folder import load_model
 from ctcedge.model.spec import Calibration, DecisionThresholds, ModelSpec, OperatingPoint, Rate
@@ -29,8 +35,8 @@ def spec(model_folder: Path) -> ModelSpec:
     return structs.replace(load_model(model_folder).spec, operating_points=points)
 
 
-def policy(spec: ModelSpec, *decision: Any) -> Policy:
-    return Policy.of(spec, DecisionSettings(*decision))
+def policy(spec: ModelSpec, *decision: Any) -> DecisionRule:
+    return DecisionRule.of(spec, DecisionSettings(*decision))
 
 
 def log_odds(p: float) -> float:
@@ -85,14 +91,14 @@ def test_the_probability_follows_from_the_score_that_is_kept() -> None:
     ],
 )
 def test_another_prior(value: float, prior: float, prevalence: float, expected: float) -> None:
-    assert rebased(value, prior, prevalence) == expected
+    assert adjust_for_prevalence(value, prior, prevalence) == expected
 
 
 def test_nine_in_ten_at_one_to_one_is_next_to_nothing_at_one_in_5000(spec: ModelSpec) -> None:
     rare = policy(spec, None, 1 / 5000)
-    verdict = rare.verdict(log_odds(0.9))
+    verdict = rare.decide_score(log_odds(0.9))
     assert f"{verdict.probability:.4f}" == "0.0018"
-    assert verdict.call == policy(spec).verdict(log_odds(0.9)).call == "CTC"
+    assert verdict.call == policy(spec).decide_score(log_odds(0.9)).call == "CTC"
     assert rare.prior == 1 / 5000
 
 
@@ -101,22 +107,26 @@ def test_nine_in_ten_at_one_to_one_is_next_to_nothing_at_one_in_5000(spec: Model
 def test_a_prevalence_changes_no_call(spec: ModelSpec, name: str | None, prevalence: float) -> None:
     plain, rebased_to = policy(spec, name), policy(spec, name, prevalence)
     for step in range(-4000, 4001):
-        one, other = plain.verdict(step / 250), rebased_to.verdict(step / 250)
+        one, other = plain.decide_score(step / 250), rebased_to.decide_score(step / 250)
         assert (one.call, one.reasons) == (other.call, other.reasons)
 
 
 def test_what_is_told_agrees_with_the_call_at_any_prior(spec: ModelSpec) -> None:
     rare = policy(spec, "screening", 0.0002)
-    assert rare.review[1] == rare.threshold
+    assert rare.review_band[1] == rare.threshold
     for step in range(-4000, 4001):
-        verdict = rare.verdict(step / 250)
-        expected = decide(verdict.probability, DecisionThresholds(rare.threshold, rare.review)).call
+        verdict = rare.decide_score(step / 250)
+        expected = decide(
+            verdict.probability, DecisionThresholds(rare.threshold, rare.review_band)
+        ).call
         assert verdict.call == expected
 
 
 def test_the_surest_are_not_called_certain_at_a_low_prevalence(spec: ModelSpec) -> None:
-    assert policy(spec).verdict(16.0).probability == 1.0
-    assert policy(spec, None, 1e-6).verdict(16.0).probability == pytest.approx(0.8988, abs=1e-4)
+    assert policy(spec).decide_score(16.0).probability == 1.0
+    assert policy(spec, None, 1e-6).decide_score(16.0).probability == pytest.approx(
+        0.8988, abs=1e-4
+    )
 
 
 def test_the_models_own_prior_given_is_as_if_it_were_not(spec: ModelSpec) -> None:
@@ -131,10 +141,12 @@ def test_an_operating_point_calls_from_its_threshold_and_reviews_below(
     spec: ModelSpec, value: float, call: str
 ) -> None:
     found = policy(spec, "screening")
-    assert decide(value, found.decision).call == call
+    assert decide(value, found.thresholds).call == call
     # The band is as wide in log odds as from 0.4 to 0.6.
     width = log_odds(0.6) - log_odds(0.4)
-    assert log_odds(found.threshold) - log_odds(found.review[0]) == pytest.approx(width, abs=1e-4)
+    assert log_odds(found.threshold) - log_odds(found.review_band[0]) == pytest.approx(
+        width, abs=1e-4
+    )
     assert found.operating_point == "screening"
 
 
@@ -154,12 +166,12 @@ def test_bands_at_the_ends(
     decision = structs.replace(spec.decision, review=band)
     points = {**spec.operating_points, "screening": point(threshold)}
     other = structs.replace(spec, decision=decision, operating_points=points)
-    assert policy(other, "screening").review == (pytest.approx(low, abs=2e-6), threshold)
+    assert policy(other, "screening").review_band == (pytest.approx(low, abs=2e-6), threshold)
 
 
 @pytest.mark.parametrize("score", [-9.0, 0.0, 9.0])
 def test_a_doubt_is_reviewed_whatever_the_score(spec: ModelSpec, score: float) -> None:
-    plain, doubted = policy(spec).verdict(score), policy(spec).verdict(score, ("empty",))
+    plain, doubted = policy(spec).decide_score(score), policy(spec).decide_score(score, ("empty",))
     assert doubted.call == "review"
     assert doubted.probability == plain.probability
     assert doubted.reasons == ("empty", *plain.reasons)

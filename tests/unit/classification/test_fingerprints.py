@@ -6,8 +6,8 @@ import pytest
 from msgspec import structs
 
 from ctcedge.classification import fingerprints as identity
-from ctcedge.classification.decision import Policy
-from ctcedge.classification.fingerprints import inference_sha256, scale, settings_sha256
+from ctcedge.classification.decision import DecisionRule
+from ctcedge.classification.fingerprints import inference_sha256, known_pixel_size, settings_sha256
 from ctcedge.model.folder import load_model
 from ctcedge.model.spec import ModelSpec
 from ctcedge.settings import DecisionSettings, ImageSettings
@@ -23,7 +23,7 @@ def digest(
     images: ImageSettings | None = None,
     decision: DecisionSettings | None = None,
 ) -> str:
-    policy = Policy.of(spec, decision or DecisionSettings())
+    policy = DecisionRule.of(spec, decision or DecisionSettings())
     return settings_sha256(images or ImageSettings(), spec, policy)
 
 
@@ -71,13 +71,13 @@ def test_other_rules_change_both_hashes(
 
 def test_what_is_inferred_depends_on_the_scale_and_on_whether_it_was_told(spec: ModelSpec) -> None:
     own = spec.input.um_per_px
-    assert scale(ImageSettings(), spec) is None
-    assert scale(ImageSettings(um_per_px=own), spec) == own
+    assert known_pixel_size(ImageSettings(), spec) is None
+    assert known_pixel_size(ImageSettings(um_per_px=own), spec) == own
     assert len({inference_sha256(each) for each in (0.5, 0.4, None)}) == 3
 
 
 def test_a_model_of_unknown_scale_ignores_it(spec: ModelSpec) -> None:
     unknown = structs.replace(spec.input, um_per_px=None, crop_px=64.0)
     spec = structs.replace(spec, input=unknown)
-    assert scale(ImageSettings(um_per_px=0.4), spec) is None
+    assert known_pixel_size(ImageSettings(um_per_px=0.4), spec) is None
     assert digest(spec, ImageSettings(um_per_px=0.4)) == digest(spec)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ctcedge.pipeline.crash_journal import RECORD, InHand
+from ctcedge.pipeline.crash_journal import RECORD, CrashJournal
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -25,11 +25,11 @@ def suspected(root: Path) -> set[str]:
 
 
 def test_images_are_noted_while_they_are_decoded(tmp_path: Path) -> None:
-    with InHand(tmp_path) as in_hand:
-        assert in_hand.suspects == suspected(tmp_path) == set()
-        with in_hand.place() as note:
+    with CrashJournal(tmp_path) as in_hand:
+        assert in_hand.quarantined == suspected(tmp_path) == set()
+        with in_hand.slot() as note:
             note(A)
-            with in_hand.place() as note_too:
+            with in_hand.slot() as note_too:
                 note_too(B)
                 assert suspected(tmp_path) == {A, B}
                 note(C)
@@ -40,23 +40,23 @@ def test_images_are_noted_while_they_are_decoded(tmp_path: Path) -> None:
 
 
 def test_the_same_image_twice_at_once(tmp_path: Path) -> None:
-    with InHand(tmp_path) as in_hand, in_hand.place() as note:
+    with CrashJournal(tmp_path) as in_hand, in_hand.slot() as note:
         note(A)
-        with in_hand.place() as note_too:
+        with in_hand.slot() as note_too:
             note_too(A)
         assert suspected(tmp_path) == {A}
 
 
 def test_many_threads(tmp_path: Path) -> None:
     def note_some(number: int) -> bool:
-        with in_hand.place() as note:
+        with in_hand.slot() as note:
             for sha256 in (f"{number + 1:064x}", f"{number + 1001:064x}"):
                 note(sha256)
                 if sha256 not in suspected(tmp_path):
                     return False
         return True
 
-    with InHand(tmp_path) as in_hand, ThreadPoolExecutor(8) as threads:
+    with CrashJournal(tmp_path) as in_hand, ThreadPoolExecutor(8) as threads:
         assert all(threads.map(note_some, range(200)))
         threads.shutdown()
         assert suspected(tmp_path) == set()
@@ -64,32 +64,32 @@ def test_many_threads(tmp_path: Path) -> None:
 
 def test_suspects_stay_noted_until_they_are_acquitted(tmp_path: Path) -> None:
     left_by_a_crash(tmp_path, A, B)
-    with InHand(tmp_path) as in_hand:
-        assert in_hand.suspects == {A, B}
-        with in_hand.place() as note:
+    with CrashJournal(tmp_path) as in_hand:
+        assert in_hand.quarantined == {A, B}
+        with in_hand.slot() as note:
             note(C)
             assert suspected(tmp_path) == {A, B, C}
-        in_hand.acquit(A)
-        assert in_hand.suspects == suspected(tmp_path) == {B}
+        in_hand.clear(A)
+        assert in_hand.quarantined == suspected(tmp_path) == {B}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_fails_leaves_what_it_failed_on_and_its_suspects(tmp_path: Path) -> None:
     left_by_a_crash(tmp_path, A)
-    with pytest.raises(MemoryError), InHand(tmp_path) as in_hand, in_hand.place() as note:
+    with pytest.raises(MemoryError), CrashJournal(tmp_path) as in_hand, in_hand.slot() as note:
         note(B)
         raise MemoryError
     assert suspected(tmp_path) == {A, B}
-    with pytest.raises(KeyboardInterrupt), InHand(tmp_path):
+    with pytest.raises(KeyboardInterrupt), CrashJournal(tmp_path):
         raise KeyboardInterrupt
-    with pytest.raises(OSError), InHand(tmp_path):
+    with pytest.raises(OSError), CrashJournal(tmp_path):
         raise OSError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_record_does_not_grow(tmp_path: Path) -> None:
     left_by_a_crash(tmp_path, *(f"{number + 1:064x}" for number in range(1000)))
-    with InHand(tmp_path) as in_hand, in_hand.place() as note:
+    with CrashJournal(tmp_path) as in_hand, in_hand.slot() as note:
         note(A)
         assert len(suspected(tmp_path)) < 64
         assert (tmp_path / RECORD).stat().st_size == 2048
@@ -99,8 +99,8 @@ def test_the_record_does_not_grow(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [b"", b"\0" * 5000, b"\x11" * 31])
 def test_what_is_no_record_names_no_suspects(tmp_path: Path, left: bytes) -> None:
     (tmp_path / RECORD).write_bytes(left)
-    with InHand(tmp_path) as in_hand:
-        assert in_hand.suspects == set()
+    with CrashJournal(tmp_path) as in_hand:
+        assert in_hand.quarantined == set()
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     precious.write_bytes(bytes.fromhex(A))
     for link in (os.symlink, os.link):
         link(precious, tmp_path / RECORD)
-        with InHand(tmp_path) as in_hand, in_hand.place() as note:
+        with CrashJournal(tmp_path) as in_hand, in_hand.slot() as note:
             note(B)
             assert not (tmp_path / RECORD).is_symlink()
         assert precious.read_bytes() == bytes.fromhex(A)
@@ -118,8 +118,8 @@ def test_where_it_cannot_be_made_there_is_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / RECORD).mkdir()
-    with InHand(tmp_path) as in_hand:
-        with in_hand.place() as note:
+    with CrashJournal(tmp_path) as in_hand:
+        with in_hand.slot() as note:
             note(A)
             note(B)
     assert len(caplog.records) == 1
@@ -132,9 +132,9 @@ def test_where_it_cannot_be_written_any_more_there_is_one_warning(
     def full(*arguments: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with InHand(tmp_path) as in_hand:
+    with CrashJournal(tmp_path) as in_hand:
         monkeypatch.setattr(os, "pwrite", full)
-        with in_hand.place() as note:
+        with in_hand.slot() as note:
             note(A)
             note(B)
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -15,15 +15,17 @@ import pytest
 from msgspec import structs
 
 from ctcedge.classification.classifier import Classifier
-from ctcedge.classification.decision import Policy, probability
+from ctcedge.classification.decision import DecisionRule, probability
+from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.classification.ood import OodScore
 from ctcedge.discovery.naming import Crop, Naming
 from ctcedge.discovery.scan import iter_entries
 from ctcedge.errors import BadImage
 from ctcedge.images.read import read_file
 from ctcedge.model.spec import OperatingPoint, Rate
-from ctcedge.pipeline.crash_journal import InHand
-from ctcedge.pipeline.pipeline import Counted, Outcome, Pipeline
+from ctcedge.pipeline.crash_journal import CrashJournal
+from ctcedge.pipeline.outcome import Outcome, TallyKey
+from ctcedge.pipeline.pipeline import Pipeline
 from ctcedge.quality.checks import Quality
 from ctcedge.settings import DecisionSettings, ImageSettings
 from ctcedge.sidecars.json_schema import read_schema
@@ -50,6 +52,11 @@ from tests.helpers.support import (
 )
 
 
+def fingerprint(classifier: Classifier, um_per_px: float | None = UM_PER_PX) -> Fingerprint:
+    images = ImageSettings(um_per_px=um_per_px)
+    return Fingerprint.of(images, classifier.model.spec, classifier.rule)
+
+
 class Bench:
     """A folder and what classifies it."""
 
@@ -70,12 +77,13 @@ class Bench:
         classifier: Classifier | None = None,
         **options: Any,
     ) -> list[Outcome]:
+        used = classifier or self.classifier
         pipeline = Pipeline(
             self.folder,
-            ImageSettings(um_per_px=um_per_px),
-            classifier or self.classifier,
+            used,
             SidecarStore(self.folder),
-            InHand(self.folder),
+            CrashJournal(self.folder),
+            fingerprint(used, um_per_px),
             batch_size,
         )
         return list(pipeline.run(self.crops() if crops is None else crops, **options))
@@ -433,8 +441,8 @@ def other(classifier: Classifier) -> Classifier:
     """Another decision on the same model."""
     points = {"screening": POINT, "balanced": POINT, "confirm": None}
     spec = structs.replace(classifier.model.spec, operating_points=points)
-    policy = Policy.of(spec, DecisionSettings("screening", 0.001))
-    return dataclasses.replace(classifier, policy=policy)
+    policy = DecisionRule.of(spec, DecisionSettings("screening", 0.001))
+    return dataclasses.replace(classifier, rule=policy)
 
 
 @pytest.fixture
@@ -575,8 +583,8 @@ def test_a_review_outlives_what_ctcedge_writes(
     elif again == "bad image":
         path.write_bytes(b"")
     elif again == "decision":
-        policy = Policy.of(classifier.model.spec, DecisionSettings(prevalence=0.01))
-        classifier = dataclasses.replace(classifier, policy=policy)
+        policy = DecisionRule.of(classifier.model.spec, DecisionSettings(prevalence=0.01))
+        classifier = dataclasses.replace(classifier, rule=policy)
     (outcome,) = bench.run(force=again == "forced", classifier=classifier)
     (record,) = sidecars(bench.folder).values()
     assert outcome.done == "written"
@@ -591,13 +599,13 @@ def test_a_review_that_comes_while_a_crop_is_classified_is_kept(
     save(bench.folder / "1_BF.png", cell())
     bench.run()
     (crop,) = bench.crops()
-    answer = type(bench.classifier).answer
+    infer = type(bench.classifier).infer
 
     def reviewed_meanwhile(self: Any, inputs: Any) -> Any:
         SidecarStore(bench.folder).amend(crop, reviewed)
-        return answer(self, inputs)
+        return infer(self, inputs)
 
-    monkeypatch.setattr(type(bench.classifier), "answer", reviewed_meanwhile)
+    monkeypatch.setattr(type(bench.classifier), "infer", reviewed_meanwhile)
     bench.run(force=True)
     (record,) = sidecars(bench.folder).values()
     assert record["review"] == REVIEWED
@@ -623,7 +631,7 @@ def test_a_gated_crop_is_reviewed_and_keeps_its_probability(
     assert record["probability"] == probability(
         record["score"], bench.classifier.model.spec.calibration
     )
-    assert outcome.counted.reasons == tuple(record["reasons"])
+    assert outcome.tally_key.reasons == tuple(record["reasons"])
 
 
 def gate(monkeypatch: pytest.MonkeyPatch, quality: Quality) -> None:
@@ -651,7 +659,7 @@ def test_a_cluster_is_flagged_and_keeps_its_call(
     (outcome,) = bench.run()
     (record,) = sidecars(bench.folder).values()
     assert (record["call"], record["cluster"]) == ("CTC", True)
-    assert outcome.counted == Counted("written", "CTC", (), cluster=True)
+    assert outcome.tally_key == TallyKey("written", "CTC", (), cluster=True)
 
 
 def test_what_is_unlike_training_is_reviewed(
@@ -679,8 +687,8 @@ def test_what_is_unlike_training_is_reviewed(
     assert (near["call"], near["reasons"]) == ("CTC", [])
     assert [as_dict(outcome.record) for outcome in outcomes] == [far, near]
     # And again from what is kept.
-    policy = Policy.of(classifier.model.spec, DecisionSettings(prevalence=0.01))
-    bench.run(classifier=dataclasses.replace(classifier, policy=policy))
+    policy = DecisionRule.of(classifier.model.spec, DecisionSettings(prevalence=0.01))
+    bench.run(classifier=dataclasses.replace(classifier, rule=policy))
     again, _ = sidecars(bench.folder).values()
     assert (again["call"], again["ood"]) == ("review", far["ood"])
 
@@ -691,13 +699,13 @@ def test_stop_finishes_what_is_in_hand(bench: Bench) -> None:
     seen: list[Outcome] = []
     pipeline = Pipeline(
         bench.folder,
-        ImageSettings(um_per_px=UM_PER_PX),
         bench.classifier,
         SidecarStore(bench.folder),
-        InHand(bench.folder),
+        CrashJournal(bench.folder),
+        fingerprint(bench.classifier),
         batch_size=4,
     )
-    for outcome in pipeline.run(bench.crops(), stop=lambda: bool(seen)):
+    for outcome in pipeline.run(bench.crops(), should_stop=lambda: bool(seen)):
         seen.append(outcome)
     assert 4 <= len(seen) <= 36  # what was in hand
     assert len(sidecars(bench.folder)) == len(seen)
@@ -713,14 +721,14 @@ def test_large_images_are_held_a_few_at_a_time(
     (bench.folder / "3_BF.png").write_bytes(b"no image")
     together = sidecars(bench.folder) if bench.run() else {}
     looked: list[int] = []
-    look = type(bench.classifier).look
+    prepare = type(bench.classifier).prepare
 
     def counted(self: Any, images: Any, um_per_px: float | None) -> Any:
         looked.append(len(images))
-        return look(self, images, um_per_px)
+        return prepare(self, images, um_per_px)
 
-    monkeypatch.setattr(type(bench.classifier), "look", counted)
-    monkeypatch.setattr("ctcedge.pipeline.pipeline._MOST_HELD", 2 * cell().nbytes - 1)
+    monkeypatch.setattr(type(bench.classifier), "prepare", counted)
+    monkeypatch.setattr("ctcedge.pipeline.pipeline.MAX_PIXEL_BYTES", 2 * cell().nbytes - 1)
     outcomes = bench.run(force=True, batch_size=6)
     assert [each.crop.path for each in outcomes] == sorted(together)
     assert looked == [2, 2, 1]
@@ -732,7 +740,7 @@ def test_large_images_are_held_a_few_at_a_time(
 def test_what_is_deferred_gets_no_sidecar(bench: Bench) -> None:
     (bench.folder / "1_BF.png").write_bytes(encoded(cell())[:100])
     (bench.folder / "2_BF.png").write_bytes(png(4, 4))
-    outcomes = bench.run(defer=lambda crop, was_read: was_read)
+    outcomes = bench.run(retry_later=lambda crop, was_read: was_read)
     assert done(outcomes) == ["deferred", "written"]
     assert set(sidecars(bench.folder)) == {"2_BF.png"}
 
@@ -787,7 +795,8 @@ def test_real_crops(classifier: Classifier, tmp_path: Path, sample: str) -> None
         c for c in iter_entries(folder, Naming()) if isinstance(c, Crop) and c.channel == "BF"
     ][:20]
     results = SidecarStore(folder, tmp_path)
-    pipeline = Pipeline(folder, ImageSettings(), classifier, results, InHand(tmp_path))
+    journal = CrashJournal(tmp_path)
+    pipeline = Pipeline(folder, classifier, results, journal, fingerprint(classifier, None))
     outcomes = list(pipeline.run(crops))
     assert set(done(outcomes)) == {"written"}
     written = sidecars(tmp_path)

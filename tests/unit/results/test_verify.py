@@ -169,7 +169,7 @@ def test_the_tolerance_is_that_of_the_golden_outputs(
     def move(record: dict[str, Any]) -> None:
         p = 1 / (1 + math.exp(-record["score"])) - shift * spec.golden.tolerance
         record["score"] = round(math.log(p / (1 - p)), 6)
-        verdict = classifier.policy.verdict(record["score"], ())
+        verdict = classifier.rule.decide_score(record["score"], ())
         record["probability"] = verdict.probability
 
     edit(called, move)

@@ -15,7 +15,7 @@ from watchdog.events import DirCreatedEvent
 from ctcedge.classification.ood import DomainShift, OodScore, RunFeatures
 from ctcedge.discovery.naming import Crop
 from ctcedge.model.session import Engine
-from ctcedge.pipeline.pipeline import Counted, Outcome
+from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import open_run
 from ctcedge.results.summary import Summary
 from ctcedge.service.watcher import Watcher
@@ -432,8 +432,8 @@ def test_a_crop_that_was_first_unreadable_counts_for_the_likeness_of_its_sample(
     known = IndexEntry("CTC", (), False, None, [0.1, 0.2])
     summary.add(Outcome(crop, "written", error="unreadable"))
     for _ in range(2):
-        before = Counted("written") if not summary._traits else Counted("current", "CTC")
-        summary.add(Outcome(crop, "current", known=known, instead_of=before))
+        before = TallyKey("written") if not summary._traits else TallyKey("current", "CTC")
+        summary.add(Outcome(crop, "current", index_entry=known, replaces=before))
     assert summary._traits["S"].crops == 1
 
 
