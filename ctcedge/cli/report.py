@@ -49,19 +49,22 @@ def report(
     """
     from ctcedge.model.folder import load_model
     from ctcedge.report import write_report
+    from ctcedge.sidecars.scan import Closed
 
+    unreadable: Closed = {}
     options = RunOptions(config=config, out=sidecars, model=model, pattern=pattern)
     settings = options.settings(folder)
-    report = write_report(
+    path = write_report(
         folder,
         sidecar_root(settings),
         out,
         settings.images.naming(),
         pseudonymise=pseudonymise,
         model=None if settings.model is None else load_model(settings.model),
+        closed=unreadable,
     )
-    print(report.path)
-    exit_if_incomplete(report.unreadable_dirs)
+    print(path)
+    exit_if_incomplete(unreadable)
 
 
 def export(
@@ -89,12 +92,13 @@ def export(
     from ctcedge.cli import render_results
     from ctcedge.results import table
     from ctcedge.results.output_files import replacing, standard_output
-    from ctcedge.sidecars.scan import require_sidecars
+    from ctcedge.sidecars.scan import Closed, require_sidecars
 
+    unreadable: Closed = {}
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
     chosen = table.format_of(None if table_format is None else table_format.value, out)
     table.check_place(out, chosen)
-    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming())
+    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming(), unreadable)
     picked = table.picklist(folder, cells) if picklist else None
     rows = table.rows(cells) if picked is None else picked.rows()
     kinds = table.KINDS if picked is None else table.PICKLIST_KINDS
@@ -106,7 +110,7 @@ def export(
             table.write(rows, kinds, chosen, file, bom=True)
     if picked is not None:
         render_results.print_picklist_notes(picked)
-    exit_if_incomplete(cells.unreadable_dirs)
+    exit_if_incomplete(unreadable)
 
 
 def verify(

@@ -113,7 +113,7 @@ def service_install(
         folder,
         options=tuple(words),
         out=None if root is None else Path(os.path.abspath(root)),
-        writes=() if metrics is None else (Path(os.path.abspath(metrics)).parent,),
+        writable=() if metrics is None else (Path(os.path.abspath(metrics)).parent,),
         user=user,
         cpu_only=settings.provider == "cpu",
     )
@@ -150,10 +150,10 @@ def service_status(folder: Folder) -> None:
 
 
 def _show_and_apply(steps: Sequence[Step], yes: bool) -> None:
-    from ctcedge.service.systemd import carry_out
+    from ctcedge.service.systemd import apply
 
     for step in steps:
         print(step, end="", flush=True)
     if yes:
-        carry_out(steps)
+        apply(steps)
     print("Done." if yes else "Dry run; nothing was changed. Pass --yes, as root, to apply.")

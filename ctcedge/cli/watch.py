@@ -119,7 +119,7 @@ def watch(
             run.sidecars.check(entry for entry in recalled if isinstance(entry, Crop))
             for level, text in render.notices(run):
                 log.log(level, "%s", text, extra=logs.event("opening"))
-            watcher = Watcher(run, force=force, tell=publish)
+            watcher = Watcher(run, force=force, publish=publish)
             interruption.then(stop)
             notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():

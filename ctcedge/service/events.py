@@ -1,7 +1,8 @@
-"""File events of a folder, as far as the system gives any.
+"""File events of a folder, where the system provides them.
 
-Events are a convenience: they say where to look at once. `FolderEvents.interval` says how often to
-look at everything, which finds whatever they miss: more often where they do not come at all.
+Events only make the watch faster: they name the files to look at. A rescan every
+`FolderEvents.scan_interval` seconds finds what they have missed; it is more frequent where there
+are no events at all.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from watchdog.observers.api import BaseObserver
 from ctcedge.fs.mounts import file_system, is_remote
 from ctcedge.log import event
 
-log = logging.getLogger("ctcedge.service.watcher")
+log = logging.getLogger("ctcedge.service.events")
 
-POLL = 5.0
-"""Seconds between looks at a folder that gives no events."""
+POLL_INTERVAL = 5.0
+"""Seconds between rescans of a folder without events."""
 
 _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
@@ -43,45 +44,52 @@ _EVENTS: list[type[FileSystemEvent]] = [
 
 
 class FolderEvents:
-    """Puts the events of a folder and all below it into a queue.
+    """Puts the events of a folder and its sub-folders into a queue.
 
     Args:
         folder: an existing directory.
-        wakes: receives events, and None when events were lost.
-        rescan: seconds between full looks where events come.
+        events: queue that receives events, and None when events were lost.
+        rescan_interval: seconds between rescans where there are events.
+
+    Attributes:
+        scan_interval: seconds between rescans.
+        lost: whether events were lost since `start`.
     """
 
     def __init__(
-        self, folder: Path, wakes: queue.SimpleQueue[FileSystemEvent | None], rescan: float
+        self,
+        folder: Path,
+        events: queue.SimpleQueue[FileSystemEvent | None],
+        rescan_interval: float,
     ) -> None:
-        self.interval = rescan
+        self.scan_interval = rescan_interval
         self.lost = False
         self._folder = folder
-        self._wakes = wakes
-        self._rescan = rescan
+        self._events = events
+        self._rescan_interval = rescan_interval
         self._observer: BaseObserver | None = None
         self._observed: tuple[int, int] | None = None
-        self._silence: str | None = None
-        self._trouble = _Trouble(self)
+        self._polling_reason: str | None = None
+        self._loss_handler = _LossHandler(self)
 
     def start(self) -> None:
-        """Make sure that events come, if they can; also after the folder was replaced.
+        """Observe the folder, if it is not observed already; also after it was replaced.
 
         Raises:
-            OSError: the folder is not there or cannot be read.
+            OSError: the folder is missing or cannot be read.
         """
         self.lost = False
         status = os.stat(self._folder)
         identity = (status.st_dev, status.st_ino)
         if self._observer is not None and self._observer.is_alive() and identity == self._observed:
             return
-        self.stop()  # the events of a folder that was replaced tell nothing of the new one
+        self.stop()  # the observer of a replaced folder does not observe the new one
         kind = file_system(self._folder)
-        if is_remote(kind):  # what another machine, or the server, writes gives no events
+        if is_remote(kind):  # files that another machine writes cause no events
             self._poll(f"a {kind} file system gives no reliable file events")
             return
         handler = FileSystemEventHandler()
-        handler.on_any_event = self._wakes.put  # type: ignore[method-assign, assignment]
+        handler.on_any_event = self._events.put  # type: ignore[method-assign, assignment]
         try:
             observer = Observer()
             observer.schedule(handler, str(self._folder), recursive=True, event_filter=_EVENTS)
@@ -91,34 +99,38 @@ class FolderEvents:
                 raise
             self._poll(f"no file events here ({error.strerror})")
             return
-        logging.getLogger("watchdog").addHandler(self._trouble)
+        logging.getLogger("watchdog").addHandler(self._loss_handler)
         self._observer, self._observed = observer, identity
-        self.interval, self._silence = self._rescan, None
+        self.scan_interval, self._polling_reason = self._rescan_interval, None
 
     def stop(self) -> None:
-        """Ask for no more events."""
-        logging.getLogger("watchdog").removeHandler(self._trouble)
+        """Stop observing."""
+        logging.getLogger("watchdog").removeHandler(self._loss_handler)
         if self._observer is not None:
             if self._observer.is_alive():
                 self._observer.stop()
                 self._observer.join()
             self._observer = None
 
-    def lose(self) -> None:
-        """Note that events were lost, and wake whoever reads the queue."""
+    def report_loss(self) -> None:
+        """Record that events were lost, and wake the reader of the queue."""
         self.lost = True
-        self._wakes.put(None)
+        self._events.put(None)
 
     def _poll(self, reason: str) -> None:
-        self.interval = min(POLL, self._rescan)
-        if reason != self._silence:
-            text = f"{reason}: looking through the folder every {self.interval:g} s"
+        self.scan_interval = min(POLL_INTERVAL, self._rescan_interval)
+        if reason != self._polling_reason:
+            text = f"{reason}: scanning the folder every {self.scan_interval:g} s"
             log.warning("%s", text, extra=event("polling"))
-        self._silence = reason
+        self._polling_reason = reason
 
 
-class _Trouble(logging.Handler):
-    """Watchdog tells of lost events through its log alone; whatever it warns of, we look."""
+class _LossHandler(logging.Handler):
+    """Takes each warning of watchdog as a loss of events.
+
+    Watchdog reports an overflow of the queue in its log; its callback for it is on an internal
+    class only.
+    """
 
     def __init__(self, events: FolderEvents) -> None:
         super().__init__(logging.WARNING)
@@ -126,6 +138,6 @@ class _Trouble(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self._events.lost:
-            text = "file events were lost: looking through the folder"
+            text = "file events were lost: scanning the folder"
             log.warning(text, extra=event("events-lost"))
-        self._events.lose()
+        self._events.report_loss()

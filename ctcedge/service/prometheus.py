@@ -1,6 +1,6 @@
-"""The state of a watch as a text file for Prometheus (the node exporter's textfile collector).
+"""Metrics of a watch as a text file for Prometheus (the node exporter's textfile collector).
 
-No sample or cell is named: names could tell who a patient is.
+They contain no names of samples or cells, as these can identify patients.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Labels: TypeAlias = dict[str, str]
 Sample: TypeAlias = tuple[str, Labels, float]  # suffix of the metric's name, labels, value
 
 _BAD_STATUSES = ("unreadable", "unsupported")
-_OUTCOMES = ("written", "current", "vanished", "deferred", "not-written")
+_OUTCOMES = ("written", "upgraded", "current", "vanished", "deferred", "not-written")
 
 
 class MetricsFile:
-    """A file that is kept up to date with a watch, and that never stops it.
+    """The metrics file of a watch; a failure to write it never stops the watch.
 
     Args:
-        path: of the file; the collector reads names that end in `.prom`.
+        path: path of the file; the collector reads names that end in `.prom`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class MetricsFile:
         self._failed = False
 
     def update(self, state: WatchState) -> None:
-        """Write the state; that it cannot be written is logged once, and once when it can again."""
+        """Write the state; the first failure is logged, and the first success after it."""
         try:
             write(self._path, state)
         except OSError as error:
@@ -57,10 +57,10 @@ class MetricsFile:
 
 
 def write(path: Path, state: WatchState) -> None:
-    """Replace the file, whole or not at all, readable by everyone.
+    """Replace the file atomically, readable by everyone.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     text = render(state, watch=path.stem)
     atomic_write(path, text.encode(), durable=False, world_readable=True)
@@ -70,8 +70,8 @@ def render(state: WatchState, watch: str) -> str:
     """The state in Prometheus' text format.
 
     Args:
-        state: of the watch.
-        watch: tells apart several watches of one machine, whose files one collector reads.
+        state: state of the watch.
+        watch: value of the label `watch`, as one collector may read the files of several watches.
     """
     return "".join(itertools.chain.from_iterable(_lines(state, watch)))
 
@@ -90,8 +90,8 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
     yield metric(
         "info",
         "gauge",
-        "What runs: ctcedge, the model, its SHA-256, and where the network runs; always 1.",
-        _one(
+        "Version, model, its SHA-256 and the provider of the inference; always 1.",
+        _single(
             1,
             version=__version__,
             model=state.model,
@@ -100,7 +100,10 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
         ),
     )
     yield metric(
-        "start_time_seconds", "gauge", "When the watch started, Unix time.", _one(state.started)
+        "start_time_seconds",
+        "gauge",
+        "Time of the start of the watch, Unix time.",
+        _single(state.started),
     )
     yield metric(
         "crops_total",
@@ -111,60 +114,64 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
     yield metric(
         "clusters_total",
         "counter",
-        "Newly written sidecars of touching cells, which are among the crops too.",
+        "Newly written sidecars of touching cells, also counted in crops_total.",
         (("", {"call": call}, state.tally.clusters[call]) for call in CALLS),
     )
     yield metric(
         "review_reasons_total",
         "counter",
-        "Newly written calls of review by reason; a call may have several.",
+        "Newly written calls of review by reason; one call can have several.",
         (("", {"reason": reason}, n) for reason, n in sorted(state.tally.review_reasons.items())),
     )
     yield metric(
         "outcomes_total",
         "counter",
-        "What was done with crops, also with those that needed nothing.",
+        "Outcomes of crops, including those that were already done.",
         (("", {"done": done}, state.done[done]) for done in _OUTCOMES),
     )
     yield metric(
-        "pending_crops", "gauge", "Crops that wait to be whole or classified.", _one(state.pending)
+        "pending_crops",
+        "gauge",
+        "Crops that are incomplete or not classified yet.",
+        _single(state.pending),
     )
     yield metric(
-        "trouble",
+        "degraded",
         "gauge",
-        "1 while something keeps the watch from working.",
-        _one(bool(state.trouble)),
+        "1 while a problem prevents the watch from working.",
+        _single(bool(state.problem)),
     )
     if state.last_success is not None:
         yield metric(
             "last_success_timestamp_seconds",
             "gauge",
-            "When a crop was last newly classified, Unix time.",
-            _one(state.last_success),
+            "Time of the last newly classified crop, Unix time.",
+            _single(state.last_success),
         )
-    if state.likeness is not None and state.likeness.distance is not None:
+    shift = state.domain_shift
+    if shift is not None and shift.distance is not None:
         yield metric(
-            "unlike_training",
+            "domain_shift",
             "gauge",
-            "1 while the latest crops are unlike those that the model was trained on.",
-            _one(state.likeness.state == "unlike"),
+            "1 while the latest crops differ from the model's training data.",
+            _single(shift.state == "unlike"),
         )
         yield metric(
             "training_distance",
             "gauge",
-            "Distance of the latest crops from the model's training crops; 1 is the limit.",
-            _one(state.likeness.distance),
+            "Distance of the latest crops from the model's training data; the limit is 1.",
+            _single(shift.distance),
         )
-    yield metric("batch_crops", "histogram", "Crops taken in one pass.", _buckets(state.batches))
+    yield metric("batch_crops", "histogram", "Crops per pass.", _buckets(state.batches))
     yield metric(
         "latency_seconds",
         "histogram",
-        "From a whole file to its sidecar.",
+        "Seconds from a complete file to its sidecar.",
         _buckets(state.latencies),
     )
 
 
-def _one(value: float, **labels: str) -> list[Sample]:
+def _single(value: float, **labels: str) -> list[Sample]:
     return [("", labels, value)]
 
 
@@ -188,7 +195,7 @@ def _braces(labels: Labels) -> str:
 
 
 def _escaped(value: str) -> str:
-    value = value.encode("utf-8", "backslashreplace").decode()  # a file's name may be any bytes
+    value = value.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 

@@ -1,8 +1,7 @@
-"""A report on each sample of a watch, once nothing new has come of it for a while.
+"""Writes a report on each sample of a watch, once it has had no new crops for a while.
 
-`python -m ctcedge.service.sample_reports` writes one: in a process of its own, so that neither the
-time nor
-a failure of it stops the watch. What is told of it in the log names no sample.
+Each report is written by a process of its own, `python -m ctcedge.service.sample_reports`, so that
+neither its duration nor its failure stops the watch. The log does not name the sample.
 """
 
 from __future__ import annotations
@@ -28,155 +27,157 @@ from ctcedge.pipeline.run import Run
 from ctcedge.records import convert, plain
 from ctcedge.settings import ImageSettings
 
-log = logging.getLogger("ctcedge.report")
+log = logging.getLogger("ctcedge.service.sample_reports")
 
-_LOOK_AGAIN = 1.0  # seconds between looks at a report that is being written
-_LONGEST = 3600.0  # seconds
-_PATIENCE = 5.0  # seconds for which a report that is given up may tidy up
+_POLL_INTERVAL = 1.0  # seconds between checks of a report that is being written
+_TIMEOUT = 3600.0  # seconds for one report
+_STOP_TIMEOUT = 5.0  # seconds in which a report that is cancelled may clean up
 _NICENESS = 10
-_REFUSED = 2  # exit code
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
-_LONGEST_NAME = 100
+_EXIT_REFUSED = 2
+_SPECIAL_CHARACTER = re.compile(r"[^A-Za-z0-9._-]")
+_MAX_NAME = 100  # characters of a sample in a file name
 
 
 @dataclass(slots=True)
 class _Sample:
-    """A sample of which something came.
+    """A sample with new crops.
 
     Attributes:
-        last: when something last came of it, by the clock.
-        newest: when its newest sidecar was written, Unix time in ns.
+        last_outcome: time of its last outcome, on the clock.
+        newest_sidecar: modification time of its newest sidecar, Unix time in ns.
     """
 
-    last: float
-    newest: int
+    last_outcome: float
+    newest_sidecar: int
 
 
 class SampleReports:
-    """Writes reports, one at a time; call `step` often, and `stop` at the end.
+    """Writes reports, one at a time; `step` must be called often, and `stop` at the end.
 
     Args:
         run: the opened folder.
-        after: seconds without anything new after which a sample is finished.
-        clock: seconds that only go forward.
+        idle: seconds without new crops after which a sample's report is written.
+        clock: monotonic clock, seconds.
     """
 
-    def __init__(self, run: Run, after: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, run: Run, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._run = run
-        self._after = after
+        self._idle = idle
         self._clock = clock
-        self._waiting: dict[str, _Sample] = {}
-        self._now: subprocess.Popen[bytes] | None = None
-        self._give_up_at = 0.0
+        self._samples: dict[str, _Sample] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline = 0.0
 
-    def note(self, outcome: Outcome) -> None:
-        """Take down that something came of a crop's sample, or was there."""
+    def add(self, outcome: Outcome) -> None:
+        """Record that the sample of a crop has an outcome."""
         if outcome.record is None and outcome.index_entry is None:
             return
         try:
             written = os.lstat(self._run.sidecars.path(outcome.crop)).st_mtime_ns
         except OSError:
             return
-        known = self._waiting.get(outcome.crop.sample)
-        newest = max(written, known.newest if known else 0)
-        self._waiting[outcome.crop.sample] = _Sample(self._clock(), newest)
+        sample = self._samples.get(outcome.crop.sample)
+        newest = max(written, sample.newest_sidecar if sample else 0)
+        self._samples[outcome.crop.sample] = _Sample(self._clock(), newest)
 
     def next_due(self) -> float | None:
-        """When `step` has something to do, by the clock; None where nothing waits."""
-        if self._now is not None:
-            return self._clock() + _LOOK_AGAIN
-        return min((each.last + self._after for each in self._waiting.values()), default=None)
+        """Time at which `step` has something to do, on the clock; None where it has nothing."""
+        if self._process is not None:
+            return self._clock() + _POLL_INTERVAL
+        samples = self._samples.values()
+        return min((sample.last_outcome + self._idle for sample in samples), default=None)
 
     def step(self) -> None:
-        """See what became of a report, and begin the next."""
-        if self._now is not None and not self._ended(self._now):
+        """Check the report that is being written, and start the next one."""
+        if self._process is not None and not self._has_ended(self._process):
             return
-        self._now = None
-        for sample, each in list(self._waiting.items()):
-            if self._clock() - each.last < self._after:
+        self._process = None
+        for name, sample in list(self._samples.items()):
+            if self._clock() - sample.last_outcome < self._idle:
                 continue
-            del self._waiting[sample]
-            place = self._run.sidecars.root / report_name(sample)
-            if _written(place) < each.newest:  # a report may be there from before a restart
-                self._begin(sample, place)
+            del self._samples[name]
+            path = self._run.sidecars.root / report_name(name)
+            # It may be up to date since before a restart.
+            if _modification_time(path) < sample.newest_sidecar:
+                self._start(name, path)
                 return
 
     def stop(self) -> None:
-        """Give up the report that is being written."""
-        if self._now is None:
+        """Cancel the report that is being written."""
+        if self._process is None:
             return
-        self._now.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGINT)
         try:
-            self._now.wait(_PATIENCE)
+            self._process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self._now.kill()
-            self._now.wait()
-        self._now = None
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
-    def _begin(self, sample: str, place: Path) -> None:
+    def _start(self, sample: str, path: Path) -> None:
         task = {
             "folder": str(self._run.folder),
             "sidecars": str(self._run.sidecars.root),
-            "out": str(place),
+            "out": str(path),
             "images": plain(self._run.settings.images),
             "sample": sample,
             "model": str(self._run.classifier.model.folder),
         }
-        # The same modules as here, and none from the working directory.
+        # The modules of this process, and none from the working directory.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
-            self._now = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "ctcedge.service.sample_reports"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=environment,
-                start_new_session=True,  # a Ctrl-C is for this process alone
+                start_new_session=True,  # Ctrl-C must not reach it
             )
-            assert self._now.stdin is not None
-            with self._now.stdin as pipe:
+            assert self._process.stdin is not None
+            with self._process.stdin as pipe:
                 pipe.write(json.dumps(task).encode())
         except OSError as error:
             self.stop()
-            self._failed(error.strerror or "no process can be started")
-        self._give_up_at = self._clock() + _LONGEST
+            self._log_failure(error.strerror or "no process can be started")
+        self._deadline = self._clock() + _TIMEOUT
 
-    def _ended(self, process: subprocess.Popen[bytes]) -> bool:
+    def _has_ended(self, process: subprocess.Popen[bytes]) -> bool:
         code = process.poll()
         if code is None:
-            if self._clock() > self._give_up_at:
+            if self._clock() > self._deadline:
                 self.stop()
-                self._failed(f"it took longer than {_LONGEST:g} s")
+                self._log_failure(f"it took longer than {_TIMEOUT:g} s")
                 return True
             return False
         if code == 0:
-            log.info("a report on a finished sample is written", extra=event("report"))
+            log.info("the report on a finished sample was written", extra=event("report"))
         else:
-            self._failed("it was refused" if code == _REFUSED else f"exit code {code}")
+            self._log_failure("it was refused" if code == _EXIT_REFUSED else f"exit code {code}")
         return True
 
-    def _failed(self, why: str) -> None:
+    def _log_failure(self, reason: str) -> None:
         log.warning(
-            "a report on a finished sample cannot be written (%s): 'ctcedge report' says why",
-            why,
+            "the report on a finished sample cannot be written (%s): 'ctcedge report' shows why",
+            reason,
             extra=event("report-failed"),
         )
 
 
 def report_name(sample: str) -> str:
-    """Name of the file of a sample's report; of two samples it is never the same."""
-    plain = _NOT_PLAIN.sub("_", sample)[:_LONGEST_NAME]
-    if plain != sample:
+    """File name of a sample's report; it is unique to the sample."""
+    name = _SPECIAL_CHARACTER.sub("_", sample)[:_MAX_NAME]
+    if name != sample:
         digest = hashlib.sha256(sample.encode("utf-8", "surrogateescape")).hexdigest()
-        plain = f"{plain}-{digest[:12]}"
-    return f"ctcedge-report-{plain}.html"
+        name = f"{name}-{digest[:12]}"
+    return f"ctcedge-report-{name}.html"
 
 
 def main() -> None:
     """Write the report that standard input describes."""
     from ctcedge.report import write_report
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it tidies up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up
     os.nice(_NICENESS)
     task = json.load(sys.stdin)
     try:
@@ -189,11 +190,11 @@ def main() -> None:
             model=load_model(task["model"]),
         )
     except SetupError:
-        sys.exit(_REFUSED)
+        sys.exit(_EXIT_REFUSED)
 
 
-def _written(path: Path) -> int:
-    """When a file was last written, Unix time in ns; 0 where there is none."""
+def _modification_time(path: Path) -> int:
+    """Modification time of a file, Unix time in ns; 0 where there is none."""
     try:
         return os.lstat(path).st_mtime_ns
     except OSError:

@@ -1,7 +1,7 @@
-"""Telling systemd how a service is: ready, what it does, alive, stopping; see sd_notify(3).
+"""Notifies systemd of the state of a service: ready, status, watchdog, stopping; see sd_notify(3).
 
-Without systemd every call does nothing. A service must not fail because nobody listens, so an error
-of the socket is never raised.
+Without systemd every call does nothing. Errors of the socket are never raised: a service must not
+fail because its manager does not listen.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-_LONGEST_SEND = 1.0  # seconds; systemd reads at once, or not at all
-_SIGNS_PER_INTERVAL = 3
+_SEND_TIMEOUT = 1.0  # seconds; systemd reads at once, or not at all
+_PINGS_PER_INTERVAL = 3
 
 
 class Notifier:
-    """The service manager, as the service sees it.
+    """Connection of a service to its service manager.
 
     Args:
-        address: of its datagram socket: an absolute path, or an abstract name after `@`; None
-            where there is no service manager.
-        watchdog: seconds after which it ends a service that gave no sign of life; None where it
-            waits for ever.
-        clock: seconds that only go forward.
+        address: address of the manager's datagram socket: an absolute path, or an abstract name
+            after `@`; None where there is no service manager.
+        watchdog: seconds without a ping after which the manager ends the service; None where it
+            expects no pings.
+        clock: monotonic clock, seconds.
 
     Attributes:
-        every: seconds between two signs of life that are sent; None where none is wanted.
+        ping_interval: seconds between two pings; None where no pings are expected.
     """
 
     def __init__(
@@ -35,50 +35,50 @@ class Notifier:
         watchdog: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.every = None if watchdog is None else watchdog / _SIGNS_PER_INTERVAL
+        self.ping_interval = None if watchdog is None else watchdog / _PINGS_PER_INTERVAL
         self._address = address
         self._clock = clock
-        self._next_sign: float | None = None
+        self._next_ping: float | None = None
         self._status: str | None = None
 
     @classmethod
     def from_environment(
         cls, env: Mapping[str, str], clock: Callable[[], float] = time.monotonic
     ) -> Notifier:
-        """What NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID tell; the environment stays as it is.
+        """Create a notifier from NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID.
 
-        Values that this protocol does not know count as not set.
+        Values that the protocol does not define count as not set.
         """
         address = env.get("NOTIFY_SOCKET", "")
         if not address.startswith(("/", "@")):
             return cls(None)
         microseconds = env.get("WATCHDOG_USEC", "")
-        meant = env.get("WATCHDOG_PID") in (None, str(os.getpid()))
-        watched = meant and microseconds.isdecimal() and int(microseconds) > 0
+        is_ours = env.get("WATCHDOG_PID") in (None, str(os.getpid()))
+        watched = is_ours and microseconds.isdecimal() and int(microseconds) > 0
         return cls(address, int(microseconds) / 1e6 if watched else None, clock)
 
     def ready(self, status: str) -> None:
-        """Say that the service has started and what it does."""
+        """Notify that the service has started, with its status."""
         self._status = _one_line(status)
         self._send(f"READY=1\nSTATUS={self._status}")
 
     def status(self, text: str) -> None:
-        """Say what the service does, where that changed."""
+        """Notify a new status of the service; nothing is sent where it has not changed."""
         line = _one_line(text)
         if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
 
     def watchdog_ping(self) -> None:
-        """Give a sign of life; may be called as often as the service gets on."""
-        if self.every is None:
+        """Ping the watchdog if it is due; to be called whenever the service makes progress."""
+        if self.ping_interval is None:
             return
         now = self._clock()
-        due = self._next_sign is None or now >= self._next_sign
+        due = self._next_ping is None or now >= self._next_ping
         if due and self._send("WATCHDOG=1"):
-            self._next_sign = now + self.every
+            self._next_ping = now + self.ping_interval
 
     def stopping(self) -> None:
-        """Say that the service ends on purpose."""
+        """Notify that the service ends on purpose."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> bool:
@@ -89,7 +89,7 @@ class Notifier:
             address = "\0" + address[1:]
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-                connection.settimeout(_LONGEST_SEND)
+                connection.settimeout(_SEND_TIMEOUT)
                 connection.sendto(message.encode("utf-8", "backslashreplace"), address)
         except OSError:
             return False
@@ -97,5 +97,5 @@ class Notifier:
 
 
 def _one_line(text: str) -> str:
-    """The text without line ends, which would begin another message."""
+    """The text without line breaks, which would separate messages."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Tells when a file that arrives is whole: when its writer closed it, or when it stays still."""
+"""Tracks arriving files until they are complete: closed after writing, or unchanged for a while."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ctcedge.fs.files import Signature
 
 @dataclass(frozen=True, slots=True, order=True)
 class StableFile:
-    """A file that is whole.
+    """A file that is complete.
 
     Attributes:
-        path: of the file.
-        signature: as it was when taken.
-        since: when it became due, on the clock of the calls.
+        path: path of the file.
+        signature: its signature when it was taken.
+        since: time at which it became due, on the caller's clock.
     """
 
     path: str
@@ -30,58 +30,62 @@ class _Pending:
 
 
 class FileStabilityTracker:
-    """Paths that have been seen and are not yet taken.
+    """Paths of files that arrived and are not complete yet.
 
     Args:
-        settle: seconds without a change after which a file counts as written.
-        look: returns a path's signature, or None when it is gone.
+        stability_delay: seconds without a change after which a file counts as complete.
+        get_signature: returns the signature of a path, or None when the file is gone.
     """
 
-    def __init__(self, settle: float, look: Callable[[str], Signature | None]) -> None:
-        self._settle = settle
-        self._look = look
+    def __init__(
+        self, stability_delay: float, get_signature: Callable[[str], Signature | None]
+    ) -> None:
+        self._stability_delay = stability_delay
+        self._get_signature = get_signature
         self._pending: dict[str, _Pending] = {}
 
-    def __len__(self) -> int:
+    @property
+    def pending_count(self) -> int:
+        """Number of tracked files."""
         return len(self._pending)
 
-    def changed(self, path: str, now: float) -> None:
-        """A file appeared or was written to: it is taken once it stays still."""
-        signature = self._look(path)
+    def track(self, path: str, now: float) -> None:
+        """Track a file that appeared or was written to, until it no longer changes."""
+        signature = self._get_signature(path)
         pending = self._pending.get(path)
         if pending is None or pending.signature != signature:
-            self._pending[path] = _Pending(signature, now + self._settle)
+            self._pending[path] = _Pending(signature, now + self._stability_delay)
 
     def complete(self, path: str, now: float) -> None:
-        """A file was closed after writing or renamed into place: it is taken at once."""
-        self._pending[path] = _Pending(self._look(path), now)
+        """Mark a file as complete: it was closed after writing, or renamed into place."""
+        self._pending[path] = _Pending(self._get_signature(path), now)
 
     def retry(self, path: str, at: float) -> None:
-        """Take a file again at a given time, or later if it changes meanwhile."""
-        self._pending[path] = _Pending(self._look(path), at)
+        """Return a file again at this time, or later if it changes meanwhile."""
+        self._pending[path] = _Pending(self._get_signature(path), at)
 
-    def take_stable_files(self, now: float, most: int) -> list[StableFile]:
-        """Remove and return the files that are whole, sorted by path.
+    def take_stable_files(self, now: float, max_files: int) -> list[StableFile]:
+        """Remove and return the complete files, sorted by path.
 
         Args:
-            now: on the clock of the calls.
-            most: files to take; those that came first go first.
+            now: time on the caller's clock.
+            max_files: maximum number of files; those tracked first are returned first.
         """
-        taken: list[StableFile] = []
+        stable: list[StableFile] = []
         due = [(path, pending) for path, pending in self._pending.items() if pending.due <= now]
         for path, pending in due:
-            if len(taken) == most:
+            if len(stable) == max_files:
                 break
-            signature = self._look(path)
+            signature = self._get_signature(path)
             if signature is None:
                 del self._pending[path]
             elif signature != pending.signature:
-                self._pending[path] = _Pending(signature, now + self._settle)
+                self._pending[path] = _Pending(signature, now + self._stability_delay)
             else:
                 del self._pending[path]
-                taken.append(StableFile(path, signature, pending.due))
-        return sorted(taken)
+                stable.append(StableFile(path, signature, pending.due))
+        return sorted(stable)
 
     def next_due(self) -> float | None:
-        """When the next file may be whole; None when nothing is pending."""
+        """Time at which the next file may be complete; None when none is tracked."""
         return min((pending.due for pending in self._pending.values()), default=None)

@@ -1,4 +1,4 @@
-"""What a running watch knows about itself; told to systemd, to metrics and to the log."""
+"""Counters of a running watch, published to systemd, Prometheus and the log."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Histogram:
     """Counts of observed values.
 
     Attributes:
-        bounds: upper bounds, inclusive; one more bucket takes what lies above.
-        counts: of each bucket, not cumulative.
-        sum: of all values.
+        bounds: upper bounds of the buckets, inclusive; one more bucket holds larger values.
+        counts: number of values in each bucket, not cumulative.
+        sum: sum of all values.
     """
 
     bounds: tuple[float, ...]
@@ -38,24 +38,24 @@ class Histogram:
 
 @dataclass(slots=True)
 class WatchState:
-    """Counts since the start, and how things stand now.
+    """Counters since the start, and the present state.
 
     Attributes:
-        provider: where the network runs now.
-        model: name and version.
-        model_sha256: the model's identity.
-        started: Unix time, seconds.
-        pending: crops that wait: not yet whole, or in the queue.
-        done: outcomes by what was done (`written`, `current`, `vanished`, `deferred`,
+        provider: present provider of the inference.
+        model: name and version of the model.
+        model_sha256: SHA-256 of the model.
+        started: time of the start, Unix time in seconds.
+        pending: number of crops that are incomplete or not classified yet.
+        done: number of outcomes by kind (`written`, `upgraded`, `current`, `vanished`, `deferred`,
             `not-written`).
-        tally: newly classified crops.
-        statuses: newly written sidecars by status.
-        last_success: Unix time of the last newly classified crop, or None.
-        batches: crops a pass.
-        latencies: seconds from a settled file to its sidecar.
-        likeness: whether the latest crops are like the training data; None where the model does
-            not tell, or none has come yet.
-        trouble: what keeps the watch from working just now, or None.
+        tally: calls of newly classified crops.
+        statuses: number of newly written sidecars by status.
+        last_success: time of the last newly classified crop, Unix time; None before the first.
+        batches: number of crops per pass.
+        latencies: seconds from a complete file to its sidecar.
+        domain_shift: comparison of the latest crops with the training data; None where the model
+            has no OOD statistics, or before the first crop.
+        problem: what prevents the watch from working at present, or None.
     """
 
     provider: str
@@ -69,11 +69,12 @@ class WatchState:
     last_success: float | None = None
     batches: Histogram = field(default_factory=lambda: Histogram(BATCH_BOUNDS))
     latencies: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
-    likeness: DomainShift | None = None
-    trouble: str | None = None
+    domain_shift: DomainShift | None = None
+    problem: str | None = None
 
     def __str__(self) -> str:
-        """One line for a person: how many crops have a sidecar, how many wait, where it runs."""
-        done = self.done["written"] + self.done["current"]
-        line = f"{done:,} crops done, {self.pending:,} pending, on {self.provider.upper()}"
-        return line if self.trouble is None else f"{line}; {self.trouble}"
+        """One line: number of crops with a sidecar and of pending crops, provider and problem."""
+        done = sum(self.done[kind] for kind in ("written", "upgraded", "current"))
+        plural = "" if done == 1 else "s"
+        line = f"{done:,} crop{plural} done, {self.pending:,} pending, on {self.provider.upper()}"
+        return line if self.problem is None else f"{line}; {self.problem}"

@@ -1,4 +1,4 @@
-"""Iterate over crops together with their sidecars (no inference)."""
+"""Crops beside what is stored of them, for the commands that read sidecars and run no network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped
 from ctcedge.discovery.scan import walk
@@ -37,7 +37,7 @@ class CropRecord:
 
     Attributes:
         crop: the crop.
-        path: path of its sidecar.
+        path: where its sidecar belongs.
         record: the sidecar's content in the present schema; None where it is absent, damaged, or
             must not be used.
         problem: why the file that is there cannot be used, or None.
@@ -51,110 +51,69 @@ class CropRecord:
     damaged: bool = False
 
 
-class ScanResult:
-    """The bright-field crops of a folder in the order of their names, each with its sidecar.
-
-    They are read while this is iterated. Whether a sidecar is of the image as it is now is not
-    checked.
-
-    Args:
-        folder: the searched folder.
-        sidecars: root of the sidecars; None for beside the images.
-        naming: how file names are read.
-
-    Attributes:
-        store: the sidecars.
-        crops: the crops of the folder.
-    """
-
-    def __init__(self, folder: Path, sidecars: Path | None, naming: Naming) -> None:
-        self.store = SidecarStore(folder, sidecars)
-        self.crops = CropScan(folder, naming)
-
-    @property
-    def unreadable_dirs(self) -> dict[str, str]:
-        """Sub-folders that cannot be read, and why, as far as this was iterated."""
-        return self.crops.unreadable_dirs
-
-    def __iter__(self) -> Iterator[CropRecord]:
-        for crop in self.crops:
-            yield self._read(crop)
-
-    def _read(self, crop: Crop) -> CropRecord:
-        path = self.store.path(crop)
-        try:
-            record = self.store.read(crop)
-        except NotWritten as error:
-            return CropRecord(crop, path, None, str(error))
-        if record is None and os.path.lexists(path):
-            return CropRecord(crop, path, None, "it is torn, or no sidecar", damaged=True)
-        return CropRecord(crop, path, record)
+Closed: TypeAlias = dict[str, str]
+"""Sub-folders that cannot be read, whose crops are not known: their paths, and why."""
 
 
-class CropScan:
-    """The bright-field crops of a folder in the order of their names; these decide calls.
+def scan_sidecars(
+    folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
+) -> Iterator[CropRecord]:
+    """Yield the folder's bright-field crops in the order of their names, each with its sidecar.
 
-    The folder is searched while this is iterated.
-
-    Args:
-        folder: the searched folder.
-        naming: how file names are read.
-
-    Attributes:
-        unreadable_dirs: sub-folders that cannot be read, and why, as far as this was iterated.
-    """
-
-    def __init__(self, folder: Path, naming: Naming) -> None:
-        self._folder = folder
-        self._naming = naming
-        self.unreadable_dirs: dict[str, str] = {}
-
-    def __iter__(self) -> Iterator[Crop]:
-        for entry in walk(self._folder, self._naming):
-            if isinstance(entry, Skipped):
-                if entry.kind == "unreadable":
-                    self.unreadable_dirs[entry.path] = entry.reason
-            elif entry.channel == BRIGHT_FIELD:
-                yield entry
-
-
-def scan_sidecars(folder: Path, sidecars: Path | None, naming: Naming) -> ScanResult:
-    """Scan a folder's crops and sidecars.
-
-    Iterating over the result raises SetupError where the folder cannot be read.
+    Whether a sidecar is of the image as it is now is not looked at.
 
     Args:
         folder: the searched folder.
         sidecars: root of the sidecars; None for beside the images.
         naming: how file names are read.
-    """
-    return ScanResult(folder, sidecars, naming)
-
-
-def require_sidecars(folder: Path, sidecars: Path | None, naming: Naming) -> ScanResult:
-    """Scan a folder in which at least one crop has a sidecar.
+        closed: gets the sub-folders that cannot be read.
 
     Raises:
-        NoCropsError: the folder contains no bright-field crop.
-        SetupError: no crop has a sidecar, or the folder cannot be read.
+        SetupError: it is not a folder that can be read.
+    """
+    place = SidecarStore(folder, sidecars)
+    for crop in bright_field(folder, naming, closed):
+        path = place.path(crop)
+        try:
+            record = place.read(crop)
+        except NotWritten as error:
+            yield CropRecord(crop, path, None, str(error))
+            continue
+        if record is None and os.path.lexists(path):
+            yield CropRecord(crop, path, None, "it is torn, or no sidecar", damaged=True)
+        else:
+            yield CropRecord(crop, path, record)
+
+
+def require_sidecars(
+    folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
+) -> Iterator[CropRecord]:
+    """As `stored`, of a folder of which something must be stored; memory stays bounded.
+
+    Raises:
+        NoCropsError: the folder holds no bright-field crop.
+        SetupError: no crop has a sidecar, or it is not a folder that can be read.
     """
     crops, problem = 0, None
-    for entry in scan_sidecars(folder, sidecars, naming):
-        if entry.record is not None:
-            return scan_sidecars(folder, sidecars, naming)
+    found = scan_sidecars(folder, sidecars, naming, closed)
+    for each in found:
         crops += 1
-        problem = problem or entry.problem
-    if not crops:
-        raise NoCropsError(
-            f"{folder} holds no bright-field crop; 'ctcedge inspect' shows how names are read"
-        )
-    hint = problem or "run 'ctcedge classify' first, or give their folder with --sidecars"
-    raise SetupError(f"no crop of {folder} has a sidecar in {sidecars or folder}: {hint}")
+        problem = problem or each.problem
+        if each.record is not None:
+            break
+    else:
+        if not crops:
+            raise NoCropsError(
+                f"{folder} holds no bright-field crop; 'ctcedge inspect' shows how names are read"
+            )
+        why = problem or "run 'ctcedge classify' first, or say with --sidecars where they lie"
+        raise SetupError(f"no crop of {folder} has a sidecar in {sidecars or folder}: {why}")
+    yield from scan_sidecars(folder, sidecars, naming, closed)
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentImage:
-    """The image file of a crop as it is now.
+    """What lies at a crop's place now.
 
     Attributes:
         data: its bytes; None where it cannot be read.
@@ -168,7 +127,7 @@ class CurrentImage:
 
 
 def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
-    """Read the image of a crop, to see whether it is still the one that was classified."""
+    """Read the image of a crop, to see whether it still is the one that was called."""
     try:
         data = read_limited(folder / crop.path, MAX_BYTES)
     except UnsuitableFileError as error:
@@ -176,3 +135,22 @@ def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
     except OSError as error:
         return CurrentImage(None, None, error.strerror)
     return CurrentImage(data, hashlib.sha256(data).hexdigest(), None)
+
+
+def bright_field(folder: Path, naming: Naming, closed: Closed | None = None) -> Iterator[Crop]:
+    """Walk the folder for the crops that decide calls.
+
+    Args:
+        folder: the searched folder.
+        naming: how file names are read.
+        closed: gets the sub-folders that cannot be read.
+
+    Raises:
+        SetupError: it is not a folder that can be read.
+    """
+    for found in walk(folder, naming):
+        if isinstance(found, Skipped):
+            if closed is not None and found.kind == "unreadable":
+                closed[found.path] = found.reason
+        elif found.channel == BRIGHT_FIELD:
+            yield found

@@ -1,1 +1,1 @@
-"""`train export`: from a fitted run to a quantized, verified model folder."""
+"""`export`: from a trained run to a quantized, verified model folder."""

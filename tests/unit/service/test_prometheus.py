@@ -125,32 +125,30 @@ def test_clusters_and_reasons_are_counted(state: WatchState) -> None:
     assert value(series, "review_reasons_total", reason="empty") == 1
 
 
-@pytest.mark.parametrize(("kind", "unlike"), [("like", 0), ("unlike", 1)])
+@pytest.mark.parametrize(("kind", "shifted"), [("like", 0), ("unlike", 1)])
 def test_whether_the_latest_crops_are_like_the_training_data(
-    state: WatchState, kind: State, unlike: int
+    state: WatchState, kind: State, shifted: int
 ) -> None:
-    state.likeness = DomainShift(kind, 500, 0.75)
+    state.domain_shift = DomainShift(kind, 500, 0.75)
     _, series = parse(render(state, "lab"))
-    assert value(series, "unlike_training") == unlike
+    assert value(series, "domain_shift") == shifted
     assert value(series, "training_distance") == 0.75
 
 
-@pytest.mark.parametrize("likeness", [None, DomainShift("insufficient", 3, None)])
-def test_what_cannot_be_told_yet_is_no_metric(
-    state: WatchState, likeness: DomainShift | None
-) -> None:
-    state.likeness = likeness
+@pytest.mark.parametrize("shift", [None, DomainShift("insufficient", 3, None)])
+def test_what_cannot_be_told_yet_is_no_metric(state: WatchState, shift: DomainShift | None) -> None:
+    state.domain_shift = shift
     assert "training" not in render(state, "lab")
 
 
 def test_how_things_stand(state: WatchState) -> None:
     _, series = parse(render(state, "lab"))
     assert value(series, "pending_crops") == 7
-    assert value(series, "trouble") == 0
+    assert value(series, "degraded") == 0
     assert value(series, "last_success_timestamp_seconds") == 1_700_000_100.5
-    state.trouble = "cannot write into /data/AnnaExample"
+    state.problem = "cannot write into /data/AnnaExample"
     text = render(state, "lab")
-    assert value(parse(text)[1], "trouble") == 1
+    assert value(parse(text)[1], "degraded") == 1
     assert "AnnaExample" not in text
 
 

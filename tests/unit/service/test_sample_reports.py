@@ -48,11 +48,11 @@ def reports(run: Run, clock: Clock) -> Iterator[SampleReports]:
 
 def classify(run: Run, reports: SampleReports, sample: str) -> None:
     """Classify what there is of a sample, as a watch would, and tell of it."""
-    from ctcedge.sidecars.scan import CropScan
+    from ctcedge.sidecars.scan import bright_field
 
-    crops = [crop for crop in CropScan(run.folder, run.naming) if crop.sample == sample]
+    crops = [crop for crop in bright_field(run.folder, run.naming) if crop.sample == sample]
     for outcome in run.pipeline.run(crops):
-        reports.note(outcome)
+        reports.add(outcome)
 
 
 def written(run: Run) -> set[str]:
@@ -64,7 +64,7 @@ def finish(reports: SampleReports, clock: Clock) -> None:
 
     def idle() -> bool:
         reports.step()
-        return reports._now is None
+        return reports._process is None
 
     until(idle, "the report to be written")
 
@@ -78,7 +78,7 @@ def test_a_sample_is_reported_on_when_nothing_new_came_for_a_while(
     classify(run, reports, "S2")
     clock.now += 29
     reports.step()
-    assert reports._now is None
+    assert reports._process is None
     clock.now += 1
     finish(reports, clock)
     assert written(run) == {"ctcedge-report-S1.html"}
@@ -122,7 +122,7 @@ def test_after_a_restart_only_what_is_not_reported_on_is(
     (run.sidecars.root / "ctcedge-report-S2.html").unlink()
     again = SampleReports(run, 60.0, clock)
     begun = []
-    monkeypatch.setattr(again, "_begin", lambda sample, place: begun.append(sample))
+    monkeypatch.setattr(again, "_start", lambda sample, path: begun.append(sample))
     for sample in ("S1", "S2"):
         classify(run, again, sample)
     clock.now += 60
@@ -138,7 +138,7 @@ def test_a_report_that_fails_is_told_of_without_names_and_not_tried_for_ever(
     classify(run, reports, "S1")
     os.utime(run.sidecars.root / "ctcedge-report-S1.html", (0, 0))
     clock.now += 60
-    with caplog.at_level(logging.INFO, "ctcedge.report"):
+    with caplog.at_level(logging.INFO, "ctcedge.service.sample_reports"):
         finish(reports, clock)
     (line,) = caplog.records
     assert "cannot be written (it was refused)" in line.getMessage()
@@ -179,8 +179,8 @@ def test_what_takes_too_long_is_given_up(
     classify(run, reports, "S1")
     clock.now += 60
     reports.step()
-    assert reports._now is not None
-    process = reports._now
+    assert reports._process is not None
+    process = reports._process
     clock.now += 4000
     finish(reports, clock)
     assert process.poll() is not None
@@ -204,7 +204,7 @@ def test_a_watch_writes_reports_by_itself(crops: Path, model_folder: Path, tmp_p
         places = [out / f"ctcedge-report-{sample}.html" for sample in ("S1", "S2")]
         running.until(lambda: all(place.exists() for place in places), "the reports")
         assert running.stop()[0] == 0
-    assert "a report on a finished sample is written" in running.stderr
+    assert "the report on a finished sample was written" in running.stderr
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 

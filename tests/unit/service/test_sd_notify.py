@@ -64,7 +64,7 @@ def test_signs_of_life_come_three_times_an_interval(manager: Manager) -> None:
     clock = Clock()
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
     notifier = Notifier.from_environment(env, clock)
-    assert notifier.every == 10.0
+    assert notifier.ping_interval == 10.0
     sent = []
     for _ in range(7):
         notifier.watchdog_ping()
@@ -74,14 +74,20 @@ def test_signs_of_life_come_three_times_an_interval(manager: Manager) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pid", "wanted"), [(None, 1), (str(os.getpid()), 1), (str(os.getppid()), 0), ("", 0)]
+    ("pid", "expected"),
+    [
+        pytest.param(None, 1, id="not set"),
+        pytest.param(str(os.getpid()), 1, id="this process"),
+        pytest.param(str(os.getppid()), 0, id="another process"),
+        pytest.param("", 0, id="empty"),
+    ],
 )
 def test_the_watchdog_of_another_process_is_left_alone(
-    manager: Manager, pid: str | None, wanted: int
+    manager: Manager, pid: str | None, expected: int
 ) -> None:
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
     Notifier.from_environment(env if pid is None else {**env, "WATCHDOG_PID": pid}).watchdog_ping()
-    assert manager.heard() == ["WATCHDOG=1"] * wanted
+    assert manager.heard() == ["WATCHDOG=1"] * expected
 
 
 @pytest.mark.parametrize("microseconds", ["", "0", "-1", "1.5", "soon", "٣x"])
@@ -89,7 +95,7 @@ def test_a_watchdog_that_makes_no_sense_is_none(manager: Manager, microseconds: 
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": microseconds}
     notifier = Notifier.from_environment(env)
     notifier.watchdog_ping()
-    assert notifier.every is None
+    assert notifier.ping_interval is None
     assert manager.heard() == []
 
 

@@ -16,8 +16,8 @@ class Disk:
         return self.files.get(path)
 
 
-def taken(settling: FileStabilityTracker, now: float) -> list[tuple[str, Signature]]:
-    return [(settled.path, settled.signature) for settled in settling.take_stable_files(now, 99)]
+def taken(tracker: FileStabilityTracker, now: float) -> list[tuple[str, Signature]]:
+    return [(file.path, file.signature) for file in tracker.take_stable_files(now, 99)]
 
 
 @pytest.fixture
@@ -26,93 +26,95 @@ def disk() -> Disk:
 
 
 @pytest.fixture
-def settling(disk: Disk) -> FileStabilityTracker:
+def tracker(disk: Disk) -> FileStabilityTracker:
     return FileStabilityTracker(1.0, disk.look)
 
 
-def test_a_file_is_taken_once_it_stays_still(disk: Disk, settling: FileStabilityTracker) -> None:
+def test_a_file_is_taken_once_it_no_longer_changes(
+    disk: Disk, tracker: FileStabilityTracker
+) -> None:
     disk.files["a"] = (1,)
-    settling.changed("a", 10.0)
-    assert settling.take_stable_files(10.9, 99) == []
-    assert settling.next_due() == 11.0
-    assert taken(settling, 11.0) == [("a", (1,))]
-    assert settling.take_stable_files(99.0, 99) == []
-    assert len(settling) == 0
-    assert settling.next_due() is None
+    tracker.track("a", 10.0)
+    assert tracker.take_stable_files(10.9, 99) == []
+    assert tracker.next_due() == 11.0
+    assert taken(tracker, 11.0) == [("a", (1,))]
+    assert tracker.take_stable_files(99.0, 99) == []
+    assert tracker.pending_count == 0
+    assert tracker.next_due() is None
 
 
-def test_each_change_starts_the_wait_anew(disk: Disk, settling: FileStabilityTracker) -> None:
+def test_each_change_restarts_the_wait(disk: Disk, tracker: FileStabilityTracker) -> None:
     for step in range(5):
         disk.files["a"] = (step,)
-        settling.changed("a", 10.0 + 0.9 * step)
-        assert settling.take_stable_files(10.0 + 0.9 * step, 99) == []
-    assert settling.take_stable_files(14.5, 99) == []
-    assert taken(settling, 14.7) == [("a", (4,))]
+        tracker.track("a", 10.0 + 0.9 * step)
+        assert tracker.take_stable_files(10.0 + 0.9 * step, 99) == []
+    assert tracker.take_stable_files(14.5, 99) == []
+    assert taken(tracker, 14.7) == [("a", (4,))]
 
 
 def test_a_repeated_event_without_a_change_does_not(
-    disk: Disk, settling: FileStabilityTracker
+    disk: Disk, tracker: FileStabilityTracker
 ) -> None:
     disk.files["a"] = (1,)
-    settling.changed("a", 10.0)
-    settling.changed("a", 10.9)
-    assert taken(settling, 11.0) == [("a", (1,))]
+    tracker.track("a", 10.0)
+    tracker.track("a", 10.9)
+    assert taken(tracker, 11.0) == [("a", (1,))]
 
 
-def test_a_change_that_no_event_told_of_is_seen(disk: Disk, settling: FileStabilityTracker) -> None:
+def test_a_change_without_an_event_is_noticed(disk: Disk, tracker: FileStabilityTracker) -> None:
     disk.files["a"] = (1,)
-    settling.changed("a", 10.0)
+    tracker.track("a", 10.0)
     disk.files["a"] = (2,)
-    assert settling.take_stable_files(11.0, 99) == []
-    assert settling.take_stable_files(11.9, 99) == []
-    assert taken(settling, 12.0) == [("a", (2,))]
+    assert tracker.take_stable_files(11.0, 99) == []
+    assert tracker.take_stable_files(11.9, 99) == []
+    assert taken(tracker, 12.0) == [("a", (2,))]
 
 
-def test_a_closed_file_is_taken_at_once(disk: Disk, settling: FileStabilityTracker) -> None:
+def test_a_closed_file_is_taken_at_once(disk: Disk, tracker: FileStabilityTracker) -> None:
     disk.files["a"] = (1,)
-    settling.changed("a", 10.0)
-    settling.complete("a", 10.1)
-    assert taken(settling, 10.1) == [("a", (1,))]
+    tracker.track("a", 10.0)
+    tracker.complete("a", 10.1)
+    assert taken(tracker, 10.1) == [("a", (1,))]
 
 
 def test_a_closed_file_that_is_written_to_again_waits(
-    disk: Disk, settling: FileStabilityTracker
+    disk: Disk, tracker: FileStabilityTracker
 ) -> None:
     disk.files["a"] = (1,)
-    settling.complete("a", 10.0)
+    tracker.complete("a", 10.0)
     disk.files["a"] = (2,)
-    assert settling.take_stable_files(10.0, 99) == []
-    assert taken(settling, 11.0) == [("a", (2,))]
+    assert tracker.take_stable_files(10.0, 99) == []
+    assert taken(tracker, 11.0) == [("a", (2,))]
 
 
-def test_a_file_that_goes_is_forgotten(disk: Disk, settling: FileStabilityTracker) -> None:
+def test_a_file_that_disappears_is_forgotten(disk: Disk, tracker: FileStabilityTracker) -> None:
     disk.files["a"] = (1,)
-    settling.changed("a", 10.0)
+    tracker.track("a", 10.0)
     del disk.files["a"]
-    assert settling.take_stable_files(11.0, 99) == []
-    assert len(settling) == 0
+    assert tracker.take_stable_files(11.0, 99) == []
+    assert tracker.pending_count == 0
 
 
-def test_a_retry_comes_when_it_is_due(disk: Disk, settling: FileStabilityTracker) -> None:
+def test_a_retry_comes_when_it_is_due(disk: Disk, tracker: FileStabilityTracker) -> None:
     disk.files["a"] = (1,)
-    settling.retry("a", 15.0)
-    assert settling.take_stable_files(14.9, 99) == []
-    assert taken(settling, 15.0) == [("a", (1,))]
+    tracker.retry("a", 15.0)
+    assert tracker.take_stable_files(14.9, 99) == []
+    assert taken(tracker, 15.0) == [("a", (1,))]
 
 
-def test_files_are_taken_in_sorted_order(disk: Disk, settling: FileStabilityTracker) -> None:
+def test_files_are_taken_in_sorted_order(disk: Disk, tracker: FileStabilityTracker) -> None:
     for path in ("b", "c", "a"):
         disk.files[path] = (1,)
-        settling.complete(path, 10.0)
-    assert [path for path, _ in taken(settling, 10.0)] == ["a", "b", "c"]
+        tracker.complete(path, 10.0)
+    assert [path for path, _ in taken(tracker, 10.0)] == ["a", "b", "c"]
 
 
 def test_no_more_are_taken_than_asked_for_and_the_first_first(
-    disk: Disk, settling: FileStabilityTracker
+    disk: Disk, tracker: FileStabilityTracker
 ) -> None:
     for path in ("c", "a", "b"):
         disk.files[path] = (1,)
-        settling.complete(path, 10.0)
-    assert [each.path for each in settling.take_stable_files(10.0, 2)] == ["a", "c"]
-    assert [each.path for each in settling.take_stable_files(10.0, 2)] == ["b"]
-    assert settling.take_stable_files(10.0, 2) == []
+        tracker.complete(path, 10.0)
+    assert [each.path for each in tracker.take_stable_files(10.0, 2)] == ["a", "c"]
+    assert [each.path for each in tracker.take_stable_files(10.0, 2)] == ["b"]
+    assert tracker.take_stable_files(10.0, 2) == []

@@ -12,7 +12,7 @@ import pytest
 
 from ctcedge.errors import SetupError
 from ctcedge.service import systemd as service
-from ctcedge.service.systemd import Remove, Run, Service, Step, Write, carry_out, quoted, unit_name
+from ctcedge.service.systemd import Remove, Run, Service, Step, Write, apply, quoted, unit_name
 from tests.helpers.support import call
 
 ODD_NAMES = {
@@ -30,11 +30,11 @@ ODD_NAMES = {
 
 @pytest.fixture
 def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty place for units, on a machine where everyone may enter everywhere."""
+    """An empty folder for units, on a machine where everyone has access to everything."""
     folder = tmp_path / "units"
     monkeypatch.setattr(service, "UNITS", folder)
     monkeypatch.setattr(service, "SYSUSERS", tmp_path / "sysusers" / "ctcedge.conf")
-    monkeypatch.setattr(service, "_need_entry", lambda *_: None)
+    monkeypatch.setattr(service, "_require_access", lambda *_: None)
     return folder
 
 
@@ -44,7 +44,7 @@ def as_root(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     ran: list[tuple[str, ...]] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(service, "RUNNING", Path("/"))
-    monkeypatch.setattr(Run, "do", lambda self: ran.append(self.words))
+    monkeypatch.setattr(Run, "apply", lambda self: ran.append(self.words))
     return ran
 
 
@@ -94,7 +94,7 @@ def test_a_word_in_a_unit(word: str, written: str) -> None:
 
 @pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/evil", "a\x1b", "a\x85", "a\udcff"])
 def test_what_no_unit_can_hold_is_refused(word: str) -> None:
-    with pytest.raises(SetupError, match="cannot be written into a unit file"):
+    with pytest.raises(SetupError, match="cannot be written to a unit file"):
         quoted(word)
 
 
@@ -270,13 +270,13 @@ def test_a_step_that_fails_ends_the_rest(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(service, "RUNNING", Path("/"))
     later = Write(tmp_path / "later", "")
     with pytest.raises(SetupError, match=r"sh -c 'echo why >&2; false' failed: why"):
-        carry_out([Run(("sh", "-c", "echo why >&2; false")), later])
+        apply([Run(("sh", "-c", "echo why >&2; false")), later])
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="File exists"):
-        carry_out([Write(tmp_path / "file" / "x", ""), later])
+        apply([Write(tmp_path / "file" / "x", ""), later])
     with pytest.raises(SetupError, match="no-such-command: No such file"):
-        carry_out([Run(("no-such-command",)), later])
-    carry_out([Remove(tmp_path / "file"), Remove(tmp_path / "nothing")])
+        apply([Run(("no-such-command",)), later])
+    apply([Remove(tmp_path / "file"), Remove(tmp_path / "nothing")])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,7 +286,7 @@ def test_what_is_written_is_valid(units: Path, tmp_path: Path) -> None:
     made = Service(tmp_path, out=out, options=("--pattern", r"(?P<cell>\d+) $x"), cpu_only=True)
     for step in made.install():
         if isinstance(step, Write):
-            step.do()
+            step.apply()
     template = units / "ctcedge@.service"
     text = template.read_text().replace("/opt/ctcedge/bin/ctcedge", "/bin/true")
     template.write_text(text)

@@ -234,7 +234,7 @@ def test_a_sidecar_that_goes_the_moment_it_is_written_is_written_again(
 ) -> None:
     path = save(tmp_path / "S" / "1_BF.png", cell())
     os.utime(path, (0, 0))
-    remember, lost = Watcher._remember, []
+    remember, lost = Watcher._record_outcome, []
 
     def lose_first(self: Watcher, outcome: Outcome, *others: Any) -> None:
         if not lost:
@@ -242,7 +242,7 @@ def test_a_sidecar_that_goes_the_moment_it_is_written_is_written_again(
             lost.append(outcome)
         remember(self, outcome, *others)
 
-    monkeypatch.setattr(Watcher, "_remember", lose_first)
+    monkeypatch.setattr(Watcher, "_record_outcome", lose_first)
     assert [each.done for each in collected(watcher(), 2)] == ["written", "written"]
     assert set(sidecars(tmp_path / "S")) == {"1_BF.png"}
 
@@ -427,7 +427,7 @@ def test_crops_that_come_back_are_not_counted_again(
     assert +summary.tally.calls == {"CTC": 1, "leukocyte": 2}
 
 
-def test_a_crop_that_was_first_unreadable_counts_for_the_likeness_of_its_sample() -> None:
+def test_a_crop_that_was_first_unreadable_counts_for_the_domain_shift_of_its_sample() -> None:
     crop, summary = Crop("1_BF.png", "S", "1", "BF"), Summary()
     known = IndexEntry("CTC", (), False, None, [0.1, 0.2])
     summary.add(Outcome(crop, "written", error="unreadable"))
@@ -472,7 +472,7 @@ def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
     looking = watcher(clock=clock)
     monkeypatch.setattr("ctcedge.service.watcher.iter_entries", lambda folder, naming: iter(()))
     save(tmp_path / "S" / "P1" / "deep" / "1_BF.png", cell())
-    looking._wakes.put(DirCreatedEvent(str(tmp_path / "S" / "P1")))
+    looking._queue.put(DirCreatedEvent(str(tmp_path / "S" / "P1")))
     (outcome,) = collected(looking, 1)
     assert (outcome.crop.path, outcome.done) == ("P1/deep/1_BF.png", "written")
 
@@ -511,8 +511,8 @@ def test_what_an_earlier_run_did_is_known_without_reading_it(
             outcomes.append(outcome)
             if len(outcomes) == 5:
                 assert [each.done for each in outcomes] == ["current"] * 5
-                assert all(each.known and each.known.call == "CTC" for each in outcomes)
-                assert len(watching._settling) == 0
+                assert all(each.index_entry and each.index_entry.call == "CTC" for each in outcomes)
+                assert watching._tracker.pending_count == 0
                 os.utime(save(folder / "new_BF.png", cell()), (0, 0))
             elif len(outcomes) == 6:
                 sidecar(folder / "3_BF.png").unlink()
@@ -543,8 +543,8 @@ def test_a_large_backlog_is_done_in_pieces(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes meanwhile is noticed between two of them."""
-    monkeypatch.setattr("ctcedge.service.watcher._MOST_TAKEN", 4)
-    monkeypatch.setattr("ctcedge.service.watcher._SCANNED_AT_ONCE", 3)
+    monkeypatch.setattr("ctcedge.service.watcher._MAX_BATCH", 4)
+    monkeypatch.setattr("ctcedge.service.watcher._SCAN_BATCH", 3)
     for number in range(10):
         os.utime(save(tmp_path / "S" / f"{number}_BF.png", cell()), (0, 0))
     watching = watcher()
@@ -585,15 +585,15 @@ def test_the_latest_crops_are_compared_with_the_training_data(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("ctcedge.service.watcher.DRIFT_WINDOW", 3)
-    monkeypatch.setattr("ctcedge.service.watcher._TELL_EVERY", 0.0)
+    monkeypatch.setattr("ctcedge.service.progress.DRIFT_WINDOW", 3)
+    monkeypatch.setattr("ctcedge.service.watcher.BUSY_HEARTBEAT_S", 0.0)
     folder = tmp_path / "S"
     folder.mkdir()
     settings = Settings(ImageSettings(), WatchSettings(0.0, 0.001), str(model_folder), "cpu")
     states = []
-    with open_run(folder, settings) as run, caplog.at_level("INFO", "ctcedge.service.watcher"):
+    with open_run(folder, settings) as run, caplog.at_level("INFO", "ctcedge.service.progress"):
         summary = Summary(ood_detector=run.classifier.ood_detector)
-        watching = Watcher(run, tell=lambda state: states.append(state.likeness))
+        watching = Watcher(run, publish=lambda state: states.append(state.domain_shift))
         # The network sees disks go down to some 80, and flat fields at 128.
         flat = np.full((64, 64), 100, np.uint8)
         images = [cell(CTC), cell(CTC), flat, flat, flat, cell(CTC), cell(CTC), cell(CTC)]
@@ -608,9 +608,12 @@ def test_the_latest_crops_are_compared_with_the_training_data(
     changes = [state for i, state in enumerate(told) if i == 0 or told[i - 1] != state]
     assert changes == ["insufficient", "like", "unlike", "like"]
     assert max(each.crops for each in states if each is not None) == 3
-    warned = [record for record in caplog.records if "unlike" in record.getMessage()]
+    warned = [record for record in caplog.records if "domain shift" in record.getMessage()]
     assert [record.levelname for record in warned] == ["WARNING"]
-    assert sum("are like those" in record.getMessage() for record in caplog.records) == 1
+    assert (
+        sum("are like the training data again" in record.getMessage() for record in caplog.records)
+        == 1
+    )
     assert {sample: each.crops for sample, each in summary.domain_shift().items()} == {"S": 8}
     calls = {name: record["call"] for name, record in sidecars(folder).items()}
     assert calls["7_BF.png"] == calls["0_BF.png"] == "CTC"
