@@ -98,6 +98,11 @@ def index_entry(outcome: Outcome) -> IndexEntry:
     return IndexEntry(key.call, key.reasons, key.cluster, outcome.error, outcome.ood_features)
 
 
+def indexed_outcome(crop: Crop, entry: IndexEntry) -> Outcome:
+    """The outcome of a crop that the index knows as done."""
+    return Outcome(crop, "current", error=entry.error, index_entry=entry)
+
+
 def unclassified_reason(sidecar: Sidecar) -> str | None:
     """Why a crop is not classified; None where it is."""
     return None if sidecar.status == "classified" else f"{sidecar.status}: {sidecar.error}"

@@ -11,7 +11,6 @@ in the order of the crops.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,15 +28,11 @@ from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.fs.mounts import file_system, is_remote
-from ctcedge.images.decode import decode
-from ctcedge.images.read import read_file
-from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.pipeline.crash_journal import CrashJournal
+from ctcedge.pipeline.loader import CropLoader
 from ctcedge.pipeline.ordered_pool import OrderedPool
-from ctcedge.pipeline.outcome import Outcome, index_entry, unclassified_reason
-from ctcedge.pipeline.records import ImageFacts, SidecarBuilder
+from ctcedge.pipeline.outcome import Outcome, indexed_outcome
 from ctcedge.pipeline.task import (
-    CropFile,
     CropTask,
     Done,
     Failed,
@@ -49,12 +44,10 @@ from ctcedge.pipeline.task import (
     Write,
     WriteTask,
 )
+from ctcedge.pipeline.writer import SidecarWriter
 from ctcedge.quality.checks import Quality
-from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
-from ctcedge.sidecars.parse import Parsed
-from ctcedge.sidecars.schema import SCHEMA_VERSION, Sidecar
-from ctcedge.sidecars.store import NotWritten, SidecarStore, WriteSidecar
-from ctcedge.times import now
+from ctcedge.sidecars.index import DoneIndex, Lookup
+from ctcedge.sidecars.store import SidecarStore
 
 MAX_WORKERS = 8  # more would wait for each other in Python
 WORKERS_PER_CPU_SLOT = 4  # as inference takes three quarters of a worker's time or more
@@ -63,7 +56,6 @@ MAX_PIXEL_BYTES = 16 * 2**20  # decoded pixels that a worker holds at a time
 LOOKUP_SIZE = 1000  # crops that are looked up in the index together
 
 Chunk: TypeAlias = list[tuple[Crop, Lookup]]
-NoteDecoding: TypeAlias = Callable[[str], None]
 _T = TypeVar("_T")
 
 
@@ -105,13 +97,14 @@ class Pipeline:
         batch_size: int | None = None,
         index: DoneIndex | None = None,
     ) -> None:
-        self._folder = folder
         self._classifier = classifier
-        self._store = store
         self._journal = journal
-        self._fingerprint = fingerprint
+        self._um_per_px = fingerprint.um_per_px
         self._index = index
-        self._builder = SidecarBuilder(classifier, fingerprint)
+        self._writer = SidecarWriter(classifier, store, fingerprint, index)
+        self._loader = CropLoader(
+            folder, classifier, store, journal, fingerprint, self._writer.record_current
+        )
         optimum = classifier.engine.optimal_batch_size
         self.batch_size = batch_size or optimum
         self.chunk_size = chunk_size(batch_size, optimum)
@@ -124,7 +117,7 @@ class Pipeline:
     def lookup_done(self, crops: Iterable[Crop]) -> Iterator[Outcome | Crop]:
         """Yield the outcome of each crop that the index knows as done; else the crop."""
         for crop, lookup in self._lookup(crops):
-            yield crop if lookup.entry is None else _indexed(crop, lookup.entry)
+            yield crop if lookup.entry is None else indexed_outcome(crop, lookup.entry)
 
     def prune_index(self, crops: int) -> None:
         """Drop images that are gone from the index.
@@ -164,13 +157,14 @@ class Pipeline:
 
     def _process_chunk(self, chunk: Chunk, *, force: bool) -> list[Done | Failed]:
         with self._cpu_slots, self._journal.slot() as note_decoding:
-            loaded = (self._load(crop, lookup, force, note_decoding) for crop, lookup in chunk)
+            load = self._loader.load
+            loaded = (load(crop, lookup, force, note_decoding) for crop, lookup in chunk)
             tasks, batches = self._prepare(loaded)
         outputs = [self._classifier.infer(batch.inputs) for batch in batches]
         with self._cpu_slots:
             qualities = (batch.quality for batch in batches)
             results = chain.from_iterable(map(self._classifier.postprocess, qualities, outputs))
-            return self._write_all([_resolve(task, results) for task in tasks])
+            return self._writer.write_all([_resolve(task, results) for task in tasks])
 
     def _finalize(
         self, tasks: Iterable[Done | Failed], retry_later: Callable[[Crop, bool], bool]
@@ -183,7 +177,7 @@ class Pipeline:
                 case Failed(file, error) if retry_later(file.crop, file.image.sha256 is not None):
                     yield Outcome(file.crop, "deferred", error=str(error))
                 case Failed(file, error):
-                    written = self._write_all([Write(file, error)])
+                    written = self._writer.write_all([Write(file, error)])
                     yield from (done.outcome for done in written if isinstance(done, Done))
 
     def _chunks(self, crops: Iterable[Crop], force: bool) -> Iterator[Chunk]:
@@ -206,112 +200,6 @@ class Pipeline:
             else:
                 yield from zip(group, self._index.lookup(group), strict=True)
 
-    def _load(
-        self, crop: Crop, lookup: Lookup, force: bool, note_decoding: NoteDecoding
-    ) -> CropTask:
-        """Read a crop's files, as far as needed to know what is to be done."""
-        if lookup.entry is not None and not force:
-            return Done(_indexed(crop, lookup.entry))
-        try:
-            data = self._read(crop)
-        except FileNotFoundError:
-            return Done(Outcome(crop, "vanished"))
-        if isinstance(data, BadImage):
-            file = CropFile(crop, lookup, ImageFacts(None, None))
-        else:
-            digest = hashlib.sha256(data).hexdigest()
-            file = CropFile(crop, lookup, ImageFacts(digest, len(data)))
-        try:
-            previous = None if lookup.is_new else self._store.load(crop)
-        except NotWritten as error:
-            return Done(Outcome(crop, "not-written", error=str(error)))
-        if previous is not None and not force and self._is_current(previous, file.image, data):
-            return self._keep(file, previous)
-        if isinstance(data, BadImage):
-            return _refuse(file, previous, data)
-        if previous is not None and not force:
-            analysis = self._reusable_analysis(previous.sidecar, digest)
-            if analysis is not None:
-                return Rescore(_with_recorded_size(file, previous.sidecar), analysis)
-        return self._decode(file, data, digest, previous, note_decoding)
-
-    def _read(self, crop: Crop) -> bytes | BadImage:
-        """The bytes of an image, or why they cannot be read.
-
-        Raises:
-            FileNotFoundError: it is gone.
-        """
-        try:
-            return read_file(f"{self._folder}/{crop.path}")
-        except FileNotFoundError:
-            raise
-        except BadImage as error:
-            return error
-        except OSError as error:
-            return BadImage("unreadable", f"cannot be read: {error.strerror}")
-
-    def _is_current(self, previous: Parsed, image: ImageFacts, data: bytes | BadImage) -> bool:
-        """Whether a sidecar is of this image, model and settings."""
-        sidecar, version = previous
-        if version < 2:  # it lacks the score
-            return False
-        recorded = sidecar.image.sha256, sidecar.model.sha256, sidecar.settings_sha256
-        model_sha256 = self._classifier.model.sha256
-        if recorded != (image.sha256, model_sha256, self._fingerprint.settings_sha256):
-            return False
-        if isinstance(data, BadImage):  # there is no hash: the sidecar must have the same error
-            return sidecar.error == str(data)
-        return self._has_own_features(sidecar)
-
-    def _has_own_features(self, sidecar: Sidecar) -> bool:
-        """Whether a sidecar has as many OOD features as this model computes."""
-        detector = self._classifier.ood_detector
-        if detector is None or sidecar.ood is None:
-            return True
-        return len(sidecar.ood.features) == detector.feature_count
-
-    def _keep(self, file: CropFile, previous: Parsed) -> Done | Upgrade:
-        sidecar, version = previous
-        if version < SCHEMA_VERSION:
-            return Upgrade(file, sidecar)
-        outcome = Outcome(file.crop, "current", sidecar, unclassified_reason(sidecar))
-        self._record_done(outcome, file.lookup)
-        return Done(outcome)
-
-    def _reusable_analysis(self, sidecar: Sidecar, sha256: str) -> CellAnalysis | None:
-        """The analysis in a sidecar, where this run would compute the same."""
-        recorded = sidecar.image.sha256, sidecar.model.sha256, sidecar.inference_sha256
-        expected = sha256, self._classifier.model.sha256, self._fingerprint.inference_sha256
-        if recorded != expected or not self._has_own_features(sidecar):
-            return None
-        return CellAnalysis.from_sidecar(sidecar)
-
-    def _decode(
-        self,
-        file: CropFile,
-        data: bytes,
-        sha256: str,
-        previous: Parsed | None,
-        note_decoding: NoteDecoding,
-    ) -> Infer | Failed:
-        crashed_before = (
-            previous is not None
-            and previous.sidecar.error == CRASHED
-            and previous.sidecar.image.sha256 == sha256
-        )
-        try:
-            if crashed_before or sha256 in self._journal.quarantined:
-                decoded = decode_in_subprocess(data)
-                self._journal.clear(sha256)
-            else:
-                note_decoding(sha256)
-                decoded = decode(data)
-        except BadImage as error:
-            return Failed(file, error)
-        header = decoded.header
-        image = ImageFacts(sha256, len(data), header.width, header.height, header.bits)
-        return Infer(file._replace(image=image), decoded)
-
     def _prepare(self, loaded: Iterable[CropTask]) -> tuple[list[ReadyTask], list[_Batch]]:
         """Prepare decoded images for inference, a bounded number of bytes of pixels at a time.
 
@@ -325,52 +213,13 @@ class Pipeline:
                 for task in part
                 if isinstance(task, Infer)
             ]
-            crops += self._classifier.prepare(images, self._fingerprint.um_per_px)
+            crops += self._classifier.prepare(images, self._um_per_px)
             tasks += (Prepared(task.file) if isinstance(task, Infer) else task for task in part)
         batches = [
             _Batch(np.stack([crop.input for crop in batch]), [crop.quality for crop in batch])
             for batch in _groups(crops, self.batch_size)
         ]
         return tasks, batches
-
-    def _write_all(self, tasks: Sequence[WriteTask]) -> list[Done | Failed]:
-        """Write and upgrade sidecars; other tasks are returned as they are."""
-        created = now()
-        # All are built before the first is written: it keeps code in the CPU's caches.
-        sidecars = [
-            self._builder.build(task.file.crop, task.file.image, task.result, created)
-            if isinstance(task, Write)
-            else None
-            for task in tasks
-        ]
-        done: list[Done | Failed] = []
-        with self._store.batch() as write:
-            for task, sidecar in zip(tasks, sidecars, strict=True):
-                match task:
-                    case Done() | Failed():
-                        done.append(task)
-                    case Upgrade(file, old):
-                        done.append(Done(_upgrade(file.crop, old, write)))
-                    case Write(file, _, rescored):
-                        assert sidecar is not None
-                        done.append(Done(_write(file.crop, sidecar, rescored, write)))
-        for task, finished in zip(tasks, done, strict=True):
-            if isinstance(task, Write | Upgrade) and isinstance(finished, Done):
-                self._record_written(finished.outcome, task.file.lookup)
-        return done
-
-    def _record_written(self, outcome: Outcome, lookup: Lookup) -> None:
-        if outcome.done in ("written", "upgraded"):
-            self._record_done(outcome, lookup)
-
-    def _record_done(self, outcome: Outcome, lookup: Lookup) -> None:
-        """Record in the index that a crop is done, where its image could be read."""
-        if self._index is None or outcome.record is None:
-            return
-        sha256 = outcome.record.image.sha256
-        if sha256 is not None:
-            written = outcome.done != "current"
-            self._index.record(lookup, index_entry(outcome), sha256=sha256, written=written)
 
 
 def chunk_size(batch_size: int | None, optimum: int) -> int:
@@ -399,51 +248,6 @@ def _resolve(task: ReadyTask, results: Iterator[CellAnalysis | BadImage]) -> Wri
             return Write(file, error)
         case Done() | Upgrade() | Failed():
             return task
-
-
-def _write(crop: Crop, sidecar: Sidecar, rescored: bool, write: WriteSidecar) -> Outcome:
-    try:
-        written, kept_aside = write(crop, sidecar)
-    except NotWritten as error:
-        return Outcome(crop, "not-written", error=str(error))
-    return Outcome(
-        crop,
-        "written",
-        written,
-        unclassified_reason(written),
-        rescored=rescored,
-        kept_aside=kept_aside,
-    )
-
-
-def _upgrade(crop: Crop, old: Sidecar, write: WriteSidecar) -> Outcome:
-    try:
-        upgraded, _ = write(crop, None)
-    except NotWritten:  # it is current all the same, and is read in its old schema
-        return Outcome(crop, "current", old, unclassified_reason(old))
-    return Outcome(crop, "upgraded", upgraded, unclassified_reason(upgraded))
-
-
-def _refuse(file: CropFile, previous: Parsed | None, error: BadImage) -> Done | Failed:
-    """What follows from an image that cannot be read, or is too large to be."""
-    was_read = previous is not None and previous.sidecar.image.sha256 is not None
-    if error.status == "unreadable" and was_read:
-        # Whatever is wrong with the disk or the share, the sidecar is still valid.
-        kept = f"the image {error}; its sidecar is kept"
-        return Done(Outcome(file.crop, "not-written", error=kept))
-    return Failed(file, error)
-
-
-def _with_recorded_size(file: CropFile, sidecar: Sidecar) -> CropFile:
-    recorded = sidecar.image
-    image = file.image._replace(
-        width=recorded.width, height=recorded.height, bits=recorded.bit_depth
-    )
-    return file._replace(image=image)
-
-
-def _indexed(crop: Crop, entry: IndexEntry) -> Outcome:
-    return Outcome(crop, "current", None, entry.error, index_entry=entry)
 
 
 def _split_by_bytes(tasks: Iterable[CropTask]) -> Iterator[list[CropTask]]:

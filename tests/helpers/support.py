@@ -258,10 +258,10 @@ def until(condition: Callable[[], object], what: str = "") -> None:
 # The real command line, but reading takes so long that a test can strike in the middle.
 _SLOWLY = """
 import time
-from ctcedge.pipeline import pipeline
+from ctcedge.pipeline import loader
 from ctcedge.cli.app import main
-decode = pipeline.decode
-pipeline.decode = lambda data: (time.sleep(0.2), decode(data))[1]
+decode = loader.decode
+loader.decode = lambda data: (time.sleep(0.2), decode(data))[1]
 main()
 """
 

@@ -7,9 +7,14 @@ from msgspec import structs
 
 from ctcedge.classification import fingerprints as identity
 from ctcedge.classification.decision import DecisionRule
-from ctcedge.classification.fingerprints import inference_sha256, known_pixel_size, settings_sha256
+from ctcedge.classification.fingerprints import (
+    Fingerprint,
+    inference_sha256,
+    known_pixel_size,
+    settings_sha256,
+)
 from ctcedge.model.folder import load_model
-from ctcedge.model.spec import ModelSpec
+from ctcedge.model.spec import Calibration, DecisionThresholds, ModelSpec
 from ctcedge.settings import DecisionSettings, ImageSettings
 
 
@@ -81,3 +86,19 @@ def test_a_model_of_unknown_scale_ignores_it(spec: ModelSpec) -> None:
     spec = structs.replace(spec, input=unknown)
     assert known_pixel_size(ImageSettings(um_per_px=0.4), spec) is None
     assert digest(spec, ImageSettings(um_per_px=0.4)) == digest(spec)
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        (0.5, "10afa6e6ed8547765068dc555fe6e0ff2d0a27cebed785332fed6c0292dbaaa7"),
+        (0.001, "57f7e23c44a9d5e2e6f1ee80e0fe947d66936902c4ee6d9c06b47041f04c3c66"),
+    ],
+)
+def test_hashes_are_those_of_earlier_versions(spec: ModelSpec, prior: float, expected: str) -> None:
+    """With other hashes every stored call would be made again."""
+    thresholds = DecisionThresholds(0.5, (0.4, 0.6))
+    rule = DecisionRule(Calibration(1, 0), 0.5, prior, thresholds, None)
+    found = Fingerprint.of(ImageSettings(um_per_px=0.5), spec, rule)
+    inference = "ac1c69f702d6e3f73be29a1878484ce64907c00f93a33048615a5d6565804f12"
+    assert (found.inference_sha256, found.settings_sha256) == (inference, expected)

@@ -1,0 +1,188 @@
+"""Read a crop's files and find out what is to be done about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from ctcedge.classification.analysis import CellAnalysis
+from ctcedge.classification.classifier import Classifier
+from ctcedge.classification.fingerprints import Fingerprint
+from ctcedge.discovery.naming import Crop
+from ctcedge.errors import BadImage
+from ctcedge.images.decode import decode
+from ctcedge.images.read import read_file
+from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
+from ctcedge.pipeline.crash_journal import CrashJournal
+from ctcedge.pipeline.outcome import Outcome, indexed_outcome, unclassified_reason
+from ctcedge.pipeline.records import ImageFacts
+from ctcedge.pipeline.task import CropFile, CropTask, Done, Failed, Infer, Rescore, Upgrade
+from ctcedge.sidecars.index import Lookup
+from ctcedge.sidecars.parse import Parsed
+from ctcedge.sidecars.schema import SCHEMA_VERSION, Sidecar
+from ctcedge.sidecars.store import NotWritten, SidecarStore
+
+NoteDecoding: TypeAlias = Callable[[str], None]
+"""Records in the crash journal which image, by its SHA-256, is decoded next."""
+
+
+class CropLoader:
+    """Reads and decodes crops, as far as each needs it.
+
+    Args:
+        folder: the searched folder.
+        classifier: model and session.
+        store: the sidecars.
+        journal: knows which images are quarantined.
+        fingerprint: of the settings.
+        record_current: called with the outcome of a crop whose sidecar is current.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classifier: Classifier,
+        store: SidecarStore,
+        journal: CrashJournal,
+        fingerprint: Fingerprint,
+        record_current: Callable[[Outcome, Lookup], None],
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._journal = journal
+        self._fingerprint = fingerprint
+        self._record_current = record_current
+        self._model_sha256 = classifier.model.sha256
+        self._ood_detector = classifier.ood_detector
+
+    def load(
+        self, crop: Crop, lookup: Lookup, force: bool, note_decoding: NoteDecoding
+    ) -> CropTask:
+        """Read a crop's files, as far as needed to know what is to be done.
+
+        Args:
+            crop: the crop.
+            lookup: its entry in the index, and the state of its files.
+            force: classify it also where its sidecar is current.
+            note_decoding: from the crash journal.
+        """
+        if lookup.entry is not None and not force:
+            return Done(indexed_outcome(crop, lookup.entry))
+        try:
+            data = self._read(crop)
+        except FileNotFoundError:
+            return Done(Outcome(crop, "vanished"))
+        if isinstance(data, BadImage):
+            file = CropFile(crop, lookup, ImageFacts(None, None))
+        else:
+            digest = hashlib.sha256(data).hexdigest()
+            file = CropFile(crop, lookup, ImageFacts(digest, len(data)))
+        try:
+            previous = None if lookup.is_new else self._store.load(crop)
+        except NotWritten as error:
+            return Done(Outcome(crop, "not-written", error=str(error)))
+        if previous is not None and not force and self._is_current(previous, file.image, data):
+            return self._keep(file, previous)
+        if isinstance(data, BadImage):
+            return _refuse(file, previous, data)
+        if previous is not None and not force:
+            analysis = self._reusable_analysis(previous.sidecar, digest)
+            if analysis is not None:
+                return Rescore(_with_recorded_size(file, previous.sidecar), analysis)
+        return self._decode(file, data, digest, previous, note_decoding)
+
+    def _read(self, crop: Crop) -> bytes | BadImage:
+        """The bytes of an image, or why they cannot be read.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        try:
+            return read_file(f"{self._folder}/{crop.path}")
+        except FileNotFoundError:
+            raise
+        except BadImage as error:
+            return error
+        except OSError as error:
+            return BadImage("unreadable", f"cannot be read: {error.strerror}")
+
+    def _is_current(self, previous: Parsed, image: ImageFacts, data: bytes | BadImage) -> bool:
+        """Whether a sidecar is of this image, model and settings."""
+        sidecar, version = previous
+        if version < 2:  # it lacks the score
+            return False
+        recorded = sidecar.image.sha256, sidecar.model.sha256, sidecar.settings_sha256
+        if recorded != (image.sha256, self._model_sha256, self._fingerprint.settings_sha256):
+            return False
+        if isinstance(data, BadImage):  # there is no hash: the sidecar must have the same error
+            return sidecar.error == str(data)
+        return self._has_own_features(sidecar)
+
+    def _has_own_features(self, sidecar: Sidecar) -> bool:
+        """Whether a sidecar has as many OOD features as this model computes."""
+        detector = self._ood_detector
+        if detector is None or sidecar.ood is None:
+            return True
+        return len(sidecar.ood.features) == detector.feature_count
+
+    def _keep(self, file: CropFile, previous: Parsed) -> Done | Upgrade:
+        sidecar, version = previous
+        if version < SCHEMA_VERSION:
+            return Upgrade(file, sidecar)
+        outcome = Outcome(file.crop, "current", sidecar, unclassified_reason(sidecar))
+        self._record_current(outcome, file.lookup)
+        return Done(outcome)
+
+    def _reusable_analysis(self, sidecar: Sidecar, sha256: str) -> CellAnalysis | None:
+        """The analysis in a sidecar, where this run would compute the same."""
+        recorded = sidecar.image.sha256, sidecar.model.sha256, sidecar.inference_sha256
+        expected = sha256, self._model_sha256, self._fingerprint.inference_sha256
+        if recorded != expected or not self._has_own_features(sidecar):
+            return None
+        return CellAnalysis.from_sidecar(sidecar)
+
+    def _decode(
+        self,
+        file: CropFile,
+        data: bytes,
+        sha256: str,
+        previous: Parsed | None,
+        note_decoding: NoteDecoding,
+    ) -> Infer | Failed:
+        crashed_before = (
+            previous is not None
+            and previous.sidecar.error == CRASHED
+            and previous.sidecar.image.sha256 == sha256
+        )
+        try:
+            if crashed_before or sha256 in self._journal.quarantined:
+                decoded = decode_in_subprocess(data)
+                self._journal.clear(sha256)
+            else:
+                note_decoding(sha256)
+                decoded = decode(data)
+        except BadImage as error:
+            return Failed(file, error)
+        header = decoded.header
+        image = ImageFacts(sha256, len(data), header.width, header.height, header.bits)
+        return Infer(file._replace(image=image), decoded)
+
+
+def _refuse(file: CropFile, previous: Parsed | None, error: BadImage) -> Done | Failed:
+    """What follows from an image that cannot be read, or is too large to be."""
+    was_read = previous is not None and previous.sidecar.image.sha256 is not None
+    if error.status == "unreadable" and was_read:
+        # Whatever is wrong with the disk or the share, the sidecar is still valid.
+        kept = f"the image {error}; its sidecar is kept"
+        return Done(Outcome(file.crop, "not-written", error=kept))
+    return Failed(file, error)
+
+
+def _with_recorded_size(file: CropFile, sidecar: Sidecar) -> CropFile:
+    recorded = sidecar.image
+    image = file.image._replace(
+        width=recorded.width, height=recorded.height, bits=recorded.bit_depth
+    )
+    return file._replace(image=image)
