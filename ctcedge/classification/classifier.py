@@ -63,7 +63,7 @@ class Classifier:
 
     Attributes:
         model: the model folder.
-        policy: how scores become calls.
+        rule: decision rule, from scores to calls.
         inference: its session, opened anew where it fails.
         ood_detector: scores how far crops are from the training data; None where the model has no
             feature statistics.

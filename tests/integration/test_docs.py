@@ -24,6 +24,7 @@ import typer
 
 import ctcedge
 from ctcedge.settings import load_settings
+from docs import generate
 from tests.helpers.pages import PAGES, README, ROOT, Block, Lab, blocks, name
 from tests.helpers.support import load, sidecars
 
@@ -258,10 +259,25 @@ def test_languages_of_blocks_are_known(page: Path) -> None:
 # The pages and the code agree ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", generate.pages(), ids=lambda path: path.name)
+def test_generated_page_is_current(path: Path) -> None:
+    """If it is not: `python -m docs.generate`."""
+    assert path.read_text(encoding="utf-8") == generate.pages()[path]
+
+
 def test_api_page_has_every_public_name() -> None:
     text = (ROOT / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"^::: ctcedge\.(\w+)$", text, re.MULTILINE))
-    assert shown >= set(ctcedge.__all__) - {"__version__"}
+    assert shown == set(ctcedge.__all__) - {"__version__"}
+
+
+def test_quality_page_has_every_reason() -> None:
+    """Reasons are told apart from other words by how the code names them."""
+    text = (ROOT / "docs" / "explanation" / "quality-checks.md").read_text(encoding="utf-8")
+    source = Path(checks.__file__).read_text(encoding="utf-8")
+    codes = set(re.findall(r"^    ([a-z]+(?:-[a-z]+)*)  +\w", source, re.MULTILINE))
+    assert "out-of-focus" in codes
+    assert all(f"`{code}`" in text for code in codes)
 
 
 def test_every_settings_key_is_in_the_example() -> None:
