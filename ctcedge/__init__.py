@@ -1,4 +1,4 @@
-"""ctcedge: tells circulating tumour cells from leukocytes in bright-field crops.
+"""ctcedge: detects circulating tumour cells (CTCs) in bright-field crops.
 
 Research software, not a diagnostic.
 

@@ -1,4 +1,4 @@
-"""`python -m ctcedge`."""
+"""Entry point of `python -m ctcedge`."""
 
 from ctcedge.cli.app import main
 

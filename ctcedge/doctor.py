@@ -1,4 +1,4 @@
-"""Checks of this machine, each with what to do when it fails."""
+"""Checks of this machine for `ctcedge doctor`, each with a remedy."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "isal",
+    "msgspec",
     "typer",
     "rich",
     "watchdog",
@@ -31,13 +32,13 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding.
+    """Result of one check.
 
     Attributes:
-        name: what was checked.
-        state: `ok`, `note` for what works less well than it could, `failed`.
-        found: what was found.
-        fix: what to do about it.
+        name: subject of the check.
+        state: `ok`, `note` (works, but not as well as it could) or `failed`.
+        found: the result in words.
+        fix: the remedy; empty if none is needed.
     """
 
     name: str
@@ -50,8 +51,8 @@ def examine(model: str | None, folder: Path | None) -> Iterator[Check]:
     """Run all checks.
 
     Args:
-        model: name or folder; None for the default model.
-        folder: where sidecars shall be written, or None to leave that out.
+        model: name or folder of the model; None for the default model.
+        folder: folder that sidecars will be written to; None to skip that check.
     """
     yield Check("ctcedge", "ok", __version__)
     yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
@@ -71,9 +72,9 @@ def _packages() -> Iterator[Check]:
     others = [d.metadata["Name"] for d in metadata.distributions() if _overwrites(d)]
     if others:
         yield Check(
-            "ONNX Runtime twice",
+            "ONNX Runtime installed twice",
             "failed",
-            f"{', '.join(others)} beside onnxruntime-gpu: they overwrite each other",
+            f"{', '.join(others)} besides onnxruntime-gpu; they overwrite each other's files",
             f"pip uninstall -y {' '.join(others)} onnxruntime-gpu && pip install onnxruntime-gpu",
         )
 
@@ -90,7 +91,7 @@ def _gpu() -> Iterator[Check]:
     problem = nvidia_driver_problem()
     if problem:
         yield Check(
-            "GPU", "note", problem, "nothing, if this PC has no NVIDIA GPU: the CPU is used"
+            "GPU", "note", problem, "nothing to do if this PC has no NVIDIA GPU: the CPU is used"
         )
     else:
         yield Check("GPU", "ok", "NVIDIA driver and device found")
@@ -100,16 +101,16 @@ def _model(name: str | None) -> Iterator[Check]:
     try:
         model = load_model(name)
     except SetupError as error:
-        yield Check("model", "failed", str(error), "reinstall ctcedge, or name another --model")
+        yield Check("model", "failed", str(error), "reinstall ctcedge, or give another --model")
         return
     spec = model.spec
     yield Check("model", "ok", f"{spec.name} {spec.version} in {model.folder}")
     if spec.input.um_per_px is None:
         fix = (
             "classify only crops of the instrument and magnification that it was trained on, or"
-            " name a --model that knows its um/px"
+            " give a --model with um/px"
         )
-        yield Check("um/px", "note", "unknown to the model", fix)
+        yield Check("um/px", "note", "the model has none", fix)
     providers: tuple[Provider, ...] = ("cpu", "cuda", "tensorrt")
     for provider in providers:
         try:
@@ -124,7 +125,7 @@ def _model(name: str | None) -> Iterator[Check]:
         if difference <= spec.golden.tolerance:
             yield Check(f"runs on {provider}", "ok", found)
         else:
-            fix = "reinstall the model; if that changes nothing, report it with this output"
+            fix = "reinstall the model; if that does not help, report a bug with this output"
             yield Check(f"runs on {provider}", "failed", found, fix)
 
 
@@ -133,6 +134,6 @@ def _write_access(folder: Path) -> Check:
         try_writing(folder)
     except OSError as error:
         found = f"{folder}: {error.strerror}"
-        fix = "make the folder, and give the user that runs ctcedge write access; or use --out"
+        fix = "create the folder and give the user that runs ctcedge write access, or use --out"
         return Check("write access", "failed", found, fix)
     return Check("write access", "ok", str(folder))

@@ -1,15 +1,15 @@
-"""Every exception that ctcedge raises on purpose.
+"""Exceptions that ctcedge raises on purpose.
 
     CtcEdgeError
-    ├── SetupError            wrong use or set-up: the command line exits with 2
-    │   ├── SettingsError     a flag, a pattern or a settings file
-    │   ├── NoCropsError      nothing in the folder is a bright-field crop
-    │   ├── ModelError        a model folder that cannot be trusted or used
-    │   ├── ProviderError     the asked-for execution provider does not run
-    │   └── OutputError       sidecars cannot or must not be written there
-    └── BadImage              one image; becomes a sidecar, never stops a run
+    ├── SetupError            wrong usage or set-up: the command line exits with code 2
+    │   ├── SettingsError     an option, a pattern or a settings file
+    │   ├── NoCropsError      the folder has no bright-field crop
+    │   ├── ModelError        a model folder that is damaged or cannot be used
+    │   ├── ProviderError     the requested execution provider does not run
+    │   └── OutputError       sidecars or results cannot or must not be written there
+    └── BadImage              one image; it is recorded in a sidecar and never stops a run
 
-The text of a SetupError says what to do.
+The message of a SetupError contains the remedy.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ BadStatus = Literal["unreadable", "unsupported"]
 
 
 class CtcEdgeError(Exception):
-    """Base of all errors of this package."""
+    """Base class of the exceptions of this package."""
 
 
 class SetupError(CtcEdgeError):
-    """Wrong use or set-up; the text says what to do."""
+    """Wrong usage or set-up; the message contains the remedy."""
 
 
 class SettingsError(SetupError):
-    """A flag, a pattern or a settings file is wrong."""
+    """An option, a pattern or a settings file is wrong."""
 
 
 class NoCropsError(SetupError):
-    """The folder holds no bright-field crop."""
+    """The folder has no bright-field crop."""
 
 
 class ModelError(SetupError):
-    """A model folder is missing, incomplete, changed or unfit."""
+    """A model folder is missing, incomplete, changed or unsuitable."""
 
 
 class ProviderError(SetupError):
-    """The asked-for execution provider does not run here."""
+    """The requested execution provider does not run here."""
 
 
 class OutputError(SetupError):
-    """Sidecars cannot, or must not, be written at the given place."""
+    """Sidecars or results cannot, or must not, be written there."""
 
 
 class BadImage(CtcEdgeError):
     """One image cannot be classified.
 
     Attributes:
-        status: `unreadable` (damaged, empty, no permission) or `unsupported` (whole, but of a kind
-            or size that is not accepted).
+        status: `unreadable` (damaged, empty, no permission) or `unsupported` (intact, but of a
+            format or size that is not accepted).
     """
 
     def __init__(self, status: BadStatus, message: str) -> None:

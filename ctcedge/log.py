@@ -1,8 +1,8 @@
-"""What a long-running ctcedge says on standard error: one line an event.
+"""Logging of a long-running ctcedge to standard error, one line per event.
 
-Lines suit where they go: the journal gets a priority and no time, for it keeps its own; a terminal
-or a file gets a time; a collector gets JSON. Names of samples and cells could tell who a patient
-is, so no line above DEBUG holds one.
+The format depends on the destination: the systemd journal gets a priority and no time, as it adds
+its own; a terminal or a file gets a time; a log collector gets JSON. Names of samples and cells may
+identify a patient, so no line above DEBUG contains any.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ctcedge.times import rfc3339
 LogFormat: TypeAlias = Literal["text", "json"]
 
 _LOGGER = logging.getLogger("ctcedge")
-_PRIORITIES = {  # those of syslog, which the journal understands
+_PRIORITIES = {  # of syslog, as the journal expects
     logging.CRITICAL: 2,
     logging.ERROR: 3,
     logging.WARNING: 4,
@@ -35,20 +35,20 @@ _PRIORITIES = {  # those of syslog, which the journal understands
 
 @contextlib.contextmanager
 def to_stderr(log_format: LogFormat) -> Iterator[None]:
-    """Send log lines to standard error, also of what ends a thread and of Python's warnings.
+    """Log to standard error, including uncaught exceptions of threads and Python's warnings.
 
     Args:
-        log_format: `text` for people and the journal, `json` for collectors.
+        log_format: `text` for people and the journal, `json` for log collectors.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(log_format, journal=_is_journal()))
     thread_hook, level = threading.excepthook, _LOGGER.level
-    threading.excepthook = _tell_of_thread
+    threading.excepthook = _log_thread_exception
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _tell_of_warning
+            warnings.showwarning = _log_warning
             yield
     finally:
         _LOGGER.setLevel(level)
@@ -57,18 +57,18 @@ def to_stderr(log_format: LogFormat) -> Iterator[None]:
 
 
 def event(name: str, **fields: object) -> dict[str, object]:
-    """What a line in JSON holds beside its message; for the `extra` of a log call.
+    """Return the `extra` argument of a log call: what a JSON line has besides the message.
 
     Args:
-        name: kind of event, the same whatever the message says.
-        **fields: counts and facts, by name; no names of samples or cells.
+        name: kind of event, independent of the message.
+        **fields: counts and other values; no names of samples or cells.
     """
     return {"ctcedge_event": name, "ctcedge_fields": fields}
 
 
 def crash(error: BaseException) -> None:
-    """Log an exception that nobody expected, with where it came from, on one line."""
-    text = error.strerror if isinstance(error, OSError) else error  # without the file's name
+    """Log an unexpected exception and its traceback on one line."""
+    text = error.strerror if isinstance(error, OSError) else error  # without the file name
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in reversed(frames)]
     _LOGGER.critical(
@@ -81,12 +81,12 @@ def crash(error: BaseException) -> None:
 
 
 def escape_control_chars(text: str) -> str:
-    """The text with control characters and all else that does not print escaped; one line."""
+    """Escape all characters that are not printable; the result is one line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class _Formatter(logging.Formatter):
-    """Makes one line of a log record."""
+    """Formats a log record as one line."""
 
     def __init__(self, log_format: LogFormat, *, journal: bool) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def _as_json(record: logging.LogRecord, message: str, time: datetime) -> str:
 
 
 def _is_journal() -> bool:
-    """Whether standard error is the journal's, and not a file or pipe put in its place."""
+    """Return whether standard error goes to the systemd journal, not to a file or pipe."""
     try:
         status = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -125,12 +125,12 @@ def _is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-def _tell_of_thread(died: threading.ExceptHookArgs) -> None:
-    if died.exc_value is not None:
-        crash(died.exc_value)
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        crash(args.exc_value)
 
 
-def _tell_of_warning(
+def _log_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -138,7 +138,7 @@ def _tell_of_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Log a warning without its text, which may hold the name of a folder."""
+    """Log a warning without its text, which may contain the name of a folder."""
     place = f"{os.path.basename(filename)}:{lineno}"
     extra = event("python-warning", category=category.__name__, place=place)
     _LOGGER.warning("%s at %s", category.__name__, place, extra=extra)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask to finish the batch in hand; a second Ctrl-C ends at once."""
+"""Graceful shutdown: Ctrl-C and SIGTERM are requests to stop; a second Ctrl-C ends at once."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Context in which SIGINT and SIGTERM are requests.
+    """Context manager that turns SIGINT and SIGTERM into requests to stop.
 
     Attributes:
-        number: the first signal's number, 0 before one came.
+        number: number of the first signal, 0 if there was none.
     """
 
     def __init__(self) -> None:
         self.number = 0
-        self._then: Callable[[], None] = lambda: None
+        self._action: Callable[[], None] = lambda: None
 
     def requested(self) -> bool:
-        """Whether a signal came."""
+        """Return whether a signal was received."""
         return self.number != 0
 
-    def then(self, action: Callable[[], None]) -> None:
-        """Call `action` from the signal handler; at once if a signal came already."""
-        self._then = action
+    def on_request(self, action: Callable[[], None]) -> None:
+        """Call `action` from the signal handler, or now if a signal was received already."""
+        self._action = action
         if self.requested():
             action()
 
@@ -41,14 +41,14 @@ class Interruption:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Put the earlier handlers back."""
+        """Restore the earlier handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.requested():
             self.number = number
-            self._then()
+            self._action()
         elif number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -120,7 +120,7 @@ def watch(
             for level, text in render.notices(run):
                 log.log(level, "%s", text, extra=logs.event("opening"))
             watcher = Watcher(run, force=force, publish=publish)
-            interruption.then(stop)
+            interruption.on_request(stop)
             notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():
                 summary.add(outcome)

@@ -67,4 +67,4 @@ def test_models_show_and_doctor_tell(unscaled: Path) -> None:
     shown = call("models", "show", unscaled)
     assert "um_per_px: unknown" in shown.stdout
     assert TOLD in shown.stdout
-    assert "um/px: unknown to the model" in call("doctor", "--model", unscaled).stdout
+    assert "um/px: the model has none" in call("doctor", "--model", unscaled).stdout

@@ -73,6 +73,6 @@ def test_a_running_service_is_no_fault(model_folder: Path, tmp_path: Path) -> No
 def test_two_packages_of_onnxruntime_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     other = SimpleNamespace(metadata={"Name": "onnxruntime"})
     monkeypatch.setattr(doctor.metadata, "distributions", lambda: [other])
-    (check,) = [c for c in doctor._packages() if c.name == "ONNX Runtime twice"]
+    (check,) = [c for c in doctor._packages() if c.name == "ONNX Runtime installed twice"]
     assert check.state == "failed"
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in check.fix
