@@ -6,6 +6,7 @@ there and what was found. A type may say what is wanted in words: `Meta(extra={"
 
 from __future__ import annotations
 
+import numbers
 import re
 import types
 from collections.abc import Iterable
@@ -82,8 +83,21 @@ def revised(record: S, **changes: object) -> S:
 
 def plain(record: msgspec.Struct) -> dict[str, Any]:
     """Return a record as tables, lists, texts and numbers, ready for JSON."""
-    content: dict[str, Any] = msgspec.to_builtins(record)
+    content: dict[str, Any] = msgspec.to_builtins(record, enc_hook=plain_number)
     return content
+
+
+def plain_number(value: object) -> object:
+    """Return a number of another library, such as NumPy's, as Python's int or float.
+
+    Raises:
+        NotImplementedError: it is no number.
+    """
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise NotImplementedError(f"{type(value).__name__} is no number")
 
 
 def _explain(message: str, value: object, kind: Any) -> str:

@@ -7,6 +7,7 @@ neither the model nor the folder of the sidecars.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypeVar
@@ -17,7 +18,7 @@ from msgspec import Meta
 from ctcedge.discovery.naming import Naming
 from ctcedge.errors import SettingsError
 from ctcedge.fs.files import UnsuitableFileError, read_limited
-from ctcedge.records import RecordError, convert, plain
+from ctcedge.records import RecordError, convert, plain, plain_number
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -159,26 +160,51 @@ def load_settings(
         settings = Settings(images=_read(_FolderSettings, own).images)
     else:
         settings = Settings()
-    content = plain(settings) | _given(flags)
-    for name, given in (("images", images), ("decision", decision), ("watch", watch)):
-        content[name] |= _given(given or {})
-    return checked(content, Settings)
+    return merged(settings, images=images, decision=decision, watch=watch, **flags)
 
 
-def checked(content: dict[str, object], kind: type[T]) -> T:
-    """Make settings of flags or arguments.
+def merged(
+    settings: Settings,
+    *,
+    images: dict[str, object] | None = None,
+    decision: dict[str, object] | None = None,
+    watch: dict[str, object] | None = None,
+    **flags: object,
+) -> Settings:
+    """Return settings with other values; arguments as of `load_settings`.
 
     Raises:
         SettingsError: a value does not fit; the text names the key.
     """
+    content = plain(settings) | _given(flags)
+    for name, given in (("images", images), ("decision", decision), ("watch", watch)):
+        content[name] |= _given(given or {})
     try:
-        return convert(content, kind)
+        return convert(content, Settings)
     except RecordError as error:
         raise SettingsError(str(error)) from None
 
 
+def path_text(name: str, path: object) -> str:
+    """Return a path argument as text.
+
+    Raises:
+        SettingsError: it is neither a text nor a path, or empty; the text gives its name.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise SettingsError(f"'{name}' must be a path, not {path!r:.60}")
+    return os.fsdecode(path)
+
+
 def _given(flags: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in flags.items() if value is not None}
+    return {name: _plain(value) for name, value in flags.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    try:
+        return value if isinstance(value, bool) else plain_number(value)
+    except NotImplementedError:
+        return value
 
 
 def _read(kind: type[T], path: Path) -> T:

@@ -123,7 +123,7 @@ def build(
     initial = InitialWeights.of(init) if init else None
     cells = simulate(settings)
     fit(cells, hospital_splits(cells, settings), settings.fit, settings.input, run, initial=initial)
-    (model,) = export(run, exported, out, note=print)
+    (model,) = export(run, exported, out, on_warning=print)
     return model
 
 

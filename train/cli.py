@@ -75,13 +75,22 @@ def export(
     version: Annotated[str, typer.Option(help="Of the model, such as 0.1.0.")] = "0.1.0",
     out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
     about: Annotated[str, typer.Option(help="One line on whose cells these are.")] = "",
-    review_share: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of held-out cells to call review.")
-    ] = 0.1,
-    false_calls: Annotated[
+    review_fraction: Annotated[
         float,
         typer.Option(
-            min=0.01, max=10_000, help="Most false CTC calls per 10,000 at the point 'confirm'."
+            "--review-fraction",
+            "--review-share",
+            min=0,
+            max=0.9,
+            help="Fraction of the held-out cells in the review band.",
+        ),
+    ] = 0.1,
+    false_positives: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=10_000,
+            help="Maximum false positives per 10,000 negatives at the operating point 'confirm'.",
         ),
     ] = 10,
     demonstration: Annotated[
@@ -97,7 +106,7 @@ def export(
     INT8 graphs that lose too much are made in other ways before they are refused. Runs of k folds
     become k model folders, for `evaluate` to score each cell by the one that never saw its sample.
 
-    Example: `python -m train export runs/mine --name mine --review-share 0.3`
+    Example: `python -m train export runs/mine --name mine --review-fraction 0.3`
     """
     from ctcedge.errors import CtcEdgeError
 
@@ -111,8 +120,8 @@ def export(
             version=version,
             about=about,
             demonstration=demonstration,
-            review_share=review_share,
-            false_calls_per_10000=false_calls,
+            review_fraction=review_fraction,
+            false_positives_per_10000=false_positives,
             force=force,
             seed=seed,
         )

@@ -7,9 +7,10 @@ turns that into a `Prediction`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,12 +24,20 @@ from ctcedge.classification.ood import OodDetector, OodScore
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import GreyImage
 from ctcedge.images.preprocess import network_inputs
+from ctcedge.images.types import MIN_SIDE
 from ctcedge.model.failover import RecoveringEngine
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Engine, ModelOutput, open_engine
 from ctcedge.quality.checks import Quality, assess
 from ctcedge.records import MAX_NUMBER
-from ctcedge.settings import DecisionSettings, OperatingPointName, ProviderChoice
+from ctcedge.settings import (
+    DecisionSettings,
+    OperatingPointName,
+    ProviderChoice,
+    Settings,
+    merged,
+    path_text,
+)
 
 
 class PreparedCrop(NamedTuple):
@@ -92,12 +101,16 @@ class Classifier:
 
         Raises:
             ModelError: the model cannot be used.
-            SettingsError: the model has no such operating point.
+            SettingsError: an argument does not fit, or the model has no such operating point.
             ProviderError: the chosen provider does not run here.
-            ValueError: the prevalence does not lie between 0 and 1.
         """
-        decision = DecisionSettings(operating_point, prevalence)
-        return cls.open(load_model(model), provider, decision)
+        settings = merged(
+            Settings(),
+            model=None if model is None else path_text("model", model),
+            provider=provider,
+            decision={"operating_point": operating_point, "prevalence": prevalence},
+        )
+        return cls.open(load_model(settings.model), settings.provider, settings.decision)
 
     @classmethod
     def open(
@@ -121,6 +134,10 @@ class Classifier:
         inference = RecoveringEngine(model, provider, open_session)
         return cls(model, rule, inference, OodDetector.load(model))
 
+    def __repr__(self) -> str:
+        spec, engine = self.model.spec, self.engine
+        return f"<Classifier {spec.name} {spec.version}, {engine.variant} on {engine.provider}>"
+
     @property
     def engine(self) -> Engine:
         """The session in use."""
@@ -140,7 +157,7 @@ class Classifier:
         return InferenceProvenance(engine.variant, engine.provider, self.onnxruntime_version)
 
     def classify(
-        self, images: Sequence[GreyImage], um_per_px: float | None = None
+        self, images: Iterable[GreyImage], um_per_px: float | None = None
     ) -> list[Prediction]:
         """Classify bright-field crops, by the same rules as the command line.
 
@@ -153,13 +170,9 @@ class Classifier:
             ValueError: an image is not such an array, or um/px not between 0.01 and 20.
             BadImage: the network gave no number for an image.
         """
-        for image in images:
-            if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or min(image.shape) < 8:
-                raise ValueError(
-                    "an image must be (height, width) of uint8 or uint16, 8 px or more"
-                )
-        if um_per_px is not None and not 0.01 <= um_per_px <= 20:
-            raise ValueError("um/px must lie between 0.01 and 20")
+        images = _checked_images(images)
+        if um_per_px is not None:
+            _check_um_per_px(um_per_px)
         known = None if self.model.spec.input.um_per_px is None else um_per_px
         predictions = []
         for result in self.analyze(self.prepare([(image, None) for image in images], known)):
@@ -229,3 +242,30 @@ def _analysis(
     if not finite:
         return BadImage("unsupported", "the network gave no number for this image")
     return CellAnalysis.of(rounded_score(logit), quality, ood, provenance)
+
+
+def _checked_images(images: Iterable[GreyImage]) -> list[GreyImage]:
+    if not isinstance(images, Iterable) or (isinstance(images, np.ndarray) and images.ndim == 2):
+        raise ValueError("images must be a list of arrays; for one image give [image]")
+    images = list(images)
+    for image in images:
+        if (
+            not isinstance(image, np.ndarray)
+            or image.ndim != 2
+            or image.dtype not in (np.uint8, np.uint16)
+            or min(image.shape) < MIN_SIDE
+        ):
+            found = type(image).__name__
+            if isinstance(image, np.ndarray):
+                found = f"{image.shape} of {image.dtype}"
+            raise ValueError(
+                "an image must be an array (height, width) of uint8 or uint16,"
+                f" {MIN_SIDE} px or more a side, not {found}"
+            )
+    return images
+
+
+def _check_um_per_px(um_per_px: float) -> None:
+    number = isinstance(um_per_px, Real) and not isinstance(um_per_px, bool)
+    if not number or not 0.01 <= um_per_px <= 20:
+        raise ValueError(f"um/px must be a number between 0.01 and 20, not {um_per_px!r:.60}")

@@ -23,7 +23,7 @@ from rich.text import Text
 from ctcedge.log import escape_control_chars
 
 if TYPE_CHECKING:
-    from ctcedge.sidecars.scan import Closed
+    from collections.abc import Mapping
 
 
 class _Console(Console):
@@ -137,7 +137,7 @@ def pairs(items: Iterable[tuple[str, str]]) -> Iterator[str]:
     return (f"{path}: {problem}" for path, problem in items)
 
 
-def print_unreadable_folders(unreadable: Closed) -> None:
+def print_unreadable_folders(unreadable: Mapping[str, str]) -> None:
     """Warn of sub-folders that cannot be read, whose cells are in no result."""
     if unreadable:
         subject = (

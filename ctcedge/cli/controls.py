@@ -45,17 +45,16 @@ def controls_add(
     """
     from ctcedge.cli import render_results
     from ctcedge.results.controls import add
-    from ctcedge.sidecars.scan import Closed, require_sidecars
+    from ctcedge.sidecars.scan import require_sidecars
 
-    unreadable: Closed = {}
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
-    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming(), unreadable)
+    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming())
     added = add(folder, cells, name)
     if as_json:
         print_json({"schema": "ctcedge/controls-added/1", **added.as_json()})
     else:
         render_results.print_added_controls(added)
-    exit_if_incomplete(unreadable)
+    exit_if_incomplete(cells.unreadable_dirs)
 
 
 @controls_app.command("list")

@@ -43,16 +43,18 @@ def status(
     from ctcedge.cli import console, render
     from ctcedge.model.folder import load_model
     from ctcedge.results.status import collect_status
-    from ctcedge.sidecars.scan import Closed, bright_field
+    from ctcedge.sidecars.scan import CropScan
 
     settings = RunOptions(config=config, out=out, model=model, pattern=pattern).settings(folder)
-    unreadable: Closed = {}
     used_model = None if settings.model is None else load_model(settings.model)
     naming = settings.images.naming()
-    total = sum(1 for _ in bright_field(folder, naming)) if sys.stderr.isatty() else None
+    total = sum(1 for _ in CropScan(folder, naming)) if sys.stderr.isatty() else None
     with console.progress(total, "Reading sidecars") as bar:
-        crops = bar.track(bright_field(folder, naming, unreadable), task_id=bar.task_ids[0])
-        found = collect_status(folder, sidecar_root(settings), crops, used_model, unreadable)
+        scan = CropScan(folder, naming)
+        crops = bar.track(scan, task_id=bar.task_ids[0])
+        found = collect_status(
+            folder, sidecar_root(settings), crops, used_model, scan.unreadable_dirs
+        )
     if as_json:
         print_json(found.as_json())
     else:

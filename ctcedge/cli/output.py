@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ctcedge.sidecars.scan import Closed
+    from collections.abc import Mapping
 
 EXIT_CRASH = 1
 EXIT_SETUP = 2
@@ -26,7 +26,7 @@ def print_json(content: object) -> None:
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def exit_if_incomplete(unreadable: Closed) -> None:
+def exit_if_incomplete(unreadable: Mapping[str, str]) -> None:
     """Warn of folders that cannot be read, and exit with code 3 if there are any."""
     from ctcedge.cli.console import print_unreadable_folders
 

@@ -243,7 +243,7 @@ def print_status(status: Status) -> None:
     output.print(f"Sidecars: {printable(str(status.out))}")
     for text in status.warnings():
         print_warning(f"{text[:1].upper()}{text[1:]}.")
-    print_unreadable_folders(status.closed)
+    print_unreadable_folders(status.unreadable_dirs)
 
 
 _YES_NO = {True: "yes", False: "no", None: "unknown"}

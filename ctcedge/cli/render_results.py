@@ -177,7 +177,7 @@ def print_verification(verified: Verified) -> None:
         ("model is damaged", "models are damaged", pairs(verified.damaged)),
     ):
         print_list(one, many, lines, more="")
-    print_unreadable_folders(verified.closed)
+    print_unreadable_folders(verified.unreadable_dirs)
 
 
 def print_added_controls(added: AddResult) -> None:

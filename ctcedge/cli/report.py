@@ -49,22 +49,19 @@ def report(
     """
     from ctcedge.model.folder import load_model
     from ctcedge.report import write_report
-    from ctcedge.sidecars.scan import Closed
 
-    unreadable: Closed = {}
     options = RunOptions(config=config, out=sidecars, model=model, pattern=pattern)
     settings = options.settings(folder)
-    path = write_report(
+    report = write_report(
         folder,
         sidecar_root(settings),
         out,
         settings.images.naming(),
         pseudonymise=pseudonymise,
         model=None if settings.model is None else load_model(settings.model),
-        closed=unreadable,
     )
-    print(path)
-    exit_if_incomplete(unreadable)
+    print(report.path)
+    exit_if_incomplete(report.unreadable_dirs)
 
 
 def export(
@@ -92,13 +89,12 @@ def export(
     from ctcedge.cli import render_results
     from ctcedge.results import table
     from ctcedge.results.output_files import replacing, standard_output
-    from ctcedge.sidecars.scan import Closed, require_sidecars
+    from ctcedge.sidecars.scan import require_sidecars
 
-    unreadable: Closed = {}
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
     chosen = table.format_of(None if table_format is None else table_format.value, out)
     table.check_place(out, chosen)
-    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming(), unreadable)
+    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming())
     picked = table.picklist(folder, cells) if picklist else None
     rows = table.rows(cells) if picked is None else picked.rows()
     kinds = table.KINDS if picked is None else table.PICKLIST_KINDS
@@ -110,7 +106,7 @@ def export(
             table.write(rows, kinds, chosen, file, bom=True)
     if picked is not None:
         render_results.print_picklist_notes(picked)
-    exit_if_incomplete(unreadable)
+    exit_if_incomplete(cells.unreadable_dirs)
 
 
 def verify(

@@ -63,18 +63,18 @@ def review_import(
     from ctcedge.results.agreement import assess
     from ctcedge.results.corrections import read_corrections
     from ctcedge.results.reviews import import_reviews
-    from ctcedge.sidecars.scan import Closed, require_sidecars
+    from ctcedge.sidecars.scan import require_sidecars
     from ctcedge.sidecars.store import SidecarStore
 
-    unreadable: Closed = {}
     corrections = read_corrections(file)
     folder = Path(os.path.abspath(file)).parent if folder is None else folder
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
     root, naming = sidecar_root(settings), settings.images.naming()
+    cells = require_sidecars(folder, root, naming)
     imported = import_reviews(
         corrections,
         folder,
-        require_sidecars(folder, root, naming, unreadable),
+        cells,
         SidecarStore(folder, root),
         changed_calls=changed_calls,
     )
@@ -92,6 +92,6 @@ def review_import(
     else:
         render_results.print_import(imported, None if same_name else corrections.folder_name)
         render_results.print_assessment(assessment)
-    exit_if_incomplete(unreadable)
+    exit_if_incomplete(cells.unreadable_dirs)
     if not imported.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)

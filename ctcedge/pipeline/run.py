@@ -15,7 +15,7 @@ from ctcedge.model.folder import load_model
 from ctcedge.pipeline.crash_journal import CrashJournal
 from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.pipeline import Pipeline
-from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings
+from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings, path_text
 from ctcedge.sidecars.index import DoneIndex, index_key
 from ctcedge.sidecars.store import SidecarStore
 
@@ -103,14 +103,14 @@ def classify_folder(
     Raises:
         SetupError: the folder cannot be classified; the text says what to do.
     """
-    folder = Path(folder)
+    folder = Path(path_text("folder", folder))
     check_folder(folder)
     settings = load_settings(
         folder,
         images={"um_per_px": um_per_px, "pattern": pattern},
         decision={"operating_point": operating_point, "prevalence": prevalence},
-        out=None if out is None else str(out),
-        model=None if model is None else str(model),
+        out=None if out is None else path_text("out", out),
+        model=None if model is None else path_text("model", model),
         provider=provider,
     )
     listing = list_folder(folder, settings.images.naming())

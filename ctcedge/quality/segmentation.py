@@ -1,15 +1,18 @@
-"""What there is to see in a crop, as the quality gate needs it: objects, their shape and sharpness.
+"""Segmentation of crops: objects, and the measurements that the quality checks compare.
 
-An object is where the deviation from the background, or rather the local mean of its size, here
-called energy, stands out from the ring along the crop's edge. Outlines are coarse: a small pixel is
-one to three pixels of the crop, and some of the diffraction at a cell's rim lies within.
+An object is where the energy, the local mean of the absolute deviation from the background, stands
+out from that of the border. Outlines are coarse: a downsampled pixel is one to three pixels of the
+crop, and part of the diffraction at a cell's rim is inside the outline.
+
+Lengths and areas are in downsampled pixels, unless their names say otherwise.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,62 +21,57 @@ from numpy.typing import NDArray
 
 from ctcedge.images.batching import map_same_shape, take_pixels
 from ctcedge.images.decode import GreyImage
-from ctcedge.quality.background import Backdrop, Floats, backdrop, shrunk
+from ctcedge.quality.background import (
+    BackgroundModel,
+    Floats,
+    downsample,
+    subtract_background,
+)
+from ctcedge.quality.outline import Outline, is_compact, separation
 
 _Box = tuple[slice, slice]
 
-_OUTLINE = 6.5
-"""Least energy of an object's pixels above the ring's, in standard deviations there."""
-_OBJECT = 8.0
-"""The same for the largest energy in an object. The noise of an empty crop reaches 4 to 8."""
-_HALF = 0.33
-"""Where the outline lies, as a share of the energy in the middle: weak halos stay outside."""
-_PALE = 0.12
-"""The same where a paler cell beside the main one is looked for."""
-_LITTLE = 1.4
-"""Largest area of what is found so, over that of a single round cell's outline."""
-_LEAST_AREA = 0.004
-"""Of an object, as a share of the picture."""
-_NOTCHED = 0.025, 0.35
-"""By how much the hull of several cells exceeds them; more is a cell of which a part is pale."""
-_LEAST_NOTCH = 0.8
-"""Depth of a notch in an outline, in small pixels."""
-_NOTCHES = 4
-"""How many of the deepest notches are looked at."""
-_LEAST_PART = 0.1
-"""Area of a part beside two notches, over the object's."""
-_COMPACT = 0.53
-"""Least share of its enclosing circle that a cell fills, be it a part of an outline or all."""
-_OUTSIDE = 1.2
-"""How far outside a cell its outline lies, in small pixels."""
-_CLEAR = 2.0
-"""Least energy of an object, over that of the noise, for its sharpness to be told."""
-_PLAIN = 50.0
-"""The same, from which on the noise's gradient matters to blurred objects alone."""
-_CRISP = 6.0
-"""Least sharpness of objects that are not blurred."""
+_OUTLINE_SIGMAS = 6.5
+"""Energy at an object's outline at least, in sigmas of the border's."""
+_PEAK_SIGMAS = 8.0
+"""Largest energy in an object at least, in sigmas; the noise of an empty crop reaches 4 to 8."""
+_OUTLINE_FRACTION = 0.33
+"""Energy at the outline, as a fraction of the peak: weak halos stay outside."""
+_LOW_CONTRAST_FRACTION = 0.12
+"""The same where objects of lower contrast than the main one are looked for."""
+_MAX_SINGLE_AREA = 1.4
+"""Area above the low-contrast threshold, over that of a single round cell's outline."""
+_MIN_AREA = 0.004
+"""Area of an object, as a fraction of the downsampled crop."""
+_MIN_ENERGY_OVER_NOISE = 2.0
+"""Squared deviation of an object whose sharpness can be measured, over that of the noise."""
+_HIGH_ENERGY_OVER_NOISE = 50.0
+"""The same, from which the gradient of the noise matters for blurred objects only."""
+_SHARP = 6.0
+"""Sharpness of objects that are not blurred."""
 _STRIP = 5
-"""Width of the strips that the noise's gradient is taken from, small pixels."""
+"""Width of the strips along two edges in which the gradient of the noise is measured."""
 
 
-class Object(NamedTuple):
-    """One thing in the picture; lengths in small pixels.
+class DetectedObject(NamedTuple):
+    """One object.
 
     Attributes:
-        outline: (n, 1, 2) int32, x and y of the pixels along it.
+        outline: (n, 1, 2), x and y of the pixels along it.
         area: of what the outline encloses.
         box: rows and columns that it covers.
-        sigmas: its largest energy above the ring's, in standard deviations there.
+        sigmas: its largest energy above the border's, in sigmas there.
     """
 
-    outline: NDArray[np.int32]
+    outline: Outline
     area: float
     box: _Box
     sigmas: float
 
     @property
     def is_compact(self) -> bool:
-        return _is_compact(self.outline)
+        """Whether it has the shape of a cell, see `outline.is_compact`."""
+        return is_compact(self.outline)
 
     @property
     def diameter(self) -> float:
@@ -81,267 +79,245 @@ class Object(NamedTuple):
         return 2 * math.sqrt(self.area / math.pi)
 
     @property
-    def sharpest(self) -> float:
-        """Sharpness of a plain disc of its size in focus: small ones have few pixels to a side."""
+    def in_focus_sharpness(self) -> float:
+        """Sharpness of a uniform disc of its size in focus; small discs have few edge pixels."""
         return math.sqrt(0.94 * self.diameter)
-
-    @property
-    def fill(self) -> float:
-        """Share of its box."""
-        rows, columns = self.box
-        return float(self.area / ((rows.stop - rows.start) * (columns.stop - columns.start)))
 
     @property
     def is_round(self) -> bool:
         """Whether it fills its box about as a disc does, which two discs side by side do not."""
-        high, wide = (int(side.stop - side.start) for side in self.box)
-        return self.fill > 0.72 and max(high, wide) < 1.2 * min(high, wide)
+        rows, columns = self.box
+        fill = self.area / ((rows.stop - rows.start) * (columns.stop - columns.start))
+        height, width = (int(side.stop - side.start) for side in self.box)
+        return fill > 0.72 and max(height, width) < 1.2 * min(height, width)
 
 
-class Rest(NamedTuple):
-    """How the energy is where no object is, told from the ring's quieter part.
+class NoiseModel(NamedTuple):
+    """Energy where no object is, estimated from the quieter part of the border.
 
     Attributes:
-        base: its value there.
-        spread: its standard deviation.
-        upper: what a quarter of the ring lies above, less the base.
-        peak: value that hardly more than a cell's brightest spots exceed, less the base.
-        highest: largest value in the middle, less the base.
+        base: its typical value.
+        sigma: its standard deviation.
+        upper: 75th percentile of the border, less the base.
+        peak: 96th percentile of the center, less the base: below a cell's brightest spots.
+        highest: largest value of the center, less the base.
     """
 
     base: float
-    spread: float
+    sigma: float
     upper: float
     peak: float
     highest: float
 
     @classmethod
-    def of(cls, energy: Floats, behind: Backdrop) -> list[Rest]:
-        """Tell it of each energy of (n, h, w)."""
-        ring, middle = take_pixels(energy, behind.ring), take_pixels(energy, behind.middle)
-        ring.sort(axis=1)
-        middle.sort(axis=1)
-        last = ring.shape[1] - 1
-        low, base, upper = (ring[:, round(share * last)] for share in (0.08, 0.35, 0.75))
-        peak, highest = middle[:, round(0.96 * (middle.shape[1] - 1))], middle[:, -1]
-        values = (each.tolist() for each in (low, base, upper, peak, highest))
-        return [cls._told(*each) for each in zip(*values, strict=True)]
+    def fit(cls, energy: Floats, background: BackgroundModel) -> list[NoiseModel]:
+        """Fit one to each energy of (n, h, w)."""
+        border = take_pixels(energy, background.border)
+        center = take_pixels(energy, background.center)
+        border.sort(axis=1)
+        center.sort(axis=1)
+        last = border.shape[1] - 1
+        q08, q35, q75 = (border[:, round(quantile * last)] for quantile in (0.08, 0.35, 0.75))
+        q96, highest = center[:, round(0.96 * (center.shape[1] - 1))], center[:, -1]
+        values = (quantile.tolist() for quantile in (q08, q35, q75, q96, highest))
+        return [cls._from_quantiles(*quantiles) for quantiles in zip(*values, strict=True)]
 
     @classmethod
-    def _told(cls, low: float, base: float, upper: float, peak: float, highest: float) -> Rest:
+    def _from_quantiles(
+        cls, q08: float, q35: float, q75: float, q96: float, highest: float
+    ) -> NoiseModel:
         # Of a normal variable, the first two are a standard deviation apart.
-        spread = max(base - low, 0.1 * base, 0.001)
-        return cls(base, spread, upper - base, peak - base, highest - base)
+        sigma = max(q35 - q08, 0.1 * q35, 0.001)
+        return cls(q35, sigma, q75 - q35, q96 - q35, highest - q35)
 
-    def sigmas(self, value: float) -> float:
-        return value / self.spread
+    def sigmas(self, energy: float) -> float:
+        """Convert an energy above the base to sigmas."""
+        return energy / self.sigma
 
-    def outline(self, share: float) -> float:
-        """Return the energy at outlines for a share of the peak; a restless ring raises it."""
-        least = min(max(share * self.peak, 1.3 * self.upper), 0.5 * self.peak)
-        return self.base + max(_OUTLINE * self.spread, least)
+    def outline(self, fraction: float) -> float:
+        """Return the energy at outlines, for a fraction of the peak; an active border raises it."""
+        energy = min(max(fraction * self.peak, 1.3 * self.upper), 0.5 * self.peak)
+        return self.base + max(_OUTLINE_SIGMAS * self.sigma, energy)
 
 
-class Sight(NamedTuple):
-    """A crop seen in small.
+@dataclass(eq=False)
+class Segmentation:
+    """Objects of a crop, and measurements; costly ones are computed when they are first read.
 
     Attributes:
-        level: the background's value.
-        soft: smoothed relative deviation from the background.
-        energy: local mean of its size.
-        rest: how the energy is where no object is.
-        noise: standard deviation of `soft` without an object.
-        sigmas: largest energy in the middle above the ring's, in standard deviations there.
-        contrast: the same as a share of the background.
-        unrest: what a quarter of the ring lies above, like `sigmas`: 1.3 for noise, more for a
-            pattern or a cell that fills the crop.
-        objects: the main one first: large, and near the middle.
+        level: value of the background.
+        deviation: smoothed relative deviation from the background.
+        energy: local mean of its absolute value.
+        noise: the energy where no object is.
+        objects: the main one first: large, and near the center.
+        sharpness: of the main object, see `_sharpness`; None where there is more noise than object.
+        edge_contact: longest stretch of the crop's edge in the main object, over the object's
+            diameter.
     """
 
     level: float
-    soft: Floats
+    deviation: Floats
     energy: Floats
-    rest: Rest
-    noise: float
-    sigmas: float
-    contrast: float
-    unrest: float
-    objects: tuple[Object, ...]
+    noise: NoiseModel
+    objects: tuple[DetectedObject, ...]
+    sharpness: float | None
+    edge_contact: float
+
+    @property
+    def contrast(self) -> float:
+        """Largest energy of the center above the border's, as a fraction of the background."""
+        return self.noise.highest
+
+    @property
+    def peak_sigmas(self) -> float:
+        """The same in sigmas of the border's energy."""
+        return self.noise.sigmas(self.noise.highest)
+
+    @property
+    def border_activity(self) -> float:
+        """75th percentile of the border's energy, in sigmas.
+
+        1.3 for noise; more for a pattern, or a cell that fills the crop.
+        """
+        return self.noise.sigmas(self.noise.upper)
+
+    @property
+    def is_central(self) -> bool:
+        """Whether the main object covers the center, as electrodes beside a cell do not."""
+        (rows, columns), (height, width) = self.objects[0].box, self.deviation.shape
+        return bool(
+            rows.start <= height // 2 < rows.stop and columns.start <= width // 2 < columns.stop
+        )
+
+    @cached_property
+    def low_contrast_objects(self) -> tuple[DetectedObject, ...]:
+        """Objects found by a lower threshold, the main one first; none where it is alone.
+
+        They include cells of lower contrast than the main one, in wider outlines.
+        """
+        main = self.objects[0]
+        mask = self.energy > self.noise.outline(_LOW_CONTRAST_FRACTION)
+        if main.is_round and np.count_nonzero(mask) < _MAX_SINGLE_AREA * main.area:
+            return ()
+        return _detect(mask, self.energy, self.noise)
+
+    @cached_property
+    def separation(self) -> float | None:
+        """Separation of two cells in the outline of the main low-contrast object.
+
+        None where it is one cell, see `outline.separation`.
+        """
+        main = self.low_contrast_objects[0]
+        return None if main.is_round else separation(main.outline)
 
 
-def look(crops: Sequence[GreyImage]) -> list[Sight]:
-    """Find what lies in crops; each comes out as it would alone.
+def segment(crops: Sequence[GreyImage]) -> list[Segmentation]:
+    """Segment crops, each independently of the others.
 
     Args:
         crops: each (height, width), uint8 or uint16, at least 8 pixels a side.
     """
-    return map_same_shape(_sights, [shrunk(pixels) for pixels in crops])
+    return map_same_shape(_segment, [downsample(pixels) for pixels in crops])
 
 
-def _sights(small: GreyImage) -> list[Sight]:
-    """Look at (n, h, w), made by `shrunk`."""
-    behind = backdrop(small)
-    soft = _filtered(behind.flat, lambda rows: cv2.GaussianBlur(rows, (3, 3), 0.8))
-    energy = _filtered(np.abs(soft), lambda rows: cv2.blur(rows, (3, 3)))
-    rests = Rest.of(energy, behind)
-    outlines = np.array([rest.outline(_HALF) for rest in rests], np.float32)
-    masks = energy > outlines[:, None, None]
-    return [_sight(*each) for each in zip(behind.levels, soft, energy, rests, masks, strict=True)]
-
-
-def _filtered(pictures: Floats, filtering: Callable[[Floats], NDArray[Any]]) -> Floats:
-    """Filter each of (n, h, w), 3 by 3: one above the other, rows that mirror it between them."""
-    number, height, width = pictures.shape
-    apart = np.empty((number, height + 2, width), np.float32)
-    apart[:, 1:-1] = pictures
-    apart[:, 0], apart[:, -1] = pictures[:, 1], pictures[:, -2]
-    filtered: Floats = filtering(apart.reshape(-1, width)).reshape(apart.shape)
-    return filtered[:, 1:-1]
-
-
-def _sight(
-    level: float, soft: Floats, energy: Floats, rest: Rest, mask: NDArray[np.bool_]
-) -> Sight:
-    return Sight(
-        level=level,
-        soft=soft,
-        energy=energy,
-        rest=rest,
-        noise=1.25 * rest.base,
-        sigmas=rest.sigmas(rest.highest),
-        contrast=rest.highest,
-        unrest=rest.sigmas(rest.upper),
-        objects=_objects(mask, energy, rest),
+def _segment(crops: GreyImage) -> list[Segmentation]:
+    """Segment each of (n, h, w), made by `downsample`."""
+    background = subtract_background(crops)
+    deviations = _filter_3x3(
+        background.deviations, lambda rows: cv2.GaussianBlur(rows, (3, 3), 0.8)
     )
+    energies = _filter_3x3(np.abs(deviations), lambda rows: cv2.blur(rows, (3, 3)))
+    noises = NoiseModel.fit(energies, background)
+    thresholds = np.array([noise.outline(_OUTLINE_FRACTION) for noise in noises], np.float32)
+    masks = energies > thresholds[:, None, None]
+    segmentations = []
+    for level, deviation, energy, noise, mask in zip(
+        background.levels, deviations, energies, noises, masks, strict=True
+    ):
+        objects = _detect(mask, energy, noise)
+        sharpness = _sharpness(objects[0], deviation, noise) if objects else None
+        contact = _edge_contact(objects[0], *energy.shape) if objects else 0.0
+        segmentations.append(
+            Segmentation(level, deviation, energy, noise, objects, sharpness, contact)
+        )
+    return segmentations
 
 
-def sharpness(sight: Sight, thing: Object) -> float | None:
-    """Return how sharp an object is, whatever its size and contrast.
+def _sharpness(main: DetectedObject, deviation: Floats, noise: NoiseModel) -> float | None:
+    """Return the sharpness of an object, which depends on neither its size nor its contrast.
 
-    The root mean square of the gradient over that of the deviation, both less what noise gives,
-    times the diameter: 2.4 for a Gaussian blob, about 3 for a strongly blurred disc, and 6 to 20
-    for cells whose inside shows. None where there is more noise than object.
+    The root mean square of the gradient over that of the deviation, both less the noise's, times
+    the diameter: 2.4 for a Gaussian blob, about 3 for a strongly blurred disc, and 6 to 20 for
+    cells whose interior shows. None where there is more noise than object.
     """
-    box = sight.soft[thing.box]
-    noise = sight.noise**2 * box.size
-    deviating = cv2.norm(box, cv2.NORM_L2SQR) - noise
-    if deviating < _CLEAR * noise:
+    inside = deviation[main.box]
+    noise_square = (1.25 * noise.base) ** 2 * inside.size
+    square = cv2.norm(inside, cv2.NORM_L2SQR) - noise_square
+    if square < _MIN_ENERGY_OVER_NOISE * noise_square:
         return None
-    steep = _gradient(box) + cv2.norm(box[1:], box[:-1], cv2.NORM_L2SQR)
-    if steep * thing.diameter**2 < _CRISP**2 * deviating or deviating < _PLAIN * noise:
-        strips = sight.soft[:_STRIP], sight.soft[-_STRIP:]
-        # Along the quieter of two edges, for both directions.
-        steep -= 2 * min(map(_gradient, strips)) / strips[0].size * box.size
-    return math.sqrt(max(steep, 0.0) / deviating) * thing.diameter
+    gradient = _gradient(inside) + cv2.norm(inside[1:], inside[:-1], cv2.NORM_L2SQR)
+    is_blurred = gradient * main.diameter**2 < _SHARP**2 * square
+    if is_blurred or square < _HIGH_ENERGY_OVER_NOISE * noise_square:
+        strips = deviation[:_STRIP], deviation[-_STRIP:]
+        # The gradient along the quieter of two edges stands for both directions.
+        gradient -= 2 * min(map(_gradient, strips)) / strips[0].size * inside.size
+    return math.sqrt(max(gradient, 0.0) / square) * main.diameter
 
 
 def _gradient(values: Floats) -> float:
+    """Sum of the squared differences between horizontal neighbours."""
     return cv2.norm(values[:, 1:], values[:, :-1], cv2.NORM_L2SQR)
 
 
-def with_paler(sight: Sight) -> tuple[Object, ...]:
-    """Return the objects again, with what is paler than the main one; none where it is alone."""
-    main, mask = sight.objects[0], sight.energy > sight.rest.outline(_PALE)
-    if main.is_round and np.count_nonzero(mask) < _LITTLE * main.area:
-        return ()
-    return _objects(mask, sight.energy, sight.rest)
-
-
-def distance(thing: Object) -> float | None:
-    """Return how far apart two cells lie that share an outline, over the sum of their radii.
-
-    Two discs are fitted that meet in two notches of the outline: about 1 where cells touch, less
-    where they overlap, more where only blurred rims join them. The narrowest pair of notches counts
-    that leaves a part of a cell's size on either side. None for an outline without such a pair, as
-    that of cells that overlap by half, or where a part is no cell, but ragged or a tail.
-    """
-    outline, whole = thing.outline, cv2.contourArea(thing.outline)
-    if thing.is_round or whole == 0:  # as along a line
-        return None
-    hull = np.asarray(cv2.convexHull(outline, returnPoints=False), np.int32)
-    if not _NOTCHED[0] <= cv2.contourArea(outline[hull[:, 0]]) / whole - 1 <= _NOTCHED[1]:
-        return None
-    try:
-        notches = cv2.convexityDefects(outline, hull)
-    except cv2.error:  # an outline that meets itself
-        return None
-    if notches is None:
-        return None
-    found = sorted(notches.reshape(-1, 4).tolist(), key=lambda notch: -notch[3])[:_NOTCHES]
-    deep = sorted(int(place) for _, _, place, depth in found if depth >= 256 * _LEAST_NOTCH)
-    narrowest, where = math.inf, None
-    for one, other in combinations(deep, 2):
-        part = cv2.contourArea(outline[one : other + 1])
-        part = min(part, whole - part)
-        if part < _LEAST_PART * whole:
-            continue
-        half = math.dist(outline[one, 0].tolist(), outline[other, 0].tolist()) / 2
-        radii = _radius(part, half), _radius(whole - part, half)
-        if half / radii[0] < narrowest:
-            narrowest, where = half / radii[0], (one, other, half, radii)
-    if where is None:
-        return None
-    one, other, half, radii = where
-    parts = outline[one : other + 1], np.concatenate((outline[other:], outline[: one + 1]))
-    if not all(map(_is_compact, parts)):
-        return None
-    between = sum(math.sqrt(max(radius**2 - half**2, 0)) for radius in radii)
-    return between / sum(max(radius - _OUTSIDE, 1) for radius in radii)
-
-
-def _is_compact(outline: NDArray[np.int32]) -> bool:
-    radius = cv2.minEnclosingCircle(outline)[1]
-    return cv2.contourArea(outline) >= _COMPACT * math.pi * radius**2
-
-
-def _radius(area: float, half: float) -> float:
-    """Return the radius of a disc of which a chord, of half that length, leaves an area."""
-    radius = max(math.sqrt(area / math.pi), half)
-    for _ in range(3):
-        turn = math.asin(min(1.0, half / radius))
-        sector = math.pi - turn + math.sin(turn) * math.cos(turn)
-        radius = max(half, math.sqrt(area / sector))
-    return radius
-
-
-def edge_share(sight: Sight, thing: Object) -> float:
-    """Return the longest stretch of the picture's edge in an object, over its diameter."""
-    rows, columns = thing.box
-    height, width = sight.soft.shape
+def _edge_contact(main: DetectedObject, height: int, width: int) -> float:
+    """Return the longest stretch of the crop's edge in an object, over the object's diameter."""
+    rows, columns = main.box
     if rows.start and columns.start and rows.stop < height and columns.stop < width:
         return 0.0
-    x, y = thing.outline[:, 0, 0], thing.outline[:, 0, 1]
+    x, y = main.outline[:, 0, 0], main.outline[:, 0, 1]
     edges = (
         (rows.start == 0, y, 0),
         (rows.stop == height, y, height - 1),
         (columns.start == 0, x, 0),
         (columns.stop == width, x, width - 1),
     )
-    longest = max((np.count_nonzero(at == edge) for met, at, edge in edges if met), default=0)
-    return int(longest) / thing.diameter
+    stretches = (np.count_nonzero(at == edge) for touches, at, edge in edges if touches)
+    return int(max(stretches, default=0)) / main.diameter
 
 
-def _objects(mask: NDArray[np.bool_], energy: Floats, rest: Rest) -> tuple[Object, ...]:
-    """Outline what is large and clear enough within a mask, (h, w), of high energy."""
+def _filter_3x3(images: Floats, apply: Callable[[Floats], NDArray[Any]]) -> Floats:
+    """Filter each of (n, h, w) in one call: stacked, with mirrored rows between them."""
+    count, height, width = images.shape
+    padded = np.empty((count, height + 2, width), np.float32)
+    padded[:, 1:-1] = images
+    padded[:, 0], padded[:, -1] = images[:, 1], images[:, -2]
+    filtered: Floats = apply(padded.reshape(-1, width)).reshape(padded.shape)
+    return filtered[:, 1:-1]
+
+
+def _detect(
+    mask: NDArray[np.bool_], energy: Floats, noise: NoiseModel
+) -> tuple[DetectedObject, ...]:
+    """Outline the objects that are large and clear enough in a mask, (h, w), of high energy."""
     height, width = energy.shape
     outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    least = max(6, _LEAST_AREA * mask.size)
+    min_area = max(6, _MIN_AREA * mask.size)
     reach = 0.175 * max(height, width)
-    found = []
+    ranked = []
     for outline in outlines:
         length = len(outline)
-        if length**2 < 4 * math.pi * least / 3:  # too short to enclose that much
+        if length**2 < 4 * math.pi * min_area / 3:  # too short to enclose that area
             continue
         # An outline runs through the middle of its pixels.
         area = cv2.contourArea(outline) + length / 2
-        if area < least:
+        if area < min_area:
             continue
-        left, top, wide, high = cv2.boundingRect(outline)
-        box = slice(top, top + high), slice(left, left + wide)
-        sigmas = rest.sigmas(cv2.minMaxLoc(energy[box])[1] - rest.base)
-        if sigmas >= _OBJECT:
-            far = math.hypot(left + (wide - width) / 2, top + (high - height) / 2)
-            thing = Object(np.asarray(outline, np.int32), area, box, sigmas)
-            found.append((area / (1 + (far / reach) ** 2), thing))
-    found.sort(key=lambda each: -each[0])
-    return tuple(thing for _, thing in found)
+        left, top, box_width, box_height = cv2.boundingRect(outline)
+        box = slice(top, top + box_height), slice(left, left + box_width)
+        sigmas = noise.sigmas(cv2.minMaxLoc(energy[box])[1] - noise.base)
+        if sigmas >= _PEAK_SIGMAS:
+            off_center = math.hypot(left + (box_width - width) / 2, top + (box_height - height) / 2)
+            detected = DetectedObject(np.asarray(outline, np.int32), area, box, sigmas)
+            ranked.append((area / (1 + (off_center / reach) ** 2), detected))
+    ranked.sort(key=lambda pair: -pair[0])
+    return tuple(detected for _, detected in ranked)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctcedge.discovery.naming import Naming, folder_name
 from ctcedge.errors import NoCropsError, OutputError
@@ -26,7 +26,7 @@ from ctcedge.report.texts import draw_text
 from ctcedge.report.warnings import warnings
 from ctcedge.results.agreement import Assessment
 from ctcedge.results.output_files import replacing
-from ctcedge.sidecars.scan import Closed, require_sidecars
+from ctcedge.sidecars.scan import require_sidecars
 
 if TYPE_CHECKING:
     from ctcedge.pipeline.run import Run
@@ -39,6 +39,18 @@ FIRST_IN_FULL_SIZE = 1000
 _SUFFIXES = (".html", ".htm")
 
 
+class WrittenReport(NamedTuple):
+    """A report that was written.
+
+    Attributes:
+        path: the file.
+        unreadable_dirs: sub-folders that cannot be read, and why.
+    """
+
+    path: Path
+    unreadable_dirs: dict[str, str]
+
+
 def write_report(
     folder: Path,
     sidecars: Path | None,
@@ -48,8 +60,7 @@ def write_report(
     pseudonymise: bool = False,
     sample: str | None = None,
     model: Model | None = None,
-    closed: Closed | None = None,
-) -> Path:
+) -> WrittenReport:
     """Write the report of a folder, completely or not at all.
 
     Args:
@@ -61,19 +72,14 @@ def write_report(
         sample: the only sample of the report; None for all samples.
         model: the model of the calls, unless it is a shipped one; provides its description,
             domain shift and, if it can, activation maps.
-        closed: receives the sub-folders that cannot be read.
-
-    Returns:
-        The file.
 
     Raises:
         NoCropsError: the folder contains no bright-field crop, or none of the sample.
         SetupError: no crop has a sidecar, or the folder cannot be read.
         OutputError: the report cannot be written.
     """
-    records = require_sidecars(folder, sidecars, naming, closed)
-    if sample is not None:
-        records = (record for record in records if record.crop.sample == sample)
+    scan = require_sidecars(folder, sidecars, naming)
+    records = (record for record in scan if sample in (None, record.crop.sample))
     contents, assessment = read_contents(records)
     if not contents.crops:
         raise NoCropsError(f"{folder} holds no bright-field crop of sample '{sample}'")
@@ -110,7 +116,7 @@ def write_report(
                 },
             }
         )
-    return file
+    return WrittenReport(file, scan.unreadable_dirs)
 
 
 def write_run_report(run: Run) -> Path:
@@ -121,7 +127,7 @@ def write_run_report(run: Run) -> Path:
     """
     root = run.sidecars.root
     out = None if run.settings.out is None else root / REPORT_NAME
-    return write_report(run.folder, root, out, run.naming, model=run.classifier.model)
+    return write_report(run.folder, root, out, run.naming, model=run.classifier.model).path
 
 
 def _check_file(file: Path) -> None:

@@ -22,7 +22,7 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.model.folder import Model, models_at_hand
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
 from ctcedge.results.tally import OTHER_REASONS, Tally
-from ctcedge.sidecars.scan import Closed, ModelRef, read_current_image
+from ctcedge.sidecars.scan import ModelRef, read_current_image
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 from ctcedge.times import rfc3339
@@ -49,7 +49,7 @@ class Status:
         settings: number of sidecars by the hash of their settings.
         versions: number of sidecars by version of ctcedge.
         domain_shift: comparison of the samples with the training data.
-        closed: sub-folders that cannot be read.
+        unreadable_dirs: sub-folders that cannot be read, and why.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class Status:
     settings: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     domain_shift: FolderDomainShift = field(default_factory=lambda: FolderDomainShift({}, None))
-    closed: Closed = field(default_factory=dict)
+    unreadable_dirs: dict[str, str] = field(default_factory=dict)
     _features: FolderFeatures = field(default_factory=FolderFeatures)
 
     @property
@@ -75,7 +75,7 @@ class Status:
     @property
     def complete(self) -> bool:
         """Whether every crop is classified."""
-        return not (self.unclassified or self.pending or self.closed)
+        return not (self.unclassified or self.pending or self.unreadable_dirs)
 
     def warnings(self) -> list[str]:
         """Return warnings for the user."""
@@ -112,7 +112,7 @@ class Status:
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
             "unreadable_folders": [
-                {"path": path, "reason": why} for path, why in self.closed.items()
+                {"path": path, "reason": why} for path, why in self.unreadable_dirs.items()
             ],
             "newest_call": self.newest and rfc3339(self.newest),
             "models": [
@@ -157,7 +157,7 @@ def collect_status(
     out: Path | None,
     crops: Iterable[Crop],
     model: Model | None = None,
-    closed: Closed | None = None,
+    unreadable_dirs: Mapping[str, str] | None = None,
 ) -> Status:
     """Read the sidecar of each crop and count.
 
@@ -167,7 +167,7 @@ def collect_status(
         crops: bright-field crops of the folder.
         model: model that made the calls, if it is not a shipped one; needed to compare the samples
             with its training data.
-        closed: sub-folders that cannot be read, filled while `crops` is iterated.
+        unreadable_dirs: sub-folders that cannot be read, filled while `crops` is iterated.
     """
     sidecars = SidecarStore(folder, out)
     status = Status(folder, sidecars.root, is_running(sidecars.root))
@@ -181,7 +181,7 @@ def collect_status(
             status.pending[record] += 1
         else:
             status.add_record(record)
-    status.closed.update(closed or {})
+    status.unreadable_dirs.update(unreadable_dirs or {})
     status.compare_with_training(models_at_hand(model))
     return status
 

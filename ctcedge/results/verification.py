@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ctcedge.sidecars.scan import Closed, ModelRef
+from ctcedge.sidecars.scan import ModelRef
 
 Problem: TypeAlias = tuple[str, str]
 """A path, or a name, and what is wrong."""
@@ -32,7 +32,7 @@ class Verified:
         models: number of sidecars by model.
         missing_models: models of sidecars that are not available here.
         damaged: models whose files differ from those that their specs pin.
-        closed: sub-folders that cannot be read.
+        unreadable_dirs: sub-folders that cannot be read, and why.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Verified:
     models: Counter[ModelRef] = field(default_factory=Counter)
     missing_models: list[ModelRef] = field(default_factory=list)
     damaged: list[Problem] = field(default_factory=list)
-    closed: Closed = field(default_factory=dict)
+    unreadable_dirs: dict[str, str] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -62,7 +62,7 @@ class Verified:
             or self.other_rules
             or self.missing_models
             or self.damaged
-            or self.closed
+            or self.unreadable_dirs
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Verified:
             "changed": _by_path(self.changed),
             "without_image": self.orphans,
             "unusable": _by_path(self.unusable),
-            "unreadable_folders": _by_path(list(self.closed.items())),
+            "unreadable_folders": _by_path(list(self.unreadable_dirs.items())),
             "chosen": self.chosen,
             "reproduced": self.reproduced,
             "different": _by_path(self.different),

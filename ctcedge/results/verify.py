@@ -32,7 +32,7 @@ from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.model.folder import Model, load_model, models_at_hand
 from ctcedge.results.verification import Verified
 from ctcedge.settings import DecisionSettings, ProviderChoice
-from ctcedge.sidecars.scan import Closed, ModelRef, read_current_image, require_sidecars
+from ctcedge.sidecars.scan import ModelRef, read_current_image, require_sidecars
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 
@@ -70,7 +70,8 @@ def verify(
     models = models_at_hand(None if model is None else load_model(model))
     sample_heap: list[tuple[str, str]] = []  # hash_rank and path; the greatest ranks stay
     crops: dict[str, Crop] = {}
-    for entry in require_sidecars(folder, sidecars, naming, result.closed):
+    scan = require_sidecars(folder, sidecars, naming)
+    for entry in scan:
         path = entry.crop.path
         result.crops += 1
         crops[path] = entry.crop
@@ -91,10 +92,11 @@ def verify(
             heapq.heappush(sample_heap, (_hash_rank(path), path))
         elif sample:
             heapq.heappushpop(sample_heap, (_hash_rank(path), path))
-    result.orphans = _orphans(SidecarStore(folder, sidecars).root, crops, result.closed)
+    result.unreadable_dirs = scan.unreadable_dirs
+    result.orphans = _orphans(scan.store.root, crops, scan.unreadable_dirs)
     result.missing_models = [used for used in result.models if used.sha256 not in models]
     result.chosen = len(sample_heap)
-    Recomputation(folder, SidecarStore(folder, sidecars), models, result).run(
+    Recomputation(folder, scan.store, models, result).run(
         [crops[path] for path in sorted(path for _, path in sample_heap)]
     )
     return result
@@ -116,7 +118,7 @@ def _image_change(folder: Path, crop: Crop, record: Sidecar) -> str | None:
     return "the image has changed"
 
 
-def _orphans(root: Path, crops: dict[str, Crop], closed: Closed) -> list[str]:
+def _orphans(root: Path, crops: dict[str, Crop], unreadable_dirs: dict[str, str]) -> list[str]:
     orphans = []
     for parent, subfolders, names in os.walk(root):
         # Hidden folders are never searched. In unreadable ones, the images may still exist.
@@ -124,7 +126,7 @@ def _orphans(root: Path, crops: dict[str, Crop], closed: Closed) -> list[str]:
             name
             for name in subfolders
             if not name.startswith(".")
-            and os.path.relpath(os.path.join(parent, name), root) not in closed
+            and os.path.relpath(os.path.join(parent, name), root) not in unreadable_dirs
         )
         for name in names:
             if name.endswith(SIDECAR_SUFFIX):

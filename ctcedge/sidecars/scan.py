@@ -1,4 +1,4 @@
-"""Crops beside what is stored of them, for the commands that read sidecars and run no network."""
+"""Iterate over crops together with their sidecars (no inference)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped
 from ctcedge.discovery.scan import walk
@@ -37,7 +37,7 @@ class CropRecord:
 
     Attributes:
         crop: the crop.
-        path: where its sidecar belongs.
+        path: path of its sidecar.
         record: the sidecar's content in the present schema; None where it is absent, damaged, or
             must not be used.
         problem: why the file that is there cannot be used, or None.
@@ -51,69 +51,110 @@ class CropRecord:
     damaged: bool = False
 
 
-Closed: TypeAlias = dict[str, str]
-"""Sub-folders that cannot be read, whose crops are not known: their paths, and why."""
+class ScanResult:
+    """The bright-field crops of a folder in the order of their names, each with its sidecar.
 
-
-def scan_sidecars(
-    folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
-) -> Iterator[CropRecord]:
-    """Yield the folder's bright-field crops in the order of their names, each with its sidecar.
-
-    Whether a sidecar is of the image as it is now is not looked at.
+    They are read while this is iterated. Whether a sidecar is of the image as it is now is not
+    checked.
 
     Args:
         folder: the searched folder.
         sidecars: root of the sidecars; None for beside the images.
         naming: how file names are read.
-        closed: gets the sub-folders that cannot be read.
 
-    Raises:
-        SetupError: it is not a folder that can be read.
+    Attributes:
+        store: the sidecars.
+        crops: the crops of the folder.
     """
-    place = SidecarStore(folder, sidecars)
-    for crop in bright_field(folder, naming, closed):
-        path = place.path(crop)
+
+    def __init__(self, folder: Path, sidecars: Path | None, naming: Naming) -> None:
+        self.store = SidecarStore(folder, sidecars)
+        self.crops = CropScan(folder, naming)
+
+    @property
+    def unreadable_dirs(self) -> dict[str, str]:
+        """Sub-folders that cannot be read, and why, as far as this was iterated."""
+        return self.crops.unreadable_dirs
+
+    def __iter__(self) -> Iterator[CropRecord]:
+        for crop in self.crops:
+            yield self._read(crop)
+
+    def _read(self, crop: Crop) -> CropRecord:
+        path = self.store.path(crop)
         try:
-            record = place.read(crop)
+            record = self.store.read(crop)
         except NotWritten as error:
-            yield CropRecord(crop, path, None, str(error))
-            continue
+            return CropRecord(crop, path, None, str(error))
         if record is None and os.path.lexists(path):
-            yield CropRecord(crop, path, None, "it is torn, or no sidecar", damaged=True)
-        else:
-            yield CropRecord(crop, path, record)
+            return CropRecord(crop, path, None, "it is torn, or no sidecar", damaged=True)
+        return CropRecord(crop, path, record)
 
 
-def require_sidecars(
-    folder: Path, sidecars: Path | None, naming: Naming, closed: Closed | None = None
-) -> Iterator[CropRecord]:
-    """As `stored`, of a folder of which something must be stored; memory stays bounded.
+class CropScan:
+    """The bright-field crops of a folder in the order of their names; these decide calls.
+
+    The folder is searched while this is iterated.
+
+    Args:
+        folder: the searched folder.
+        naming: how file names are read.
+
+    Attributes:
+        unreadable_dirs: sub-folders that cannot be read, and why, as far as this was iterated.
+    """
+
+    def __init__(self, folder: Path, naming: Naming) -> None:
+        self._folder = folder
+        self._naming = naming
+        self.unreadable_dirs: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Crop]:
+        for entry in walk(self._folder, self._naming):
+            if isinstance(entry, Skipped):
+                if entry.kind == "unreadable":
+                    self.unreadable_dirs[entry.path] = entry.reason
+            elif entry.channel == BRIGHT_FIELD:
+                yield entry
+
+
+def scan_sidecars(folder: Path, sidecars: Path | None, naming: Naming) -> ScanResult:
+    """Scan a folder's crops and sidecars.
+
+    Iterating over the result raises SetupError where the folder cannot be read.
+
+    Args:
+        folder: the searched folder.
+        sidecars: root of the sidecars; None for beside the images.
+        naming: how file names are read.
+    """
+    return ScanResult(folder, sidecars, naming)
+
+
+def require_sidecars(folder: Path, sidecars: Path | None, naming: Naming) -> ScanResult:
+    """Scan a folder in which at least one crop has a sidecar.
 
     Raises:
-        NoCropsError: the folder holds no bright-field crop.
-        SetupError: no crop has a sidecar, or it is not a folder that can be read.
+        NoCropsError: the folder contains no bright-field crop.
+        SetupError: no crop has a sidecar, or the folder cannot be read.
     """
     crops, problem = 0, None
-    found = scan_sidecars(folder, sidecars, naming, closed)
-    for each in found:
+    for entry in scan_sidecars(folder, sidecars, naming):
+        if entry.record is not None:
+            return scan_sidecars(folder, sidecars, naming)
         crops += 1
-        problem = problem or each.problem
-        if each.record is not None:
-            break
-    else:
-        if not crops:
-            raise NoCropsError(
-                f"{folder} holds no bright-field crop; 'ctcedge inspect' shows how names are read"
-            )
-        why = problem or "run 'ctcedge classify' first, or say with --sidecars where they lie"
-        raise SetupError(f"no crop of {folder} has a sidecar in {sidecars or folder}: {why}")
-    yield from scan_sidecars(folder, sidecars, naming, closed)
+        problem = problem or entry.problem
+    if not crops:
+        raise NoCropsError(
+            f"{folder} holds no bright-field crop; 'ctcedge inspect' shows how names are read"
+        )
+    hint = problem or "run 'ctcedge classify' first, or give their folder with --sidecars"
+    raise SetupError(f"no crop of {folder} has a sidecar in {sidecars or folder}: {hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentImage:
-    """What lies at a crop's place now.
+    """The image file of a crop as it is now.
 
     Attributes:
         data: its bytes; None where it cannot be read.
@@ -127,7 +168,7 @@ class CurrentImage:
 
 
 def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
-    """Read the image of a crop, to see whether it still is the one that was called."""
+    """Read the image of a crop, to see whether it is still the one that was classified."""
     try:
         data = read_limited(folder / crop.path, MAX_BYTES)
     except UnsuitableFileError as error:
@@ -135,22 +176,3 @@ def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
     except OSError as error:
         return CurrentImage(None, None, error.strerror)
     return CurrentImage(data, hashlib.sha256(data).hexdigest(), None)
-
-
-def bright_field(folder: Path, naming: Naming, closed: Closed | None = None) -> Iterator[Crop]:
-    """Walk the folder for the crops that decide calls.
-
-    Args:
-        folder: the searched folder.
-        naming: how file names are read.
-        closed: gets the sub-folders that cannot be read.
-
-    Raises:
-        SetupError: it is not a folder that can be read.
-    """
-    for found in walk(folder, naming):
-        if isinstance(found, Skipped):
-            if closed is not None and found.kind == "unreadable":
-                closed[found.path] = found.reason
-        elif found.channel == BRIGHT_FIELD:
-            yield found

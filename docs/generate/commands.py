@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from .markdown import cell, fill, table
+from .markdown import cell, fill, table, with_code
 
 
 def runtime_cli() -> str:
@@ -38,9 +38,9 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     options = [_option(param) for param in command.params if _is_shown_option(param)]
     arguments = [_argument(param) for param in command.params if param.param_type_name != "option"]
     yield f"## {name}"
-    yield _help(command.help or "")
     if not children:
         yield f"```text\n{_usage(command, name)}\n```"
+    yield _help(command.help or "")
     if arguments:
         yield table(("argument", "meaning"), arguments)
     if options:
@@ -55,7 +55,7 @@ def _help(text: str) -> str:
     for paragraph in textwrap.dedent(text).strip().split("\n\n"):
         line = " ".join(paragraph.split())
         example = re.fullmatch(r"Example: `?(.*?)`?", line)
-        parts.append(f"```bash\n{example[1]}\n```" if example else line)
+        parts.append(f"Example:\n\n```bash\n{example[1]}\n```" if example else with_code(line))
     return "\n\n".join(parts)
 
 

@@ -23,7 +23,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def cell(text: str) -> str:
     """Return a text for a cell of a table: one line, escaped outside of code."""
-    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    parts = re.split(r"(`[^`]*`)", with_code(" ".join(text.split())))
     for index in range(0, len(parts), 2):
-        parts[index] = re.sub(r"([\[*_<])", r"\\\1", parts[index])
-    return "".join(parts).replace("|", r"\|")
+        parts[index] = re.sub(r"([\[*_])", r"\\\1", parts[index]).replace("<", "&lt;")
+        parts[index] = parts[index].replace("|", r"\|")
+    return "".join(parts)
+
+
+def with_code(text: str) -> str:
+    """Return a text with words, commands and patterns in single quotes as code."""
+    code = r"(?<![\w`(])'((?:ctcedge|python|pip) [^'`]+|[^'` ]+)'(?!\w)"
+    return re.sub(code, r"`\1`", text)

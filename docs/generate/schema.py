@@ -88,7 +88,12 @@ def _type(schema: Node, node: Node) -> str:
     kinds = node.get("type", "any")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     names = dict.fromkeys(_NAMES.get(kind, kind) for kind in kinds)
-    if "list" in names and isinstance(items := node.get("items"), dict):
-        names = {f"list of {plural(_type(schema, items))}": None} | names
+    items = node.get("items")
+    count = len(node.get("prefixItems", ()))  # a list of a fixed length
+    if count:
+        items = node["prefixItems"][0]
+    if "list" in names and isinstance(items, dict):
+        of = f"{count} {plural(_type(schema, items))}" if count else plural(_type(schema, items))
+        names = {f"list of {of}": None} | names
         del names["list"]
     return " or ".join(names)

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from ctcedge.images.decode import GreyImage, decode
-from ctcedge.quality.background import shrinkage
-from ctcedge.quality.segmentation import look
+from ctcedge.quality.background import downsampling_factor
+from ctcedge.quality.segmentation import segment
 from train.simulate import Cell, simulate_cells
 from train.simulate.anatomy import Anatomy
 from train.simulate.camera import expose
@@ -117,9 +117,9 @@ def _read(path: Path, um_per_px: float | None) -> Crop:
 
 
 def _measured(pixels: GreyImage) -> float:
-    (sight,) = look([pixels])
-    factor = shrinkage(*pixels.shape)
-    return max(sight.objects[0].diameter - 2, 4) * factor if sight.objects else 0.0
+    (found,) = segment([pixels])
+    factor = downsampling_factor(*pixels.shape)
+    return max(found.objects[0].diameter - 2, 4) * factor if found.objects else 0.0
 
 
 Defect = Callable[[np.random.Generator, Crop, Crop], Crop | None]

@@ -93,7 +93,7 @@ def run_of(folder: Path, leukocytes: int = 12) -> Path:
 
 
 def write(folder: Path, **options: Any) -> Path:
-    return write_report(folder, None, options.pop("out", None), Naming(), **options)
+    return write_report(folder, None, options.pop("out", None), Naming(), **options).path
 
 
 def cells_of(folder: Path) -> list[Cell]:

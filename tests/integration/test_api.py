@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +77,102 @@ def test_classify_arrays(model_folder: Path) -> None:
     assert classifier.classify(images) == verdicts
 
 
+def test_the_public_api_is_pinned() -> None:
+    assert ctcedge.__all__ == [
+        "Classifier",
+        "Crop",
+        "CtcEdgeError",
+        "Outcome",
+        "Prediction",
+        "__version__",
+        "classify_folder",
+    ]
+    parameters = {
+        ctcedge.Classifier.load: ["model", "provider", "operating_point", "prevalence"],
+        ctcedge.Classifier.classify: ["self", "images", "um_per_px"],
+        ctcedge.classify_folder: [
+            *("folder", "out", "model", "provider", "um_per_px", "pattern"),
+            *("operating_point", "prevalence", "force"),
+        ],
+    }
+    for function, names in parameters.items():
+        assert list(inspect.signature(function).parameters) == names
+    for kind, attributes in {
+        ctcedge.Prediction: {"call", "probability", "reasons", "cluster"},
+        ctcedge.Outcome: {"crop", "done", "record", "error", "call"},
+        ctcedge.Crop: {"path", "sample", "cell", "channel"},
+    }.items():
+        assert attributes <= set(dir(kind))
+
+
+def test_a_classifier_is_shown_in_a_line(classifier: ctcedge.Classifier) -> None:
+    assert repr(classifier) == "<Classifier disks 1.0.0, int8 on cpu>"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 5}, "'model' must be a path, not 5"),
+        ({"model": ""}, "'model' must be a path, not ''"),
+        ({"model": "x\0"}, "NUL"),
+        ({"model": "nothing"}, "no model folder or shipped model"),
+        ({"provider": "gpu"}, "'provider' must be one of 'auto', 'cuda', 'tensorrt', 'cpu', not"),
+        ({"provider": ["cpu"]}, "'provider' must be one of"),
+        ({"operating_point": "best"}, "'decision.operating_point' must be one of"),
+        ({"prevalence": 1}, "'decision.prevalence' must be a number above 0 and below 1"),
+        ({"prevalence": "0.1"}, "'decision.prevalence' must be a number above 0 and below 1"),
+        ({"prevalence": float("nan")}, "'decision.prevalence' must be a number above 0"),
+        ({"prevalence": True}, "'decision.prevalence' must be a number above 0"),
+    ],
+)
+def test_load_says_what_is_wanted(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ctcedge.CtcEdgeError) as error:
+        ctcedge.Classifier.load(**arguments)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"folder": None}, "'folder' must be a path, not None"),
+        ({"folder": 3}, "'folder' must be a path, not 3"),
+        ({"folder": ""}, "'folder' must be a path, not ''"),
+        ({"out": 3}, "'out' must be a path, not 3"),
+        ({"model": object}, "'model' must be a path, not <class 'object'>"),
+        ({"provider": "gpu"}, "'provider' must be one of"),
+        ({"um_per_px": "0.5"}, "'images.um_per_px' must be a number between 0.01 and 20, not text"),
+        ({"um_per_px": float("inf")}, "'images.um_per_px' must be a number between"),
+        ({"pattern": 5}, "'images.pattern' must be text"),
+        ({"operating_point": 1}, "'decision.operating_point' must be one of"),
+        ({"prevalence": [0.1]}, "'decision.prevalence' must be a number above 0"),
+    ],
+)
+def test_classify_folder_says_what_is_wanted(
+    crops: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ctcedge.CtcEdgeError) as error:
+        list(ctcedge.classify_folder(**({"folder": crops} | arguments)))
+    assert message in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers(crops: Path, model_folder: Path, tmp_path: Path) -> None:
+    classifier = ctcedge.Classifier.load(model_folder, "cpu", prevalence=np.float32(0.25))
+    assert len(classifier.classify([cell()], um_per_px=np.float32(0.5))) == 1
+    options = {"out": tmp_path / "o", "model": model_folder, "provider": "cpu"}
+    outcomes = ctcedge.classify_folder(crops, um_per_px=np.float64(UM_PER_PX), **options)
+    assert len(list(outcomes)) == 4
+
+
+@pytest.mark.parametrize("images", [None, 5, cell(), cell().tolist(), "1_BF.png", [None], ["x"]])
+def test_what_are_no_images_is_a_value_error(classifier: ctcedge.Classifier, images: Any) -> None:
+    with pytest.raises(ValueError, match=r"list of arrays|an array \(height, width\)"):
+        classifier.classify(images)
+
+
+def test_images_may_come_from_a_generator(classifier: ctcedge.Classifier) -> None:
+    assert len(classifier.classify(cell() for _ in range(3))) == 3
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -92,11 +190,13 @@ def test_what_is_no_crop_is_a_value_error(
         classifier.classify([image])
 
 
-@pytest.mark.parametrize("um_per_px", [0, -0.5, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "um_per_px", [0, -0.5, 21, float("nan"), float("inf"), "0.5", True, [0.5], 1j]
+)
 def test_an_impossible_um_per_px_is_a_value_error(
-    classifier: ctcedge.Classifier, um_per_px: float
+    classifier: ctcedge.Classifier, um_per_px: Any
 ) -> None:
-    with pytest.raises(ValueError, match="um/px"):
+    with pytest.raises(ValueError, match=r"um/px must be a number between 0.01 and 20, not "):
         classifier.classify([cell()], um_per_px)
 
 

@@ -92,7 +92,7 @@ def test_the_card_warns_first_and_shows_the_figures(model):
     head, _, rest = text.partition("## ")
     assert "Trained on simulated images only. A demonstration until a lab trains" in head
     assert "not a diagnostic" in head
-    assert "of simulated hospitals. They say" in head
+    assert "for simulated hospitals. They do not apply to a patient's cells" in head
     for figure in ("ROC curve (AUC)", "size alone", "F1", "Brier", "ONNX INT8", "ONNX FP16"):
         assert figure in rest
     assert "--tiny" in rest
@@ -124,7 +124,7 @@ def test_a_build_goes_on_from_a_model_and_says_so(made, model, tmp_path):
     card = (tmp_path / "models" / "next" / "README.md").read_text()
     assert f"--seed 2 {' '.join(start)} --tiny" in card
     assert "1 epochs from weights of an earlier model" in card
-    assert f"Weights it starts from: SHA-256 {run.init}" in card
+    assert f"Initial weights: SHA-256 {run.init}" in card
     table = read_table((tmp_path / "models" / "next" / TABLE_NAME).read_bytes())
     seen = set(before.subset("training").digest)
     assert set(table.digest[table.split == EARLIER]) == seen
@@ -150,7 +150,7 @@ def test_a_build_replaces_a_model_folder_and_nothing_else(model, tmp_path):
     other = tmp_path / "thesis"
     other.mkdir()
     (other / "chapter1.txt").touch()
-    with pytest.raises(FileExistsError, match="no model folder"):
+    with pytest.raises(FileExistsError, match="not a model folder"):
         publish(model, other)
     assert (other / "chapter1.txt").exists()
 
@@ -161,7 +161,7 @@ def test_a_foreign_folder_is_refused_before_the_work_begins(tmp_path):
     places = ["--out", str(tmp_path / "models"), "--runs", str(tmp_path / "runs")]
     result = CliRunner().invoke(app, [*arguments, *places])
     assert result.exit_code == 2
-    assert "is no model folder; move it away" in result.output
+    assert "is not a model folder; move it away" in result.output
     assert not (tmp_path / "runs" / "tiny-0.0.1" / "weights.pt").exists()
 
 

@@ -349,9 +349,14 @@ def _plain(values: dict[str, Estimate]) -> dict[str, Any]:
 
 
 def _part(part: CallGroup) -> dict[str, Any]:
-    counts = ("ctcs", "others", "unlabelled", "ctcs_above", "others_above")
-    shares = {"ctcs_share": part.ctcs_fraction, "others_share": part.negatives_fraction}
-    return {**{name: getattr(part, name) for name in counts}, **_plain(shares)}
+    return {
+        "ctcs": part.ctcs,
+        "others": part.negatives,
+        "unlabelled": part.unlabelled,
+        "ctcs_above": part.ctcs_above,
+        "others_above": part.negatives_above,
+        **_plain({"ctcs_share": part.ctcs_fraction, "others_share": part.negatives_fraction}),
+    }
 
 
 def _cell(text: str) -> str:

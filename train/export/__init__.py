@@ -1,1 +1,1 @@
-"""`export`: from a trained run to a quantized, verified model folder."""
+"""`train export`: from a fitted run to a quantized, verified model folder."""

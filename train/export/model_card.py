@@ -1,4 +1,4 @@
-"""The model card: every figure on it is computed by the export that writes it."""
+"""Write the model card, whose figures all come from the export that writes it."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _BASELINES = {"size": "size alone", "texture": "gradient boosting on texture"}
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """What an export knows when it is done.
+    """The facts that a model card reports.
 
     Attributes:
         name: of the model.
         version: of the model.
-        about: one line on whose cells these are; may be empty.
+        about: one line on the origin of the cells; may be empty.
         command: that makes the model from nothing; may be empty.
         demonstration: the cells are simulated.
-        run: what was fitted, and how.
-        training: cells that it was fitted on.
-        validation: cells that calibration, thresholds and parity come from.
-        review_share: share of the validation cells in the review band.
+        run: the fitted run.
+        training: cells of the training split.
+        validation: cells for calibration, thresholds and parity.
+        review_fraction: fraction of the validation cells in the review band.
         calibration: from logit to probability.
         decision: from probability to call.
         points: operating points.
         parity: by graph.
-        quantised: by INT8 graph, how, and how many training crops set its ranges.
-        tested: figures of the INT8 graph on the test side; None where there is none.
+        quantization: by INT8 graph, its recipe and the number of crops that set its ranges.
+        tested: figures of the INT8 graph on the test split; None where there is none.
     """
 
     name: str
@@ -58,7 +58,7 @@ class CardFacts:
     run: Run
     training: Cells
     validation: Cells
-    review_share: float
+    review_fraction: float
     calibration: Calibration
     decision: DecisionThresholds
     points: dict[str, OperatingPoint | None]
@@ -68,7 +68,7 @@ class CardFacts:
 
     @property
     def training_line(self) -> str:
-        """One line: on what data the weights were trained."""
+        """The training data in one line."""
         cells = self.training
         about = f"{self.about}: " if self.about else ""
         return (
@@ -78,7 +78,7 @@ class CardFacts:
 
 
 def card(facts: CardFacts) -> str:
-    """Write README.md of the model folder."""
+    """Return the contents of README.md of the model folder."""
     sections = (
         _head(facts),
         _results(facts),
@@ -99,8 +99,8 @@ def _head(facts: CardFacts) -> str:
         else ""
     )
     simulated = (
-        "\nThe figures below are of simulated hospitals. They say nothing yet about a patient's"
-        " cells, and must\nnot stand in one table with figures on real images."
+        "\nThe figures below are for simulated hospitals. They do not apply to a patient's cells,"
+        " and must not\nbe compared with figures on real images."
         if facts.demonstration
         else ""
     )
@@ -109,7 +109,7 @@ def _head(facts: CardFacts) -> str:
 
 {warning}Research software, not a diagnostic.
 
-Tells circulating tumour cells (CTCs) from all else in bright-field crops of single cells.
+Classifies bright-field crops of single cells as circulating tumour cells (CTCs) or negatives.
 Trained on {facts.training_line}.{simulated}"""
 
 
@@ -133,7 +133,7 @@ def _results(facts: CardFacts) -> str:
 ## Results of the INT8 graph, bright field alone
 
 On {found.cells:,} test cells, {found.ctcs:,} of them CTCs, of {found.groups:,} patients, samples or
-hospitals none of which was trained on or used to choose anything. Intervals are 95 % bootstrap
+hospitals that were not used for training, calibration or thresholds. Intervals are 95 % bootstrap
 intervals over these.
 
 {tables}"""
@@ -163,7 +163,7 @@ def _graphs(facts: CardFacts) -> str:
         "Change",
         "Largest probability difference",
         "Mean",
-        "Other call",
+        "Other calls",
         "Flips",
     ]
     return f"""\
@@ -172,10 +172,9 @@ def _graphs(facts: CardFacts) -> str:
 {markdown_table(head, rows)}
 
 On the {len(facts.validation):,} validation cells, by ONNX Runtime's CPU provider, against
-PyTorch. A flip is a CTC of one that is a leukocyte of the other; a change to or from `review` is
-none. The crops that set ranges are drawn evenly from both classes, and of a class from all samples;
-where there are more than are drawn, several times over, and the graph that is closest to PyTorch on
-these cells is kept.
+PyTorch. A flip is a change between CTC and leukocyte, not to or from `review`. The crops that set
+ranges are drawn evenly from both classes, and within a class from all samples. Where there are
+more crops than are drawn, several draws are made, and the graph closest to PyTorch is kept.
 
 {quantised}"""
 
@@ -192,14 +191,14 @@ Probability of CTC = sigmoid({calibration.slope:g} x logit {calibration.intercep
 CTCs are {PRIOR:.0%} of the cells.
 At or above {facts.decision.threshold:g} the call is `CTC`, below it `leukocyte`, which means \
 'not a CTC'; from {low:g} to
-below {high:g} it is `review`: {review_rule(facts.review_share)}."""
+below {high:g} it is `review`: {review_rule(facts.review_fraction)}."""
 
 
 def _points(facts: CardFacts) -> str:
     rows = []
     for name, point in facts.points.items():
         if point is None:
-            rows.append([name, "not supported by the validation cells", *["unknown"] * 3])
+            rows.append([name, "too few validation cells", *["unknown"] * 3])
             continue
         upper = point.false_positives_upper
         false = f"{_rate(point.false_positives_per_10000, 0)}, at most {upper:.0f}"
@@ -209,15 +208,15 @@ def _points(facts: CardFacts) -> str:
         "Aim",
         "Threshold",
         "Sensitivity",
-        "False CTC calls per 10,000 others",
+        "False positives per 10,000 negatives",
     ]
     return f"""\
 ## Operating points
 
 {markdown_table(head, rows)}
 
-Each half of the validation groups is called at the threshold that the other half chose; the stored
-threshold is chosen on both. Intervals are exact binomial 95 % intervals of the effective number of
+Each half of the validation groups is called at the threshold chosen on the other half; the stored
+threshold is chosen on both. Intervals are exact binomial 95 % intervals for the effective number of
 cells (Korn and Graubard, 1998); 'at most' is the one-sided upper 95 % bound."""
 
 
@@ -227,17 +226,17 @@ def _making(facts: CardFacts) -> str:
     pixel = f"{spec.crop_px:g} crop pixels" if spec.um_per_px is None else f"{spec.um_per_px:g} um"
     command = f"    {facts.command}\n\n" if facts.command else ""
     start = "weights of an earlier model" if facts.run.init else "random weights"
-    origin = f"\n- Weights it starts from: SHA-256 {facts.run.init}." if facts.run.init else ""
+    origin = f"\n- Initial weights: SHA-256 {facts.run.init}." if facts.run.init else ""
     if origin and facts.demonstration:
         origin += (
-            "\n  Earlier versions of a shipped model lie in the repository's history; `make model`"
-            " takes them from there."
+            "\n  Earlier versions of a shipped model are in the repository's history, from which"
+            " `make model`\n  takes them."
         )
     return f"""\
 ## How it was made
 
 {command}- Network: {fit.network} of width {fit.width:g}, {spec.size} x {spec.size} px of {pixel},
-  mean of {fit.views} mirrored and turned views; {fit.epochs} epochs from {start}, AdamW,
+  mean of {fit.views} mirrored and rotated views; {fit.epochs} epochs from {start}, AdamW,
   classes weighted equally; use of DAPI images: {fit.dapi}; seed {fit.seed}.{origin}
 - Python {platform.python_version()}, {libraries}."""
 
@@ -250,7 +249,7 @@ def _limits(facts: CardFacts) -> str:
         else "Crops need a known um/px: size is a feature."
     )
     simulated = (
-        "\n- The simulator is a guess at what DEPArray crops look like; no real one was seen."
+        "\n- The simulator only approximates DEPArray crops; it was made without real ones."
         if facts.demonstration
         else ""
     )
@@ -258,9 +257,9 @@ def _limits(facts: CardFacts) -> str:
 ## Limits
 
 - {scale}
-- The probability holds at the stated CTC share; where CTCs are rare, most `CTC` calls are wrong
+- The probability holds at the stated CTC fraction; where CTCs are rare, most `CTC` calls are wrong
   unless the threshold is raised.
-- The call is about the central cell alone.
+- The call is for the central cell alone.
 - The FP16 graph's figures come from the CPU provider, not from a GPU.{simulated}"""
 
 

@@ -1,4 +1,4 @@
-"""Write the model folder that `ctcedge` loads."""
+"""Write the files of a model folder and publish it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pin(path: Path) -> PinnedFile:
 
 
 def golden_crops(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Simulate raw bright-field crops, each of another hospital.
+    """Simulate raw bright-field crops, each from a different hospital.
 
     Returns:
         (16, 64, 64) crops before preprocessing, and (16,) um/px.
@@ -69,21 +69,21 @@ def write_golden(
     calibration: Calibration,
     seed: int,
 ) -> None:
-    """Write crops and the probabilities that each graph gives for them on this machine.
+    """Write crops and the probability of each graph for them on this machine.
 
-    A model that knows no um/px takes every crop alike, whatever its true scale.
+    A model without um/px ignores the true scale of the crops.
     """
     crops, um_per_px = golden_crops(seed)
     inputs = np.stack(
         [network_input(crop, pitch, spec) for crop, pitch in zip(crops, um_per_px, strict=True)]
     )
-    answers = {
+    outputs = {
         f"probability_{variant}": probabilities(run_graph(graph, inputs), calibration)
         for variant, graph in graphs.items()
     }
     if spec.um_per_px is not None:
-        answers["um_per_px"] = um_per_px
-    np.savez(path, allow_pickle=False, crops=crops, **answers)
+        outputs["um_per_px"] = um_per_px
+    np.savez(path, allow_pickle=False, crops=crops, **outputs)
 
 
 def write_spec(folder: Path, spec: ModelSpec) -> Model:
@@ -101,23 +101,23 @@ def write_spec(folder: Path, spec: ModelSpec) -> Model:
 
 
 def check_replaceable(destination: Path) -> None:
-    """Check that a model folder may be written here: nothing is, or an earlier build.
+    """Check that a model folder may be written: the destination is new, or an earlier build.
 
     Raises:
-        FileExistsError: something other than a model folder is there.
+        FileExistsError: the destination is something other than a model folder.
     """
     if destination.exists() and not (destination / SPEC_NAME).is_file():
-        raise FileExistsError(f"{destination} exists and is no model folder; move it away")
+        raise FileExistsError(f"{destination} exists and is not a model folder; move it away")
 
 
 def publish(model: Model, destination: Path) -> Model:
-    """Copy a finished model folder to its place, replacing an earlier build.
+    """Copy a finished model folder to its destination, replacing an earlier build.
 
     Returns:
-        The model at its place.
+        The model at its destination.
 
     Raises:
-        FileExistsError: something other than a model folder is there.
+        FileExistsError: the destination is something other than a model folder.
     """
     check_replaceable(destination)
     unfinished = destination.with_name(f".{destination.name}.part")

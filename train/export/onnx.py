@@ -1,10 +1,9 @@
-"""From a PyTorch network to the ONNX graphs in floating point.
+"""Export a PyTorch network as ONNX graphs in floating point.
 
 All graphs take uint8 inputs, so that the runtime copies a quarter of the bytes, and scale them
-inside. They answer with the logit and, where asked for, with what explains it: the features, which
-tell whether a cell is like those that the network was trained on, and the class-activation map,
-which tells where in the image the logit comes from (Zhou et al., 2016). Where the network averages
-mirrored and turned views of an image, the graph does so too.
+inside. Their outputs are the logit, the features, for out-of-distribution detection, and the
+class-activation map, which shows where in the image the logit comes from (Zhou et al., 2016).
+Where the network averages mirrored and rotated views of an image, so does the graph.
 """
 
 from __future__ import annotations
@@ -76,12 +75,12 @@ def float_graph(network: Classifier, spec: InputSpec) -> onnx.ModelProto:
 
 
 def fp32_graph(body: onnx.ModelProto, spec: InputSpec, views: int) -> bytes:
-    """Give the float graph its uint8 input and its views."""
+    """Return the FP32 graph: the float graph with its uint8 input and its views."""
     return finish(with_scaled_input(copied(body), spec), views)
 
 
 def fp16_graph(body: onnx.ModelProto, spec: InputSpec, views: int) -> bytes:
-    """Turn all weights and arithmetic to float16; the answers are float32 again."""
+    """Return the FP16 graph: weights and arithmetic in float16, outputs in float32."""
     model = with_scaled_input(copied(body), spec, TensorProto.FLOAT16)
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
@@ -105,7 +104,7 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
 def with_scaled_input(
     model: onnx.ModelProto, spec: InputSpec, element: int = TensorProto.FLOAT
 ) -> onnx.ModelProto:
-    """Make `image`, uint8, the input, and compute `scaled` = (image - background) / gain of it."""
+    """Replace the input by `image`, uint8, with `scaled` = (image - background) / gain."""
     shape: list[str | int | None] = ["batch", 1, spec.size, spec.size]
     image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, shape)
     model.graph.input[0].CopyFrom(image)
@@ -113,7 +112,7 @@ def with_scaled_input(
     constants = {"background": BACKGROUND_LEVEL, "unit": 1 / spec.gain}
     for name, value in constants.items():
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, kind), name))
-    _put_in_front(
+    _prepend(
         model.graph,
         [
             helper.make_node("Cast", [INPUT_NAME], ["levels"], name="levels", to=element),
@@ -125,9 +124,9 @@ def with_scaled_input(
 
 
 def finish(model: onnx.ModelProto, views: int) -> bytes:
-    """Put views around a graph of `image`, check it and return its bytes.
+    """Add views to a graph of `image`, check it and return its bytes.
 
-    The same graph gives the same bytes.
+    Equal graphs give equal bytes.
     """
     graph = model.graph
     _average_views(graph, views)
@@ -143,9 +142,9 @@ def finish(model: onnx.ModelProto, views: int) -> bytes:
 
 
 def _average_views(graph: onnx.GraphProto, views: int) -> None:
-    """Let a graph see each image in several views, as `train.fit.networks.turned` makes them.
+    """Apply a graph to several views of each image, as `fit.networks.stack_views` makes them.
 
-    The answers are the means over the views, each map first turned back.
+    The outputs are means over the views; maps are first transformed back.
     """
     turns = (_mirror_width, _mirror_height, _transpose)[: views.bit_length() - 1]
     if not turns:
@@ -156,14 +155,14 @@ def _average_views(graph: onnx.GraphProto, views: int) -> None:
         graph.initializer.append(numpy_helper.from_array(np.array([axis]), f"axis{axis}"))
 
     front: list[NodeProto] = []
-    seen = INPUT_NAME
+    current = INPUT_NAME
     for turn in turns:
         copy = f"{turn.__name__.strip('_')}_copy"
-        front.append(turn(seen, copy, _IMAGE_AXES))
-        front.append(_node("Concat", [seen, copy], [f"{copy}_too"], axis=0))
-        seen = f"{copy}_too"
-    _rename(graph, INPUT_NAME, seen)
-    _put_in_front(graph, front)
+        front.append(turn(current, copy, _IMAGE_AXES))
+        front.append(_node("Concat", [current, copy], [f"{copy}_too"], axis=0))
+        current = f"{copy}_too"
+    _rename(graph, INPUT_NAME, current)
+    _prepend(graph, front)
 
     for name in OUTPUTS:
         _rename(graph, name, f"{name}_views")
@@ -171,14 +170,14 @@ def _average_views(graph: onnx.GraphProto, views: int) -> None:
         parts = [f"{name}_view{view}" for view in range(views)]
         graph.node.append(_node("Split", [f"{name}_views"], parts, axis=0, num_outputs=views))
         graph.node.append(_node("Mean", parts, [name]))
-    seen = f"{ACTIVATION_NAME}_views"
+    current = f"{ACTIVATION_NAME}_views"
     for turn in reversed(turns):
         start = f"{ACTIVATION_NAME}_{turn.__name__.strip('_')}"
         plain, other, back, mean = (f"{start}_{part}" for part in ("of", "on", "back", "mean"))
-        graph.node.append(_node("Split", [seen], [plain, other], axis=0, num_outputs=2))
+        graph.node.append(_node("Split", [current], [plain, other], axis=0, num_outputs=2))
         graph.node.append(turn(other, back, _MAP_AXES))
         graph.node.append(_node("Mean", [plain, back], [mean]))
-        seen = mean
+        current = mean
     graph.node[-1].output[0] = ACTIVATION_NAME
 
 
@@ -199,20 +198,20 @@ def _node(kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -
     return helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes)
 
 
-def _put_in_front(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
+def _prepend(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
     for node in reversed(nodes):
         graph.node.insert(0, node)
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Rename what flows between the nodes; the graph's inputs and outputs keep their names."""
+    """Rename a tensor in all nodes; the graph's inputs and outputs keep their names."""
     for node in graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
 
 
 def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes about its own making, and name nodes after their layer."""
+    """Remove the exporter's metadata, and name nodes after their layer."""
     graph = model.graph
     plain: Callable[[str], str] = lambda name: name.removeprefix("network.body.")  # noqa: E731
     renamed: dict[str, str] = {}
@@ -221,7 +220,7 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
         name = plain(weight).removesuffix(".weight")
         if weight.endswith(".weight") and name not in renamed.values():
             node.name = name
-        else:  # the exporter lets layers share equal weights
+        else:  # the exporter merges equal weights of layers
             node.name = f"{node.op_type.lower()}{index}"
         if node.output[0] not in OUTPUTS:
             renamed[node.output[0]] = node.name
@@ -236,15 +235,15 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
         del node.metadata_props[:]
     for value in (*graph.input, *graph.output):
         del value.metadata_props[:]
-    for held in (graph.value_info, graph.metadata_props, model.metadata_props):
-        del held[:]
+    for metadata in (graph.value_info, graph.metadata_props, model.metadata_props):
+        del metadata[:]
     graph.name, graph.doc_string, model.doc_string = "ctc", "", ""
     return model
 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Hide what PyTorch's exporter says of itself: no torchvision here, and its own old calls."""
+    """Hide the exporter's warnings about missing torchvision and its own deprecated calls."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

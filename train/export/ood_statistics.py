@@ -1,8 +1,7 @@
-"""What features cells like those of training have, for a warning when others come along.
+"""In-distribution feature statistics, which `ctcedge.classification.ood` reads.
 
-What `ctcedge.classification.ood` reads. Two kinds of statistics are made: those of single cells,
-and those of
-the means of samples, by which whole runs are compared.
+There are two kinds: statistics of single cells, and statistics of the means of samples, with which
+whole runs are compared to detect domain shift.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from ..data.columns import Columns
 
 FEATURES_FILE = "features.npz"
 MAX_CELLS = 32_768
-"""Training cells, drawn from both classes and every sample, of which the statistics are made:
-enough that a thousand groups or two have `_LEAST_CELLS` of each class among them."""
+"""Maximum number of training cells for the statistics, drawn from both classes and every sample:
+enough for one or two thousand groups to have `_MIN_CELLS` of each class among them."""
 
 NETWORK_AXES = 12
-"""Directions in which the features of a class vary most, by which runs are compared."""
+"""Number of principal directions of the features, within classes, in which runs are compared."""
 
 _MIN_CELLS = 8
-"""Of fewer cells of a class, no group's mean is compared."""
+"""Minimum number of a group's cells of one class for its mean to be compared."""
 
 _MIN_GROUPS = 8
-"""Of fewer groups' means, nothing is said of runs."""
+"""Minimum number of group means for run statistics."""
 
 _MIN_BETWEEN = 0.01
-"""Least variance between samples, in variances within them: nobody has seen enough samples to know
-a smaller one."""
+"""Minimum variance between samples, relative to the variance within them: there are never enough
+samples to estimate a smaller one."""
 
 _FOLDS = 5
 
@@ -49,10 +48,10 @@ Names: TypeAlias = NDArray[np.str_]
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet(Columns):
-    """Labelled cells, and what the network makes of them.
+    """Labelled cells with the network's features.
 
     Attributes:
-        inputs: (n, size, size) uint8, what the network sees.
+        inputs: (n, size, size) uint8, network inputs.
         features: (n, d).
         positive: (n,), true for a CTC.
         group: (n,) text, patient or sample.
@@ -71,11 +70,11 @@ class Features:
     Attributes:
         means: (2, d) float32, of the features of leukocytes and of CTCs.
         whitening: (d, d) float32; distances in `features @ whitening` are Mahalanobis distances.
-        distance: (n,) float32, of each validation cell, none of which was trained on.
+        distance: (n,) float32, of each validation cell.
         positive: (n,) bool, whether that cell is a CTC.
-        sample: (n,) int32, the same number for cells of the same patient or sample.
-        wavelet: by which runs are compared; None where there are too few groups to tell.
-        network: likewise.
+        sample: (n,) int32, one number per patient or sample.
+        wavelet: comparison of runs by wavelet energies; None where there are too few groups.
+        network: comparison of runs by network features; None where there are too few groups.
     """
 
     means: Floats
@@ -104,15 +103,15 @@ class Features:
 
 
 def feature_statistics(training: FeatureSet, validation: FeatureSet, seed: int) -> Features:
-    """Make all statistics.
+    """Compute all statistics.
 
     Args:
         training: cells of both classes.
-        validation: others, of other groups.
+        validation: cells of other groups.
         seed: of the folds in which the spread of the training groups is measured.
 
     Raises:
-        ValueError: a side lacks a class, or the network's features of it are no numbers.
+        ValueError: a split lacks a class, or its features are not finite.
     """
     _check_usable(training, "training")
     _check_usable(validation, "validation")
@@ -131,7 +130,7 @@ def feature_statistics(training: FeatureSet, validation: FeatureSet, seed: int) 
     )
     if training.inputs.shape[1] < MIN_INPUT_SIDE:
         return features
-    widest = _widest(around)
+    directions = _principal_directions(around)
     return replace(
         features,
         wavelet=_subspace(
@@ -143,41 +142,43 @@ def feature_statistics(training: FeatureSet, validation: FeatureSet, seed: int) 
         ),
         network=_in_features(
             _subspace(
-                _Measurements(training.features @ widest, training.positive, training.group),
-                _Measurements(validation.features @ widest, validation.positive, validation.group),
+                _Measurements(training.features @ directions, training.positive, training.group),
+                _Measurements(
+                    validation.features @ directions, validation.positive, validation.group
+                ),
                 seed,
             ),
-            widest,
+            directions,
         ),
     )
 
 
-def _check_usable(cells: FeatureSet, side: str) -> None:
+def _check_usable(cells: FeatureSet, split: str) -> None:
     if len(np.unique(cells.positive)) < 2:
-        raise ValueError(f"the {side} cells are of one class only; CTCs and others are needed")
+        raise ValueError(f"the {split} cells are of one class only; CTCs and negatives are needed")
     if not np.isfinite(cells.features).all():
-        raise ValueError(f"the network's features of the {side} cells are no numbers; fit it anew")
+        raise ValueError(f"features of the {split} cells are not finite; fit the network again")
 
 
 def _class_means(measures: Floats, positive: Flags) -> Floats:
     return np.stack([measures[positive == kind].mean(axis=0) for kind in (False, True)])
 
 
-def _widest(around: Floats) -> Floats:
-    """Return (d, k), the directions in which (n, d) deviations vary most, the most first."""
+def _principal_directions(around: Floats) -> Floats:
+    """Return (d, k), the directions of largest variance of (n, d) deviations, in order."""
     _, directions = np.linalg.eigh(around.T.astype(np.float64) @ around)
-    widest: Floats = directions[:, : -NETWORK_AXES - 1 : -1].astype(np.float32)
-    return widest
+    principal: Floats = directions[:, : -NETWORK_AXES - 1 : -1].astype(np.float32)
+    return principal
 
 
 def _in_features(subspace: ShiftSubspace | None, directions: Floats) -> ShiftSubspace | None:
-    """Let an subspace of projections take the features themselves."""
+    """Express a subspace of projections in the features themselves."""
     return subspace and replace(subspace, axes=directions @ subspace.axes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Measurements(Columns):
-    """What is measured of cells, (n, d), with their class and group."""
+    """Measurements of cells, (n, d), with their class and group."""
 
     measures: Floats
     positive: Flags
@@ -187,47 +188,49 @@ class _Measurements(Columns):
 def _subspace(
     training: _Measurements, validation: _Measurements, seed: int
 ) -> ShiftSubspace | None:
-    """Learn by what runs are compared, and how far those like training usually are.
+    """Fit the subspace in which runs are compared, with the usual distance of in-distribution runs.
 
-    A run like training is as far as a group that was left out. How widely that distance scatters is
-    told by the training groups, each left out once, and by the validation groups; how far it
-    usually is by those of them that are farther: a network can know its training cells too well.
+    An in-distribution run is as far away as a group that was left out. The spread of that distance
+    comes from the training groups, each left out once, and from the validation groups; its usual
+    value from whichever of the two is farther, as a network may overfit its training cells.
     """
-    subspace = _compared(training)
+    subspace = _fit_subspace(training)
     if subspace is None:
         return None
     left_out: list[float] = []
     fold = _folds(training.group, seed)
     for number in range(_FOLDS):
-        others = _compared(training.select(fold != number))
-        if others is None:
+        fitted = _fit_subspace(training.select(fold != number))
+        if fitted is None:
             return None
-        left_out += _distances(others, training.select(fold == number))
+        left_out += _distances(fitted, training.select(fold == number))
     sides = [np.log(side) for side in (left_out, _distances(subspace, validation)) if side]
     usual = [float(np.median(side)) for side in sides]
     scattered = np.concatenate([side - middle for side, middle in zip(sides, usual, strict=True)])
-    # Of the upper side alone: what matters is how far out groups lie, not how near.
+    # Of the upper tail alone: only large distances matter.
     spread = float(np.quantile(scattered, norm.cdf(1)))
-    # Few groups know neither well.
+    # With few groups, both are uncertain.
     spread *= t.isf(norm.sf(ALERT_SIGMAS), len(scattered) - 1) / ALERT_SIGMAS
     spread *= math.sqrt(1 + 1 / len(sides[-1]))
     return replace(subspace, usual=math.exp(max(usual)), spread=spread)
 
 
-def _compared(cells: _Measurements) -> ShiftSubspace | None:
-    """Find axes, means and spread between groups; None of too few groups, or of one class."""
+def _fit_subspace(cells: _Measurements) -> ShiftSubspace | None:
+    """Estimate axes, means and spread between groups; None for too few groups or one class."""
     members = _members(cells)
     if len(members) < _MIN_GROUPS or len(np.unique(cells.positive)) < 2:
         return None
     means = _class_means(cells.measures, cells.positive).astype(np.float64)
     around = cells.measures - means[cells.positive.astype(np.intp)]
-    off = np.stack([around[rows].mean(axis=0) for rows in members])
-    rest = np.concatenate([around[rows] - mean for rows, mean in zip(members, off, strict=True)])
-    within = rest.T @ rest / (len(rest) - len(members))
+    shifts = np.stack([around[rows].mean(axis=0) for rows in members])
+    residuals = np.concatenate(
+        [around[rows] - shift for rows, shift in zip(members, shifts, strict=True)]
+    )
+    within = residuals.T @ residuals / (len(residuals) - len(members))
     within += 1e-6 * np.trace(within) / len(within) * np.eye(len(within))
-    # Of groups of few cells the means differ by chance, too.
+    # Means of small groups differ by chance, too.
     chance = float(np.mean([1 / len(rows) for rows in members]))
-    between = off.T @ off / len(off) - chance * within
+    between = shifts.T @ shifts / len(shifts) - chance * within
     white = np.linalg.inv(np.linalg.cholesky(within)).T
     spread, directions = np.linalg.eigh(white.T @ between @ white)
     axes = white @ directions
@@ -243,7 +246,7 @@ def _compared(cells: _Measurements) -> ShiftSubspace | None:
 
 
 def _distances(subspace: ShiftSubspace, cells: _Measurements) -> list[float]:
-    """Return how far each group's cells of one class are."""
+    """Return the distance of each group's cells of one class."""
     return [
         subspace.distance(subspace.project(cells.measures[rows]).mean(axis=0), len(rows))
         for rows in _members(cells)
@@ -252,16 +255,16 @@ def _distances(subspace: ShiftSubspace, cells: _Measurements) -> list[float]:
 
 def _members(cells: _Measurements) -> list[NDArray[np.intp]]:
     """Return the rows of each group's cells of one class, where there are enough to compare."""
-    found = [
+    members = [
         np.flatnonzero((cells.group == name) & (cells.positive == kind))
         for name in np.unique(cells.group)
         for kind in (False, True)
     ]
-    return [rows for rows in found if len(rows) >= _MIN_CELLS]
+    return [rows for rows in members if len(rows) >= _MIN_CELLS]
 
 
 def _folds(group: Names, seed: int) -> NDArray[np.intp]:
-    """Return (n,), the fold of each cell; those of a group have the same."""
+    """Return (n,), the fold of each cell; a group is in one fold."""
     names, number = np.unique(group, return_inverse=True)
     folds: NDArray[np.intp] = np.random.default_rng(seed).permutation(len(names))[number] % _FOLDS
     return folds

@@ -1,4 +1,4 @@
-"""The exported graphs must say what the network says; nothing is shipped that does not."""
+"""Compare exported graphs with the network; graphs that differ too much are not exported."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ParityLimits:
     Attributes:
         fp32_probability: of any probability.
         fp16_probability: of any probability.
-        int8_probability: of the probabilities, in the mean.
+        int8_probability: of the probabilities, mean.
         int8_auc: loss of AUC.
-        int8_calls: share of cells that are called something else; three may always be, since so
-            few tell no share.
-        int8_calls_aimed: the same, up to which no other way to quantise is tried;
-        int8_flips_aimed: and of those called CTC instead of leukocyte, or the other way round.
+        int8_calls: fraction of cells with another call; three cells are always accepted, as they
+            are too few for a fraction.
+        int8_calls_target: fraction of other calls above which another recipe is tried.
+        int8_flips_target: the same for calls that flip between CTC and leukocyte.
     """
 
     fp32_probability: float = 0.001
@@ -43,7 +43,7 @@ class ParityLimits:
     int8_flips_target: float = 0.001
 
     def violations(self, variant: str, parity: Parity) -> list[str]:
-        """Say what a graph exceeds; nothing where it is accepted.
+        """Return what a graph exceeds; an empty list where it is accepted.
 
         Args:
             variant: `fp32`, `fp16`, `int8` or `int8-symmetric`.
@@ -58,32 +58,32 @@ class ParityLimits:
             variant,
             (
                 ("loss of AUC", parity.auc_loss, self.int8_auc),
-                ("share of other calls", parity.changed_calls, calls),
+                ("fraction of other calls", parity.changed_calls, calls),
                 ("mean probability difference", parity.mean_difference, self.int8_probability),
             ),
         )
         # 'not <=' rather than '>': a NaN must fail.
         return [
-            f"{variant}: {what} {value:.4g}, at most {limit:g} is accepted"
+            f"{variant}: {what} {value:.4g}, limit {limit:g}"
             for what, value, limit in measured
             if not value <= limit
         ]
 
     def above_target(self, parity: Parity) -> str:
-        """Say in what an INT8 graph calls otherwise than is wished for; empty where it does not."""
-        wished = (
-            ("of the calls are others", parity.changed_calls, self.int8_calls_target),
+        """Return which targets an INT8 graph exceeds, as text; empty where it exceeds none."""
+        targets = (
+            ("of the calls differ", parity.changed_calls, self.int8_calls_target),
             ("flip between CTC and leukocyte", parity.flips, self.int8_flips_target),
         )
         return " and ".join(
-            f"{value:.2%} {what}, {limit:.1%} is aimed at"
-            for what, value, limit in wished
+            f"{value:.2%} {what}, target {limit:.1%}"
+            for what, value, limit in targets
             if value > _at_least_few(limit, parity)
         )
 
 
-def _at_least_few(share: float, parity: Parity) -> float:
-    return max(share, _FEW_CELLS / parity.cells)
+def _at_least_few(fraction: float, parity: Parity) -> float:
+    return max(fraction, _FEW_CELLS / parity.cells)
 
 
 def measure_parity(

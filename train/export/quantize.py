@@ -1,9 +1,9 @@
-"""Static INT8 quantisation by ONNX Runtime, and what to try where it costs too much.
+"""Static INT8 quantization by ONNX Runtime, and the recipes to try in turn.
 
-The CPU's graph has U8 activations and S8 weights per channel; its input is already quantised and is
-dequantised about the background level, which ONNX Runtime fuses into the first convolution. The
-symmetric graph, for TensorRT, has S8 activations without zero points. Rounding moves the logits of
-both a little to one side, which the last layer's bias makes up for.
+The CPU graph has U8 activations and S8 weights per channel; its input is already quantized and is
+dequantized about the background level, which ONNX Runtime fuses into the first convolution. The
+symmetric graph, for TensorRT, has S8 activations without zero points. Rounding shifts the logits
+of both slightly; the bias of the last layer is corrected for it.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _METHODS = {
 }
 _PERCENTILE = 99.99
 _HISTOGRAM_IMAGES = 128
-"""All but min-max hold every activation of their images in memory at once."""
+"""All methods but min-max keep every activation of their images in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A way to quantise.
+    """A way to quantize.
 
     Attributes:
-        ranges: how the activations' ranges are found on the calibration images.
+        ranges: method for the ranges of the activations on the calibration images.
         float_ends: whether the first and the last convolution stay in float.
     """
 
@@ -60,7 +60,7 @@ class Recipe:
     float_ends: bool = False
 
     def images(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return those of (n, size, size) calibration inputs that set the ranges."""
+        """Return the subset of (n, size, size) calibration inputs that sets the ranges."""
         if self.ranges == "min-max" or len(inputs) <= _HISTOGRAM_IMAGES:
             return inputs
         return inputs[np.linspace(0, len(inputs) - 1, _HISTOGRAM_IMAGES).astype(np.intp)]
@@ -86,18 +86,18 @@ def int8_graph(
     calibration_inputs: NDArray[np.uint8],
     recipe: Recipe = RECIPES[0],
 ) -> bytes:
-    """Quantise statically: QDQ, U8 activations, S8 weights per channel.
+    """Quantize statically: QDQ, U8 activations, S8 weights per channel.
 
     `reduce_range` makes CPUs with and without VNNI agree.
 
     Args:
         body: from `train.export.onnx.float_graph`.
         spec: of the input.
-        views: that the graph averages.
+        views: number of views that the graph averages.
         calibration_inputs: (n, size, size) training inputs, made by the runtime's preprocessing.
-        recipe: how.
+        recipe: ranges and float layers.
     """
-    quantised = _quantize(
+    quantized = _quantize(
         with_scaled_input(copied(body), spec),
         calibration_inputs,
         recipe,
@@ -107,8 +107,8 @@ def int8_graph(
         extra_options={},
     )
     if not recipe.float_ends:
-        _use_image_as_quantized(quantised.graph)
-    return finish(quantised, views)
+        _use_image_as_quantized(quantized.graph)
+    return finish(quantized, views)
 
 
 def symmetric_graph(
@@ -118,11 +118,11 @@ def symmetric_graph(
     calibration_inputs: NDArray[np.uint8],
     recipe: Recipe = RECIPES[0],
 ) -> bytes:
-    """Quantise as TensorRT wants it: S8 activations and weights, no zero points, float biases.
+    """Quantize for TensorRT: S8 activations and weights, no zero points, float biases.
 
     Args and result are those of `int8_graph`.
     """
-    quantised = _quantize(
+    quantized = _quantize(
         with_scaled_input(copied(body), spec),
         calibration_inputs,
         recipe,
@@ -131,7 +131,7 @@ def symmetric_graph(
         reduce_range=False,
         extra_options={"ActivationSymmetric": True, "QuantizeBias": False},
     )
-    return finish(quantised, views)
+    return finish(quantized, views)
 
 
 def _quantize(
@@ -152,8 +152,8 @@ def _quantize(
         },
     }
     inputs = recipe.images(inputs)
-    meant = run_graph(model.SerializeToString(), inputs)  # ONNX Runtime takes the model apart
-    # ONNX Runtime otherwise advises pre-processing, which the export has done.
+    expected = run_graph(model.SerializeToString(), inputs)  # before quantization changes it
+    # Marks the model as pre-processed, or ONNX Runtime logs advice to do so.
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         path = Path(folder, "int8.onnx")
@@ -170,17 +170,17 @@ def _quantize(
             nodes_to_exclude=sorted(_float_nodes(model.graph, recipe)),
             extra_options=extra_options,
         )
-        quantised = onnx.load(path)
-    moved = np.median(run_graph(quantised.SerializeToString(), inputs) - meant)
-    _subtract_from_bias(quantised.graph, moved)
-    return quantised
+        quantized = onnx.load(path)
+    shift = np.median(run_graph(quantized.SerializeToString(), inputs) - expected)
+    _subtract_from_bias(quantized.graph, shift)
+    return quantized
 
 
-def _subtract_from_bias(graph: onnx.GraphProto, by: np.float32) -> None:
-    """Take a number from the last layer's bias."""
+def _subtract_from_bias(graph: onnx.GraphProto, shift: np.float32) -> None:
+    """Subtract a number from the last layer's bias."""
     (head,) = (node for node in graph.node if FEATURES_NAME in node.input)
     (bias,) = (tensor for tensor in graph.initializer if tensor.name == head.input[2])
-    centred = numpy_helper.to_array(bias) - by
+    centred = numpy_helper.to_array(bias) - shift
     bias.CopyFrom(numpy_helper.from_array(centred.astype(np.float32), bias.name))
 
 
@@ -188,7 +188,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """Feeds inputs to ONNX Runtime's calibrator."""
 
     def __init__(self, inputs: NDArray[np.uint8]) -> None:
-        size = math.gcd(len(inputs), 64)  # ONNX Runtime stacks the answers to equal parts only
+        size = math.gcd(len(inputs), 64)  # ONNX Runtime stacks only batches of equal size
         self._parts = ({INPUT_NAME: part[:, None]} for part in batches(inputs, size))
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
@@ -196,42 +196,42 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _float_nodes(graph: onnx.GraphProto, recipe: Recipe) -> set[str]:
-    """Name the nodes that are not quantised.
+    """Return the names of the nodes that stay in float.
 
-    Scaling the input is exact in float, and pooling and the last layer cost next to nothing: in
-    float the answers are not rounded. Norms that no convolution takes in, as DenseNet's, have no
-    INT8 kernel.
+    Scaling the input is exact in float; pooling and the last layer take almost no time, and in
+    float the outputs are not rounded. Norms that are not folded into a convolution, as in
+    DenseNet, have no INT8 kernel.
     """
     made_by = {name: node for node in graph.node for name in node.output}
     maps = made_by[FEATURES_NAME].input[0]
     norms = {node.name for node in graph.node if node.op_type == "BatchNormalization"}
-    quantised = _ancestors(maps, made_by) - _ancestors(SCALED, made_by) - norms
+    quantized = _ancestors(maps, made_by) - _ancestors(SCALED, made_by) - norms
     if recipe.float_ends:
-        nodes = [node for node in graph.node if node.name in quantised]
+        nodes = [node for node in graph.node if node.name in quantized]
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
-        # What follows the last one too, or ONNX Runtime quantises the convolution by itself.
+        # Also the nodes after the last one, or ONNX Runtime quantizes that convolution anyway.
         after = {n.name for n in nodes if convolutions[-1] in _ancestors(n.output[0], made_by)}
-        quantised -= {convolutions[0], *after}
-    return {node.name for node in graph.node} - quantised
+        quantized -= {convolutions[0], *after}
+    return {node.name for node in graph.node} - quantized
 
 
 def _ancestors(tensor: str, made_by: dict[str, onnx.NodeProto]) -> set[str]:
-    """Name every node that a tensor is computed from."""
-    found: set[str] = set()
-    waiting = [tensor]
-    while waiting:
-        node = made_by.get(waiting.pop())
-        if node is not None and node.name not in found:
-            found.add(node.name)
-            waiting += node.input
-    return found
+    """Return the names of all nodes that a tensor is computed from."""
+    ancestors: set[str] = set()
+    pending = [tensor]
+    while pending:
+        node = made_by.get(pending.pop())
+        if node is not None and node.name not in ancestors:
+            ancestors.add(node.name)
+            pending += node.input
+    return ancestors
 
 
 def _use_image_as_quantized(graph: onnx.GraphProto) -> None:
-    """Feed `image` where the quantiser put the quantised form of `scaled`."""
-    (quantise,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == SCALED)
-    (dequantise,) = (n for n in graph.node if quantise.output[0] in n.input)
-    dequantise.input[0] = INPUT_NAME
-    needless = {quantise.name, *_ancestors(SCALED, {n.output[0]: n for n in graph.node})}
-    for node in [node for node in graph.node if node.name in needless]:
+    """Feed `image` in place of the quantized form of `scaled`."""
+    (quantize,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == SCALED)
+    (dequantize,) = (n for n in graph.node if quantize.output[0] in n.input)
+    dequantize.input[0] = INPUT_NAME
+    unused = {quantize.name, *_ancestors(SCALED, {n.output[0]: n for n in graph.node})}
+    for node in [node for node in graph.node if node.name in unused]:
         graph.node.remove(node)

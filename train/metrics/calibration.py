@@ -1,4 +1,4 @@
-"""From logits to probabilities and calls, fitted on cells held out from training."""
+"""Calibrate logits to probabilities and calls, on cells held out from training."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from sklearn.linear_model import LogisticRegression
 from ctcedge.model.spec import Calibration, DecisionThresholds
 
 PRIOR = 0.5
-"""Share of CTCs at which probabilities are stated: both classes count the same."""
+"""Fraction of CTCs for which probabilities are stated: both classes have equal weight."""
 
 THRESHOLD = 0.5
 _INVERSE_RIDGE = 1e6
 """Keeps separable classes from sending the slope to infinity."""
 
 MIN_CELLS = 10
-"""Of each class, below which a line through them is mere chance."""
+"""Minimum number of cells of each class for a calibration."""
 
 
 def too_few_problem(positive: NDArray[np.bool_]) -> str:
-    """Say that held-out cells, (n,), do not suffice to calibrate; empty where they do."""
+    """Return why held-out cells, (n,), are too few for a calibration; empty where they suffice."""
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if min(positives, negatives) >= MIN_CELLS:
         return ""
     return (
-        f"the validation side holds {positives:,} CTCs and {negatives:,} others, and"
-        f" {MIN_CELLS} of each are needed to calibrate; label more patients or samples, or"
-        " name a manifest of them to fit with --validation"
+        f"the validation split has {positives:,} CTCs and {negatives:,} negatives, and"
+        f" {MIN_CELLS} of each are needed for calibration; label more patients or samples, or"
+        " give a manifest of them with --validation"
     )
 
 
 def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calibration:
     """Fit slope and intercept at the prior one half (Platt, 1999).
 
-    As Platt has it, the line is fitted to probabilities a little inside 0 and 1, the less so the
-    more cells there are: few cells that happen to lie apart do not promise certainty.
+    As in Platt's method, the targets are slightly inside 0 and 1, closer to them with more cells,
+    so that a few cells that happen to be separable do not give certainty.
 
     Args:
         logits: (n,) of validation cells.
         positive: (n,).
 
     Raises:
-        ValueError: too few cells, or the network ranks the classes the wrong way round.
+        ValueError: too few cells, or the network ranks CTCs below negatives.
     """
     if few := too_few_problem(positive):
         raise ValueError(few)
@@ -60,27 +60,29 @@ def calibrate(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Calib
     slope, intercept = regression.coef_[0, 0], regression.intercept_[0]
     if slope <= 0:
         raise ValueError(
-            "the network does not rank held-out CTCs above the others; train longer or on more data"
+            "the network does not rank held-out CTCs above negatives; train longer or on more data"
         )
     return Calibration(slope=round(float(slope), 6), intercept=round(float(intercept), 6))
 
 
-def choose_decision(probability: NDArray[np.float64], review_share: float) -> DecisionThresholds:
-    """Set the review band: about the threshold, as `review_rule` says.
+def choose_decision(probability: NDArray[np.float64], review_fraction: float) -> DecisionThresholds:
+    """Set the review band around the threshold; see `review_rule`.
 
     Args:
         probability: (n,) of validation cells.
-        review_share: share of them that the band holds, 0 for none.
+        review_fraction: fraction of them in the band, 0 for no band.
     """
-    nearness = np.quantile(np.abs(probability - THRESHOLD), review_share) if review_share else 0.0
-    half_width = math.ceil(float(nearness) * 100) / 100
+    distance = (
+        np.quantile(np.abs(probability - THRESHOLD), review_fraction) if review_fraction else 0.0
+    )
+    half_width = math.ceil(float(distance) * 100) / 100
     low, high = (round(THRESHOLD + sign * half_width, 2) for sign in (-1, 1))
     return DecisionThresholds(threshold=THRESHOLD, review=(max(0.0, low), min(1.0, high)))
 
 
-def review_rule(review_share: float) -> str:
-    """Say how the review band is set."""
+def review_rule(review_fraction: float) -> str:
+    """Return how the review band is set, as text."""
     return (
-        f"the band about the threshold that holds the {review_share:.0%} of the validation cells\n"
-        "whose probability is nearest to it, its half width rounded up to 0.01"
+        f"the band around the threshold that contains the {review_fraction:.0%} of the validation"
+        " cells\nwith the nearest probabilities, its half width rounded up to 0.01"
     )

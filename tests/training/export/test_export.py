@@ -20,6 +20,7 @@ from train.baselines.baselines import read_table
 from train.cli import app
 from train.data.dataset import name_digest
 from train.export import export as exporting
+from train.export import graphs
 from train.export.export import ExportSettings, export
 from train.export.onnx import fp32_graph
 from train.export.parity import ParityError, ParityLimits
@@ -42,7 +43,16 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("models")
-    arguments = ["export", str(run), "--name", "drawn", "--out", str(out), "--review-share", "0.2"]
+    arguments = [
+        "export",
+        str(run),
+        "--name",
+        "drawn",
+        "--out",
+        str(out),
+        "--review-fraction",
+        "0.2",
+    ]
     result = CliRunner().invoke(app, [*arguments, "--about", "drawn disks"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return load_model(out / "drawn")
@@ -108,7 +118,7 @@ def test_the_card_shows_the_figures(made):
         "not a diagnostic",
         "Area under the ROC curve (AUC), size alone",
         "ONNX INT8, symmetric",
-        "| confirm | not supported by the validation cells |",
+        "| confirm | too few validation cells |",
         "um/px of the training images is unknown",
     ):
         assert words in text
@@ -132,7 +142,7 @@ def test_the_folds_of_a_run_become_model_folders(run, tmp_path):
     assert [model.folder for model in models] == [
         tmp_path / "models" / "both" / fold for fold in ("fold-1", "fold-2")
     ]
-    with pytest.raises(FileExistsError, match="no model folder"):
+    with pytest.raises(FileExistsError, match="not a model folder"):
         export(run, ExportSettings("both"), tmp_path / "models", print)
 
 
@@ -150,14 +160,14 @@ def test_force_exports_what_is_closest_and_says_so(run, tmp_path):
     limits = ParityLimits(int8_probability=-1)
     settings = ExportSettings("forced", limits=limits, force=True)
     (model,) = export(run, settings, tmp_path, notes.append)
-    assert any("exported all the same, quantised with" in note for note in notes)
+    assert any("exported all the same, quantized with" in note for note in notes)
     # The symmetric one is no one's only graph.
     assert set(model.spec.graphs) == {"int8", "fp16", "fp32"}
 
 
 @pytest.mark.parametrize("made", ["int8_graph", "symmetric_graph"])
 def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
-    original, tried = getattr(exporting, made), []
+    original, tried = getattr(graphs, made), []
 
     def spoilt_at_first(body, spec, views, inputs, recipe):
         tried.append(recipe)
@@ -166,13 +176,13 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
             return fp32_graph(body, wrong, views)
         return original(body, spec, views, inputs, recipe)
 
-    monkeypatch.setattr(exporting, made, spoilt_at_first)
+    monkeypatch.setattr(graphs, made, spoilt_at_first)
     notes = []
     (model,) = export(run, ExportSettings("mended"), tmp_path, notes.append)
     assert tried == [*RECIPES[:2]]
     assert set(model.spec.graphs) == {"int8", "int8-symmetric", "fp16", "fp32"}
     mended, untouched = ("int8", "int8-symmetric")[:: 1 if made == "int8_graph" else -1]
-    assert f"{mended}: quantised with {RECIPES[1]}" in notes
+    assert f"{mended}: quantized with {RECIPES[1]}" in notes
     assert any(note.startswith(f"{mended} with {RECIPES[0]} is not good enough") for note in notes)
     assert not any(note.startswith(f"{untouched}:") for note in notes)
     title = {"int8": "ONNX INT8", "int8-symmetric": "ONNX INT8, symmetric"}
@@ -194,35 +204,35 @@ def test_a_graph_that_could_call_more_alike_is_kept_for_want_of_a_better(
         wrong = structs.replace(spec, gain=spec.gain * gains[RECIPES.index(recipe)])
         return fp32_graph(body, wrong, views)
 
-    monkeypatch.setattr(exporting, "int8_graph", spoilt)
+    monkeypatch.setattr(graphs, "int8_graph", spoilt)
     notes = []
     limits = ParityLimits(int8_calls=1, int8_auc=1, int8_probability=1)
     export(run, ExportSettings("lenient", limits=limits), tmp_path, notes.append)
     assert tried == [*RECIPES[:count]]
     told = [note for note in notes if note.startswith("int8: ")]
-    assert told[0] == f"int8: quantised with {RECIPES[1]}"
+    assert told[0] == f"int8: quantized with {RECIPES[1]}"
     # Of the last, nothing is missed.
-    assert [" is aimed at" in note for note in told[1:]] == [True] * (count - 2)
+    assert [", target " in note for note in told[1:]] == [True] * (count - 2)
 
 
 def test_of_several_draws_the_closest_graph_is_kept(run, tmp_path, monkeypatch):
-    original, drawn, graphs = exporting.int8_graph, [], []
+    original, drawn, made = graphs.int8_graph, [], []
 
     def watched(body, spec, views, inputs, recipe):
         drawn.append(inputs)
         # The first and the last draw see a tenth of the light, and cut off the rest.
         seen = inputs if len(drawn) in (2, 3) else (128 + (inputs // 10 - 12)).astype(np.uint8)
-        graphs.append(original(body, spec, views, seen, recipe))
-        return graphs[-1]
+        made.append(original(body, spec, views, seen, recipe))
+        return made[-1]
 
-    monkeypatch.setattr(exporting, "int8_graph", watched)
-    monkeypatch.setattr(exporting, "CALIBRATION_IMAGES", 40)
+    monkeypatch.setattr(graphs, "int8_graph", watched)
+    monkeypatch.setattr(graphs, "CALIBRATION_IMAGES", 40)
     limits = ParityLimits(int8_calls=0.1, int8_calls_target=0.1, int8_flips_target=0.1)
     settings = ExportSettings("drawn", limits=limits)
     (model,) = export(run, settings, tmp_path, print)
     assert [len(inputs) for inputs in drawn] == [40] * 4
     assert not np.array_equal(drawn[1], drawn[2])
-    assert model.read_graph("int8") in graphs[1:3]
+    assert model.read_graph("int8") in made[1:3]
     card = model.read(model.spec.card).decode()
     assert (
         "- ONNX INT8: QDQ, weights per channel, min-max ranges, set by 40 training crops." in card
@@ -230,7 +240,7 @@ def test_of_several_draws_the_closest_graph_is_kept(run, tmp_path, monkeypatch):
 
 
 def test_the_cards_baselines_are_fitted_on_all_training_cells(made, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "MOST_SHOWN", 20)
+    monkeypatch.setattr(exporting, "MAX_DESCRIBED", 20)
     (model,) = export(run, ExportSettings("drawn"), tmp_path, print)
     table = read_table(model.read(model.spec.training_table))
     assert (table.described.split == "training").sum() == 20
@@ -243,10 +253,10 @@ def test_the_cards_baselines_are_fitted_on_all_training_cells(made, run, tmp_pat
 
 
 def test_runs_that_cannot_be_compared_are_a_note(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "GUARD_CELLS", 60)  # five of a group and class
+    monkeypatch.setattr(exporting, "MAX_CELLS", 60)  # five of a group and class
     notes = []
     export(run, ExportSettings("drawn"), tmp_path, notes.append)
-    assert notes[-1].startswith("drawn: cannot tell whether runs are like training")
+    assert notes[-1].startswith("drawn: cannot detect domain shift of runs")
 
 
 def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypatch):
@@ -266,7 +276,7 @@ def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypa
     ("arguments", "message"),
     [
         (["nowhere", "--name", "x"], "holds no run"),
-        (["RUN", "--name", "../x"], "'../x' is no name"),
+        (["RUN", "--name", "../x"], "'../x' cannot be a model's name"),
         (["RUN", "--name", "x", "--about", "a\nb"], "printable text"),
     ],
 )

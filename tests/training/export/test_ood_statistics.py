@@ -174,7 +174,7 @@ def test_a_side_of_one_class_is_refused(side):
 def test_features_that_are_no_numbers_are_refused():
     training = drawn(1, 10)
     training.features[5, 2] = np.nan
-    with pytest.raises(ValueError, match="features of the training cells are no numbers"):
+    with pytest.raises(ValueError, match="features of the training cells are not finite"):
         feature_statistics(training, drawn(2, 3), seed=1)
 
 

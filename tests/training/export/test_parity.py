@@ -38,8 +38,8 @@ def test_the_same_answers_are_accepted(variant):
     [
         ("fp32", {"largest_difference": 0.0011}, "largest probability difference 0.0011"),
         ("fp16", {"largest_difference": 0.006}, "largest probability difference 0.006"),
-        ("int8", {"auc_loss": 0.0051}, "loss of AUC 0.0051, at most 0.005"),
-        ("int8", {"changed_calls": 0.03}, "share of other calls 0.03"),
+        ("int8", {"auc_loss": 0.0051}, "loss of AUC 0.0051, limit 0.005"),
+        ("int8", {"changed_calls": 0.03}, "fraction of other calls 0.03"),
         ("int8-symmetric", {"mean_difference": 0.03}, "mean probability difference 0.03"),
     ],
 )
@@ -53,9 +53,9 @@ def test_what_is_aimed_at_counts_flips_apart():
     same = structs.replace(measure_parity(EXPECTED, EXPECTED, POSITIVE, DECISION), cells=5000)
     assert ParityLimits().above_target(structs.replace(same, changed_calls=0.01, flips=0.001)) == ""
     flipped = ParityLimits().above_target(structs.replace(same, changed_calls=0.01, flips=0.002))
-    assert flipped == "0.20% flip between CTC and leukocyte, 0.1% is aimed at"
+    assert flipped == "0.20% flip between CTC and leukocyte, target 0.1%"
     both = ParityLimits().above_target(structs.replace(same, changed_calls=0.015, flips=0.002))
-    assert both == f"1.50% of the calls are others, 1.0% is aimed at and {flipped}"
+    assert both == f"1.50% of the calls differ, target 1.0% and {flipped}"
     # Three cells tell no share.
     few = structs.replace(same, cells=300, changed_calls=0.01, flips=0.01)
     assert ParityLimits().above_target(few) == ""

@@ -42,7 +42,7 @@ def test_few_cells_that_lie_apart_promise_no_certainty():
 @pytest.mark.parametrize("positives", [0, 9, 100])
 def test_too_few_cells_of_a_class_are_refused(positives):
     positive = np.arange(100) < positives
-    with pytest.raises(ValueError, match=rf"holds {positives} CTCs and {100 - positives} others"):
+    with pytest.raises(ValueError, match=rf"has {positives} CTCs and {100 - positives} negatives"):
         calibrate(positive.astype(np.float32), positive)
 
 

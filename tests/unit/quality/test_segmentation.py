@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ctcedge.quality.background import backdrop, shrinkage, shrunk
-from ctcedge.quality.segmentation import Object, Sight, distance, look, sharpness, with_paler
+from ctcedge.quality.background import downsample, downsampling_factor, subtract_background
+from ctcedge.quality.outline import is_compact, separation
+from ctcedge.quality.segmentation import Segmentation, segment
 from tests.helpers.support import cell
 
 SIDE = 90
@@ -31,18 +32,18 @@ def discs(*placed: tuple[float, float, float], value: int = 68) -> np.ndarray:
 
 def behind(pixels: np.ndarray) -> tuple[float, np.ndarray]:
     """Level and relative deviation of one crop."""
-    seen = backdrop(shrunk(pixels)[None])
-    return seen.levels[0], seen.flat[0]
+    background = subtract_background(downsample(pixels)[None])
+    return background.levels[0], background.deviations[0]
 
 
-def sight(pixels: np.ndarray) -> Sight:
-    (seen,) = look([pixels])
-    return seen
+def segmented(pixels: np.ndarray) -> Segmentation:
+    (segmentation,) = segment([pixels])
+    return segmentation
 
 
-def separation(pixels: np.ndarray) -> float | None:
-    found = with_paler(sight(pixels))
-    return distance(found[0]) if found else None
+def separation_in(pixels: np.ndarray) -> float | None:
+    segmentation = segmented(pixels)
+    return segmentation.separation if segmentation.low_contrast_objects else None
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (64, 90), (100, 100), (150, 70)])
@@ -54,7 +55,7 @@ def test_slow_light_is_taken_away(shape: tuple[int, int], dtype: type) -> None:
     level, flat = behind(pixels)
     assert np.abs(flat).max() < 0.02
     assert level == pytest.approx(np.median(light), rel=0.1)
-    assert flat.shape == tuple(side // shrinkage(*shape) for side in shape)
+    assert flat.shape == tuple(side // downsampling_factor(*shape) for side in shape)
 
 
 @pytest.mark.parametrize("lines", [0.1, -0.2])
@@ -76,7 +77,7 @@ def test_a_cell_that_meets_the_edge_is_no_light() -> None:
 def test_distance_grows_as_cells_move_apart(one: float, other: float) -> None:
     mean = (one + other) / 2
     found = [
-        separation(discs((-share * mean / 2, 0, one), (share * mean / 2, 0, other)))
+        separation_in(discs((-share * mean / 2, 0, one), (share * mean / 2, 0, other)))
         for share in (0.78, 0.9, 1.0, 1.12)
     ]
     assert None not in found
@@ -88,11 +89,11 @@ def test_distance_grows_as_cells_move_apart(one: float, other: float) -> None:
 @pytest.mark.parametrize("turn", [0.0, 0.4, 0.8, 1.2])
 def test_distance_is_the_same_in_every_direction(turn: float) -> None:
     x, y = 12 * math.cos(turn), 12 * math.sin(turn)
-    assert separation(discs((x, y, 24), (-x, -y, 24))) == pytest.approx(0.97, abs=0.12)
+    assert separation_in(discs((x, y, 24), (-x, -y, 24))) == pytest.approx(0.97, abs=0.12)
 
 
 def test_a_round_cell_is_alone() -> None:
-    assert with_paler(sight(noisy(cell(24, SIDE)))) == ()
+    assert segmented(noisy(cell(24, SIDE))).low_contrast_objects == ()
 
 
 def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
@@ -101,8 +102,7 @@ def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
         pair = []
         for value in (68, 108, 188):
             drawn = cv2.GaussianBlur(discs((0, 0, 26), value=value), (0, 0), blur)
-            seen = sight(noisy(drawn, 0.5))
-            pair.append(sharpness(seen, seen.objects[0]))
+            pair.append(segmented(noisy(drawn, 0.5)).sharpness)
         assert max(pair) < 1.35 * min(pair)
         found.append(np.mean(pair))
     assert found[0] > 1.1 * found[1] > 1.2 * found[2]
@@ -110,6 +110,5 @@ def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
 
 def test_a_line_is_not_two_cells() -> None:
     outline = np.array([[[x, 5]] for x in (*range(30), *range(28, 0, -1))], np.int32)
-    thin = Object(outline, 29.0, (slice(5, 6), slice(0, 30)), 50.0)
-    assert distance(thin) is None
-    assert not thin.is_compact
+    assert separation(outline) is None
+    assert not is_compact(outline)

@@ -19,7 +19,7 @@ import pytest
 
 from ctcedge.discovery.naming import Naming
 from ctcedge.results.status import Status, collect_status, is_running
-from ctcedge.sidecars.scan import bright_field
+from ctcedge.sidecars.scan import CropScan
 from tests.helpers.sidecar_data import record
 from tests.helpers.support import (
     call,
@@ -45,7 +45,7 @@ def classified(crops: Path, model_folder: Path) -> Path:
 
 
 def stock(folder: Path, out: Path | None = None) -> Status:
-    return collect_status(folder, out, bright_field(folder, Naming()))
+    return collect_status(folder, out, CropScan(folder, Naming()))
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -114,7 +114,7 @@ def test_an_image_only_touched_is_not_pending(classified: Path) -> None:
 
 
 def test_an_image_that_is_gone_is_not_counted(classified: Path) -> None:
-    crops = list(bright_field(classified, Naming()))
+    crops = list(CropScan(classified, Naming()))
     (classified / FIRST).unlink()
     assert collect_status(classified, None, crops).crops == 3
 
@@ -325,7 +325,7 @@ def test_a_bar_on_a_terminal(classified: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_crops(classified: Path) -> None:
-    (crop, *_) = bright_field(classified, Naming())
+    (crop, *_) = CropScan(classified, Naming())
 
     def peak(count: int) -> int:
         tracemalloc.start()

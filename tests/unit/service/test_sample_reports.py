@@ -48,9 +48,9 @@ def reports(run: Run, clock: Clock) -> Iterator[SampleReports]:
 
 def classify(run: Run, reports: SampleReports, sample: str) -> None:
     """Classify what there is of a sample, as a watch would, and tell of it."""
-    from ctcedge.sidecars.scan import bright_field
+    from ctcedge.sidecars.scan import CropScan
 
-    crops = [crop for crop in bright_field(run.folder, run.naming) if crop.sample == sample]
+    crops = [crop for crop in CropScan(run.folder, run.naming) if crop.sample == sample]
     for outcome in run.pipeline.run(crops):
         reports.add(outcome)
 

@@ -71,7 +71,9 @@ def test_a_folder_without_crops_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_sidecars_is_refused_with_what_to_do(crops: Path, tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="run 'ctcedge classify' first, or say with --sidecars"):
+    with pytest.raises(
+        SetupError, match="run 'ctcedge classify' first, or give their folder with --sidecars"
+    ):
         list(require_sidecars(crops, None, Naming()))
     with pytest.raises(SetupError, match="nowhere"):
         list(require_sidecars(crops, tmp_path / "nowhere", Naming()))
