@@ -67,7 +67,10 @@ export class Gallery {
       const tile = /** @type {Element} */ (event.target).closest(".tile");
       if (tile instanceof HTMLElement) this.select(Number(tile.dataset.cell));
     });
-    new ResizeObserver(() => this.layOut()).observe(this.scroller);
+    const paper = window.matchMedia("print"); // which shows the rows that are on the screen
+    new ResizeObserver(() => {
+      if (!paper.matches) this.layOut();
+    }).observe(this.scroller);
     this.filter();
   }
 
