@@ -52,7 +52,7 @@ def make_network(folder: Path, name: str, seed: int = 1) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch, name)
         fit(cells, sides_of(cells), settings, input, run)
-        export(run, exported, folder, note=print)
+        export(run, exported, folder, on_warning=print)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..metrics.roc import BINS, Curve, Floats, Labels, bins, class_weighted
 from .bootstrap import Estimate, Resampling
 from .evaluation import Evaluation
-from .report import BASELINES
+from .tables import BASELINES
 
 Points = NDArray[np.float64]
 """(k, 2), x and y, unless it says otherwise."""

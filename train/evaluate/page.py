@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from .charts import charts
 from .evaluation import Evaluation
 from .gallery import galleries
-from .report import EXPLANATIONS, NOTICES, UNKNOWN, format_estimate, summary, tables, title
+from .tables import EXPLANATIONS, NOTICES, UNKNOWN, format_estimate, summary, tables, title
 
 _HEADLINE = {
     "auc": "AUC",

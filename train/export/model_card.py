@@ -13,7 +13,7 @@ from ctcedge.model.spec import Calibration, DecisionThresholds, OperatingPoint, 
 
 from ..data.dataset import Cells
 from ..evaluate.figures import MEANING, SECTIONS, Figures
-from ..evaluate.report import format_estimate, markdown_table
+from ..evaluate.tables import format_estimate, markdown_table
 from ..fit.run import Run
 from ..metrics.calibration import PRIOR, review_rule
 from .quantize import Recipe

@@ -28,7 +28,7 @@ from ..data import splits as split
 from ..data.dataset import NUCLEUS, Cells, read_cells
 from ..data.manifest import ManifestError, Row, choose, read_manifests
 from ..evaluate.bootstrap import Estimate, Resampling
-from ..evaluate.report import format_estimate, markdown_table
+from ..evaluate.tables import format_estimate, markdown_table
 from ..metrics.roc import Curve, Floats, Labels, log_odds, roc_auc
 from ..util.errors import exit_on
 from ..util.progress import progress

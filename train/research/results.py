@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Cells
 from ..evaluate.bootstrap import Estimate, Resampling
-from ..evaluate.report import UNKNOWN, format_estimate, markdown_table
 from ..evaluate.statistics import of_samples
+from ..evaluate.tables import UNKNOWN, format_estimate, markdown_table
 from ..metrics.roc import Curve, Floats, roc_auc
 from ..util.errors import exit_on, fail
 from ..util.progress import progress

@@ -30,7 +30,8 @@ from train.data.splits import LeakageError
 from train.evaluate import evaluate, figures, write
 from train.evaluate.charts import charts
 from train.evaluate.figures import MEANING
-from train.evaluate.report import as_dict, markdown, summary
+from train.evaluate.report import as_dict, markdown
+from train.evaluate.tables import summary
 from train.export.model_folder import pin
 from train.export.ood_statistics import FEATURES_FILE
 from train.simulate import simulate_cells

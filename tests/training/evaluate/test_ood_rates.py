@@ -39,7 +39,7 @@ def fold(tmp_path_factory):
     cells = dataclasses.replace(drawn, bright=seen, digest=digest, sample=sample)
     fit(cells, sides_of(cells), SETTINGS, INPUT, place / "run")
     settings = ExportSettings("drawn", force=True, limits=ParityLimits())
-    (model,) = export(place / "run", settings, place / "models", note=lambda text: None)
+    (model,) = export(place / "run", settings, place / "models", on_warning=lambda text: None)
     for sample, cell, pixels in zip(drawn.sample, drawn.cell, drawn.bright, strict=True):
         folder = place / "crops" / sample
         folder.mkdir(parents=True, exist_ok=True)
