@@ -1,0 +1,72 @@
+"""Sub-folders that cannot be read, in all commands."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.support import (
+    call,
+    cell,
+    save,
+)
+
+
+def close_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no folder be read whose name begins with "closed"."""
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path).name.startswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (crops / "closed").mkdir()
+    close_folders(monkeypatch)
+    done = call("classify", crops, "--model", model_folder, "--json", code=3)
+    assert json.loads(done.stdout)["unclassified"] == [
+        {"path": "closed", "error": "folder cannot be read: Permission denied"}
+    ]
+    found = json.loads(call("inspect", crops, "--json", code=0).stdout)
+    assert [each["path"] for each in found["unreadable_folders"]] == ["closed"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["verify"], ["export"], ["report"], ["controls", "add"]],
+    ids=" ".join,
+)
+def test_cells_of_a_folder_that_cannot_be_read_are_not_left_out_in_silence(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    save(crops / "closed" / "1_BF.png", cell())
+    call("classify", crops, "--model", model_folder, code=0)
+    model = ["--model", model_folder] if words[0] in ("status", "verify") else []
+    call(*words, crops, *model, code=0)
+    close_folders(monkeypatch)
+    done = call(*words, crops, *model, code=3)
+    assert "1 folder cannot be read; its cells are left out:" in done.stderr
+    assert "closed: folder cannot be read: Permission denied" in done.stderr
+    assert "without an image" not in done.stdout
+
+
+def test_of_many_folders_that_cannot_be_read_some_are_named_and_the_rest_counted(
+    crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("classify", crops, "--model", model_folder, code=0)
+    for number in range(25):
+        (crops / f"closed-{number}").mkdir()
+    close_folders(monkeypatch)
+    told = call("status", crops, "--model", model_folder, code=3).stderr
+    assert "25 folders cannot be read; their cells are left out:" in told
+    assert told.count("Permission denied") == 20
+    assert "and 5 more" in told
