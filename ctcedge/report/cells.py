@@ -16,7 +16,7 @@ from ctcedge.results.domain_shift import FolderFeatures
 from ctcedge.sidecars.scan import CropRecord, ModelRef
 from ctcedge.sidecars.schema import ReviewEntry, Sidecar
 
-CONFLICTING_SIDECAR = "conflicting sidecar: another sample's, a newer ctcedge's, or not readable"
+CONFLICTING_SIDECAR = "conflicting sidecar: of another sample, of a newer ctcedge, or not readable"
 
 
 @dataclass(frozen=True, slots=True)
