@@ -1,4 +1,4 @@
-"""Defects put into crops, simulated or real: what the quality gate is to find.
+"""Defects put into crops, simulated or real, for the quality checks to find.
 
 A second cell beside a simulated one is simulated with it, under the same microscope. Beside a real
 one it is another crop's: light passes through transparent cells one after the other, so that what
@@ -170,7 +170,8 @@ def coarse(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
     share = 5 / max(crop.diameter, 20)
     height, width = crop.pixels.shape
     size = (max(8, round(width * share)), max(8, round(height * share)))
-    small = cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(resized, crop.pixels.dtype)
     scale = crop.um_per_px and crop.um_per_px / share
     return Crop(small, scale, crop.bits, crop.diameter * share)
 
@@ -217,7 +218,7 @@ def spoilt(crops: list[Crop], code: str, seed: int = 0) -> Iterator[Crop]:
 
 def _unlike(crop: Crop, other: Crop) -> float:
     """How different two crops' pixels are in size, for a second cell that could be of the run."""
-    return abs(np.log((crop.um_per_px or 1) / (other.um_per_px or 1)))
+    return float(abs(np.log((crop.um_per_px or 1) / (other.um_per_px or 1))))
 
 
 def _like(crop: Crop, values: np.ndarray) -> Crop:
@@ -249,10 +250,9 @@ def _transmitted(crop: Crop) -> np.ndarray:
 def _put(field: np.ndarray, piece: np.ndarray, x: float, y: float) -> np.ndarray:
     """Multiply a piece into a field, its middle (x, y) from the field's."""
     height, width = field.shape
-    shift = np.float32(
-        [[1, 0, (width - piece.shape[1]) / 2 + x], [0, 1, (height - piece.shape[0]) / 2 + y]]
-    )
-    return field * cv2.warpAffine(piece, shift, (width, height), borderValue=1.0)
+    left, top = (width - piece.shape[1]) / 2 + x, (height - piece.shape[0]) / 2 + y
+    shift = np.array([[1, 0, left], [0, 1, top]], np.float32)
+    return np.asarray(field * cv2.warpAffine(piece, shift, (width, height), borderValue=1.0))
 
 
 def _beside(rng: np.random.Generator, crop: Crop, other: Crop, reach: float) -> Crop | None:
@@ -294,7 +294,8 @@ def _simulated_beside(
     ways = np.array([np.cos(turn), np.sin(turn)]) * apart / 2
 
     def light(shown: list[Anatomy]) -> np.ndarray:
-        bodies = [Body(cell, *(ways if cell is cells[0] else -ways), False) for cell in shown]
+        places = [ways if cell is cells[0] else -ways for cell in shown]
+        bodies = [Body(cell, x, y, False) for cell, (x, y) in zip(shown, places, strict=True)]
         maps = paint(
             bodies,
             [dict.fromkeys(STAINS, 0.0)] * len(bodies),

@@ -1,5 +1,3 @@
-"""What the quality gate sees in a crop, on drawn ones."""
-
 from __future__ import annotations
 
 import math
@@ -8,32 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ctcedge.quality.background import downsample, downsampling_factor, subtract_background
-from ctcedge.quality.outline import is_compact, separation
 from ctcedge.quality.segmentation import Segmentation, segment
+from tests.helpers.discs import SIDE, discs, noisy
 from tests.helpers.support import cell
-
-SIDE = 90
-
-
-def noisy(values: np.ndarray, noise: float = 1.0) -> np.ndarray:
-    drawn = values + np.random.default_rng(0).normal(0, noise, values.shape)
-    return np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
-
-
-def discs(*placed: tuple[float, float, float], value: int = 68) -> np.ndarray:
-    """Draw discs (x, y, diameter), x and y from the middle."""
-    field = np.full((SIDE, SIDE), 128, np.uint8)
-    for x, y, diameter in placed:
-        place = round((SIDE / 2 + x) * 16), round((SIDE / 2 + y) * 16)
-        cv2.circle(field, place, round(diameter * 8), value, cv2.FILLED, cv2.LINE_AA, 4)
-    return noisy(cv2.GaussianBlur(field, (0, 0), 0.7))
-
-
-def behind(pixels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Level and relative deviation of one crop."""
-    background = subtract_background(downsample(pixels)[None])
-    return background.levels[0], background.deviations[0]
 
 
 def segmented(pixels: np.ndarray) -> Segmentation:
@@ -44,33 +19,6 @@ def segmented(pixels: np.ndarray) -> Segmentation:
 def separation_in(pixels: np.ndarray) -> float | None:
     segmentation = segmented(pixels)
     return segmentation.separation if segmentation.low_contrast_objects else None
-
-
-@pytest.mark.parametrize("shape", [(40, 40), (64, 90), (100, 100), (150, 70)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_slow_light_is_taken_away(shape: tuple[int, int], dtype: type) -> None:
-    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
-    light = 120 * (1 + 0.1 * x - 0.07 * y + 0.08 * x**2 + 0.05 * y**2)
-    pixels = light.astype(dtype)
-    level, flat = behind(pixels)
-    assert np.abs(flat).max() < 0.02
-    assert level == pytest.approx(np.median(light), rel=0.1)
-    assert flat.shape == tuple(side // downsampling_factor(*shape) for side in shape)
-
-
-@pytest.mark.parametrize("lines", [0.1, -0.2])
-def test_crossing_lines_are_taken_away(lines: float) -> None:
-    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
-    crossing = (np.abs(x - 0.3) < 0.06) | (np.abs(y + 0.2) < 0.06)
-    _, flat = behind(noisy(128 * (1 + lines * crossing), 0.5))
-    assert np.abs(flat).max() < 0.4 * abs(lines)
-
-
-def test_a_cell_that_meets_the_edge_is_no_light() -> None:
-    pixels = discs((-SIDE / 2, 0, 30))
-    _, flat = behind(pixels)
-    assert np.abs(flat[:, flat.shape[1] // 2 :]).max() < 0.06
-    assert flat.min() < -0.4
 
 
 @pytest.mark.parametrize(("one", "other"), [(24, 24), (20, 28), (28, 18)])
@@ -108,7 +56,24 @@ def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
     assert found[0] > 1.1 * found[1] > 1.2 * found[2]
 
 
-def test_a_line_is_not_two_cells() -> None:
-    outline = np.array([[[x, 5]] for x in (*range(30), *range(28, 0, -1))], np.int32)
-    assert separation(outline) is None
-    assert not is_compact(outline)
+@pytest.mark.parametrize(("x", "contact"), [(0, 0), (-SIDE / 2, 1.0)])
+def test_edge_contact_is_the_stretch_in_the_object_over_its_diameter(
+    x: float, contact: float
+) -> None:
+    assert segmented(discs((x, 0, 30))).edge_contact == pytest.approx(contact, abs=0.4)
+
+
+def test_nothing_is_measured_where_no_object_is() -> None:
+    empty = segmented(noisy(np.full((SIDE, SIDE), 128)))
+    assert (empty.objects, empty.sharpness, empty.edge_contact) == ((), None, 0.0)
+    assert empty.border_activity < 2.2
+
+
+def test_crops_of_several_sizes_are_segmented_each_by_itself() -> None:
+    crops = [discs((0, 0, 24)), cell(24, (64, 80)), discs((9, 0, 24), (-9, 0, 20)), cell(30, 64)]
+    together = segment(crops)
+    for segmentation, crop in zip(together, crops, strict=True):
+        alone = segmented(crop)
+        np.testing.assert_array_equal(segmentation.energy, alone.energy)
+        assert segmentation.sharpness == alone.sharpness
+        assert [o.area for o in segmentation.objects] == [o.area for o in alone.objects]
