@@ -66,14 +66,14 @@ def controls_list(as_json: Json = False) -> None:
     from ctcedge.cli import render_results
     from ctcedge.fs.paths import state_folder
     from ctcedge.records import plain
-    from ctcedge.results.controls import FILE_NAME, known
+    from ctcedge.results.controls import FILE_NAME, usable_controls
 
     path = str(state_folder() / FILE_NAME)
     if as_json:
-        controls = [plain(control) for control in known()]
+        controls = [plain(control) for control in usable_controls()]
         print_json({"schema": "ctcedge/controls-list/1", "file": path, "controls": controls})
     else:
-        render_results.print_controls(known(), path)
+        render_results.print_controls(usable_controls(), path)
 
 
 @controls_app.command("remove")

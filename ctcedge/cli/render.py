@@ -25,7 +25,8 @@ from ctcedge.cli.console import (
 )
 from ctcedge.cli.render_models import UM_PER_PX_UNKNOWN, measured_rates
 from ctcedge.discovery.naming import BRIGHT_FIELD, Skipped
-from ctcedge.results.tally import CALLS, Tally
+from ctcedge.results.tally import Tally
+from ctcedge.sidecars.schema import CALLS
 
 if TYPE_CHECKING:  # these would make light commands slow
     from ctcedge.classification.decision import DecisionRule
@@ -126,7 +127,7 @@ def print_listing_warnings(listing: CropListing) -> None:
 
 def print_summary(run: Run, summary: Summary, *, finished: bool) -> None:
     """Print the counts of a run."""
-    from ctcedge.results.controls import describe
+    from ctcedge.results.false_positives import describe
 
     done, tally = summary.done, summary.tally
     title = None if finished else "Interrupted; run the command again to continue"

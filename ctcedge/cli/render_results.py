@@ -17,7 +17,7 @@ from ctcedge.cli.console import (
     print_warning,
     printable,
 )
-from ctcedge.results.tally import CALLS
+from ctcedge.sidecars.schema import CALLS
 
 if TYPE_CHECKING:
     from ctcedge.results.agreement import Assessment, Kappa, Missed
@@ -185,8 +185,8 @@ def print_added_controls(added: AddResult) -> None:
     for control in added.controls:
         replaced = " (replaces the earlier count)" if control.sample in added.replaced else ""
         output.print(f"{_control(control)}{replaced}")
-    for doubt in added.doubts:
-        print_warning(doubt)
+    for warning in added.warnings:
+        print_warning(warning)
 
 
 def print_controls(controls: Iterable[Control], path: str) -> None:
@@ -199,9 +199,10 @@ def print_controls(controls: Iterable[Control], path: str) -> None:
 
 def _control(control: Control) -> str:
     rate = 10_000 * control.ctc_calls / control.cells
+    context = control.context
     return (
         f"{printable(control.sample)}: {control.ctc_calls:,} of {plural(control.cells, 'cell')}"
         f" called CTC ({rate:.1f} per 10,000) by {printable(control.model)}"
-        f" ({control.rule.model_sha256[:12]}), {control.rule.operating_point or 'own decision'};"
+        f" ({context.model_sha256[:12]}), {context.operating_point or 'own thresholds'};"
         f" added {control.added[:10]}"
     )

@@ -133,7 +133,7 @@ def watch(
 
 def _log_summary(log: logging.Logger, run: Run, summary: Summary) -> None:
     from ctcedge import log as logs
-    from ctcedge.results.controls import describe
+    from ctcedge.results.false_positives import describe
 
     false_positives = summary.false_positives(run)
     log.info(

@@ -10,8 +10,8 @@ from ctcedge.model.folder import Model
 from ctcedge.report.cells import FolderContents
 from ctcedge.report.texts import PAGE_CALLS
 from ctcedge.results.agreement import Assessment
-from ctcedge.results.controls import expected_false_positives
 from ctcedge.results.domain_shift import FolderDomainShift
+from ctcedge.results.false_positives import expected_false_positives
 from ctcedge.results.tally import Tally
 
 Figure = dict[str, str | dict[str, str]]

@@ -1,16 +1,16 @@
-"""What the reviews of a folder say of the model, and of each other.
+"""Agreement of reviews with the model and with each other.
 
-Missed CTCs: cells called leukocyte that a person calls CTC. Two kinds of them were looked at.
-Those of the random draw, reviewed blinded, stand for all that nobody looked at: the share of CTCs
-among them, each weighted by how many it was drawn for (the ratio estimator of Hájek), times the
-cells that nobody looked at on purpose. Those that were looked at on purpose stand for themselves.
-The interval is Clopper and Pearson's for the share, at the effective number of cells where weights
-differ (Kish), within what is possible in so many cells; a cell of which the person is unsure is no
-CTC for its lower end and a CTC for its upper end.
+Missed CTCs are cells called leukocyte by the model and CTC by a person. Reviewed leukocytes are of
+two kinds. Cells of the random draw, reviewed blinded, represent all cells that were not chosen for
+review: their fraction of CTCs, each weighted by the number of cells that it represents (Hájek's
+ratio estimator), is multiplied by the number of those cells. Cells chosen for another reason count
+as themselves. The interval is Clopper and Pearson's for that fraction, at Kish's effective sample
+size where weights differ, limited to the possible counts; a cell of which the person is unsure is
+no CTC for the lower limit and a CTC for the upper limit.
 
-Two readers: Cohen's kappa on the cells that both reviewed, of the same image. The interval is
-Bayesian, from a Dirichlet prior on the table of both calls that weighs as much as one cell (Perks):
-unlike the usual approximation, it holds for few cells and for perfect agreement.
+Cohen's kappa of two readers is computed on the cells that both reviewed, of the same image. Its
+interval is Bayesian, from a Dirichlet prior of weight 1 on the table of both readers' calls
+(Perks). It holds for few cells and for perfect agreement, where the usual approximation does not.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from ctcedge.results.tally import CALLS
 from ctcedge.sidecars.scan import CropRecord
-from ctcedge.sidecars.schema import ReviewEntry
+from ctcedge.sidecars.schema import CALLS, ReviewCall, ReviewEntry
 from ctcedge.stats import Floats, clopper_pearson
 
 MISSED_METHOD = "Hajek estimate; Clopper-Pearson 95 % interval at the effective number of cells"
 KAPPA_METHOD = "Cohen's kappa; Bayesian 95 % interval, Dirichlet prior of weight 1"
 
-_WORDS = ("CTC", "leukocyte", "unsure")
-_DRAWS = 20_000
+REVIEW_CALLS: tuple[str, ...] = get_args(ReviewCall)
+
+_SAMPLES = 20_000
 _SEED = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """CTCs among the cells that the model calls leukocyte.
+    """Estimated number of CTCs among the cells that the model calls leukocyte.
 
     Attributes:
-        leukocytes: cells called so now.
-        drawn: of these, reviewed blinded because the draw chose them.
-        drawn_ctcs: of the drawn, called CTC by a person.
-        drawn_unsure: of the drawn, those of which the person is unsure.
-        others: reviewed for another reason.
-        other_ctcs: of these others, called CTC by a person.
-        estimate: missed CTCs in all.
-        low: of the 95 % interval of their number.
-        high: of the same.
+        leukocytes: cells that the model calls leukocyte.
+        drawn: leukocytes of the random draw that were reviewed blinded.
+        drawn_ctcs: drawn cells that a person calls CTC.
+        drawn_unsure: drawn cells of which the person is unsure.
+        others: leukocytes that were reviewed for another reason.
+        other_ctcs: those of `others` that a person calls CTC.
+        estimate: estimated number of missed CTCs.
+        low: lower limit of its 95 % interval.
+        high: upper limit of its 95 % interval.
     """
 
     leukocytes: int
@@ -66,15 +66,15 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Kappa:
-    """How two readers agree.
+    """Agreement of two readers.
 
     Attributes:
-        readers: their names.
-        cells: that both reviewed.
-        same: of these, called the same by both.
-        kappa: Cohen's; None where both always said one and the same word.
-        low: of its 95 % interval.
-        high: of the same.
+        readers: names of the readers.
+        cells: cells that both reviewed.
+        same: cells that both called the same.
+        kappa: Cohen's kappa; None where both gave one and the same call to all cells.
+        low: lower limit of its 95 % interval.
+        high: upper limit of its 95 % interval.
     """
 
     readers: tuple[str, str]
@@ -87,15 +87,15 @@ class Kappa:
 
 @dataclass(slots=True)
 class Assessment:
-    """What the reviews in a folder's sidecars say.
+    """Summary of the reviews in a folder's sidecars.
 
     Attributes:
-        cells: classified.
-        reviewed: of these, reviewed by a person, of the image that was classified.
-        outdated: reviewed, but of another image.
-        words: (the model's call, the person's call) of each reviewed cell.
-        missed: None where no cell of the random draw was reviewed.
-        kappas: of each two readers who reviewed the same cells.
+        cells: classified cells.
+        reviewed: cells reviewed by a person, of the image that was classified.
+        outdated: cells of which only another image was reviewed.
+        words: counts of (the model's call, the person's call) over the reviewed cells.
+        missed: estimate of missed CTCs; None where no cell of the random draw was reviewed.
+        kappas: agreement of each pair of readers who reviewed the same cells.
     """
 
     cells: int = 0
@@ -106,19 +106,18 @@ class Assessment:
     kappas: list[Kappa] = field(default_factory=list)
 
     def agreement(self) -> tuple[int, int]:
-        """Cells on which model and person agree, of those that both called CTC or leukocyte."""
+        """Return the cells on which model and person agree, and those that both decided."""
         decided = {
             pair: count for pair, count in self.words.items() if {*pair} <= {"CTC", "leukocyte"}
         }
-        return sum(count for (was, is_), count in decided.items() if was == is_), sum(
-            decided.values()
-        )
+        same = sum(count for (model, person), count in decided.items() if model == person)
+        return same, sum(decided.values())
 
     def as_json(self) -> dict[str, Any]:
-        """The same for scripts."""
+        """Return the summary for `--json`."""
         same, both = self.agreement()
         calls: dict[str, dict[str, int]] = {
-            call: {word: self.words[call, word] for word in _WORDS} for call in CALLS
+            call: {word: self.words[call, word] for word in REVIEW_CALLS} for call in CALLS
         }
         return {
             "cells": self.cells,
@@ -132,117 +131,115 @@ class Assessment:
         }
 
 
-def assess(stored: Iterable[CropRecord]) -> Assessment:
-    """Look at the reviews in a folder's sidecars."""
-    result = Assessment()
-    sample = _Sample()
+def assess(crops: Iterable[CropRecord]) -> Assessment:
+    """Summarise the reviews in a folder's sidecars."""
+    assessment = Assessment()
+    leukocytes = _ReviewedLeukocytes()
     tables: dict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
-    for each in stored:
-        record = each.record
+    for crop in crops:
+        record = crop.record
         if record is None or record.call is None:
             continue
-        result.cells += 1
-        seen = record.reviews_of_image
-        sample.add(record.call, seen)
-        if seen:
-            result.reviewed += 1
-            result.words[record.call, seen[-1].call] += 1
+        assessment.cells += 1
+        reviews = record.reviews_of_image
+        if record.call == "leukocyte":
+            leukocytes.add(reviews)
+        if reviews:
+            assessment.reviewed += 1
+            assessment.words[record.call, reviews[-1].call] += 1
         elif record.review is not None:
-            result.outdated += 1
-        readers = {review.reviewer: review.call for review in seen}
-        for one, two in itertools.combinations(sorted(readers), 2):
-            tables[one, two][readers[one], readers[two]] += 1
-    result.missed = sample.missed()
-    result.kappas = [kappa(pair, table) for pair, table in sorted(tables.items())]
-    return result
+            assessment.outdated += 1
+        calls = {review.reviewer: review.call for review in reviews}
+        for pair in itertools.combinations(sorted(calls), 2):
+            tables[pair][calls[pair[0]], calls[pair[1]]] += 1
+    assessment.missed = leukocytes.missed()
+    assessment.kappas = [kappa(pair, table) for pair, table in sorted(tables.items())]
+    return assessment
 
 
-class _Sample:
-    """The cells called leukocyte that were reviewed."""
+class _ReviewedLeukocytes:
+    """The cells called leukocyte by the model, and their reviews."""
 
     def __init__(self) -> None:
-        self._leukocytes = 0
-        self._drawn: list[tuple[float, str]] = []
+        self._cells = 0
+        self._drawn: list[tuple[float, str]] = []  # weight and the person's call
         self._others: Counter[str] = Counter()
 
-    def add(self, call: str, seen: Sequence[ReviewEntry]) -> None:
+    def add(self, reviews: Sequence[ReviewEntry]) -> None:
         """Count one cell.
 
         Args:
-            call: the model's.
-            seen: the reviews of its image, oldest first.
+            reviews: the reviews of its image, oldest first.
         """
-        if call != "leukocyte":
+        self._cells += 1
+        if not reviews:
             return
-        self._leukocytes += 1
-        if not seen:
-            return
-        word = seen[-1].call
+        call = reviews[-1].call
         weights = [
             review.weight
-            for review in seen
+            for review in reviews
             if review.blinded
             and review.model_call == "leukocyte"
             and review.weight is not None
             and review.weight >= 1
         ]
         if weights:
-            self._drawn.append((weights[-1], word))
+            self._drawn.append((weights[-1], call))
         else:
-            self._others[word] += 1
+            self._others[call] += 1
 
     def missed(self) -> Missed | None:
-        """Estimate; None where nothing of the draw was reviewed."""
+        """Estimate the missed CTCs; None where no drawn cell was reviewed."""
         if not self._drawn:
             return None
         weights = np.array([weight for weight, _ in self._drawn])
-        counts = Counter(word for _, word in self._drawn)
-        shares = {
-            word: float(weights[[said == word for _, said in self._drawn]].sum() / weights.sum())
-            for word in counts
+        weights /= weights.sum()
+        counts = Counter(call for _, call in self._drawn)
+        fractions = {
+            word: float(weights[[call == word for _, call in self._drawn]].sum()) for word in counts
         }
-        ctcs, unsure = shares.get("CTC", 0.0), shares.get("unsure", 0.0)
-        effective = float(weights.sum() ** 2 / (weights**2).sum())
-        low, _ = clopper_pearson(effective * ctcs, effective)
+        ctcs, unsure = fractions.get("CTC", 0.0), fractions.get("unsure", 0.0)
+        effective = 1 / float((weights**2).sum())  # Kish's effective sample size
+        low, _ = clopper_pearson(min(effective, effective * ctcs), effective)
         _, high = clopper_pearson(min(effective, effective * (ctcs + unsure)), effective)
-        rest = self._leukocytes - self._others.total()
-        unseen = rest - len(self._drawn)
-        found, doubtful = counts["CTC"], counts["CTC"] + counts["unsure"]
+        represented = self._cells - self._others.total()
+        unseen = represented - len(self._drawn)
+        min_ctcs, max_ctcs = counts["CTC"], counts["CTC"] + counts["unsure"]
         base = self._others["CTC"]
         return Missed(
-            leukocytes=self._leukocytes,
+            leukocytes=self._cells,
             drawn=len(self._drawn),
-            drawn_ctcs=found,
+            drawn_ctcs=min_ctcs,
             drawn_unsure=counts["unsure"],
             others=self._others.total(),
             other_ctcs=base,
-            estimate=base + min(max(rest * ctcs, found), found + unseen),
-            low=base + min(max(rest * low, found), rest),
-            high=base + self._others["unsure"] + min(rest * high, doubtful + unseen),
+            estimate=base + min(max(represented * ctcs, min_ctcs), min_ctcs + unseen),
+            low=base + min(max(represented * low, min_ctcs), represented),
+            high=base + self._others["unsure"] + min(represented * high, max_ctcs + unseen),
         )
 
 
 def kappa(readers: tuple[str, str], table: Counter[tuple[str, str]]) -> Kappa:
-    """Cohen's kappa of two readers.
+    """Return Cohen's kappa of two readers.
 
     Args:
-        readers: their names.
-        table: cells by what the one and the other said.
+        readers: names of the readers.
+        table: cells by both readers' calls.
     """
-    words = sorted({word for pair in table for word in pair})
-    counts = np.array([[table[one, two] for two in words] for one in words], np.float64)
+    calls = sorted({call for pair in table for call in pair})
+    counts = np.array([[table[first, second] for second in calls] for first in calls], np.float64)
     cells, same = int(counts.sum()), int(np.trace(counts))
-    if len(words) < 2:
+    if len(calls) < 2:
         return Kappa(readers, cells, same, None, None, None)
-    found = float(_kappas(counts[None] / cells)[0])
+    value = float(_kappas(counts[None] / cells)[0])
     prior = 1 / counts.size
-    drawn = np.random.default_rng(_SEED).dirichlet(counts.ravel() + prior, _DRAWS)
-    low, high = np.quantile(_kappas(drawn.reshape(-1, *counts.shape)), (0.025, 0.975))
-    return Kappa(readers, cells, same, found, min(float(low), found), max(float(high), found))
+    samples = np.random.default_rng(_SEED).dirichlet(counts.ravel() + prior, _SAMPLES)
+    low, high = np.quantile(_kappas(samples.reshape(-1, *counts.shape)), (0.025, 0.975))
+    return Kappa(readers, cells, same, value, min(float(low), value), max(float(high), value))
 
 
 def _kappas(tables: Floats) -> Floats:
-    """Cohen's kappa of tables of shares, (n, words, words)."""
+    """Return Cohen's kappa of tables of fractions, (n, calls, calls)."""
     agreed = np.trace(tables, axis1=1, axis2=2)
     by_chance = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1)
     return np.asarray((agreed - by_chance) / np.maximum(1 - by_chance, 1e-12))

@@ -1,13 +1,7 @@
-"""How many cells of healthy donors are called CTC: the laboratory's own false calls.
+"""Healthy-donor controls: counts of CTC calls in samples without CTCs, kept in one small file.
 
-The counts of each control sample are kept, by model, operating point and image settings, in one
-small file. From them follows how many false CTC calls to expect in a run of a given size.
-
-The rate of false calls differs between samples. Its logarithm is taken to be normal over samples;
-the typical rate has the weak prior rate^(1/2) (per unit of its logarithm), and the standard
-deviation between samples a half-normal prior of scale 1, which is a factor of 2.7. The interval is
-that of a new sample's count, predicted with all of this being uncertain, so that one control sample
-gives a wide one. A run of several samples counts as one sample of its size, which is the widest.
+Each CTC call in such a sample is a false positive. Counts are kept by sample and by
+`DecisionContext`: model, operating point and image settings.
 """
 
 from __future__ import annotations
@@ -18,24 +12,20 @@ import json
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 from ctcedge.errors import OutputError, SetupError
-from ctcedge.fs import paths as places
+from ctcedge.fs import paths
 from ctcedge.fs.files import UnsuitableFileError, atomic_write, read_limited
 from ctcedge.log import event
-from ctcedge.model.spec import ModelSpec
 from ctcedge.records import Count, convert, plain
-from ctcedge.sidecars.scan import CropRecord, ModelRef
+from ctcedge.sidecars.scan import CropRecord
 from ctcedge.sidecars.schema import Sidecar
-from ctcedge.stats import Floats, beta_cdf
 from ctcedge.times import now
 
 log = logging.getLogger("ctcedge.results.controls")
@@ -44,24 +34,18 @@ SCHEMA: Final = "ctcedge/controls/1"
 FILE_NAME = "controls.json"
 
 _MAX_BYTES = 16 * 1024 * 1024
-_MAX_CELLS = 10**9
-_TAIL = 0.025
 
 _Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
 
-# Natural logarithm of the share of false calls; and its standard deviations between samples.
-_LOG_RATES: Floats = np.linspace(np.log(1e-7), 0, 162)[:-1]
-_SPREADS: Floats = np.linspace(0.05, 4, 27)
-
 
 class DecisionContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What decides calls: counts of one rule say nothing of another.
+    """What calls depend on; counts of one context cannot be used for another.
 
     Attributes:
-        model_sha256: the model.
-        operating_point: its threshold; None for the model's own decision.
-        inference_sha256: settings that can change a score, such as um/px; None in what an earlier
-            version of ctcedge wrote.
+        model_sha256: hash of the model.
+        operating_point: name of the operating point; None for the model's own thresholds.
+        inference_sha256: hash of the settings that can change a score, such as um/px; None in
+            sidecars of an earlier version of ctcedge.
     """
 
     model_sha256: _Text
@@ -70,34 +54,34 @@ class DecisionContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, record: Sidecar) -> DecisionContext:
-        """What decided a sidecar's call."""
+        """Return the context of a sidecar's call."""
         return cls(record.model.sha256, record.operating_point, record.inference_sha256)
 
 
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one rule said of one sample that holds no CTC.
+    """Counts of a sample without CTCs, in one context.
 
     Attributes:
-        sample: its name.
-        folder: that it was added from.
-        added: when, RFC 3339, UTC.
-        model: name and version.
-        rule: what decided.
-        cells: classified.
-        ctc_calls: of these, called CTC.
+        sample: name of the sample.
+        folder: folder that it was added from.
+        added: time at which it was added, RFC 3339, UTC.
+        model: name and version of the model.
+        context: model, operating point and image settings.
+        cells: number of classified cells.
+        ctc_calls: number of cells called CTC.
     """
 
     sample: _Text
     folder: _Text
     added: _Text
     model: _Text
-    rule: DecisionContext
-    cells: Annotated[int, Meta(ge=1, le=_MAX_CELLS)]
+    context: DecisionContext = msgspec.field(name="rule")
+    cells: Annotated[int, Meta(ge=1, le=10**9)]
     ctc_calls: Count
 
     def __post_init__(self) -> None:
         if self.ctc_calls > self.cells:
-            raise ValueError("must satisfy 0 <= ctc_calls <= cells, and cells not 0")
+            raise ValueError("'ctc_calls' must not be larger than 'cells'")
 
 
 class _Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,185 +91,50 @@ class _Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     controls: Annotated[tuple[Control, ...], Meta(max_length=100_000)]
 
 
-class FalsePositives(msgspec.Struct, frozen=True):
-    """False CTC calls to expect.
-
-    Attributes:
-        cells: size of the run.
-        expected: their number at the rate of all control samples together.
-        low: of the 95 % interval of their number.
-        high: of the same.
-        samples: control samples; 1 for a model's own figure, whose samples are not told apart.
-        control_cells: cells of these.
-        source: `controls` of this laboratory, or the `model`'s own figure, of real cells.
-    """
-
-    cells: int
-    expected: float
-    low: int
-    high: int
-    samples: int
-    control_cells: int
-    source: Literal["controls", "model"]
-
-    @property
-    def number(self) -> str:
-        """What is expected, as people read it."""
-        return f"{self.expected:.1f}" if self.expected < 10 else f"{self.expected:,.0f}"
-
-    @property
-    def basis(self) -> str:
-        """What it follows from, in words."""
-        several = f"{self.samples:,} healthy-donor sample{'s' * (self.samples != 1)}"
-        source = several if self.source == "controls" else "the model's own figure"
-        return f"{source} of {self.control_cells:,} cells"
-
-    def as_json(self) -> dict[str, Any]:
-        """The same for scripts."""
-        return plain(self)
-
-
 class AddResult(msgspec.Struct, frozen=True):
-    """What `add` did.
+    """Result of `add`.
 
     Attributes:
-        controls: that were added.
-        replaced: samples that had been added before.
-        doubts: what a person should know of them.
+        controls: counts that were added.
+        replaced: names of samples whose earlier counts were replaced.
+        warnings: what a person should know of them.
     """
 
     controls: list[Control]
     replaced: list[str]
-    doubts: list[str]
+    warnings: list[str] = msgspec.field(name="doubts")
 
     def as_json(self) -> dict[str, Any]:
-        """The same for scripts."""
+        """Return the result for `--json`."""
         return plain(self)
 
 
-def expected_false_positives(
-    cells: int,
-    rule: DecisionContext,
-    spec: ModelSpec | None = None,
-    controls: Iterable[Control] | None = None,
-) -> FalsePositives | None:
-    """How many false CTC calls to expect among so many cells, were none of them a CTC.
+def usable_controls() -> list[Control]:
+    """Return the controls of this account and, unless `CTCEDGE_STATE` is set, of the machine.
 
-    Args:
-        cells: classified cells of the run.
-        rule: that they were called by.
-        spec: of the model, where it is at hand: its own figure serves where there are no controls,
-            if it was measured on real cells. Its samples are counted as one.
-        controls: those of this machine where left out.
-
-    Returns:
-        None where nobody measured it for this rule.
+    A file that cannot be used is reported in the log. Where both have the same sample and context,
+    the account's own counts are used.
     """
-    if cells <= 0:
-        return None
-    of_rule = [each for each in (known() if controls is None else controls) if each.rule == rule]
-    if of_rule:
-        return _predict(cells, [(c.ctc_calls, c.cells) for c in of_rule], "controls")
-    measured = None if spec is None else _measured(spec, rule.operating_point)
-    return None if measured is None else _predict(cells, [measured], "model")
-
-
-def describe(found: FalsePositives | None) -> str:
-    """One line for a person."""
-    title = "False CTC calls to expect at this size, were there no CTC"
-    if found is None:
-        return (
-            f"{title}: unknown here; add healthy-donor runs, called by the same model, operating"
-            " point and um/px, with 'ctcedge controls add FOLDER'"
-        )
-    return (
-        f"{title}: {found.number} (95 % interval {found.low:,} to {found.high:,}),"
-        f" from {found.basis}"
-    )
-
-
-def _measured(spec: ModelSpec, operating_point: str | None) -> tuple[int, int] | None:
-    """False calls and cells of the model's own figure; None where it says nothing of real cells."""
-    if spec.demonstration:
-        return None
-    if operating_point is None:
-        points = (
-            point
-            for point in spec.operating_points.values()
-            if point is not None and point.threshold == spec.decision.threshold
-        )
-        point = next(points, None)
-    else:
-        point = spec.operating_points.get(operating_point)
-    if point is None or point.negatives == 0:
-        return None
-    return round(point.false_positives_per_10000.value * point.negatives / 10_000), point.negatives
-
-
-def _predict(
-    cells: int, counts: Sequence[tuple[int, int]], source: Literal["controls", "model"]
-) -> FalsePositives:
-    """Predict a new sample's count from (false calls, cells) of the controls."""
-    weight = _LOG_RATES / 2 - _SPREADS[:, None] ** 2 / 2
-    for calls, of in counts:
-        chance = calls * _LOG_RATES + (of - calls) * np.log1p(-np.exp(_LOG_RATES))
-        weight = weight + np.log(_spread() @ np.exp(chance - chance.max()) + 1e-300)
-    posterior = np.exp(weight - weight.max())
-    posterior /= posterior.sum()
-    rates = posterior.ravel() @ _spread().reshape(posterior.size, -1)
-    all_calls, all_cells = (sum(each) for each in zip(*counts, strict=True))
-    return FalsePositives(
-        cells,
-        cells * all_calls / all_cells,
-        _quantile(cells, rates, _TAIL),
-        _quantile(cells, rates, 1 - _TAIL),
-        len(counts),
-        all_cells,
-        source,
-    )
-
-
-@cache
-def _spread() -> Floats:
-    """Share of samples of each rate: (spread, typical rate, rate)."""
-    steps = (_LOG_RATES[None, None, :] - _LOG_RATES[None, :, None]) / _SPREADS[:, None, None]
-    density = np.exp(-(steps**2) / 2)
-    return np.asarray(density / density.sum(axis=-1, keepdims=True))
-
-
-def _quantile(cells: int, rates: Floats, p: float) -> int:
-    """Least count that is not exceeded with the chance p, the rate being distributed so."""
-    low, high = -1, cells
-    while high - low > 1:
-        middle = (low + high) // 2
-        exceeded = beta_cdf(np.exp(_LOG_RATES), middle + 1.0, float(cells - middle))
-        if float(rates @ (1 - exceeded)) >= p:
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def known() -> list[Control]:
-    """Controls that count here; a file that cannot be used is told of in the log, and left out.
-
-    They are this account's own and, unless `CTCEDGE_STATE` says where they lie, the machine's.
-    """
-    folders = {} if os.environ.get("CTCEDGE_STATE") else {places.MACHINE_FOLDER: None}
-    found: dict[tuple[str, DecisionContext], Control] = {}
-    for folder in folders | {places.state_folder(): None}:  # the own ones come last, and stand
+    folders = [paths.state_folder()]
+    if not os.environ.get("CTCEDGE_STATE") and paths.MACHINE_FOLDER not in folders:
+        folders.insert(0, paths.MACHINE_FOLDER)
+    controls: dict[tuple[str, DecisionContext], Control] = {}
+    for folder in folders:
         try:
-            found |= {(each.sample, each.rule): each for each in read(folder)}
+            controls |= {(control.sample, control.context): control for control in read(folder)}
         except SetupError as error:
             log.warning("%s", error, extra=event("controls"))
-    return list(found.values())
+    return list(controls.values())
 
 
 def read(folder: Path) -> list[Control]:
-    """Read the controls in a state folder; none where there is no file, or none that may be read.
+    """Read the controls in a state folder.
+
+    Returns:
+        The controls; none where there is no file, or no permission to read it.
 
     Raises:
-        SetupError: the file is damaged, or a newer ctcedge's.
+        SetupError: the file is damaged, or of a newer ctcedge.
     """
     path = folder / FILE_NAME
     try:
@@ -299,120 +148,133 @@ def read(folder: Path) -> list[Control]:
     except OSError as error:
         raise SetupError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise SetupError(f"{path}: {error}; mend or remove it") from None
+        raise SetupError(f"{path}: {error}; repair or remove it") from None
 
 
-def add(folder: Path, stored: Iterable[CropRecord], name: str | None = None) -> AddResult:
-    """Count the cells of a folder's samples, and keep that as controls of this account.
+def add(folder: Path, crops: Iterable[CropRecord], name: str | None = None) -> AddResult:
+    """Count the calls of a folder's samples and keep the counts as controls of this account.
 
-    A sample that was added before by the same rule is replaced.
+    Earlier counts of the same sample and context are replaced.
 
     Args:
         folder: the searched folder.
-        stored: its crops with their sidecars.
-        name: of its only sample, instead of what the path says.
+        crops: its crops with their sidecars.
+        name: name for its only sample, instead of that in the paths.
 
     Raises:
-        SetupError: there is nothing to count, or it is not clear what by, or a sample of the same
-            name came from another folder.
+        SetupError: no crop is classified, a sample was classified in several contexts, or a sample
+            of the same name came from another folder.
     """
-    counted, doubts = _count(folder, stored, name)
-    with _changing() as controls:
+    counts = _Counts()
+    for crop in crops:
+        counts.add(crop)
+    added = counts.controls(folder, name)
+    with _changed_controls() as controls:
         replaced = []
-        for each in counted:
-            key = (each.sample, each.rule)
-            for i, other in enumerate(controls):
-                if other.sample == each.sample and other.folder != each.folder:
+        for control in added:
+            for index, other in enumerate(controls):
+                if other.sample == control.sample and other.folder != control.folder:
                     raise SetupError(
-                        f"a sample '{each.sample}' was added before, from {other.folder}; if this"
+                        f"a sample '{control.sample}' was already added from {other.folder}; if it"
                         " is the same, 'ctcedge controls remove' it first, otherwise give --name"
                     )
-                if (other.sample, other.rule) == key:
-                    del controls[i]
-                    replaced.append(each.sample)
+                if (other.sample, other.context) == (control.sample, control.context):
+                    del controls[index]
+                    replaced.append(control.sample)
                     break
-            controls.append(each)
-    return AddResult(counted, replaced, doubts)
+            controls.append(control)
+    return AddResult(added, replaced, counts.warnings())
 
 
 def remove(sample: str) -> int:
-    """Forget a sample, whatever rule it was counted by.
+    """Remove a sample's counts, of every context.
 
     Returns:
-        How many counts were forgotten.
+        The number of counts that were removed.
 
     Raises:
-        SetupError: this account keeps none of that name.
+        SetupError: this account has no sample of that name.
     """
-    with _changing() as controls:
-        kept = [each for each in controls if each.sample != sample]
-        gone = len(controls) - len(kept)
-        if not gone:
-            names = ", ".join(sorted({each.sample for each in controls})) or "none"
+    with _changed_controls() as controls:
+        kept = [control for control in controls if control.sample != sample]
+        removed = len(controls) - len(kept)
+        if not removed:
+            names = ", ".join(sorted({control.sample for control in controls})) or "none"
             raise SetupError(
-                f"no control sample '{sample}' in {places.state_folder()}; there: {names}"
+                f"no control sample '{sample}' in {paths.state_folder()}; there: {names}"
             )
         controls[:] = kept
-    return gone
+    return removed
 
 
-def _count(
-    folder: Path, stored: Iterable[CropRecord], name: str | None
-) -> tuple[list[Control], list[str]]:
-    calls: dict[str, Counter[tuple[DecisionContext, str]]] = defaultdict(Counter)
-    models: dict[str, str] = {}
-    left_out: Counter[str] = Counter()
-    confirmed: Counter[str] = Counter()
-    for each in stored:
-        sample, record = each.crop.sample, each.record
+class _Counts:
+    """Counts of calls by sample and context."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Counter[tuple[DecisionContext, str]]] = defaultdict(Counter)
+        self._models: dict[str, str] = {}
+        self._without_call: Counter[str] = Counter()
+        self._reviewed_as_ctc: Counter[str] = Counter()
+
+    def add(self, crop: CropRecord) -> None:
+        """Count one crop."""
+        sample, record = crop.crop.sample, crop.record
         if record is None or record.call is None:
-            left_out[sample] += 1
-            continue
-        rule = DecisionContext.of(record)
-        calls[sample][rule, record.call] += 1
-        seen = ModelRef.of(record)
-        models[rule.model_sha256] = f"{seen.name} {seen.version}"
-        confirmed[sample] += record.review is not None and record.review.call == "CTC"
-    if not calls:
-        raise SetupError(f"no cell in {folder} is classified; run: ctcedge classify")
-    if name is not None and len(calls) > 1:
-        raise SetupError(f"--name is for one sample, and {folder} holds {len(calls)}")
-    controls, doubts = [], []
-    for sample, counts in calls.items():
-        rules = {rule for rule, _ in counts}
-        if len(rules) > 1:
-            raise SetupError(
-                f"sample '{sample}' was called by {len(rules)} different models, operating points"
-                " or settings; run 'ctcedge classify' on it again, so that one has called all"
+            self._without_call[sample] += 1
+            return
+        context = DecisionContext.of(record)
+        self._calls[sample][context, record.call] += 1
+        self._models[context.model_sha256] = f"{record.model.name} {record.model.version}"
+        if record.review is not None and record.review.call == "CTC":
+            self._reviewed_as_ctc[sample] += 1
+
+    def controls(self, folder: Path, name: str | None) -> list[Control]:
+        """Return the counts of each sample; arguments and errors as of `add`."""
+        if not self._calls:
+            raise SetupError(f"no cell in {folder} is classified; run: ctcedge classify")
+        if name is not None and len(self._calls) > 1:
+            raise SetupError(f"--name is for one sample, and {folder} holds {len(self._calls)}")
+        controls = []
+        for sample, counts in self._calls.items():
+            contexts = {context for context, _ in counts}
+            if len(contexts) > 1:
+                raise SetupError(
+                    f"sample '{sample}' was classified with {len(contexts)} different models,"
+                    " operating points or settings; run 'ctcedge classify' on it again"
+                )
+            (context,) = contexts
+            control = Control(
+                sample=sample if name is None else name,
+                folder=str(folder.resolve()),
+                added=now(),
+                model=self._models[context.model_sha256],
+                context=context,
+                cells=counts.total(),
+                ctc_calls=counts[context, "CTC"],
             )
-        (rule,) = rules
-        control = Control(
-            sample=sample if name is None else name,
-            folder=str(folder.resolve()),
-            added=now(),
-            model=models[rule.model_sha256],
-            rule=rule,
-            cells=counts.total(),
-            ctc_calls=counts[rule, "CTC"],
-        )
-        controls.append(control)
-        if confirmed[sample]:
-            doubts.append(
-                f"sample '{sample}': {confirmed[sample]:,} cells were reviewed as CTC; a control"
-                " must hold none"
+            controls.append(control)
+        return controls
+
+    def warnings(self) -> list[str]:
+        """Return what a person should know of the samples."""
+        warnings = []
+        for sample, count in self._reviewed_as_ctc.items():
+            cells = "1 cell was" if count == 1 else f"{count:,} cells were"
+            warnings.append(
+                f"sample '{sample}': {cells} reviewed as CTC; a control must contain none"
             )
-    for sample, count in left_out.items():
-        crops = "1 crop has" if count == 1 else f"{count:,} crops have"
-        doubts.append(f"sample '{sample}': {crops} no usable call")
-    return controls, doubts
+        for sample, count in self._without_call.items():
+            crops = "1 crop has" if count == 1 else f"{count:,} crops have"
+            warnings.append(f"sample '{sample}': {crops} no usable call")
+        return warnings
 
 
 @contextlib.contextmanager
-def _changing() -> Iterator[list[Control]]:
-    """The controls of this account, to be changed in place; written when all went well."""
-    folder = places.state_folder()
+def _changed_controls() -> Iterator[list[Control]]:
+    """Yield the controls of this account, to be changed in place; write them unless it raises."""
+    folder = paths.state_folder()
     path = folder / FILE_NAME
-    machine_wide = folder == places.MACHINE_FOLDER
+    machine_wide = folder == paths.MACHINE_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if machine_wide:

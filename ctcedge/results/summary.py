@@ -9,7 +9,8 @@ from typing import Any
 from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
 from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
-from ctcedge.results.controls import DecisionContext, FalsePositives, expected_false_positives
+from ctcedge.results.controls import DecisionContext
+from ctcedge.results.false_positives import FalsePositives, expected_false_positives
 from ctcedge.results.tally import Tally
 from ctcedge.version import __version__
 

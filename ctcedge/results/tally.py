@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-CALLS = ("CTC", "leukocyte", "review")
+from ctcedge.sidecars.schema import CALLS
 
 OTHER_REASONS = "other reasons"
 _MAX_REASONS = 100  # sidecars from elsewhere may hold any reason, and memory is bounded

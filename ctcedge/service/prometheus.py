@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 from ctcedge.fs.files import atomic_write
 from ctcedge.log import event
-from ctcedge.results.tally import CALLS
 from ctcedge.service.watch_state import Histogram, WatchState
+from ctcedge.sidecars.schema import CALLS
 from ctcedge.version import __version__
 
 log = logging.getLogger("ctcedge.service.prometheus")

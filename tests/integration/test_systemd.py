@@ -181,7 +181,7 @@ def test_what_root_adds_to_the_controls_counts_in_the_service(machine: Machine) 
     until(lambda: len(sidecars(out)) == 1, "a sidecar")
     machine.run("systemctl", "disable", "--now", unit)
     told = machine.journal(unit)
-    assert "False CTC calls to expect" in told
+    assert "Expected false positives in a run of this size" in told
     assert "from 1 healthy-donor sample of 5 cells" in told
 
 

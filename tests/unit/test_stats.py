@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy.special import betainc
@@ -24,8 +26,16 @@ def test_the_ends_of_the_incomplete_beta_function(x: float, wanted: float) -> No
 @pytest.mark.parametrize(
     ("found", "of"), [(0, 1), (0, 300), (1, 1), (3, 100), (10, 10), (7, 30_000), (2.5, 40.2)]
 )
-def test_limits_of_a_share(found: float, of: float) -> None:
+def test_limits_of_a_fraction(found: float, of: float) -> None:
     low, high = clopper_pearson(found, of)
     wanted_low = beta.ppf(0.025, found, of - found + 1) if found else 0
     wanted_high = beta.ppf(0.975, found + 1, of - found) if found < of else 1
     assert (low, high) == pytest.approx((wanted_low, wanted_high), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("count", "total"), [(-1, 10), (11, 10), (0, 0), (math.nan, 10), (1, math.nan), (1, math.inf)]
+)
+def test_what_is_no_fraction_is_refused(count: float, total: float) -> None:
+    with pytest.raises(ValueError, match="no fraction of a count"):
+        clopper_pearson(count, total)

@@ -87,7 +87,7 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
     told = call("classify", crops, "--model", model_folder).stdout
     assert "clusters (1 CTC, 1 leukocyte, 0 review)" in told
     assert "Review reasons: debris (1), near-threshold (1)" in told
-    assert "False CTC calls to expect at this size, were there no CTC: unknown here" in told
+    assert "Expected false positives in a run of this size without CTCs: unknown" in told
     assert "Domain shift: unknown, as the model has no feature statistics" in told
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
     assert summary["clusters"] == {"CTC": 1, "leukocyte": 1, "review": 0}

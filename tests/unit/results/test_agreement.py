@@ -131,14 +131,13 @@ def test_the_draws_of_two_reports_of_different_weight() -> None:
 def test_coverage_of_missed_ctcs() -> None:
     lot = random.Random(6)
     inside = 0
+    unseen = stored("leukocyte")
+    reviewed = {word: stored("leukocyte", drawn(word)) for word in ("CTC", "leukocyte")}
     for _ in range(150):
         ctcs = lot.randint(0, 60)
         words = ["CTC"] * ctcs + ["leukocyte"] * (3000 - ctcs)
         chosen = set(lot.sample(range(3000), 150))
-        cells = [
-            stored("leukocyte", drawn(word)) if index in chosen else stored("leukocyte")
-            for index, word in enumerate(words)
-        ]
+        cells = [reviewed[word] if index in chosen else unseen for index, word in enumerate(words)]
         found = assess(cells).missed
         assert found is not None
         inside += found.low <= ctcs <= found.high
@@ -201,3 +200,16 @@ def test_readers_are_compared_on_the_cells_of_both() -> None:
     ]
     (found,) = assess(cells).kappas
     assert (found.readers, found.cells, found.same) == (("Ada", "Bo"), 3, 2)
+
+
+@pytest.mark.parametrize("weight", [1.0, 20.0, 1e9, 1e15])
+def test_equal_weights_of_any_size_give_one_estimate(weight: float) -> None:
+    cells = [
+        *leukocytes(3, drawn("CTC", weight)),
+        *leukocytes(47, drawn("leukocyte", weight)),
+        *leukocytes(950),
+    ]
+    found = assess(cells).missed
+    assert found is not None
+    assert found.estimate == pytest.approx(60)
+    assert (found.low, found.high) == (pytest.approx(12.5, abs=0.1), pytest.approx(165.5, abs=0.1))

@@ -7,28 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from msgspec import structs
 
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths as places
-from ctcedge.model.folder import load_model
-from ctcedge.model.spec import ModelSpec, OperatingPoint, Rate
 from ctcedge.records import plain
 from ctcedge.results import controls as module
-from ctcedge.results.controls import (
-    Control,
-    DecisionContext,
-    FalsePositives,
-    describe,
-    expected_false_positives,
-    known,
-    read,
-)
+from ctcedge.results.controls import Control, DecisionContext, read, usable_controls
+from ctcedge.results.false_positives import expected_false_positives
 from tests.helpers.support import call, cell, run, save, sidecar, typed
 
-RULE = DecisionContext("0" * 64, "balanced", "1" * 64)
+CONTEXT = DecisionContext("0" * 64, "balanced", "1" * 64)
 
 
 @pytest.fixture(autouse=True)
@@ -39,140 +29,17 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def control(sample: str = "A", calls: int = 3, cells: int = 3000, **changes: Any) -> Control:
-    made = Control(sample, "/x", "2026-01-02T03:04:05.678Z", "m 1", RULE, cells, calls)
+    made = Control(sample, "/x", "2026-01-02T03:04:05.678Z", "m 1", CONTEXT, cells, calls)
     return structs.replace(made, **changes)
 
 
-def several(*counts: tuple[int, int]) -> list[Control]:
-    return [control(str(i), calls, cells) for i, (calls, cells) in enumerate(counts)]
-
-
-def predicted(cells: int, *counts: tuple[int, int]) -> FalsePositives:
-    found = expected_false_positives(cells, RULE, controls=several(*counts))
-    assert found is not None
-    return found
-
-
-def test_without_controls_it_is_unknown() -> None:
-    assert expected_false_positives(5000, RULE) is None
-    assert "unknown here" in describe(None)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"model_sha256": "f" * 64},
-        {"operating_point": "confirm"},
-        {"operating_point": None},
-        {"inference_sha256": None},
-    ],
-)
-def test_counts_of_another_rule_say_nothing(other: dict[str, Any]) -> None:
-    of_another = structs.replace(RULE, **other)
-    assert expected_false_positives(5000, of_another, controls=[control()]) is None
-    assert expected_false_positives(5000, RULE, controls=[control()]) is not None
-
-
-def test_the_expected_number_is_at_the_rate_of_all_controls() -> None:
-    found = predicted(6000, (3, 3000), (0, 2000), (7, 5000))
-    assert found.expected == pytest.approx(6.0)
-    assert (found.samples, found.control_cells, found.source) == (3, 10_000, "controls")
-    assert found.low <= found.expected <= found.high
-    assert "6.0 (95 % interval" in describe(found)
-    assert "3 healthy-donor samples of 10,000 cells" in describe(found)
-
-
-def test_one_control_gives_a_wide_interval_and_more_a_narrower_one() -> None:
-    upper = [predicted(3000, *[(9, 3000)] * count).high for count in (1, 3, 10, 40)]
-    assert upper[0] > 20 * 9  # one sample tells nothing of the spread between samples
-    assert upper == sorted(upper, reverse=True)
-    assert upper[-1] < 3 * 9
-
-
-def test_the_interval_carries_the_spread_between_samples() -> None:
-    alike = predicted(3000, *[(10, 3000)] * 8)
-    spread = predicted(3000, *[(1, 3000), (40, 3000), (2, 3000), (3, 3000)] * 2)
-    assert spread.high > 2 * alike.high
-    # As the same cells of one pooled sample could never tell: there counting alone spreads.
-    assert alike.high > 10 + 1.96 * 10**0.5
-
-
-def test_no_false_call_in_the_controls_does_not_mean_none() -> None:
-    found = predicted(3000, (0, 3000), (0, 3000), (0, 3000))
-    assert (found.expected, found.low) == (0, 0)
-    assert found.high >= 2
-
-
-@pytest.mark.parametrize("cells", [1, 2, 10])
-def test_no_more_than_there_are_cells(cells: int) -> None:
-    found = predicted(cells, (3000, 3000), (2000, 3000))
-    assert 0 <= found.low <= found.high <= cells
-
-
-@pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (4.0, 0.5), (15.0, 1.0)])
-@pytest.mark.parametrize("samples", [1, 4, 12])
-def test_coverage(samples: int, mean: float, spread: float) -> None:
-    """A new sample's count lies in the 95 % interval about as often as that says."""
-    rng = np.random.default_rng(6)
-    cells, inside = 3000, []
-    variance = np.log1p(spread**2)
-
-    def rates(count: int) -> np.ndarray:
-        return mean / cells * np.exp(rng.normal(-variance / 2, variance**0.5, count))
-
-    for _ in range(20):
-        sizes = rng.integers(1500, 6000, samples)
-        counts = rng.poisson(rates(samples) * sizes)
-        found = predicted(cells, *zip(counts.tolist(), sizes.tolist(), strict=True))
-        new = rng.poisson(rates(200) * cells)
-        inside.append(np.mean((new >= found.low) & (new <= found.high)))
-    assert np.mean(inside) >= 0.92
-
-
-def measured_spec(model_folder: Path, *, demonstration: bool) -> ModelSpec:
-    point = OperatingPoint(
-        "few", 0.9, Rate(0.5, 0.4, 0.6), Rate(2.0, 1.0, 3.0), 4.0, 500, 50_000, 20
-    )
-    spec = load_model(model_folder).spec
-    points = {"screening": None, "balanced": point, "confirm": None}
-    return structs.replace(spec, operating_points=points, demonstration=demonstration)
-
-
-def test_a_simulators_figure_never_serves(model_folder: Path) -> None:
-    spec = measured_spec(model_folder, demonstration=True)
-    assert expected_false_positives(5000, RULE, spec, controls=[]) is None
-
-
-def test_a_models_figure_of_real_cells_serves_where_there_are_no_controls(
-    model_folder: Path,
-) -> None:
-    spec = measured_spec(model_folder, demonstration=False)
-    found = expected_false_positives(5000, RULE, spec, controls=[])
-    assert found is not None
-    assert (found.expected, found.samples, found.source) == (1.0, 1, "model")
-    assert "the model's own figure" in describe(found)
-    # Its samples are not told apart, so that their spread is as unknown as that of one.
-    assert found.high > 10
-    own = expected_false_positives(5000, RULE, spec, controls=[control()])
-    assert own is not None and own.source == "controls"
-    unsupported = structs.replace(RULE, operating_point="confirm")
-    assert expected_false_positives(5000, unsupported, spec, controls=[]) is None
-
-
-def test_the_models_own_decision_has_a_figure_only_if_a_point_has_its_threshold(
-    model_folder: Path,
-) -> None:
-    spec = measured_spec(model_folder, demonstration=False)
-    own = structs.replace(RULE, operating_point=None)
-    assert expected_false_positives(5000, own, spec, controls=[]) is None
-    decision = structs.replace(spec.decision, threshold=0.9, review=(0.8, 0.9))
-    spec = structs.replace(spec, decision=decision)
-    assert expected_false_positives(5000, own, spec, controls=[]) is not None
+def counts() -> set[tuple[str, int, int]]:
+    return {(c.sample, c.ctc_calls, c.cells) for c in usable_controls()}
 
 
 @pytest.fixture
 def donors(tmp_path: Path, model_folder: Path) -> Path:
-    """Two classified samples: 3 cells with one false call, and 2 with none."""
+    """Two classified samples: 3 cells with one false positive, and 2 with none."""
     folder = tmp_path / "donors"
     for name, diameters in (("D1", (10, 10, 32)), ("D2", (10, 10))):
         for number, diameter in enumerate(diameters):
@@ -189,7 +56,10 @@ def test_help_shows_an_example(words: str) -> None:
 def test_adding_a_folder(donors: Path, state: Path) -> None:
     done = call("controls", "add", donors)
     assert "D1: 1 of 3 cells" in done.stdout
-    assert {(c.sample, c.ctc_calls, c.cells) for c in known()} == {("D1", 1, 3), ("D2", 0, 2)}
+    assert counts() == {
+        ("D1", 1, 3),
+        ("D2", 0, 2),
+    }
     record = typed(json.loads(sidecar(donors / "D1" / "0_BF.png").read_bytes()))
     found = expected_false_positives(100, DecisionContext.of(record))
     assert found is not None and (found.samples, found.control_cells) == (2, 5)
@@ -204,7 +74,10 @@ def test_adding_again_replaces(donors: Path, model_folder: Path) -> None:
     save(donors / "D2" / "7_BF.png", cell(32))
     call("classify", donors, "--model", model_folder, "--provider", "cpu", "--um-per-px", 0.5)
     assert "replaces" in call("controls", "add", donors).stdout
-    assert {(c.sample, c.ctc_calls, c.cells) for c in known()} == {("D1", 1, 3), ("D2", 1, 3)}
+    assert counts() == {
+        ("D1", 1, 3),
+        ("D2", 1, 3),
+    }
 
 
 def test_a_sample_of_the_same_name_from_another_folder_is_refused(
@@ -213,35 +86,35 @@ def test_a_sample_of_the_same_name_from_another_folder_is_refused(
     call("controls", "add", donors)
     donors.rename(tmp_path / "moved")
     done = call("controls", "add", tmp_path / "moved", code=2)
-    assert "'D1' was added before" in done.stderr
-    assert len(known()) == 2
+    assert "'D1' was already added" in done.stderr
+    assert len(usable_controls()) == 2
     call("controls", "remove", "D1")
     call("controls", "remove", "D2")
     call("controls", "add", tmp_path / "moved")
-    assert len(known()) == 2
+    assert len(usable_controls()) == 2
 
 
 def test_a_name_for_a_folder_of_one_sample(donors: Path) -> None:
     assert "holds 2" in call("controls", "add", donors, "--name", "x", code=2).stderr
     call("controls", "add", donors / "D1", "--name", "donor 7")
-    assert [each.sample for each in known()] == ["donor 7"]
+    assert [each.sample for each in usable_controls()] == ["donor 7"]
 
 
-def test_a_sample_called_by_two_rules_is_refused(donors: Path, model_copy: Any) -> None:
+def test_a_sample_classified_in_two_contexts_is_refused(donors: Path, model_copy: Any) -> None:
     model_copy.edit(lambda spec: spec.update(version="2"))
     (donors / "D1" / "9_BF.png").write_bytes((donors / "D1" / "0_BF.png").read_bytes())
     sidecar(donors / "D1" / "0_BF.png").rename(donors / "kept")
     call("classify", donors, "--model", model_copy.folder, "--um-per-px", 0.5)
     (donors / "kept").rename(sidecar(donors / "D1" / "0_BF.png"))
     done = call("controls", "add", donors, code=2)
-    assert "'D1' was called by 2 different" in done.stderr
-    assert known() == []
+    assert "'D1' was classified with 2 different" in done.stderr
+    assert usable_controls() == []
 
 
 def test_crops_without_a_call_are_told_of(donors: Path) -> None:
     save(donors / "D1" / "9_BF.png", cell())
     assert "'D1': 1 crop has no usable call" in call("controls", "add", donors).stderr
-    assert {c.cells for c in known()} == {3, 2}
+    assert {c.cells for c in usable_controls()} == {3, 2}
 
 
 def test_what_a_person_made_of_a_sidecar_is_not_counted(donors: Path) -> None:
@@ -256,7 +129,7 @@ def test_a_sample_whose_sidecars_lack_a_key_is_named_and_not_counted(donors: Pat
         del record["model"]["name"]
         path.write_text(json.dumps(record))
     assert "'D1': 3 crops have no usable call" in call("controls", "add", donors).stderr
-    assert [(c.sample, c.cells) for c in known()] == [("D2", 2)]
+    assert [(c.sample, c.cells) for c in usable_controls()] == [("D2", 2)]
 
 
 def test_a_folder_without_calls_is_refused(tmp_path: Path) -> None:
@@ -267,7 +140,7 @@ def test_a_folder_without_calls_is_refused(tmp_path: Path) -> None:
 def test_removing(donors: Path) -> None:
     call("controls", "add", donors)
     call("controls", "remove", "D1")
-    assert [each.sample for each in known()] == ["D2"]
+    assert [each.sample for each in usable_controls()] == ["D2"]
     assert "there: D2" in call("controls", "remove", "D1", code=2).stderr
 
 
@@ -305,7 +178,7 @@ def test_a_damaged_file_is_told_of_and_never_replaced(
     (state / "controls.json").write_bytes(content)
     with pytest.raises(SetupError, match=r"controls\.json"):
         read(state)
-    assert expected_false_positives(100, RULE) is None  # a run is not stopped by it
+    assert expected_false_positives(100, CONTEXT) is None  # a run is not stopped by it
     assert "controls.json" in caplog.text
     call("controls", "add", donors, code=2)
     assert (state / "controls.json").read_bytes() == content
@@ -342,10 +215,10 @@ def test_what_root_adds_counts_for_every_account(
     # The service's account has no home.
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/nonexistent")
-    assert [each.sample for each in known()] == ["D1"]
+    assert [each.sample for each in usable_controls()] == ["D1"]
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "own"))
     call("controls", "add", donors / "D2")
-    assert {each.sample for each in known()} == {"D1", "D2"}
+    assert {each.sample for each in usable_controls()} == {"D1", "D2"}
 
 
 def test_adding_at_once_loses_nothing(donors: Path) -> None:
@@ -354,4 +227,4 @@ def test_adding_at_once_loses_nothing(donors: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         names = [f"donor {i}" for i in range(8)]
         list(pool.map(lambda name: run("controls", "add", donors / "D1", "--name", name), names))
-    assert sorted(each.sample for each in known()) == names
+    assert sorted(each.sample for each in usable_controls()) == names

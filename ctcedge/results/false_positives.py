@@ -1,0 +1,185 @@
+"""Expected number of false positives in a run, predicted from healthy-donor controls.
+
+The false-positive rate differs between samples. Its logarithm is assumed to be normally distributed
+over samples; the typical rate has the weak prior rate^(1/2) (per unit of its logarithm), and the
+standard deviation between samples a half-normal prior of scale 1, a factor of 2.7. The interval is
+the predictive interval of a new sample's count, which includes the uncertainty of both, so that one
+control sample gives a wide interval. A run of several samples counts as one sample of its size,
+which gives the widest interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from ctcedge.model.spec import ModelSpec
+from ctcedge.records import plain
+from ctcedge.results.controls import Control, DecisionContext, usable_controls
+from ctcedge.stats import Floats, beta_cdf
+
+_TAIL = 0.025
+
+# Grids of the natural logarithm of the rate, and of its standard deviation between samples.
+_LOG_RATES: Floats = np.linspace(np.log(1e-7), 0, 162)[:-1]
+_SPREADS: Floats = np.linspace(0.05, 4, 27)
+
+
+class FalsePositives(msgspec.Struct, frozen=True):
+    """Expected false positives of a run.
+
+    Attributes:
+        cells: size of the run.
+        expected: expected number, at the pooled rate of all control samples.
+        low: lower limit of the 95 % interval of the number.
+        high: upper limit of the 95 % interval of the number.
+        samples: number of control samples; 1 for a model's own rate, whose samples are pooled.
+        control_cells: number of cells of the control samples.
+        source: `controls` of this laboratory, or the `model`'s own rate, measured on real cells.
+    """
+
+    cells: int
+    expected: float
+    low: int
+    high: int
+    samples: int
+    control_cells: int
+    source: Literal["controls", "model"]
+
+    @property
+    def number(self) -> str:
+        """The expected number as text."""
+        return f"{self.expected:.1f}" if self.expected < 10 else f"{self.expected:,.0f}"
+
+    @property
+    def basis(self) -> str:
+        """The data that the prediction follows from, in words."""
+        samples = f"{self.samples:,} healthy-donor sample{'s' * (self.samples != 1)}"
+        source = samples if self.source == "controls" else "the model's own rate"
+        return f"{source} of {self.control_cells:,} cells"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the prediction for `--json`."""
+        return plain(self)
+
+
+def expected_false_positives(
+    cells: int,
+    context: DecisionContext,
+    spec: ModelSpec | None = None,
+    controls: Iterable[Control] | None = None,
+) -> FalsePositives | None:
+    """Predict the number of false positives among so many cells without a CTC.
+
+    Args:
+        cells: number of classified cells of the run.
+        context: model, operating point and image settings of the run.
+        spec: spec of the model, where it is available: its own rate is used where there are no
+            controls, if it was measured on real cells. Its samples are pooled.
+        controls: control samples; those of this machine by default.
+
+    Returns:
+        The prediction; None where no rate was measured in this context.
+    """
+    if cells <= 0:
+        return None
+    counts = [
+        (control.ctc_calls, control.cells)
+        for control in (usable_controls() if controls is None else controls)
+        if control.context == context
+    ]
+    if counts:
+        return _predict(cells, counts, "controls")
+    measured = None if spec is None else _measured_by_model(spec, context.operating_point)
+    return None if measured is None else _predict(cells, [measured], "model")
+
+
+def describe(prediction: FalsePositives | None) -> str:
+    """Return a prediction as one line of text."""
+    title = "Expected false positives in a run of this size without CTCs"
+    if prediction is None:
+        return (
+            f"{title}: unknown; add healthy-donor runs, classified with the same model, operating"
+            " point and um/px, with 'ctcedge controls add FOLDER'"
+        )
+    return (
+        f"{title}: {prediction.number} (95 % interval {prediction.low:,} to {prediction.high:,}),"
+        f" from {prediction.basis}"
+    )
+
+
+def _measured_by_model(spec: ModelSpec, operating_point: str | None) -> tuple[int, int] | None:
+    """Return the model's own false positives and negatives; None where not measured on cells."""
+    if spec.demonstration:
+        return None
+    if operating_point is None:
+        points = (
+            point
+            for point in spec.operating_points.values()
+            if point is not None and point.threshold == spec.decision.threshold
+        )
+        point = next(points, None)
+    else:
+        point = spec.operating_points.get(operating_point)
+    if point is None or point.negatives == 0:
+        return None
+    rate = point.false_positives_per_10000.value / 10_000
+    return round(rate * point.negatives), point.negatives
+
+
+def _predict(
+    cells: int, counts: Sequence[tuple[int, int]], source: Literal["controls", "model"]
+) -> FalsePositives:
+    """Predict a new sample's count from (false positives, cells) of the controls."""
+    log_weights = _LOG_RATES / 2 - _SPREADS[:, None] ** 2 / 2
+    for positives, total in counts:
+        log_likelihood = positives * _LOG_RATES + (total - positives) * np.log1p(
+            -np.exp(_LOG_RATES)
+        )
+        likelihood = _rate_distributions() @ np.exp(log_likelihood - log_likelihood.max())
+        log_weights = log_weights + np.log(likelihood + 1e-300)
+    posterior = np.exp(log_weights - log_weights.max())
+    posterior /= posterior.sum()
+    rates = posterior.ravel() @ _rate_distributions().reshape(posterior.size, -1)
+    all_positives = sum(positives for positives, _ in counts)
+    all_cells = sum(total for _, total in counts)
+    return FalsePositives(
+        cells=cells,
+        expected=cells * all_positives / all_cells,
+        low=_quantile(cells, rates, _TAIL),
+        high=_quantile(cells, rates, 1 - _TAIL),
+        samples=len(counts),
+        control_cells=all_cells,
+        source=source,
+    )
+
+
+@cache
+def _rate_distributions() -> Floats:
+    """Return the probability of each rate: (spread, typical rate, rate)."""
+    steps = (_LOG_RATES[None, None, :] - _LOG_RATES[None, :, None]) / _SPREADS[:, None, None]
+    density = np.exp(-(steps**2) / 2)
+    return np.asarray(density / density.sum(axis=-1, keepdims=True))
+
+
+def _quantile(cells: int, rates: Floats, p: float) -> int:
+    """Return the smallest count that is not exceeded with probability p.
+
+    Args:
+        cells: number of cells.
+        rates: probability of each rate of the grid.
+        p: the probability.
+    """
+    low, high = -1, cells
+    while high - low > 1:
+        middle = (low + high) // 2
+        exceeded = beta_cdf(np.exp(_LOG_RATES), middle + 1.0, float(cells - middle))
+        if float(rates @ (1 - exceeded)) >= p:
+            high = middle
+        else:
+            low = middle
+    return high
