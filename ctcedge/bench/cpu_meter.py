@@ -1,11 +1,9 @@
-"""CPU time, split between the network's session and everything else.
+"""CPU time of the inference session, apart from that of the rest of the process.
 
-What a session costs cannot be had by subtraction: ONNX Runtime's threads spin while they wait for
-work or for each other, the more so the busier the machine, and the difference of two large and
-unsteady numbers is neither large nor steady. So it is measured directly. Of the session is the CPU
-time of a thread while it is within `Engine.answer`, and all that of the threads which came with the
-session: ONNX Runtime's own, spinning included, and a GPU driver's. All else that the process burns
-is outside the session.
+It is measured directly, not by subtraction: the threads of ONNX Runtime spin while they wait, more
+so on a busy machine, and the difference of two large, noisy numbers would be noisy. The session's
+CPU time is that of any thread during `Engine.answer`, plus all CPU time of the threads that started
+with the session: those of ONNX Runtime, including spinning, and of a GPU driver.
 """
 
 from __future__ import annotations
@@ -25,41 +23,41 @@ from ctcedge.model.session import Engine, ModelOutput
 
 
 class Meter:
-    """Adds up the CPU time of one session."""
+    """Measures the CPU time of one session."""
 
     def __init__(self) -> None:
         self._calls = 0.0
-        self._adding = threading.Lock()
+        self._lock = threading.Lock()
         self._threads: set[int] = set()
 
     @contextlib.contextmanager
     def opening(self) -> Iterator[None]:
-        """Context in which the session opens: the threads that start then are its own."""
+        """Context in which the session is opened: threads that start meanwhile belong to it."""
         before = _threads()
         yield
-        pythons = {each.native_id for each in threading.enumerate()}
-        self._threads = _threads() - before - pythons
+        python_threads = {thread.native_id for thread in threading.enumerate()}
+        self._threads = _threads() - before - python_threads
 
     def measure(self, inference: RecoveringEngine) -> None:
-        """Count what its calls cost from now on."""
+        """Start to measure the calls of an engine."""
         inference.current = cast(Engine, _Metered(inference.current, self))
 
     def add(self, seconds: float) -> None:
-        """Count the CPU time of a call in the thread that made it."""
-        with self._adding:
+        """Add the CPU time of a call in the thread that made it."""
+        with self._lock:
             self._calls += seconds
 
     def calls(self) -> float:
-        """CPU seconds so far of the threads that called the session, while they did."""
+        """CPU seconds so far of the calling threads, during their calls."""
         return self._calls
 
     def seconds(self) -> float:
-        """CPU seconds of the session so far, its own threads included."""
+        """CPU seconds of the session so far, including its own threads."""
         return self._calls + sum(map(_cpu_seconds, self._threads))
 
 
 class _Metered:
-    """An engine whose calls are metered."""
+    """An engine whose calls are measured."""
 
     def __init__(self, engine: Engine, meter: Meter) -> None:
         self._engine = engine
@@ -81,9 +79,9 @@ def _threads() -> set[int]:
 
 
 def _cpu_seconds(thread: int) -> float:
-    """CPU time of a thread of this process, by the kernel's number of it; 0 where it has ended."""
-    # The clock's number as Linux puts it together, see clock_getcpuclockid(3): any thread's, not
-    # only of those that Python has started.
+    """CPU seconds of a thread of this process by its kernel id; 0 where it has ended."""
+    # The clock id as Linux composes it, see clock_getcpuclockid(3), which works for any thread and
+    # not only for Python's.
     with contextlib.suppress(OSError):
         return time.clock_gettime((~thread << 3) | 6)
     return 0.0

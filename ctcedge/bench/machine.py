@@ -1,4 +1,4 @@
-"""What the figures are of: this machine, as far as it can be told without privileges."""
+"""Description of this machine, as far as it is available without privileges."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def facts() -> dict[str, Any]:
-    """The machine, for people and `--json`; None for what is not known."""
+    """Properties of the machine; None for those that are unknown."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpu = _nvidia_smi("name,driver_version")
     return {
@@ -30,26 +30,26 @@ def facts() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of what the speed depends on."""
+    """Versions of the software that the speed depends on."""
     names = ("onnxruntime-gpu", "numpy", "opencv-python-headless")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def peak_memory_mb() -> float:
-    """Most memory that this process has held so far, MB.
+    """Peak memory of this process, MB.
 
-    Not `getrusage`, whose figure also knows of the process that started this one.
+    Not from `getrusage`, whose value includes the process that started this one.
     """
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").split("\n"):
         if line.startswith("VmHWM:"):
             return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    raise OSError("/proc/self/status does not tell the memory in use")
+    raise OSError("/proc/self/status does not contain the memory in use")
 
 
 def gpu_memory_mb() -> int | None:
-    """Memory in use on the first GPU, by all programs together, MiB; None where not known."""
-    found = _nvidia_smi("memory.used")
-    return int(found[0].split()[0]) if found else None
+    """Memory in use on the first GPU by all programs, MiB; None where it is unknown."""
+    fields = _nvidia_smi("memory.used")
+    return int(fields[0].split()[0]) if fields else None
 
 
 def _cpu_model() -> str | None:
@@ -62,11 +62,11 @@ def _cpu_model() -> str | None:
 
 
 def _nvidia_smi(query: str) -> list[str] | None:
-    """Ask the tool that comes with the driver about the first GPU."""
+    """Query the driver's tool for properties of the first GPU."""
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    first = done.stdout.strip().split("\n")[0]
+    first = process.stdout.strip().split("\n")[0]
     return [field.strip() for field in first.split(",")] if first else None

@@ -1,4 +1,4 @@
-"""Crops that look like bright-field cells to everything but a person, all of them different."""
+"""Synthetic crops, all different, that pass the quality checks as bright-field cells."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SAMPLE = "sample"
 
 
 def write_crops(folder: Path, count: int) -> Iterator[int]:
-    """Write grey 8-bit PNG files as an instrument might, and yield how many there are so far.
+    """Write grey 8-bit PNG files as an instrument might, and yield their number so far.
 
     Args:
-        folder: they are written to a sub-folder of it, the sample.
-        count: how many.
+        folder: folder in which a sub-folder, the sample, is created.
+        count: number of crops.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: a file cannot be written.
     """
     (folder / SAMPLE).mkdir(parents=True)
     random = np.random.default_rng(1)
@@ -34,21 +34,21 @@ def write_crops(folder: Path, count: int) -> Iterator[int]:
 
 
 def _cell(random: np.random.Generator) -> NDArray[np.uint8]:
-    """A round cell with a dark rim and a mottled inside, on uneven light, with the camera's noise.
+    """A round cell with a dark rim and a textured interior, in uneven light, with camera noise.
 
     Returns:
         (SIDE, SIDE) uint8.
     """
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32) - (SIDE - 1) / 2
-    place, radius = random.uniform(-4, 4, 2), random.uniform(8, 14)
-    outwards = np.hypot(y - place[0], x - place[1]) - radius
-    inside = np.clip(0.5 - outwards, 0, 1)
+    centre, radius = random.uniform(-4, 4, 2), random.uniform(8, 14)
+    distance = np.hypot(y - centre[0], x - centre[1]) - radius
+    inside = np.clip(0.5 - distance, 0, 1)
     light = 128 + random.uniform(-0.1, 0.1) * x + random.uniform(-0.1, 0.1) * y
-    mottle = cv2.GaussianBlur(random.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), 2)
+    texture = cv2.GaussianBlur(random.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), 2)
     field = (
         light
-        - 35 * np.exp(-np.square(outwards / 1.5))
-        + inside * (random.uniform(-12, 12) + 60 * mottle)
+        - 35 * np.exp(-np.square(distance / 1.5))
+        + inside * (random.uniform(-12, 12) + 60 * texture)
         + random.normal(0, 2, (SIDE, SIDE))
     )
     return np.asarray(np.clip(np.rint(field), 0, 255), np.uint8)

@@ -1,9 +1,9 @@
-"""Make the model folders that speed is measured with: ResNet-18 and ResNet-50 at 96 px, one view.
+"""Make model folders to measure speed with: ResNet-18 and ResNet-50 at 96 px, one view.
 
     python -m tests.bench.networks FOLDER
 
-Each is fitted for seconds on drawn disks, then exported and quantised by the code that makes the
-shipped model: nothing but its calls, which mean nothing, tells it from one.
+Each is trained for seconds on drawn disks, then exported and quantised by the code that makes the
+shipped model. Its calls are meaningless.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def make_network(folder: Path, name: str, seed: int = 1) -> None:
     Args:
         folder: parent of the model folder.
         name: one of `NETWORKS`.
-        seed: of the disks and of the weights.
+        seed: random seed of the disks and the weights.
 
     Raises:
-        FileExistsError: `<folder>/<name>` is there and is no model folder.
+        FileExistsError: `<folder>/<name>` exists and is not a model folder.
     """
     input = PRESETS["gpu"].input
     settings = replace(
@@ -43,7 +43,7 @@ def make_network(folder: Path, name: str, seed: int = 1) -> None:
         about="drawn disks, to measure speed",
         command="python -m tests.bench.networks FOLDER",
         demonstration=True,
-        # What has hardly learnt anything has nothing to lose in quantisation.
+        # A network that is hardly trained has no accuracy to lose in quantisation.
         limits=ParityLimits(*[math.inf] * len(fields(ParityLimits))),
         seed=seed,
     )
@@ -59,10 +59,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="parent of the model folders")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     for name in NETWORKS:
-        make_network(asked.folder, name, asked.seed)
-        print(asked.folder / name)
+        make_network(arguments.folder, name, arguments.seed)
+        print(arguments.folder / name)
 
 
 if __name__ == "__main__":

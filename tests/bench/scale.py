@@ -1,9 +1,9 @@
-"""Whether speed holds in large folders, how long a start takes there, and how soon a watch calls.
+"""Speed in large folders: throughput, time of a start, and latency of a watch.
 
     python -m tests.bench.scale FOLDER --count 200000
 
-FOLDER, new and on the disk to be measured, gets crops and sidecars: 3 GB for 200,000 crops. Prints
-a table.
+FOLDER is created on the disk to be measured and holds crops and sidecars: 3 GB for 200,000 crops.
+Prints a table.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tests.bench.crops import write_crops
 
 HERE = Path(__file__).parent
 SMALL = 10_000
-DRAWN = 2_000
+DISTINCT = 2_000
 ARRIVALS = 200
-EVERY = 0.1
-"""Seconds from one arrival to the next."""
+ARRIVAL_INTERVAL = 0.1
+"""Seconds between two arrivals."""
 
 
-def fill(folder: Path, drawn: Path, count: int) -> None:
-    """Copy the drawn crops, one sample after the other, until there are so many."""
-    files = sorted(drawn.glob("*/*.png"))
-    shutil.copy(drawn / "ctcedge.toml", folder)
+def fill(folder: Path, distinct: Path, count: int) -> None:
+    """Copy the distinct crops, sample by sample, up to a number of crops."""
+    files = sorted(distinct.glob("*/*.png"))
+    shutil.copy(distinct / "ctcedge.toml", folder)
     for start in range(0, count, len(files)):
         sample = folder / f"sample-{start // len(files):04d}"
         sample.mkdir()
@@ -44,16 +44,16 @@ def fill(folder: Path, drawn: Path, count: int) -> None:
             shutil.copyfile(file, sample / f"{number:05d}_BF.png")
 
 
-def steady(crops: Path, out: Path) -> float:
-    """Crops a second of `classify`, start-up left out."""
+def throughput(crops: Path, out: Path) -> float:
+    """Crops per second of `classify`, without its start."""
     command = [sys.executable, f"{HERE}/peers/run_ctcedge.py"]
     command += [str(crops), str(load_model().folder), str(out)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["images_per_s"])
 
 
-def again(crops: Path, out: Path) -> tuple[float, float]:
-    """Seconds and MB of a whole `classify` that finds all done."""
+def restart(crops: Path, out: Path) -> tuple[float, float]:
+    """Seconds and MB of a whole `classify` of crops that are all done."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "ctcedge", "classify", crops, "--out", out, "--provider", "cpu"],
@@ -66,16 +66,16 @@ def again(crops: Path, out: Path) -> tuple[float, float]:
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def arrivals(crops: Path, out: Path, drawn: Path) -> dict[str, Any]:
-    """Watch a folder whose crops are done, and see how long each new crop takes, one at a time.
+def arrivals(crops: Path, out: Path, distinct: Path) -> dict[str, Any]:
+    """Watch a folder of done crops, and measure the latency of new crops, one at a time.
 
     Returns:
-        `median` and `p99`, ms from the moment the file is closed to its sidecar, and `mb` in use.
+        `median` and `p99`, ms from closing the file to its sidecar, and peak memory `mb`.
     """
     command = [sys.executable, "-m", "ctcedge", "watch", crops, "--out", out, "--provider", "cpu"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        taken = list(_arrive(crops, out, sorted(drawn.glob("*/*.png"))))
+        taken = list(_arrive(crops, out, sorted(distinct.glob("*/*.png"))))
         status = Path(f"/proc/{process.pid}/status").read_text()
     finally:
         process.terminate()
@@ -89,56 +89,56 @@ def arrivals(crops: Path, out: Path, drawn: Path) -> dict[str, Any]:
 
 
 def _arrive(crops: Path, out: Path, files: list[Path]) -> Iterator[float]:
-    place = crops / "arriving"
-    place.mkdir(exist_ok=True)
+    folder = crops / "arriving"
+    folder.mkdir(exist_ok=True)
     for number in range(ARRIVALS + 1):
         name = f"{number:06d}_BF.png"
-        (place / name).write_bytes(files[number % len(files)].read_bytes())
+        (folder / name).write_bytes(files[number % len(files)].read_bytes())
         start = time.perf_counter()
         sidecar = out / "arriving" / f"{name}.ctc.json"
         while not sidecar.exists():
             time.sleep(0.0005)
             if time.perf_counter() - start > 120:
-                raise SystemExit("the watch does not call what arrives")
-        if number:  # before the first, the watch starts
+                raise SystemExit("the watch does not classify new crops")
+        if number:  # the first includes the start of the watch
             yield 1000 * (time.perf_counter() - start)
-        time.sleep(EVERY)
+        time.sleep(ARRIVAL_INTERVAL)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="new")
+    parser.add_argument("folder", type=Path, help="folder to create")
     parser.add_argument("--count", type=int, default=200_000)
-    asked = parser.parse_args()
-    folder = asked.folder.resolve()
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
     folder.mkdir(parents=True)
     os.environ["CTCEDGE_STATE"] = str(folder / "state")
-    drawn = folder / "drawn"
-    write_crops(drawn, DRAWN)
-    counts = sorted({min(SMALL, asked.count), asked.count})
+    distinct = folder / "distinct"
+    write_crops(distinct, DISTINCT)
+    counts = sorted({min(SMALL, arguments.count), arguments.count})
     for count in counts:
         (folder / f"{count}").mkdir()
-        fill(folder / f"{count}", drawn, count)
+        fill(folder / f"{count}", distinct, count)
     rows: list[tuple[str, ...]] = [("", *(f"{count:,} crops" for count in counts))]
     rates, starts, rereads, peaks, watched = [], [], [], [], []
     for count in counts:
         crops, out = folder / f"{count}", folder / f"{count}-out"
-        rates.append(steady(crops, out))
-        seconds, mb = min(again(crops, out) for _ in range(3))
+        rates.append(throughput(crops, out))
+        seconds, mb = min(restart(crops, out) for _ in range(3))
         starts.append(seconds)
-        watched.append(arrivals(crops, out, drawn))
+        watched.append(arrivals(crops, out, distinct))
         shutil.rmtree(folder / "state")
-        seconds, more = again(crops, out)
+        seconds, more = restart(crops, out)
         rereads.append(seconds)
         peaks.append(max(mb, more))
     rows += [
-        ("crops a second, file to sidecar", *(f"{each:,.0f}" for each in rates)),
-        ("start where all is done, s", *(f"{each:.1f}" for each in starts)),
+        ("crops per second, file to sidecar", *(f"{each:,.0f}" for each in rates)),
+        ("start where all crops are done, s", *(f"{each:.1f}" for each in starts)),
         ("the same without the index, s", *(f"{each:.1f}" for each in rereads)),
-        ("most memory of these, MB", *(f"{each:.0f}" for each in peaks)),
+        ("peak memory of these, MB", *(f"{each:.0f}" for each in peaks)),
         ("watch: closed file to sidecar, median, ms", *(f"{w['median']:.1f}" for w in watched)),
-        ("99 of 100 within, ms", *(f"{w['p99']:.1f}" for w in watched)),
-        ("most memory of the watch, MB", *(f"{w['mb']:.0f}" for w in watched)),
+        ("99th percentile, ms", *(f"{w['p99']:.1f}" for w in watched)),
+        ("peak memory of the watch, MB", *(f"{w['mb']:.0f}" for w in watched)),
     ]
     head, *body = rows
     print(f"| {' | '.join(head)} |\n|---|{'---:|' * len(counts)}")

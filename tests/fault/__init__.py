@@ -1,1 +1,1 @@
-"""Faults done to the real process, and the rule that must hold after each."""
+"""Faults injected into the real process, and the invariant that must hold after each."""

@@ -1,4 +1,4 @@
-"""An image decoder that dies of marked images, in every process of ctcedge that a test starts."""
+"""An image decoder that crashes on marked images, in each process of ctcedge that a test starts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import time
 
 import cv2
 
-TOLD = {told!r}
-apart = sys.orig_argv[-1:] == ["ctcedge.images.sandbox"]
+LOG = {log!r}
+in_sandbox = sys.orig_argv[-1:] == ["ctcedge.images.sandbox"]
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 imdecode = cv2.imdecode
 
 
-def tell(what):
-    with open(TOLD, "a") as file:
-        file.write(what + (" apart\\n" if apart else "\\n"))
+def log(event):
+    with open(LOG, "a") as file:
+        file.write(event + (" in sandbox\\n" if in_sandbox else "\\n"))
 
 
 def hang():
@@ -40,14 +40,14 @@ def hostile(data, flags):
         os.kill(os.getpid(), signal.SIGSEGV)
         hang()
     if b"EATS MEMORY" in raw:
-        if not apart:
+        if not in_sandbox:
             os.kill(os.getpid(), signal.SIGKILL)
         bytearray(1 << 40)
-    if b"HANGS" in raw or (b"IS SLOW" in raw and not apart):
-        tell("hangs")
+    if b"HANGS" in raw or (b"IS SLOW" in raw and not in_sandbox):
+        log("hangs")
         hang()
-    if apart:
-        tell("decoded")
+    if in_sandbox:
+        log("decoded")
     return imdecode(data, flags)
 
 
@@ -60,38 +60,38 @@ if {time_limit} is not None:
 
 
 class Mark(enum.Enum):
-    """What the decoder does with an image that bears this mark."""
+    """What the decoder does with an image that contains this mark."""
 
     ABORTS = b"ABORTS"
     SEGFAULTS = b"SEGFAULTS"
     EATS_MEMORY = b"EATS MEMORY"
     HANGS = b"HANGS"
-    IS_SLOW = b"IS SLOW"  # hangs, but not apart
+    IS_SLOW = b"IS SLOW"  # hangs, but not in the sandbox
 
 
 def marked(number: int, mark: Mark) -> bytes:
-    """A good crop that bears a mark behind its pixels."""
+    """A valid crop with a mark after its pixels."""
     return image(number, suffix=".tif") + mark.value
 
 
 class Decoder:
-    """Puts the hostile decoder in place.
+    """Installs the hostile decoder.
 
     Args:
         root: an existing folder.
-        time_limit: seconds for an image that is decoded apart; None for the usual.
+        time_limit: timeout of the sandbox in seconds; None for the default.
     """
 
     def __init__(self, root: Path, time_limit: float | None = None) -> None:
-        self._told = root / "told"
-        self._told.touch()
+        self._log = root / "decoder-log"
+        self._log.touch()
         hooks = root / "hooks"
         hooks.mkdir()
-        text = _SITECUSTOMIZE.format(told=str(self._told), time_limit=time_limit)
+        text = _SITECUSTOMIZE.format(log=str(self._log), time_limit=time_limit)
         (hooks / "sitecustomize.py").write_text(text, encoding="utf-8")
         self.env = {"PYTHONPATH": str(hooks)}
         self.under = ("env", f"PYTHONPATH={hooks}")
 
-    def told(self, what: str) -> int:
-        """How often a process said that it hangs, or that it decoded apart."""
-        return self._told.read_text(encoding="utf-8").splitlines().count(what)
+    def count(self, event: str) -> int:
+        """Number of times that a process has logged an event."""
+        return self._log.read_text(encoding="utf-8").splitlines().count(event)

@@ -1,4 +1,4 @@
-"""A watched folder, its sidecars, and the real process that watches."""
+"""A watched folder, its sidecars, and the real process that watches it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tests.fault.rule import Rule, written
+from tests.fault.invariant import Invariant, read_sidecar
 from tests.helpers.support import CTC, LEUKOCYTE, Process, cell, encoded, process, tiff
 
 
 def image(number: int, diameter: float | None = None, suffix: str = ".png") -> bytes:
-    """A crop that no other number gives; those in TIFF are uncompressed and of one size."""
+    """A crop, different for each number; TIFF images are uncompressed and of one size."""
     if diameter is None:
         diameter = CTC if number % 2 else LEUKOCYTE
     pixels = cell(diameter, background=120 + number % 16)
@@ -26,13 +26,13 @@ def image(number: int, diameter: float | None = None, suffix: str = ".png") -> b
 
 
 class Service:
-    """`ctcedge watch` on a folder with its sidecars elsewhere, started as often as it takes.
+    """`ctcedge watch` on a folder with its sidecars elsewhere, which can be started repeatedly.
 
     Args:
-        root: an existing folder for all of it.
+        root: an existing folder for all files.
         model: the model folder.
-        folder: the watched folder; below the root unless given.
-        out: of the sidecars; below the root unless given.
+        folder: the watched folder; a folder in the root by default.
+        out: folder of the sidecars; a folder in the root by default.
     """
 
     def __init__(
@@ -41,49 +41,49 @@ class Service:
         self.root, self.model = root, model
         self.folder, self.out = folder or root / "in", out or root / "out"
         self.folder.mkdir(exist_ok=True)
-        self.rule = Rule(self.folder, self.out, model)
+        self.invariant = Invariant(self.folder, self.out, model)
         self._canaries = 0
 
     @property
     def words(self) -> tuple[object, ...]:
-        """What both commands are told."""
+        """Arguments of both commands."""
         return self.folder, "--out", self.out, "--model", self.model, "--provider", "cpu"
 
     @contextmanager
     def watching(self, *words: object, under: tuple[str, ...] = ()) -> Iterator[Process]:
-        """A watch that has begun to work."""
+        """A watch that has started to work."""
         words = ("watch", *self.words, "--stability-delay", 0.2, "--rescan-interval", 1, *words)
         with process(*words, log=self.root / "log", under=under) as running:
             running.until(lambda: "Model disks" in running.stderr, "the start")
             yield running
 
     def put(self, name: str, data: bytes) -> Path:
-        """Write an image at once, as most programs do."""
+        """Write an image in one step, as most programs do."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
 
     def put_many(self, count: int, below: str = "", first: int = 0) -> list[str]:
-        """Write so many different crops."""
+        """Write a number of different crops."""
         names = [f"{below}{number:05}_BF.png" for number in range(first, first + count)]
         for number, name in enumerate(names, start=first):
             self.put(name, image(number))
         return names
 
     def record(self, name: str) -> dict[str, Any] | None:
-        """The sidecar of a crop, valid, or None."""
-        return written(self.out / f"{name}.ctc.json")
+        """The valid sidecar of a crop; None where there is none."""
+        return read_sidecar(self.out / f"{name}.ctc.json")
 
-    def settles(self, running: Process, below: str = "") -> None:
-        """Wait until the rule holds."""
-        running.until(lambda: self.rule.holds(below), "the rule")
+    def wait_until_done(self, running: Process, below: str = "") -> None:
+        """Wait until the invariant holds."""
+        running.until(lambda: self.invariant.holds(below), "the invariant")
 
-    def sees_what_stays_still(self, running: Process) -> None:
-        """Wait until all that stays still since before this call has been looked at.
+    def wait_for_unchanged_files(self, running: Process) -> None:
+        """Wait until all files that have not changed since this call were checked.
 
-        A crop that its writer keeps open is taken for its stillness alone; whatever changed before
-        it is due before it.
+        A crop that its writer keeps open is classified only because it no longer changes; files
+        that changed before it are due before it.
         """
         self._canaries += 1
         name = f"canaries/{self._canaries}_BF.png"
@@ -91,24 +91,24 @@ class Service:
         path.parent.mkdir(exist_ok=True)
         with path.open("wb", buffering=0) as file:
             file.write(image(self._canaries))
-            running.until(lambda: self.record(name), "a crop that stays still")
+            running.until(lambda: self.record(name), "a crop that no longer changes")
 
-    def ends(self, running: Process) -> str:
-        """Tell the watch to stop, which it does well; return its standard output."""
+    def stop(self, running: Process) -> str:
+        """Stop the watch, which must succeed; return its standard output."""
         code, output = running.stop()
         assert code == 0, running.stderr
         return output
 
-    def keeps_the_rule_after_a_restart(self, *words: object) -> None:
-        """Start once more: the rule holds and nothing is done again."""
+    def check_after_restart(self, *words: object) -> None:
+        """Start again: the invariant holds and nothing is classified again."""
         with self.watching(*words) as running:
-            self.settles(running)
-            self.ends(running)
-        assert self.rule.lacking() == []
-        assert self.rule.strays() == []
+            self.wait_until_done(running)
+            self.stop(running)
+        assert self.invariant.missing() == []
+        assert self.invariant.leftovers() == []
 
 
 def kill(running: Process) -> None:
-    """End it as a crash would."""
+    """Kill the process, as a crash would."""
     running.popen.send_signal(signal.SIGKILL)
     running.popen.wait()

@@ -1,4 +1,4 @@
-"""Images that take the process down while they are decoded."""
+"""Images that crash the process while they are decoded."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def decoder(tmp_path: Path) -> Decoder:
     return Decoder(tmp_path)
 
 
-def stands(out: Path, unreadable: set[str], classified: set[str]) -> None:
-    """Every crop has its one sidecar, and no record is left."""
+def assert_final(out: Path, unreadable: set[str], classified: set[str]) -> None:
+    """Every crop has exactly one sidecar, and no crash journal remains."""
     found = sidecars(out)
     assert {name for name, record in found.items() if record["error"] == CRASHED} == unreadable
     assert {name for name, record in found.items() if record["call"]} == classified
@@ -60,7 +60,7 @@ def dies(running: Process, number: int) -> None:
 
 @pytest.mark.parametrize("mark", SIGNALS)
 @pytest.mark.parametrize("beside", [False, True], ids=["elsewhere", "beside"])
-def test_classify_goes_on_after_a_crash(
+def test_classify_continues_after_a_crash(
     service: Service, decoder: Decoder, mark: Mark, beside: bool
 ) -> None:
     names = set(service.put_many(10))
@@ -70,14 +70,14 @@ def test_classify_goes_on_after_a_crash(
     run(*words, env=decoder.env, code=-SIGNALS[mark])
     assert (out / RECORD).exists()
     run(*words, env=decoder.env, code=3)
-    stands(out, {"00005_BF.tif"}, names)
+    assert_final(out, {"00005_BF.tif"}, names)
     before = state(out)
     run(*words, env=decoder.env, code=3)
     assert state(out) == before
 
 
 def test_each_of_several_is_found(service: Service, decoder: Decoder) -> None:
-    """No file takes the process down twice."""
+    """No file crashes the process twice."""
     names = set(service.put_many(10))
     bad = {f"{number:05}_BF.tif" for number in (2, 3, 7)}
     for number, name in enumerate(sorted(bad), start=50):
@@ -86,13 +86,13 @@ def test_each_of_several_is_found(service: Service, decoder: Decoder) -> None:
         with watching(service, decoder) as running:
             until(lambda: not running.alive() or sidecars(service.out).keys() >= bad | names)
             if running.alive():
-                service.ends(running)
+                service.stop(running)
             else:
                 dies(running, signal.SIGABRT)
-    stands(service.out, bad, names)
+    assert_final(service.out, bad, names)
 
 
-def test_a_watch_goes_on_after_a_crash(service: Service, decoder: Decoder) -> None:
+def test_a_watch_continues_after_a_crash(service: Service, decoder: Decoder) -> None:
     names = set(service.put_many(5))
     with watching(service, decoder) as running:
         running.until(lambda: sidecars(service.out).keys() == names)
@@ -102,8 +102,8 @@ def test_a_watch_goes_on_after_a_crash(service: Service, decoder: Decoder) -> No
         running.until(lambda: service.record("bad_BF.tif"))
         names |= set(service.put_many(5, "S/", first=10))
         running.until(lambda: len(sidecars(service.out)) == len(names) + 1)
-        service.ends(running)
-    stands(service.out, {"bad_BF.tif"}, names)
+        service.stop(running)
+    assert_final(service.out, {"bad_BF.tif"}, names)
 
 
 def test_a_crashed_file_that_changes_is_done_as_usual(service: Service, decoder: Decoder) -> None:
@@ -114,41 +114,45 @@ def test_a_crashed_file_that_changes_is_done_as_usual(service: Service, decoder:
         running.until(lambda: service.record("1_BF.tif"))
         path.write_bytes(image(2, suffix=".tif"))
         running.until(lambda: (service.record("1_BF.tif") or {})["call"])
-        service.ends(running)
-    stands(service.out, set(), {"1_BF.tif"})
+        service.stop(running)
+    assert_final(service.out, set(), {"1_BF.tif"})
 
 
-def test_what_crashed_once_is_ever_after_decoded_apart(service: Service, decoder: Decoder) -> None:
-    """Also when its sidecar is no longer current, and the record of the crash is gone."""
+def test_an_image_that_crashed_once_is_always_decoded_in_the_sandbox(
+    service: Service, decoder: Decoder
+) -> None:
+    """Also when its sidecar is no longer current, and the crash journal is gone."""
     service.put("1_BF.tif", marked(1, Mark.ABORTS))
     words = ("classify", *service.words)
     run(*words, env=decoder.env, code=-signal.SIGABRT)
     run(*words, env=decoder.env, code=3)
     run(*words, "--force", "--um-per-px", 0.4, env=decoder.env, code=3)
-    stands(service.out, {"1_BF.tif"}, set())
+    assert_final(service.out, {"1_BF.tif"}, set())
 
 
-def test_a_hang_ends_at_a_time_limit(service: Service, tmp_path: Path) -> None:
+def test_a_hang_ends_at_the_timeout(service: Service, tmp_path: Path) -> None:
     decoder = Decoder(tmp_path, time_limit=2)
     names = set(service.put_many(5))
     words = ("classify", *service.words)
     run(*words, env=decoder.env)
     service.put("1_BF.tif", marked(50, Mark.HANGS))
     with process(*words, log=tmp_path / "log", under=decoder.under) as running:
-        running.until(lambda: decoder.told("hangs"))
+        running.until(lambda: decoder.count("hangs"))
         kill(running)
     run(*words, env=decoder.env, code=3)
-    assert decoder.told("hangs apart") == 1
-    stands(service.out, {"1_BF.tif"}, names)
+    assert decoder.count("hangs in sandbox") == 1
+    assert_final(service.out, {"1_BF.tif"}, names)
 
 
-def test_kill_9_makes_a_suspect_that_is_acquitted(service: Service, decoder: Decoder) -> None:
+def test_kill_9_quarantines_an_image_that_is_cleared_later(
+    service: Service, decoder: Decoder
+) -> None:
     names = set(service.put_many(5))
     service.put("10_BF.tif", marked(10, Mark.IS_SLOW))
     words = ("classify", *service.words)
     with process(*words, log=service.root / "log", under=decoder.under) as running:
-        running.until(lambda: decoder.told("hangs") == 1)
+        running.until(lambda: decoder.count("hangs") == 1)
         kill(running)
     run(*words, env=decoder.env)
-    assert decoder.told("decoded apart") == 1
-    stands(service.out, set(), names | {"10_BF.tif"})
+    assert decoder.count("decoded in sandbox") == 1
+    assert_final(service.out, set(), names | {"10_BF.tif"})

@@ -1,6 +1,6 @@
-"""Files as instruments and copy tools really write them, each by name.
+"""Files as instruments and copy tools write them, one test each.
 
-One watch sees all of these, so that what one leaves behind is in the way of the next.
+One watch processes all of them, so that the files of one test remain for the next.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ NAME_MAX = 255
 SUFFIX = len(".ctc.json")
 
 
-class Bench:
-    """A sub-folder of its own in a watched folder."""
+class Workbench:
+    """A sub-folder in a watched folder, for one test."""
 
     def __init__(self, service: Service, running: Process, below: str) -> None:
         self.service, self.running, self.below = service, running, below
@@ -37,14 +37,14 @@ class Bench:
     def put(self, name: str, data: bytes) -> Path:
         return self.service.put(self.name(name), data)
 
-    def waits(self) -> None:
-        """Until every crop here is done, and what stays still has been looked at."""
-        self.service.settles(self.running, self.below)
-        self.service.sees_what_stays_still(self.running)
-        assert self.service.rule.holds(self.below)
+    def wait(self) -> None:
+        """Wait until every crop here is done, and files that no longer change were checked."""
+        self.service.wait_until_done(self.running, self.below)
+        self.service.wait_for_unchanged_files(self.running)
+        assert self.service.invariant.holds(self.below)
 
     def calls(self, name: str) -> list[str]:
-        """Earlier calls of a crop and the one that stands; empty without a sidecar."""
+        """Earlier calls of a crop and the present one; empty without a sidecar."""
         record = self.service.record(self.name(name))
         if record is None:
             return []
@@ -55,43 +55,43 @@ class Bench:
 def watched(
     tmp_path_factory: pytest.TempPathFactory, model_folder: Path
 ) -> Iterator[tuple[Service, Process]]:
-    """A watch for all of this module; at its end the rule holds, also after a restart."""
+    """A watch for the whole module; at its end the invariant holds, also after a restart."""
     service = Service(tmp_path_factory.mktemp("files"), model_folder)
     words = ("--rescan-interval", 0.5, "--decode-timeout", 3600)
     with service.watching(*words) as running:
         yield service, running
-        service.settles(running)
-        service.ends(running)
-    service.keeps_the_rule_after_a_restart(*words)
+        service.wait_until_done(running)
+        service.stop(running)
+    service.check_after_restart(*words)
 
 
 @pytest.fixture
-def bench(watched: tuple[Service, Process], request: pytest.FixtureRequest) -> Bench:
+def bench(watched: tuple[Service, Process], request: pytest.FixtureRequest) -> Workbench:
     service, running = watched
-    return Bench(service, running, f"{len(list(service.folder.iterdir()))} {request.node.name}")
+    return Workbench(service, running, f"{len(list(service.folder.iterdir()))} {request.node.name}")
 
 
-def test_half_written_and_finished_later(bench: Bench) -> None:
+def test_half_written_and_finished_later(bench: Workbench) -> None:
     data = image(1, CTC)
     path = bench.put("1_BF.png", data[: len(data) // 2])
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == []
     with path.open("ab") as file:
         file.write(data[len(data) // 2 :])
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == ["CTC"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_growing(bench: Bench, suffix: str) -> None:
+def test_growing(bench: Workbench, suffix: str) -> None:
     data, name = image(1, CTC, suffix), f"1_BF{suffix}"
     with (bench.folder / name).open("wb", buffering=0) as file:
         for start in range(0, len(data), len(data) // 3 + 1):
             assert bench.calls(name) == []
             file.write(data[start : start + len(data) // 3 + 1])
             if start + len(data) // 3 + 1 < len(data):
-                bench.waits()
-    bench.waits()
+                bench.wait()
+    bench.wait()
     assert bench.calls(name) == ["CTC"]
 
 
@@ -104,149 +104,149 @@ def test_growing(bench: Bench, suffix: str) -> None:
     ],
     ids=["PNG", "TIFF with its directory last", "TIFF with its pixels last"],
 )
-def test_pre_allocated_with_a_tail_of_zeros(bench: Bench, name: str, data: bytes) -> None:
-    """Full size at once, and its writer pauses; an uncompressed TIFF would decode all the same."""
+def test_pre_allocated_with_a_tail_of_zeros(bench: Workbench, name: str, data: bytes) -> None:
+    """Full size at once, while its writer pauses; an uncompressed TIFF would decode nevertheless."""
     with (bench.folder / name).open("w+b", buffering=0) as file:
         file.truncate(len(data))
-        bench.waits()
+        bench.wait()
         file.write(data[: len(data) // 2 + 5])
-        bench.waits()
+        bench.wait()
         assert bench.calls(name) == []
         file.write(data[len(data) // 2 + 5 :])
-    bench.waits()
+    bench.wait()
     assert len(bench.calls(name)) == 1
 
 
 @pytest.mark.parametrize("part", ["1_BF.png.part", ".1_BF.png.x7Qa", "tmp1.png", "~1_BF.tmp"])
-def test_written_under_another_name_and_renamed(bench: Bench, part: str) -> None:
+def test_written_under_another_name_and_renamed(bench: Workbench, part: str) -> None:
     path = bench.put(part, image(1, CTC)[:99])
-    bench.service.sees_what_stays_still(bench.running)
+    bench.service.wait_for_unchanged_files(bench.running)
     path.write_bytes(image(1, CTC))
     path.rename(bench.folder / "1_BF.png")
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == ["CTC"]
 
 
 @pytest.mark.parametrize("restored", [False, True], ids=["", "mtime restored"])
-def test_rewritten_in_place_with_the_same_size(bench: Bench, restored: bool) -> None:
+def test_rewritten_in_place_with_the_same_size(bench: Workbench, restored: bool) -> None:
     first, second = (image(1, diameter, ".tif") for diameter in (CTC, LEUKOCYTE))
     assert len(first) == len(second)
     path = bench.put("1_BF.tif", first)
-    bench.waits()
+    bench.wait()
     before = path.stat()
     with path.open("r+b") as file:
         file.write(second)
     if restored:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.tif") == ["CTC", "leukocyte"]
 
 
-def test_replaced(bench: Bench) -> None:
+def test_replaced(bench: Workbench) -> None:
     for number, diameter in enumerate((CTC, LEUKOCYTE, CTC)):
         bench.put("new", image(number, diameter)).rename(bench.folder / "1_BF.png")
-        bench.waits()
+        bench.wait()
     assert bench.calls("1_BF.png") == ["CTC", "leukocyte", "CTC"]
 
 
-def test_replaced_by_the_same_content(bench: Bench) -> None:
+def test_replaced_by_the_same_content(bench: Workbench) -> None:
     for _ in range(3):
         bench.put("new", image(1, CTC)).rename(bench.folder / "1_BF.png")
-        bench.waits()
+        bench.wait()
         bench.put("1_BF.png", image(1, CTC))
-        bench.waits()
+        bench.wait()
     assert bench.calls("1_BF.png") == ["CTC"]
 
 
-def test_changed_and_changed_back(bench: Bench) -> None:
+def test_changed_and_changed_back(bench: Workbench) -> None:
     for diameter in (CTC, LEUKOCYTE, CTC):
         bench.put("1_BF.png", image(1, diameter))
-        bench.waits()
+        bench.wait()
     assert bench.calls("1_BF.png") == ["CTC", "leukocyte", "CTC"]
 
 
-def test_deleted_while_queued(bench: Bench) -> None:
+def test_deleted_while_queued(bench: Workbench) -> None:
     bench.running.popen.send_signal(signal.SIGSTOP)
     for number in range(100):
         bench.put(f"{number}_BF.png", image(number))
     for number in range(0, 100, 2):
         (bench.folder / f"{number}_BF.png").unlink()
     bench.running.popen.send_signal(signal.SIGCONT)
-    bench.waits()
+    bench.wait()
     assert bench.calls("0_BF.png") == []
     assert len(list((bench.service.out / bench.below).iterdir())) == 50
 
 
-def test_deleted_and_made_again_while_queued(bench: Bench) -> None:
+def test_deleted_and_made_again_while_queued(bench: Workbench) -> None:
     bench.running.popen.send_signal(signal.SIGSTOP)
     for diameter in (CTC, LEUKOCYTE, CTC):
         bench.put("1_BF.png", image(1, diameter))
         (bench.folder / "1_BF.png").unlink()
     bench.put("1_BF.png", image(2, LEUKOCYTE))
     bench.running.popen.send_signal(signal.SIGCONT)
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == ["leukocyte"]
 
 
-def test_copied_back_with_an_old_mtime(bench: Bench) -> None:
+def test_copied_back_with_an_old_mtime(bench: Workbench) -> None:
     path = bench.put("1_BF.tif", image(1, CTC, ".tif"))
-    bench.waits()
+    bench.wait()
     path.unlink()
-    bench.waits()
+    bench.wait()
     backup = bench.service.root / "backup.tif"
     backup.write_bytes(image(2, LEUKOCYTE, ".tif"))
     os.utime(backup, (1_000_000_000, 1_000_000_000))
     shutil.copy2(backup, path)
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.tif") == ["CTC", "leukocyte"]
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 1, 4_000_000_000])
-def test_an_odd_mtime(bench: Bench, seconds: int) -> None:
+def test_an_odd_mtime(bench: Workbench, seconds: int) -> None:
     os.utime(bench.put("1_BF.png", image(1, CTC)), (seconds, seconds))
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == ["CTC"]
 
 
-def test_touched_without_a_change(bench: Bench) -> None:
+def test_touched_without_a_change(bench: Workbench) -> None:
     path = bench.put("1_BF.png", image(1, CTC))
-    bench.waits()
+    bench.wait()
     for seconds in (0, 1_000_000_000):
         os.utime(path, (seconds, seconds))
         path.chmod(0o600)
-        bench.waits()
+        bench.wait()
     assert bench.calls("1_BF.png") == ["CTC"]
 
 
-def test_a_folder_moved_in_whole(bench: Bench) -> None:
+def test_a_folder_moved_in_whole(bench: Workbench) -> None:
     elsewhere = bench.service.root / "elsewhere"
     for number in range(20):
         path = elsewhere / f"P{number % 3}" / "deep" / f"{number}_BF.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image(number))
     elsewhere.rename(bench.folder / "P")
-    bench.waits()
+    bench.wait()
     assert len(sidecars(bench.service.out / bench.below)) == 20
 
 
-def test_a_folder_renamed(bench: Bench) -> None:
-    """Another sample: its crops are called anew, at their new place; nothing is lost at the old."""
+def test_a_folder_renamed(bench: Workbench) -> None:
+    """Another sample: its crops are classified again at the new path; nothing is lost at the old."""
     bench.put("old/1_BF.png", image(1, CTC))
-    bench.waits()
+    bench.wait()
     (bench.folder / "old").rename(bench.folder / "new")
-    bench.waits()
+    bench.wait()
     bench.put("new/2_BF.png", image(2, CTC))
-    bench.waits()
+    bench.wait()
     assert [bench.calls(f"{name}_BF.png") for name in ("old/1", "new/1", "new/2")] == [["CTC"]] * 3
 
 
-def test_thousands_at_once(bench: Bench) -> None:
+def test_thousands_at_once(bench: Workbench) -> None:
     making = bench.service.root / "making"
     making.mkdir()
     for number in range(2000):
         (making / f"{number}_BF.png").write_bytes(image(number))
     making.rename(bench.folder / "all")
-    bench.waits()
+    bench.wait()
     assert len(list((bench.service.out / bench.below / "all").iterdir())) == 2000
 
 
@@ -274,20 +274,20 @@ NAMES = [
 @pytest.mark.parametrize("stem", NAMES, ids=ascii)
 def test_odd_names(watched: tuple[Service, Process], stem: str) -> None:
     service, running = watched
-    bench = Bench(service, running, f"name {len(list(service.folder.iterdir()))}")
+    bench = Workbench(service, running, f"name {len(list(service.folder.iterdir()))}")
     bench.put(f"{stem}_BF.png", image(1, CTC))
     bench.put(f"folder {stem}/{stem}_BF.tif", image(2, LEUKOCYTE, ".tif"))
-    bench.waits()
+    bench.wait()
     assert bench.calls(f"{stem}_BF.png") == ["CTC"]
     assert bench.calls(f"folder {stem}/{stem}_BF.tif") == ["leukocyte"]
 
 
 @pytest.mark.parametrize("letter", ["x", "é"])
-def test_the_longest_name_whose_sidecar_fits(bench: Bench, letter: str) -> None:
+def test_the_longest_name_whose_sidecar_fits(bench: Workbench, letter: str) -> None:
     length = (NAME_MAX - SUFFIX - len("_BF.png")) // len(letter.encode())
     name = f"{letter * length}_BF.png"
     bench.put(name, image(1, CTC))
-    bench.waits()
+    bench.wait()
     assert bench.calls(name) == ["CTC"]
 
 
@@ -298,18 +298,18 @@ def test_a_name_whose_sidecar_does_not_fit_is_listed(tmp_path: Path, model_folde
         service.put(name, image(number))
     service.put_many(3)
     with service.watching("--json") as running:
-        service.sees_what_stays_still(running)
-        output = service.ends(running)
+        service.wait_for_unchanged_files(running)
+        output = service.stop(running)
     assert all(name in output for name in names)
     assert "File name too long" in output
-    assert service.rule.strays() == []
-    assert sorted(service.rule.lacking()) == sorted(names)
+    assert service.invariant.leftovers() == []
+    assert sorted(service.invariant.missing()) == sorted(names)
     done = run("classify", *service.words, code=3)
     assert done.stderr.count("File name too long") == 2
 
 
 def test_very_long_paths(tmp_path: Path, model_folder: Path) -> None:
-    """Up to the longest path of the system a crop is done; what lies deeper is in nobody's way."""
+    """Crops up to the system's maximum path length are classified; deeper files do no harm."""
     service = Service(tmp_path, model_folder)
     longer = max(len(str(service.folder)), len(str(service.out)) + SUFFIX)
     room = PATH_MAX - 1 - longer - len("/1_BF.png")
@@ -320,17 +320,17 @@ def test_very_long_paths(tmp_path: Path, model_folder: Path) -> None:
     make_deep(service.folder, [*parts[:-1], "d" * 200, "f" * 200, "g" * 200], image(2))
     service.put_many(3)
     with service.watching() as running:
-        service.settles(running)
+        service.wait_until_done(running)
         running.until(lambda: len(sidecars(service.out)) == 4)
         make_deep(service.folder, ["new", *parts[1:-1], "h" * 100], image(3))
         running.until(lambda: len(sidecars(service.out)) == 5)
-        service.ends(running)
+        service.stop(running)
     assert service.record(crop) is not None
-    service.keeps_the_rule_after_a_restart()
+    service.check_after_restart()
 
 
 def make_deep(root: Path, parts: list[str], data: bytes) -> None:
-    """Write a crop below so many folders, however long its path."""
+    """Write a crop into nested folders, however long its path."""
     at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     for part in parts:
         try:
@@ -407,39 +407,39 @@ NOT_FILES = [
 
 
 @pytest.mark.parametrize("make", NOT_FILES)
-def test_never_opened(bench: Bench, make: Callable[[Path], None]) -> None:
+def test_never_opened(bench: Workbench, make: Callable[[Path], None]) -> None:
     make(bench.folder / "1_BF.png")
-    bench.waits()
+    bench.wait()
     assert not (bench.service.out / bench.below).exists()
 
 
 @pytest.mark.parametrize("make", NOT_FILES[:-1])
-def test_takes_the_place_of_a_queued_crop(bench: Bench, make: Callable[[Path], None]) -> None:
+def test_takes_the_place_of_a_queued_crop(bench: Workbench, make: Callable[[Path], None]) -> None:
     bench.running.popen.send_signal(signal.SIGSTOP)
     bench.put("1_BF.png", image(1)).unlink()
     make(bench.folder / "1_BF.png")
     bench.running.popen.send_signal(signal.SIGCONT)
-    bench.waits()
+    bench.wait()
     assert not (bench.service.out / bench.below).exists()
 
 
-def test_an_empty_file_that_is_filled_later(bench: Bench) -> None:
+def test_an_empty_file_that_is_filled_later(bench: Workbench) -> None:
     path = bench.put("1_BF.png", b"")
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == []
     path.write_bytes(image(1, CTC))
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == ["CTC"]
 
 
-def test_hard_links(bench: Bench) -> None:
+def test_hard_links(bench: Workbench) -> None:
     os.link(bench.put("1_BF.png", image(1, CTC)), bench.folder / "2_BF.png")
-    bench.waits()
+    bench.wait()
     assert bench.calls("1_BF.png") == bench.calls("2_BF.png") == ["CTC"]
 
 
 def test_damaged_for_good(tmp_path: Path, model_folder: Path) -> None:
-    """Given up after its time, said so in a sidecar, done again once it is replaced."""
+    """Recorded as unreadable after the timeout, and classified again once it is replaced."""
     service = Service(tmp_path, model_folder)
     damaged = {"empty": b"", "torn": image(1)[:200], "text": b"cell 7", "zeros": b"\0" * 999}
     with service.watching("--decode-timeout", 0.5) as running:
@@ -449,7 +449,7 @@ def test_damaged_for_good(tmp_path: Path, model_folder: Path) -> None:
         assert {r["status"] for r in sidecars(service.out).values()} == {"unreadable"}
         for name in damaged:
             service.put(f"{name}_BF.png", image(3))
-        service.settles(running)
-        service.ends(running)
+        service.wait_until_done(running)
+        service.stop(running)
     assert all(record["history"] == [] for record in sidecars(service.out).values())
-    service.keeps_the_rule_after_a_restart()
+    service.check_after_restart()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ctcedge.pipeline.crash_journal import RECORD
-from tests.fault.kernel import as_the_first_process
+from tests.fault.kernel import as_process_1
 from tests.fault.service import Service, image, kill
 from tests.helpers.support import Process, cell, process, run, save, sidecars, state, stray, until
 
@@ -22,7 +22,7 @@ COUNT = 300
 
 
 class Instrument:
-    """Writes crops in the ways in which instruments and copy tools do."""
+    """Writes crops as instruments and copy tools do."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Instrument:
         self._rewritable: list[Path] = []
 
     def deliver(self, below: str, count: int) -> None:
-        """Add so many crops, and change one that was there."""
+        """Add crops, and change an existing one."""
         ways: list[Callable[[Path, bytes], None]] = [
             self._at_once,
             self._in_pieces,
@@ -73,19 +73,19 @@ class Instrument:
 
 
 def kill_at_a_random_instant(
-    running: Process, chance: random.Random, so_far: Callable[[], int], expected: int
+    running: Process, chance: random.Random, count_done: Callable[[], int], expected: int
 ) -> None:
-    """Strike anywhere from before the first sidecar to about the last."""
-    strike = chance.randrange(expected)
-    running.until(lambda: so_far() >= strike)
+    """Kill at any time from before the first sidecar to about the last."""
+    threshold = chance.randrange(expected)
+    running.until(lambda: count_done() >= threshold)
     time.sleep(chance.uniform(0, 0.02))
     kill(running)
 
 
-def live_and_die(
+def run_until_killed(
     service: Service, instrument: Instrument, chance: random.Random, below: str, count: int
 ) -> None:
-    """Start, see that the rule holds, and be killed while crops arrive."""
+    """Start, check that the invariant holds, and kill the watch while crops arrive."""
     words = (
         "watch",
         *service.words,
@@ -97,30 +97,30 @@ def live_and_die(
         2,
     )
     with ThreadPoolExecutor(1) as thread, process(*words, log=service.root / "log") as running:
-        service.settles(running)
+        service.wait_until_done(running)
         arrival = thread.submit(instrument.deliver, below, count)
         kill_at_a_random_instant(running, chance, lambda: len(found(service.out / below)), count)
         arrival.result()
 
 
 @pytest.mark.parametrize(
-    ("kills", "each"),
+    ("kills", "crops"),
     [
-        pytest.param(20, 15, id="short"),
+        pytest.param(10, 15, id="short"),
         pytest.param(300, 17, id="whole", marks=[pytest.mark.soak, pytest.mark.timeout(2 * 3600)]),
     ],
 )
 def test_kill_9_at_random_instants_while_crops_arrive(
-    service: Service, kills: int, each: int
+    service: Service, kills: int, crops: int
 ) -> None:
     seed = int(os.environ.get("CTCEDGE_FAULT_SEED", "0")) or random.randrange(1, 10**6)
     print(f"CTCEDGE_FAULT_SEED={seed}")
     chance = random.Random(seed)
     instrument = Instrument(service.folder, random.Random(seed))
     for life in range(kills):
-        live_and_die(service, instrument, chance, f"S{life:03}", each)
-    service.keeps_the_rule_after_a_restart()
-    assert len(sidecars(service.out)) == each * kills
+        run_until_killed(service, instrument, chance, f"S{life:03}", crops)
+    service.check_after_restart()
+    assert len(sidecars(service.out)) == crops * kills
 
 
 def found(folder: Path) -> list[Path]:
@@ -163,28 +163,28 @@ def test_kill_9_at_random_instants_of_the_start(service: Service) -> None:
         with process("watch", *service.words, log=service.root / "log") as running:
             time.sleep(chance.uniform(0, 1))
             kill(running)
-        service.rule.lacking()  # fails where anything is not whole
-    service.keeps_the_rule_after_a_restart()
+        service.invariant.missing()  # fails where a sidecar is not complete
+    service.check_after_restart()
 
 
 def test_the_lock_ends_with_the_process_and_leaves_no_file(service: Service) -> None:
     service.put_many(1)
     with service.watching() as running:
-        service.settles(running)
+        service.wait_until_done(running)
         kill(running)
     left = {path.name for path in service.out.rglob("*") if path.is_file()}
     assert left == {"00000_BF.png.ctc.json", RECORD}
-    service.keeps_the_rule_after_a_restart()
+    service.check_after_restart()
 
 
-def test_temporary_files_of_a_container_that_crashed_are_swept(service: Service) -> None:
-    """Both runs are process 1, so the number tells nothing."""
+def test_temporary_files_of_a_container_that_crashed_are_removed(service: Service) -> None:
+    """Both runs are process 1, so the process id does not distinguish them."""
     service.put_many(1)
     service.out.mkdir()
     left = service.out / ".ctcedge-1-77.tmp"
     left.write_bytes(b"{")
-    with service.watching(under=as_the_first_process()) as running:
-        service.settles(running)
+    with service.watching(under=as_process_1()) as running:
+        service.wait_until_done(running)
     assert not left.exists()
 
 
@@ -195,9 +195,9 @@ def test_sigterm_with_a_full_queue(service: Service) -> None:
         running.popen.send_signal(signal.SIGTERM)
         until(lambda: not running.alive(), "the end")
         assert running.popen.returncode == 0, running.stderr
-    assert service.rule.lacking(), "the queue was not full"
-    assert service.rule.strays() == []
-    service.keeps_the_rule_after_a_restart()
+    assert service.invariant.missing(), "the queue was not full"
+    assert service.invariant.leftovers() == []
+    service.check_after_restart()
 
 
 _SIGTERM_AT_THE_FIRST_SIDECAR = """
@@ -219,7 +219,7 @@ SidecarStore._replace = first
 """
 
 
-def test_sigterm_finishes_the_batch_in_hand_and_begins_no_other(service: Service) -> None:
+def test_sigterm_finishes_the_current_batches_and_starts_no_other(service: Service) -> None:
     service.put_many(200)
     (service.root / "sitecustomize.py").write_text(_SIGTERM_AT_THE_FIRST_SIDECAR, "utf-8")
     under = ("env", f"PYTHONPATH={service.root}")
@@ -230,4 +230,4 @@ def test_sigterm_finishes_the_batch_in_hand_and_begins_no_other(service: Service
     finished = len(found(service.out))
     assert finished % 4 == 0
     assert 4 <= finished <= 36  # a batch each of at most eight workers, and one that waits
-    assert service.rule.strays() == []
+    assert service.invariant.leftovers() == []

@@ -1,4 +1,4 @@
-"""Memory, file handles and threads stay flat over a long stream of crops."""
+"""Memory, file handles and threads do not grow over a long stream of crops."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.fault.service import Service
 from tests.helpers.support import Process
 
 MIB = 2**20
-_PER_CROP = 1024  # bytes that the watch may remember of each crop
+_PER_CROP = 1024  # bytes that the watch may keep per crop
 _SLACK = 8 * MIB  # of the allocators
 
 
 class Use(NamedTuple):
-    """What a process holds."""
+    """Resources of a process."""
 
     memory: int
     handles: int
@@ -37,11 +37,11 @@ def use(running: Process) -> Use:
 
 
 def keep(folder: Path) -> None:
-    """The lab leaves its crops where they are."""
+    """The lab leaves its crops in place."""
 
 
 def clear(folder: Path) -> None:
-    """The lab takes away what is done."""
+    """The lab removes finished crops."""
     for below in list(folder.iterdir()):
         shutil.rmtree(below)
 
@@ -58,16 +58,16 @@ def test_flat_from_n_crops_to_ten_times_as_many(
 ) -> None:
     with service.watching("--rescan-interval", 0.5) as running:
         service.put_many(max(500, crops), "warm-up/", first=10 * crops)
-        service.settles(running)
+        service.wait_until_done(running)
         uses = []
         for turn in range(10):
             afterwards(service.folder)
             below = f"S{turn}"
             service.put_many(crops, f"{below}/", first=turn * crops)
-            service.settles(running, below)
+            service.wait_until_done(running, below)
             uses.append(use(running))
         print(*uses, sep="\n")
-        service.ends(running)
+        service.stop(running)
     first, last = uses[0], uses[-1]
     assert last.memory - first.memory < 9 * crops * _PER_CROP + _SLACK
     assert last.threads <= first.threads

@@ -31,52 +31,52 @@ def test_two_watchers_on_one_output(service: Service) -> None:
         refused = run("watch", *service.words, code=2)
         assert "another ctcedge is writing" in refused.stderr
         service.put_many(3, first=10)
-        service.settles(running)
-        service.ends(running)
-    service.keeps_the_rule_after_a_restart()
+        service.wait_until_done(running)
+        service.stop(running)
+    service.check_after_restart()
 
 
 def test_classify_beside_a_watch(service: Service) -> None:
     service.put_many(3)
     with service.watching() as running:
         assert "another ctcedge is writing" in run("classify", *service.words, code=2).stderr
-        service.settles(running)
+        service.wait_until_done(running)
         kill(running)
     service.put_many(3, first=10)
     run("classify", *service.words)
-    assert service.rule.holds()
-    service.keeps_the_rule_after_a_restart()
+    assert service.invariant.holds()
+    service.check_after_restart()
 
 
 def test_two_watchers_of_one_folder_with_an_output_each(service: Service) -> None:
     second = Service(service.root, service.model, service.folder, service.root / "second")
     with service.watching() as one, second.watching() as other:
         service.put_many(20)
-        service.settles(one)
-        second.settles(other)
-        service.ends(one)
-        second.ends(other)
+        service.wait_until_done(one)
+        second.wait_until_done(other)
+        service.stop(one)
+        second.stop(other)
 
 
 def test_a_model_that_is_replaced_while_running(
     tmp_path: Path, model_copy: disks.EditableModel
 ) -> None:
-    """The loaded one decides until the restart; then all is called anew, and history says so."""
+    """The loaded model makes the calls until the restart; then all crops are classified again."""
     service = Service(tmp_path, model_copy.folder)
     names = service.put_many(3)
     with service.watching() as running:
-        service.settles(running)
+        service.wait_until_done(running)
         model_copy.edit(lambda spec: spec.update(version="2.0.0"))
         golden = model_copy.folder / "golden.npz"
         whole = golden.read_bytes()
         os.truncate(golden, 0)
         service.put_many(3, "S/", first=10)
-        service.settles(running)
-        service.ends(running)
+        service.wait_until_done(running)
+        service.stop(running)
     golden.write_bytes(whole)
-    service.rule.decided_by(model_copy.folder)
-    assert len(service.rule.lacking()) == 6
-    service.keeps_the_rule_after_a_restart()
+    service.invariant.set_model(model_copy.folder)
+    assert len(service.invariant.missing()) == 6
+    service.check_after_restart()
     record = service.record(names[0])
     assert record is not None
     assert [entry["model"]["version"] for entry in record["history"]] == ["1.0.0"]
@@ -91,14 +91,14 @@ def test_a_model_that_is_half_replaced_stops_the_next_start(
     graph = model_copy.folder / "model.int8.onnx"
     whole = graph.read_bytes()
     with service.watching() as running:
-        service.settles(running)
+        service.wait_until_done(running)
         graph.write_bytes(whole[:100])
         service.put_many(3, "S/", first=10)
-        service.settles(running)
-        service.ends(running)
+        service.wait_until_done(running)
+        service.stop(running)
     assert "is not the file" in run("watch", *service.words, code=2).stderr
     graph.write_bytes(whole)
-    service.keeps_the_rule_after_a_restart()
+    service.check_after_restart()
 
 
 def test_a_clock_that_jumps_back(service: Service) -> None:
@@ -108,7 +108,7 @@ def test_a_clock_that_jumps_back(service: Service) -> None:
     under = ("env", f"PYTHONPATH={service.root}", f"CLOCK={clock}")
     with service.watching("--decode-timeout", 1, under=under) as running:
         service.put_many(3)
-        service.settles(running)
+        service.wait_until_done(running)
         for number, jump in enumerate((-86_400, 86_400, -4e8, 0), start=1):
             new = service.root / "clock.new"
             new.write_text(str(jump))
@@ -116,11 +116,11 @@ def test_a_clock_that_jumps_back(service: Service) -> None:
             service.put_many(3, f"S{number}/", first=10 * number)
             half = image(1)[:100]
             service.put(f"S{number}/half_BF.png", half)
-            service.settles(running)
-            service.sees_what_stays_still(running)
+            service.wait_until_done(running)
+            service.wait_for_unchanged_files(running)
             name = f"S{number}/half_BF.png"
             running.until(lambda name=name: service.record(name), "giving up")
             service.put(name, image(90 + number))
-            service.settles(running)
-        service.ends(running)
-    service.keeps_the_rule_after_a_restart()
+            service.wait_until_done(running)
+        service.stop(running)
+    service.check_after_restart()

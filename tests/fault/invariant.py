@@ -1,7 +1,7 @@
-"""The rule that holds after every fault.
+"""The invariant that holds after every fault.
 
-Every readable crop has exactly one whole sidecar for (image content, model, settings), and nothing
-is called twice with different answers.
+Every readable crop has exactly one complete sidecar for (image content, model, settings), and
+nothing is classified twice with different results.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from tests.helpers.support import load
 Signature = tuple[int, ...]
 _IMAGES = (".png", ".tif")
 
-Asked = tuple[str, str, str]
-"""Hashes of image, model and settings: what a call answers."""
+CallKey = tuple[str, str, str]
+"""Hashes of image, model and settings, which determine a call."""
 
 
-class Rule:
-    """Compares images with sidecars, and remembers every answer that it ever saw.
+class Invariant:
+    """Compares images with sidecars, and remembers every call that it has seen.
 
-    Looking again costs little: only what changed since is read.
+    Repeated checks are fast: only files that changed are read.
 
     Args:
-        folder: of the images; those named `*_BF.png` or `*_BF.tif` are bright field.
-        out: of the sidecars; may be the same.
-        model: the model folder that shall decide.
+        folder: folder of the images; those named `*_BF.png` or `*_BF.tif` are bright field.
+        out: folder of the sidecars; may be the same.
+        model: folder of the model that must have made the calls.
     """
 
     def __init__(self, folder: Path, out: Path, model: Path) -> None:
         self.folder, self.out = folder, out
-        self.decided_by(model)
+        self.set_model(model)
         self._images: dict[Path, tuple[Signature, str, bool]] = {}
         self._sidecars: dict[Path, tuple[Signature, dict[str, Any]]] = {}
-        self._written: dict[tuple[Path, Asked], str] = {}
-        self._answers: dict[Asked, tuple[object, ...]] = {}
+        self._written: dict[tuple[Path, CallKey], str] = {}
+        self._calls: dict[CallKey, tuple[object, ...]] = {}
         self._torn: dict[Path, bytes] = {}
 
-    def decided_by(self, model: Path) -> None:
-        """From now on this model shall decide."""
+    def set_model(self, model: Path) -> None:
+        """Set the model that must have made the calls."""
         self._model = hashlib.sha256((model / "model.json").read_bytes()).hexdigest()
 
     def tear(self, crop: str, data: bytes) -> None:
-        """Leave a sidecar as a power cut may leave it; it counts as missing until replaced."""
+        """Damage a sidecar as a power cut may; it counts as missing until it is replaced."""
         path = self.out / (crop + SIDECAR_SUFFIX)
         path.write_bytes(data)
         self._torn[path] = data
@@ -58,13 +58,13 @@ class Rule:
         self._written = {key: at for key, at in self._written.items() if key[0] != path}
 
     def forget(self) -> None:
-        """All sidecars were taken away: writing them again is right."""
+        """Forget all sidecars: they were removed, and writing them again is correct."""
         self._sidecars.clear()
         self._written.clear()
 
-    def lacking(self, below: str = "") -> list[str]:
-        """Readable crops without their sidecar; what must never be fails at once."""
-        lacking = []
+    def missing(self, below: str = "") -> list[str]:
+        """Readable crops without their sidecar; a violation that must never occur fails at once."""
+        missing = []
         for path in _files(self.folder / below):
             crop = str(path.relative_to(self.folder))
             hidden = any(part.startswith(".") for part in path.relative_to(self.folder).parts)
@@ -72,15 +72,15 @@ class Rule:
                 image = self._image(path)
                 record = self._record(self.out / (crop + SIDECAR_SUFFIX))
                 if image is not None and image[1] and not self._is_of(record, image[0]):
-                    lacking.append(crop)
-        return lacking
+                    missing.append(crop)
+        return missing
 
     def holds(self, below: str = "") -> bool:
         """Whether every crop has its sidecar and no temporary file is left."""
-        return not self.lacking(below) and not self.strays(below)
+        return not self.missing(below) and not self.leftovers(below)
 
-    def strays(self, below: str = "") -> list[Path]:
-        """Temporary files that were left over."""
+    def leftovers(self, below: str = "") -> list[Path]:
+        """Temporary files that remained."""
         return [
             path
             for path in _files(self.out / below)
@@ -96,7 +96,7 @@ class Rule:
         )
 
     def _image(self, path: Path) -> tuple[str, bool] | None:
-        """Hash of an image and whether it is readable; None when it is gone."""
+        """Hash of an image and whether it is readable; None where it is gone."""
         signature = _signature(path)
         if signature is None:
             return None
@@ -125,31 +125,31 @@ class Rule:
         if known is None or known[0] != signature:
             known = signature, load(path)
             self._sidecars[path] = known
-            self._judge(path, known[1])
+            self._check(path, known[1])
         return known[1]
 
-    def _judge(self, path: Path, record: dict[str, Any]) -> None:
-        """See that a new record repeats no answer and contradicts none."""
+    def _check(self, path: Path, record: dict[str, Any]) -> None:
+        """Check that a new record neither repeats nor contradicts an earlier call."""
         if record["status"] != "classified":
             return
         entries = [*record["history"], {**record, "image_sha256": record["image"]["sha256"]}]
-        asked = [_asked(entry) for entry in entries]
-        again = [one for one, other in itertools.pairwise(asked) if one == other]
-        assert not again, f"called twice without a change: {path}"
-        for question, entry in zip(asked, entries, strict=True):
-            answer = entry["call"], round(entry["probability"], 6)
-            assert self._answers.setdefault(question, answer) == answer, f"two answers: {path}"
-        created = self._written.setdefault((path, asked[-1]), record["created"])
-        unchanged = created == record["created"] or len(set(asked)) > 1
+        keys = [_call_key(entry) for entry in entries]
+        again = [one for one, other in itertools.pairwise(keys) if one == other]
+        assert not again, f"classified twice without a change: {path}"
+        for key, entry in zip(keys, entries, strict=True):
+            call = entry["call"], round(entry["probability"], 6)
+            assert self._calls.setdefault(key, call) == call, f"two different calls: {path}"
+        created = self._written.setdefault((path, keys[-1]), record["created"])
+        unchanged = created == record["created"] or len(set(keys)) > 1
         assert unchanged, f"written twice without a change: {path}"
 
 
-def _asked(entry: dict[str, Any]) -> Asked:
+def _call_key(entry: dict[str, Any]) -> CallKey:
     return entry["image_sha256"], entry["model"]["sha256"], entry["settings_sha256"]
 
 
 def _files(folder: Path) -> list[Path]:
-    """Plain files, but for those in a folder with an image's name, which is never looked into."""
+    """Regular files, without those in a folder with an image's name, which is never searched."""
     found = []
     pending = [folder]
     while pending:
@@ -173,16 +173,16 @@ def _signature(path: Path) -> Signature | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def written(path: Path) -> dict[str, Any] | None:
-    """A sidecar, valid, or None where there is none."""
+def read_sidecar(path: Path) -> dict[str, Any] | None:
+    """A valid sidecar; None where there is none."""
     try:
         return load(path)
     except FileNotFoundError:
         return None
 
 
-def torn_like(path: Path) -> list[bytes]:
-    """What a power cut may leave of a sidecar."""
+def torn_versions(path: Path) -> list[bytes]:
+    """Contents of a sidecar that a power cut may leave."""
     whole = path.read_bytes()
     json.loads(whole)
     return [b"", b"\0" * len(whole), whole[: len(whole) // 2], whole[:512] + b"\0" * 512, b"[]"]
