@@ -105,7 +105,7 @@ def test_growing(bench: Workbench, suffix: str) -> None:
     ids=["PNG", "TIFF with its directory last", "TIFF with its pixels last"],
 )
 def test_pre_allocated_with_a_tail_of_zeros(bench: Workbench, name: str, data: bytes) -> None:
-    """Full size at once, while its writer pauses; an uncompressed TIFF would decode nevertheless."""
+    """Full size at once while its writer pauses; an uncompressed TIFF would decode nevertheless."""
     with (bench.folder / name).open("w+b", buffering=0) as file:
         file.truncate(len(data))
         bench.wait()
@@ -230,7 +230,7 @@ def test_a_folder_moved_in_whole(bench: Workbench) -> None:
 
 
 def test_a_folder_renamed(bench: Workbench) -> None:
-    """Another sample: its crops are classified again at the new path; nothing is lost at the old."""
+    """Another sample: crops are classified again at the new path; nothing is lost at the old."""
     bench.put("old/1_BF.png", image(1, CTC))
     bench.wait()
     (bench.folder / "old").rename(bench.folder / "new")
