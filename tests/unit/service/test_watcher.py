@@ -556,6 +556,8 @@ def test_a_large_backlog_is_done_in_pieces(
 class Flat:
     """A guard that finds images without a cell unlike those of training."""
 
+    feature_count = 1
+
     def score(self, inputs: np.ndarray, features: object) -> list[OodScore]:
         return [OodScore(1.0, 0.5, (float(each.min()),)) for each in inputs]
 
