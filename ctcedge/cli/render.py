@@ -146,7 +146,8 @@ def print_summary(run: Run, summary: Summary, *, finished: bool) -> None:
     if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop has an up-to-date sidecar.")
     _print_review_reasons(tally)
-    _print_domain_shift(summary.domain_shift(), summary.likeness_together())
+    shift = summary.domain_shift()
+    _print_domain_shift(shift.samples, shift.overall)
     output.print(printable(describe(summary.false_positives(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 

@@ -1,34 +1,126 @@
-"""Counts of a run of `classify` or `watch`, and the JSON that they print."""
+"""Summary of a run of `classify` or `watch`: counts, and the record that `--json` prints."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from ctcedge.classification.ood import DomainShift, OodDetector, RunFeatures
+import msgspec
+
+from ctcedge.classification.ood import OodDetector, RunFeatures
 from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
+from ctcedge.records import plain
 from ctcedge.results.controls import DecisionContext
+from ctcedge.results.domain_shift import FolderDomainShift
 from ctcedge.results.false_positives import FalsePositives, expected_false_positives
 from ctcedge.results.tally import Tally
 from ctcedge.version import __version__
 
-SUMMARY_SCHEMA = "ctcedge/summary/1"
+
+class UnclassifiedCrop(msgspec.Struct, frozen=True):
+    """A crop without a call, and the reason."""
+
+    path: str
+    error: str
+
+
+class DamagedSidecar(msgspec.Struct, frozen=True):
+    """A damaged sidecar, by path of its crop, and the name under which it was kept."""
+
+    path: str
+    kept_as: str
+
+
+class SummaryModel(msgspec.Struct, frozen=True):
+    """The model of a run."""
+
+    name: str
+    version: str
+    sha256: str
+    variant: str
+    demonstration: bool
+
+
+class SummarySoftware(msgspec.Struct, frozen=True):
+    """Versions of the software of a run."""
+
+    ctcedge: str
+    onnxruntime: str
+
+
+class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The summary of a run as `--json` prints it, `ctcedge/summary/1`.
+
+    Attributes:
+        finished: whether all crops were processed; false after an interruption.
+        folder: the searched folder.
+        out: root of the sidecars.
+        crops: number of processed crops.
+        written: sidecars written for new or changed crops.
+        rescored: written sidecars whose call was made from a stored score, without inference.
+        upgraded: sidecars of an older schema that were rewritten.
+        current: sidecars that were up to date.
+        vanished: images that were removed meanwhile.
+        calls: classified crops by call.
+        clusters: crops that show touching cells, by call.
+        review_reasons: crops called review by reason.
+        domain_shift: comparison with the training data, by sample and overall.
+        expected_false_positives: prediction for a run of this size; null where unknown.
+        operating_point: operating point; null for the model's own thresholds.
+        prior: fraction of CTCs that the probabilities assume.
+        threshold: smallest probability of the call CTC.
+        review_band: [low, high]: a probability in low <= p < high is called review.
+        unclassified: crops without a call.
+        damaged_sidecars: damaged sidecars that were kept under another name.
+        model: the model.
+        provider: execution provider of the network.
+        provider_reason: how the provider was chosen.
+        um_per_px_assumed: whether um/px was not given and the model's own is assumed.
+        software: versions.
+    """
+
+    schema: Literal["ctcedge/summary/1"] = "ctcedge/summary/1"
+    finished: bool
+    folder: str
+    out: str
+    crops: int
+    written: int
+    rescored: int
+    upgraded: int
+    current: int
+    vanished: int
+    calls: dict[str, int]
+    clusters: dict[str, int]
+    review_reasons: dict[str, int]
+    domain_shift: FolderDomainShift
+    expected_false_positives: FalsePositives | None
+    operating_point: str | None
+    prior: float
+    threshold: float
+    review_band: tuple[float, float]
+    unclassified: list[UnclassifiedCrop]
+    damaged_sidecars: list[DamagedSidecar]
+    model: SummaryModel
+    provider: str
+    provider_reason: str
+    um_per_px_assumed: bool
+    software: SummarySoftware
 
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of a run, each crop once, however often `watch` did it.
+    """Counts of a run; each crop counts once, even where `watch` classified it several times.
 
     Attributes:
-        done: outcomes by what was done (`written`, `current`, ...).
-        rescored: of the written, those whose call was made from a stored score.
-        tally: classified crops, whether new or current.
-        unclassified: why, by path, of every crop that stands unclassified.
+        done: outcomes by kind (`written`, `current`, ...).
+        rescored: written sidecars whose call was made from a stored score.
+        tally: classified crops, new and current.
+        unclassified: reason by path of each crop without a call.
         kept_aside: names under which damaged sidecars were kept, by path of the crop.
-        ood_detector: of the model, for each sample's domain shift; None where the model has no
-            feature statistics.
+        ood_detector: detector of the model, for domain shift; None where the model has no feature
+            statistics.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -37,93 +129,103 @@ class Summary:
     unclassified: dict[str, str] = field(default_factory=dict)
     kept_aside: dict[str, str] = field(default_factory=dict)
     ood_detector: OodDetector | None = None
-    _traits: dict[str, RunFeatures] = field(default_factory=dict)
-    _all_traits: RunFeatures = field(default_factory=RunFeatures)
+    _features: dict[str, RunFeatures] = field(default_factory=dict)
+    _all_features: RunFeatures = field(default_factory=RunFeatures)
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
-        self.unclassified.pop(outcome.crop.path, None)
+        path, sample = outcome.crop.path, outcome.crop.sample
+        self.unclassified.pop(path, None)
         if outcome.error is not None:
-            self.unclassified[outcome.crop.path] = outcome.error
+            self.unclassified[path] = outcome.error
         if outcome.kept_aside is not None:
-            self.kept_aside[outcome.crop.path] = outcome.kept_aside
+            self.kept_aside[path] = outcome.kept_aside
         if outcome.done == "deferred":
             return
         self._count(outcome.tally_key, 1)
-        before = outcome.replaces
-        if before is not None:
-            self._count(before, -1)
-        if outcome.ood_features and (before is None or before.call is None):
-            self._traits.setdefault(outcome.crop.sample, RunFeatures()).add(outcome.ood_features)
-            self._all_traits.add(outcome.ood_features)
+        replaced = outcome.replaces
+        if replaced is not None:
+            self._count(replaced, -1)
+        if outcome.ood_features and (replaced is None or replaced.call is None):
+            self._features.setdefault(sample, RunFeatures()).add(outcome.ood_features)
+            self._all_features.add(outcome.ood_features)
 
-    def _count(self, counted: TallyKey, times: int) -> None:
-        self.done[counted.done] += times
-        self.rescored += times * counted.rescored
-        if counted.call is not None:
-            self.tally.add(counted.call, counted.reasons, cluster=counted.cluster, count=times)
+    def domain_shift(self) -> FolderDomainShift:
+        """Compare each sample, and all together, with the training data.
 
-    def domain_shift(self) -> dict[str, DomainShift]:
-        """Whether each sample is like the training data; empty where the model does not tell."""
-        if self.ood_detector is None:
-            return {}
-        return {sample: self.ood_detector.domain_shift(run) for sample, run in self._traits.items()}
-
-    def likeness_together(self) -> DomainShift | None:
-        """The same of all samples together, which tells more where each is small."""
-        if self.ood_detector is None or not self._all_traits.crops:
-            return None
-        return self.ood_detector.domain_shift(self._all_traits)
+        Returns:
+            The comparison; empty where the model has no feature statistics.
+        """
+        detector = self.ood_detector
+        if detector is None:
+            return FolderDomainShift({}, None)
+        samples = {
+            sample: detector.domain_shift(features) for sample, features in self._features.items()
+        }
+        overall = detector.domain_shift(self._all_features) if self._all_features.crops else None
+        return FolderDomainShift(samples, overall)
 
     def false_positives(self, run: Run) -> FalsePositives | None:
-        """False CTC calls to expect at this size; None where nobody measured them here."""
+        """Predict the false positives of a run of this size; None where no rate was measured."""
         model, rule = run.classifier.model, run.classifier.rule
         inference = run.fingerprint.inference_sha256
         context = DecisionContext(model.sha256, rule.operating_point, inference)
         return expected_false_positives(self.tally.calls.total(), context, model.spec)
 
-    def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
-        """The machine-readable summary."""
-        spec, rule = run.classifier.model.spec, run.classifier.rule
-        engine = run.classifier.engine
-        false_positives, together = self.false_positives(run), self.likeness_together()
-        return {
-            "schema": SUMMARY_SCHEMA,
-            "finished": finished,
-            "folder": str(run.folder),
-            "out": str(run.sidecars.root),
-            "crops": sum(self.done.values()),
-            "written": self.done["written"],
-            "rescored": self.rescored,
-            "upgraded": self.done["upgraded"],
-            "current": self.done["current"],
-            "vanished": self.done["vanished"],
-            **self.tally.as_json(),
-            "likeness": {sample: asdict(each) for sample, each in self.domain_shift().items()},
-            "likeness_together": together and asdict(together),
-            "expected_false_positives": false_positives and false_positives.as_json(),
-            "operating_point": rule.operating_point,
-            "prior": rule.prior,
-            "threshold": rule.threshold,
-            "review_band": list(rule.review_band),
-            "unclassified": [{"path": p, "error": error} for p, error in self.unclassified.items()],
-            "damaged_sidecars": [
-                {"path": path, "kept_as": name} for path, name in self.kept_aside.items()
-            ],
-            "model": {
-                "name": spec.name,
-                "version": spec.version,
-                "sha256": run.classifier.model.sha256,
-                "variant": engine.variant,
-                "demonstration": spec.demonstration,
-            },
-            "provider": engine.provider,
-            "provider_reason": engine.why,
-            "um_per_px_assumed": (
+    def record(self, run: Run, *, finished: bool) -> SummaryRecord:
+        """Return the summary as a record.
+
+        Args:
+            run: the run.
+            finished: whether all crops were processed.
+        """
+        classifier = run.classifier
+        spec, rule, engine = classifier.model.spec, classifier.rule, classifier.engine
+        counts = self.tally.as_json()
+        return SummaryRecord(
+            finished=finished,
+            folder=str(run.folder),
+            out=str(run.sidecars.root),
+            crops=self.done.total(),
+            written=self.done["written"],
+            rescored=self.rescored,
+            upgraded=self.done["upgraded"],
+            current=self.done["current"],
+            vanished=self.done["vanished"],
+            calls=counts["calls"],
+            clusters=counts["clusters"],
+            review_reasons=counts["review_reasons"],
+            domain_shift=self.domain_shift(),
+            expected_false_positives=self.false_positives(run),
+            operating_point=rule.operating_point,
+            prior=rule.prior,
+            threshold=rule.threshold,
+            review_band=rule.review_band,
+            unclassified=[UnclassifiedCrop(*item) for item in self.unclassified.items()],
+            damaged_sidecars=[DamagedSidecar(*item) for item in self.kept_aside.items()],
+            model=SummaryModel(
+                name=spec.name,
+                version=spec.version,
+                sha256=classifier.model.sha256,
+                variant=engine.variant,
+                demonstration=spec.demonstration,
+            ),
+            provider=engine.provider,
+            provider_reason=engine.why,
+            um_per_px_assumed=(
                 run.settings.images.um_per_px is None and spec.input.um_per_px is not None
             ),
-            "software": {
-                "ctcedge": __version__,
-                "onnxruntime": run.classifier.onnxruntime_version,
-            },
-        }
+            software=SummarySoftware(
+                ctcedge=__version__, onnxruntime=classifier.onnxruntime_version
+            ),
+        )
+
+    def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
+        """Return the summary for `--json`; arguments as of `record`."""
+        return plain(self.record(run, finished=finished))
+
+    def _count(self, key: TallyKey, count: int) -> None:
+        self.done[key.done] += count
+        self.rescored += count * key.rescored
+        if key.call is not None:
+            self.tally.add(key.call, key.reasons, cluster=key.cluster, count=count)

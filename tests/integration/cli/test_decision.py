@@ -93,7 +93,7 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
     assert summary["clusters"] == {"CTC": 1, "leukocyte": 1, "review": 0}
     assert summary["review_reasons"] == {"debris": 1, "near-threshold": 1}
     assert summary["expected_false_positives"] is None
-    assert (summary["likeness"], summary["likeness_together"]) == ({}, None)
+    assert summary["domain_shift"] == {"samples": {}, "overall": None}
     told = call("status", crops).stdout
     assert "clusters (1 CTC, 1 leukocyte, 0 review)" in told
     assert "Review reasons: debris (1), near-threshold (1)" in told
@@ -125,7 +125,7 @@ def test_what_is_unlike_the_training_data_is_warned_of(
     )
     told = call("classify", crops, "--model", model_folder)
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
-    states = {sample: each["state"] for sample, each in summary["likeness"].items()}
+    states = {sample: each["state"] for sample, each in summary["domain_shift"]["samples"].items()}
     warned = " from the model's training images (domain shift, distance 3.5"
     if least == 2:  # S1 holds three crops, S2 one
         assert f"Sample S1 differs{warned}" in told.stderr
@@ -135,7 +135,11 @@ def test_what_is_unlike_the_training_data_is_warned_of(
         assert "\n  S1: 3.5\n  S2: 3.5\n" in told.stderr
     elif least == 4:
         assert f"All crops together differ{warned}" in told.stderr
-        assert summary["likeness_together"] == {"state": "unlike", "crops": 4, "distance": 3.5}
+        assert summary["domain_shift"]["overall"] == {
+            "state": "unlike",
+            "crops": 4,
+            "distance": 3.5,
+        }
     else:
         assert "training images" not in told.stderr
     assert summary["calls"] == MODEL_CALLS

@@ -616,7 +616,9 @@ def test_the_latest_crops_are_compared_with_the_training_data(
         sum("are like the training data again" in record.getMessage() for record in caplog.records)
         == 1
     )
-    assert {sample: each.crops for sample, each in summary.domain_shift().items()} == {"S": 8}
+    assert {sample: each.crops for sample, each in summary.domain_shift().samples.items()} == {
+        "S": 8
+    }
     calls = {name: record["call"] for name, record in sidecars(folder).items()}
     assert calls["7_BF.png"] == calls["0_BF.png"] == "CTC"
 
