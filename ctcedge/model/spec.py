@@ -48,7 +48,13 @@ _Per10000: TypeAlias = Annotated[float, Meta(ge=0, le=10_000)]
 
 
 class PinnedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of the model folder, pinned by content."""
+    """A file of the model folder, pinned by content.
+
+    Attributes:
+        file: name of the file, without a folder.
+        sha256: hash of its content.
+        bytes: its size.
+    """
 
     file: _FileName
     sha256: Sha256
@@ -69,7 +75,12 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Probability of CTC = sigmoid(slope * logit + intercept), at the spec's prior."""
+    """Probability of CTC = sigmoid(slope * logit + intercept), at the spec's prior.
+
+    Attributes:
+        slope: factor of the logit.
+        intercept: added to the product.
+    """
 
     slope: Number
     intercept: Number
@@ -115,7 +126,13 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A measured rate and its 95 % confidence interval."""
+    """A measured rate and its 95 % confidence interval.
+
+    Attributes:
+        value: the rate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
 
     value: _Per10000
     low: _Per10000
@@ -157,7 +174,12 @@ class OperatingPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The names of the two classes; `negative` means 'not a CTC'."""
+    """The names of the two classes.
+
+    Attributes:
+        positive: call of a CTC.
+        negative: call of everything else: 'not a CTC'.
+    """
 
     positive: Literal["CTC"]
     negative: Literal["leukocyte"]
@@ -167,15 +189,28 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of model.json.
 
     Attributes:
-        prior: fraction of CTCs at which the probability is calibrated.
+        schema: version of this format.
+        name: name of the model.
+        version: version of the model.
         training: one line: data that the weights were trained on.
         demonstration: true for weights trained on simulated images, whose performance on patients'
             cells is unknown.
+        labels: names of the two classes.
+        input: input that the network expects.
+        calibration: from the logit to a probability.
+        prior: fraction of CTCs at which the probability is calibrated.
+        decision: from the probability to a call.
+        opset: ONNX operator set of the graphs.
+        graphs: ONNX files by graph: `int8`, `int8-symmetric`, `fp16`, `fp32`.
+        golden: reference outputs.
+        card: the model card.
         parity: by graph, also of graphs that are not in the folder; empty where it is unknown.
         operating_points: by name; None where the validation cells could not support its aim. Empty
             where none was measured.
-        features: an npz, see `train.export.ood_statistics.Features`.
-        training_table: an npz, see `train.baselines.baselines.Table`.
+        features: an npz with the statistics of in-distribution features, which
+            `train.export.ood_statistics` writes.
+        training_table: an npz with size and texture of the training cells, which
+            `train.baselines.baselines` writes.
     """
 
     schema: Literal["ctcedge/model/1"]

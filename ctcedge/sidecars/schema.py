@@ -59,7 +59,9 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     name: Annotated[Name, Meta(description="File name without folder.")]
     sha256: Annotated[Sha256 | None, Meta(description="Null where the file could not be read.")]
-    bytes: Annotated[int, Meta(ge=0, le=2**53)] | None
+    bytes: Annotated[
+        Annotated[int, Meta(ge=0, le=2**53)] | None, Meta(description="Size of the file.")
+    ]
     width: Side | None
     height: Side | None
     bit_depth: Annotated[
@@ -85,24 +87,24 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The model that made a call."""
 
-    name: Name
-    version: Name
+    name: Annotated[Name, Meta(description="Name of the model.")]
+    version: Annotated[Name, Meta(description="Version of the model.")]
     sha256: Annotated[
         Sha256,
         Meta(
-            description="Of model.json, which pins every file of the model: the same whichever"
-            " graph ran."
+            description="SHA-256 of model.json, which pins every file of the model: the same"
+            " whichever graph ran."
         ),
     ]
-    variant: Variant
+    variant: Annotated[Variant, Meta(description="Graph that ran.")]
 
 
 class SoftwareRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The software that computed a score."""
 
-    ctcedge: Text
-    onnxruntime: Text
-    provider: Provider
+    ctcedge: Annotated[Text, Meta(description="Version of ctcedge.")]
+    onnxruntime: Annotated[Text, Meta(description="Version of ONNX Runtime.")]
+    provider: Annotated[Provider, Meta(description="Execution provider that ran the graph.")]
 
 
 class QualityRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -149,14 +151,14 @@ class ReviewEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One review by a person."""
 
     call: Annotated[ReviewCall, Meta(description="unsure: the person could not decide.")]
-    reviewer: Name
+    reviewer: Annotated[Name, Meta(description="Name of the reviewer.")]
     time: Time
     model_call: Annotated[
         Call | None, Meta(description="The model's call at the time of the review.")
     ] = msgspec.field(name="from")
-    note: LongText
+    note: Annotated[LongText, Meta(description="Note of the reviewer; may be empty.")]
     image_sha256: Annotated[
-        Sha256 | None, Meta(description="Of the bright-field image that the person saw.")
+        Sha256 | None, Meta(description="SHA-256 of the bright-field image that the person saw.")
     ]
     channels: Annotated[
         tuple[Name, ...],
@@ -222,7 +224,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Classification of one bright-field crop."""
 
-    schema: Literal["ctcedge/sidecar/3"]
+    schema: Annotated[
+        Literal["ctcedge/sidecar/3"], Meta(description="Name and version of this format.")
+    ]
     status: Annotated[
         Status,
         Meta(
@@ -239,7 +243,10 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ]
     probability: Annotated[
         Fraction | None,
-        Meta(description="Of CTC, at the fraction of CTCs given as prior; null: not classified."),
+        Meta(
+            description="Probability of CTC, at the fraction of CTCs given as prior;"
+            " null: not classified."
+        ),
     ]
     prior: Prior
     threshold: Annotated[Fraction, Meta(description="Smallest probability of the call CTC.")]
@@ -271,8 +278,8 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         Meta(description="Out-of-distribution score; null where the model has no such statistics."),
     ]
     error: Annotated[LongText | None, Meta(description="Why the crop is not classified.")]
-    sample: Text
-    cell: Annotated[Name, Meta(description="As in the file name, verbatim.")]
+    sample: Annotated[Text, Meta(description="Name of the sample, verbatim from the path.")]
+    cell: Annotated[Name, Meta(description="Number of the cell, verbatim from the file name.")]
     image: ImageRecord
     model: ModelRecord
     inference_sha256: Annotated[

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from .markdown import cell, fill, table
-from .types import attributes, fields, records_in, type_name
+from .types import fields, records_in, type_name
 
 
 def exit_codes() -> str:
@@ -56,13 +56,12 @@ def settings() -> str:
 
 
 def _keys(kind: type, skip: Sequence[str] = ()) -> str:
-    meanings = attributes(kind)
     rows = []
-    for name, annotation, default in fields(kind):
-        if name not in skip:
-            shown = "" if default in (None, {}) else f"`{json.dumps(default)}`"
-            meaning = re.sub(r"\bNone\b", "left out", meanings[name])
-            rows.append((f"`{name}`", type_name(annotation), shown, cell(meaning)))
+    for field in fields(kind):
+        if field.key not in skip:
+            default = "" if field.default in (None, {}) else f"`{json.dumps(field.default)}`"
+            meaning = re.sub(r"\bNone\b", "left out", field.meaning)
+            rows.append((f"`{field.key}`", type_name(field.kind), default, cell(meaning)))
     return table(("key", "value", "default", "meaning"), rows)
 
 
@@ -108,16 +107,15 @@ def model_folder() -> str:
 
     kinds: list[type] = [ModelSpec]
     for kind in kinds:  # grows while it is walked
-        for _, annotation, _ in fields(kind):
-            kinds += [record for record in records_in(annotation) if record not in kinds]
+        for field in fields(kind):
+            kinds += [record for record in records_in(field.kind) if record not in kinds]
     return fill("model-folder.md", objects="\n\n".join(_object(kind) for kind in kinds))
 
 
 def _object(kind: type) -> str:
-    meanings = attributes(kind)
     rows = [
-        (f"`{name}`", type_name(annotation), cell(meanings.get(name, "")))
-        for name, annotation, _ in fields(kind)
+        (f"`{field.key}`", type_name(field.kind), cell(re.sub(r"\bNone\b", "null", field.meaning)))
+        for field in fields(kind)
     ]
     summary = cell((inspect.getdoc(kind) or "").partition("\n\n")[0])
     keys = table(("key", "value", "meaning"), rows)

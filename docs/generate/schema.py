@@ -49,15 +49,17 @@ def _rows(schema: Node, node: Node, prefix: str = "") -> Iterator[tuple[str, str
         for variant in _variants(schema, child):
             if variant.get("properties"):
                 yield from _rows(schema, variant, f"{key}.")
-            if isinstance(items := variant.get("items"), dict):
-                for item in _variants(schema, items):
-                    yield from _rows(schema, item, f"{key}[].")
 
 
 def _meaning(schema: Node, node: Node) -> str:
-    """Return the description of a node, or of the only variant that has one."""
-    nodes = [_resolved(schema, node), *_variants(schema, node)]
-    return next((text for each in nodes if (text := each.get("description"))), "")
+    """Return the description of a node or of a variant; of a list of objects, also their keys."""
+    variants = [_resolved(schema, node), *_variants(schema, node)]
+    text = next((text for each in variants if (text := each.get("description"))), "")
+    for variant in variants:
+        if isinstance(items := variant.get("items"), dict):
+            keys = ", ".join(f"`{key}`" for key in _resolved(schema, items).get("properties", {}))
+            return f"{text} Keys: {keys}." if keys else text
+    return text
 
 
 def _variants(schema: Node, node: Node) -> list[Node]:

@@ -8,27 +8,44 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 
-def fields(kind: type) -> list[tuple[str, Any, object]]:
-    """Return key, type and default of each field of a dataclass or a msgspec struct."""
-    hints = typing.get_type_hints(kind)
+class Field(NamedTuple):
+    """A field of a typed record.
+
+    Attributes:
+        key: name of the field in a file.
+        kind: its type.
+        default: its default, where it has one.
+        meaning: what the record's docstring says about it.
+    """
+
+    key: str
+    kind: Any
+    default: object
+    meaning: str
+
+
+def fields(record: type) -> list[Field]:
+    """Return the fields of a dataclass or a msgspec struct."""
+    hints, meanings = typing.get_type_hints(record), attributes(record)
     found: list[tuple[str, str, object]] = []
-    if issubclass(kind, msgspec.Struct):
-        for field in msgspec.structs.fields(kind):
+    if issubclass(record, msgspec.Struct):
+        for field in msgspec.structs.fields(record):
             is_made = field.default_factory is not msgspec.NODEFAULT
             default = field.default_factory() if is_made else field.default
             found.append((field.name, field.encode_name, default))
-    else:
-        for each in dataclasses.fields(kind):
-            is_made = each.default_factory is not dataclasses.MISSING
-            found.append(
-                (each.name, each.name, each.default_factory() if is_made else each.default)
-            )
-    return [(key, hints[name], default) for name, key, default in found]
+    elif dataclasses.is_dataclass(record):
+        for each in dataclasses.fields(record):
+            factory = each.default_factory
+            default = each.default if factory is dataclasses.MISSING else factory()
+            found.append((each.name, each.name, default))
+    return [
+        Field(key, hints[name], default, meanings.get(name, "")) for name, key, default in found
+    ]
 
 
 def attributes(kind: type) -> dict[str, str]:
