@@ -52,14 +52,14 @@ def status(
     with console.progress(total, "Reading sidecars") as bar:
         scan = CropScan(folder, naming)
         crops = bar.track(scan, task_id=bar.task_ids[0])
-        found = collect_status(
+        collected = collect_status(
             folder, sidecar_root(settings), crops, used_model, scan.unreadable_dirs
         )
     if as_json:
-        print_json(found.as_json())
+        print_json(collected.as_json())
     else:
-        render.print_status(found)
-    if not found.complete:
+        render.print_status(collected)
+    if not collected.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)
 
 

@@ -30,11 +30,11 @@ from ctcedge.sidecars.schema import CALLS
 
 if TYPE_CHECKING:  # these would make light commands slow
     from ctcedge.classification.decision import DecisionRule
-    from ctcedge.classification.ood import DomainShift
     from ctcedge.discovery.scan import CropListing
     from ctcedge.doctor import Check
     from ctcedge.model.spec import ModelSpec
     from ctcedge.pipeline.run import Run
+    from ctcedge.results.domain_shift import FolderDomainShift
     from ctcedge.results.inspect import Inspection
     from ctcedge.results.status import Status
     from ctcedge.results.summary import Summary
@@ -140,14 +140,13 @@ def print_summary(run: Run, summary: Summary, *, finished: bool) -> None:
     if summary.rescored:
         table.add_row("  rescored from stored outputs", f"{summary.rescored:,}")
     if done["upgraded"]:
-        table.add_row("upgraded to the present sidecar schema", f"{done['upgraded']:,}")
+        table.add_row("sidecars upgraded to the present schema", f"{done['upgraded']:,}")
     table.add_row("sidecars already up to date", f"{done['current']:,}")
     output.print(table)
     if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop has an up-to-date sidecar.")
     _print_review_reasons(tally)
-    shift = summary.domain_shift()
-    _print_domain_shift(shift.samples, shift.overall)
+    _print_domain_shift(summary.domain_shift())
     output.print(printable(describe(summary.false_positives(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 
@@ -188,9 +187,10 @@ def _print_review_reasons(tally: Tally) -> None:
         output.print(f"Review reasons: {printable(_counts(reasons))}")
 
 
-def _print_domain_shift(samples: dict[str, DomainShift], overall: DomainShift | None) -> None:
+def _print_domain_shift(domain_shift: FolderDomainShift) -> None:
     """Print whether samples differ from the training data; warn of those that do."""
-    states = Counter(sample.state for sample in samples.values())
+    samples, overall = domain_shift.samples, domain_shift.overall
+    states = Counter(shift.state for shift in samples.values())
     if not samples:
         output.print("Domain shift: unknown, as the model has no feature statistics")
         return
@@ -234,7 +234,7 @@ def print_status(status: Status) -> None:
         for reason, count in reasons.most_common(MAX_LINES):
             output.print(f"{kind}: {printable(reason)}: {count:,}")
     if status.tally.calls:
-        _print_domain_shift(status.domain_shift.samples, status.domain_shift.overall)
+        _print_domain_shift(status.domain_shift)
     output.print(f"Writer active: {_YES_NO[status.running]}")
     newest = status.newest and f"{status.newest.astimezone():%Y-%m-%d %H:%M:%S %z}"
     output.print(f"Newest call: {newest or 'none'}")
