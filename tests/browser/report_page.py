@@ -43,6 +43,12 @@ class ReportPage:
         self.page.goto(file.resolve().as_uri())
         self._wait_until_started()
 
+    def open_address(self, address: str) -> None:
+        """Open a report from a server."""
+        self.recorder.clear()
+        self.page.goto(address)
+        self._wait_until_started()
+
     def reload(self) -> None:
         """Load the page again."""
         self.page.reload()
@@ -117,6 +123,15 @@ class ReportPage:
             " [parseFloat(t.style.top), parseFloat(t.style.left), t.getAttribute('aria-label')])"
         )
         return [label for _, _, label in sorted(places)]
+
+    def warns_on_leaving(self) -> bool:
+        """Whether the page asks the browser to warn before it is closed."""
+        return bool(
+            self.evaluate(
+                "(() => { const event = new Event('beforeunload', {cancelable: true});"
+                " dispatchEvent(event); return event.defaultPrevented; })()"
+            )
+        )
 
     def can_save(self) -> bool:
         """Whether there is a review to save."""

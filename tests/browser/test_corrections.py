@@ -127,6 +127,13 @@ def test_another_reader_starts_without_reviews_and_files_are_kept_apart(
     assert "Save the corrections first" in page.text("#status")
     page.save(tmp_path / "again.json")
     page.page.locator("#reader").click()
+    page.page.locator("#reader-dialog[open]").wait_for()
+    assert "2 corrections by Ada will be deleted" in page.text("#reader-text")
+    page.page.locator("#reader-dialog button", has_text="Cancel").click()
+    assert page.text("#reader") == "Reader: Ada"  # nothing is deleted
+    assert page.can_save()
+    page.page.locator("#reader").click()
+    page.page.locator("#reader-dialog button", has_text="continue").click()
     page.page.locator("#reviewer-dialog[open]").wait_for()
     page.write("Bo")
     page.press("Enter")

@@ -1,18 +1,18 @@
 // The page: views, keys and decisions.
 
 import { CellView } from "./cell_view.js";
+import { askReviewer, askWhetherInFile, connectDialogs } from "./dialogs.js";
 import { byId } from "./dom.js";
-import { escapeControl, number } from "./format.js";
+import { escapeControl, number, plural } from "./format.js";
 import { Gallery } from "./gallery.js";
 import { Painter } from "./pictures.js";
 import { Report } from "./report.js";
 import { ReviewQueue } from "./review_queue.js";
 import { ReviewView } from "./review_view.js";
-import { askReviewer } from "./reviewer_dialog.js";
 import { showStatus } from "./status.js";
 import { ReviewStore } from "./store.js";
 import { showSummary } from "./summary.js";
-import { loadCorrections, saveCorrections } from "./transfer.js";
+import { loadCorrections, saveCorrections, showCorrections } from "./transfer.js";
 
 /** @typedef {import("./report.js").ReportData} ReportData */
 /** @typedef {import("./report.js").ReviewCall} ReviewCall */
@@ -52,6 +52,8 @@ export class App {
     });
     this.gallery.start();
     this.queue.start();
+    connectDialogs();
+    byId("sandboxed").hidden = !isSandboxed();
     byId("loading").remove();
     this.refresh();
     this.go(location.hash.slice(1));
@@ -67,8 +69,9 @@ export class App {
       this.redraw();
     });
     window.addEventListener("beforeunload", (event) => {
-      const { persistent, unsaved, count } = this.store;
-      if (!persistent && unsaved && count) event.preventDefault();
+      // Whether a file has arrived in the downloads folder is not known here.
+      const { persistent, count } = this.store;
+      if (!persistent && count) event.preventDefault();
     });
     window.addEventListener("hashchange", () => this.go(location.hash.slice(1)));
     /** @type {(id: string, action: () => void) => void} */
@@ -83,7 +86,7 @@ export class App {
     });
     onClick("reader", () => void this.changeReader());
     onClick("keys", () => byId("help").showModal());
-    onClick("reviewer-cancel", () => byId("reviewer-dialog").close());
+    onClick("copy", () => showCorrections(this.report, this.store));
     for (const button of this.viewButtons()) {
       button.addEventListener("click", () => this.go(button.dataset.view));
     }
@@ -106,7 +109,13 @@ export class App {
       if (button.dataset.view === this.view) button.setAttribute("aria-current", "page");
       else button.removeAttribute("aria-current");
     }
-    if (location.hash !== `#${this.view}`) history.replaceState(null, "", `#${this.view}`);
+    if (location.hash !== `#${this.view}`) {
+      try {
+        history.replaceState(null, "", `#${this.view}`);
+      } catch {
+        // a preview whose address cannot be changed
+      }
+    }
     if (this.view === "gallery") {
       this.gallery.layOut();
       this.gallery.scroller.focus({ preventScroll: true });
@@ -138,7 +147,9 @@ export class App {
   /** Update the header and the gallery's labels after a change of the reviews. */
   refresh() {
     const { count, unsaved, reviewer, persistent } = this.store;
-    const state = `${number(count)} reviewed${unsaved ? ", not saved to a file yet" : ""}`;
+    let state = `${number(count)} reviewed`;
+    if (!persistent) state += ", only on this page";
+    if (unsaved) state += ", not saved to a file yet";
     byId("progress").textContent = count ? state : "";
     byId("save").disabled = !count;
     const reader = byId("reader");
@@ -222,6 +233,13 @@ export class App {
       showStatus("Save the corrections first: another reader starts with none.");
       return;
     }
+    if (this.store.count) {
+      const text =
+        `${plural(this.store.count, "correction")} by ${this.store.reviewer} will be deleted from` +
+        " this page. They were handed to the browser as a file, but the page cannot see whether" +
+        " the browser saved it. Look for it in your downloads folder first.";
+      if (!(await askWhetherInFile(text))) return;
+    }
     const name = await askReviewer();
     if (!name || name === this.store.reviewer) return;
     this.store.begin(name);
@@ -297,4 +315,9 @@ export class App {
       summary: {},
     };
   }
+}
+
+/** Whether the page is a preview of its own origin, which may forbid downloads and storage. */
+function isSandboxed() {
+  return window.origin === "null" && location.protocol !== "file:";
 }

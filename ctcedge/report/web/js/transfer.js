@@ -1,6 +1,7 @@
-// Corrections saved to a download, and loaded from a file.
+// Corrections handed to the browser as a file, shown as text, and loaded from a file.
 
 import { MAX_BYTES, correctionsFile, readCorrections } from "./corrections.js";
+import { showForCopying } from "./dialogs.js";
 import { element } from "./dom.js";
 import { plural } from "./format.js";
 import { showStatus } from "./status.js";
@@ -11,7 +12,7 @@ import { showStatus } from "./status.js";
 const URL_LIFETIME_MS = 60000; // of a download
 
 /**
- * Save the corrections as a download.
+ * Hand the corrections to the browser as a file. A page cannot see whether the browser saves it.
  *
  * @param {Report} report
  * @param {ReviewStore} store
@@ -23,18 +24,40 @@ export function saveCorrections(report, store) {
     return;
   }
   const created = new Date().toISOString();
-  const content = JSON.stringify(correctionsFile(report, store, created), null, 1);
-  const blob = new Blob([`${content}\n`], { type: "application/json" });
-  const link = element("a", {
-    href: URL.createObjectURL(blob),
-    download: `ctcedge-corrections-${created.replace(/[:.]/g, "-")}.json`,
-  });
+  const blob = new Blob([content(report, store, created)], { type: "application/json" });
+  const name = `ctcedge-corrections-${created.replace(/[:.]/g, "-")}.json`;
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), URL_LIFETIME_MS);
   store.unsaved = false;
   store.keep();
-  const saved = plural(count, "correction");
-  showStatus(`${saved} saved to your downloads. Next: ctcedge review import`);
+  const next = store.persistent
+    ? "next: ctcedge review import"
+    : "if it is not there, leave this page open and use 'Show the corrections as text'";
+  showStatus(
+    `${plural(count, "correction")} handed to the browser as ${name}.` +
+      ` Look for it in your downloads folder; ${next}`,
+  );
+}
+
+/**
+ * Show the corrections as text, where the browser saves no file.
+ *
+ * @param {Report} report
+ * @param {ReviewStore} store
+ */
+export function showCorrections(report, store) {
+  if (store.count) showForCopying(content(report, store, new Date().toISOString()));
+  else showStatus("Nothing to show: no cell is reviewed yet.");
+}
+
+/**
+ * @param {Report} report
+ * @param {ReviewStore} store
+ * @param {string} created
+ */
+function content(report, store, created) {
+  return `${JSON.stringify(correctionsFile(report, store, created), null, 1)}\n`;
 }
 
 /**
