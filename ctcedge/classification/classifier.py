@@ -68,12 +68,12 @@ class BatchOutput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """Calls cells from bright-field crops.
+    """Classifies bright-field crops.
 
     Attributes:
-        model: the model folder.
+        model: the model.
         rule: decision rule, from scores to calls.
-        inference: its session, opened anew where it fails.
+        inference: session of the model, opened again where it fails.
         ood_detector: scores how far crops are from the training data; None where the model has no
             feature statistics.
     """
@@ -96,8 +96,8 @@ class Classifier:
         Args:
             model: a folder, the name of a shipped model, or None for the default model.
             provider: where to run; `auto` takes CUDA where it really runs, else the CPU.
-            operating_point: of the model; None for the model's own decision.
-            prevalence: share of CTCs that probabilities assume; None for the model's own prior.
+            operating_point: name of an operating point; None for the model's own thresholds.
+            prevalence: fraction of CTCs that probabilities assume; None for the training prior.
 
         Raises:
             ModelError: the model cannot be used.
@@ -120,13 +120,13 @@ class Classifier:
         decision: DecisionSettings | None = None,
         gpu_memory_mb: int | None = None,
     ) -> Classifier:
-        """Open a session for a model that is loaded; as `load` otherwise.
+        """Open a session for a loaded model; raises as `load` does.
 
         Args:
             model: the model.
             provider: where to run.
-            decision: how probabilities become calls.
-            gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
+            decision: operating point and prevalence.
+            gpu_memory_mb: GPU memory limit, MiB; None for no limit.
         """
         rule = DecisionRule.of(model.spec, decision or DecisionSettings())
         model.check_files()

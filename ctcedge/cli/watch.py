@@ -129,6 +129,7 @@ def watch(
             print_json(summary.as_json(run, finished=True))
         elif sys.stdout.isatty():
             render.print_summary(run, summary, finished=True)
+            render.print_damaged_sidecars(summary)
 
 
 def _log_summary(log: logging.Logger, run: Run, summary: Summary) -> None:

@@ -96,8 +96,8 @@ def classify_folder(
         provider: where to run.
         um_per_px: edge length of an image pixel, um; None when unknown.
         pattern: how file names are read, see `discovery.naming.Naming`.
-        operating_point: of the model; None for the model's own decision.
-        prevalence: fraction of CTCs that probabilities assume; None for the model's own prior.
+        operating_point: name of an operating point; None for the model's own thresholds.
+        prevalence: fraction of CTCs that probabilities assume; None for the training prior.
         force: classify also crops whose sidecar is current.
 
     Raises:

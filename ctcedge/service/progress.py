@@ -74,6 +74,13 @@ class Progress:
                 if outcome.ood_features:
                     self._latest.add(outcome.ood_features)
             logged_as = record.call or record.status
+        if outcome.kept_aside is not None:  # its name would tell the cell
+            number = outcome.kept_aside.rpartition(".")[2]
+            log.warning(
+                "a damaged sidecar was replaced and kept beside the new one, as *.%s",
+                number,
+                extra=event("damaged-sidecar"),
+            )
         if not self._unlogged:
             self._log_at = max(self._log_at, self._clock() + _LOG_DELAY)
         self._unlogged[logged_as] += 1
