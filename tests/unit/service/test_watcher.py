@@ -432,9 +432,9 @@ def test_a_crop_that_was_first_unreadable_counts_for_the_domain_shift_of_its_sam
     known = IndexEntry("CTC", (), False, None, [0.1, 0.2])
     summary.add(Outcome(crop, "written", error="unreadable"))
     for _ in range(2):
-        before = TallyKey("written") if not summary._traits else TallyKey("current", "CTC")
+        before = TallyKey("written") if not summary._features else TallyKey("current", "CTC")
         summary.add(Outcome(crop, "current", index_entry=known, replaces=before))
-    assert summary._traits["S"].crops == 1
+    assert summary._features["S"].crops == 1
 
 
 def test_the_summary_counts_a_crop_once_however_often_it_is_done(
