@@ -197,10 +197,11 @@ def _range(constraints: Iterable[Meta]) -> str:
                 limits[name] = limit
     if limits.get("le", 0) >= MAX_COUNT:  # no one comes near it
         del limits["le"]
-    if limits.keys() == {"ge", "le"}:
-        return f" between {limits['ge']:,g} and {limits['le']:,g}"
+    shown = {name: f"{limit:,.12g}" for name, limit in limits.items()}
+    if shown.keys() == {"ge", "le"}:
+        return f" between {shown['ge']} and {shown['le']}"
     words = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
-    text = " and ".join(f"{words[name]} {limit:,g}" for name, limit in limits.items())
+    text = " and ".join(f"{words[name]} {limit}" for name, limit in shown.items())
     return f" {text}" if text else ""
 
 

@@ -1,8 +1,8 @@
-"""A person's reviews: from the file that the report page saves into the sidecars.
+"""Import of reviews from a corrections file into sidecars.
 
-A review stands beside the model's call and never changes it. An earlier review is kept in the
-history of the later one, whoever made them. Nothing is applied to a cell that is no longer what the
-person saw: another image, or another call of the model.
+A review is stored beside the model's call and never changes it. An earlier review is kept in the
+history of the later one, whoever made them. A review is not applied to a cell that differs from
+what the person saw: another image, or another call of the model.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from ctcedge.sidecars.scan import CropRecord, read_current_image
 from ctcedge.sidecars.schema import ReviewEntry, ReviewRecord, Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 
-_CLOCKS_DIFFER = timedelta(hours=1)  # at most, between the PCs of a laboratory
+_MAX_CLOCK_DIFFERENCE = timedelta(hours=1)  # between the computers of a laboratory
 
 
 @dataclass(slots=True)
 class Imported:
-    """What an import did; cells by the name that the file gives them.
+    """Result of an import; cells are identified by their path in the file.
 
     Attributes:
-        reviewer: who reviewed.
-        entries: in the file.
-        applied: newly written reviews.
-        known: that the sidecars had already.
-        conflicts: (path, what) another reviewer said otherwise; both are kept.
-        ahead: (path, time) of reviews of the future, which a later one cannot replace.
-        earlier: (path, what) only kept in the history, as a later review of the cell stands.
-        changed: (path, why) not applied, as the cell is not what the person saw.
-        missing: (path, why) not applied, as the cell was not found.
-        failed: (path, why) not applied, as the sidecar cannot be written.
-        moved: (path, where) found by its image under another name.
+        reviewer: name of the reviewer.
+        entries: number of entries in the file.
+        applied: number of newly written reviews.
+        known: number of reviews that the sidecars contained already.
+        conflicts: (path, text) where another reviewer gave another call; both are kept.
+        ahead: (path, time) of reviews dated in the future, which a later one cannot replace.
+        earlier: (path, text) of reviews that went into the history, as a later one exists.
+        changed: (path, reason) not applied, as the cell differs from what the person saw.
+        missing: (path, reason) not applied, as the cell was not found.
+        failed: (path, reason) not applied, as the sidecar cannot be written.
+        moved: (path, new path) found by the image, under another name.
     """
 
     reviewer: str
@@ -57,11 +57,11 @@ class Imported:
 
     @property
     def complete(self) -> bool:
-        """Whether every entry stands in a sidecar now."""
+        """Whether the sidecars contain every entry now."""
         return not (self.changed or self.missing or self.failed)
 
     def as_json(self) -> dict[str, Any]:
-        """The same for scripts."""
+        """Return the result for `--json`."""
         lists = ("conflicts", "ahead", "earlier", "changed", "missing", "failed", "moved")
         return {
             "reviewer": self.reviewer,
@@ -78,107 +78,107 @@ class Imported:
 def import_reviews(
     corrections: Corrections,
     folder: Path,
-    stored: Iterable[CropRecord],
+    crops: Iterable[CropRecord],
     sidecars: SidecarStore,
     *,
     changed_calls: bool = False,
 ) -> Imported:
-    """Add reviews to sidecars, one by one; safe beside a ctcedge that writes them.
+    """Add reviews to sidecars, one by one; safe while another ctcedge writes there.
 
     Args:
-        corrections: what a person said.
+        corrections: the reviews.
         folder: the searched folder.
-        stored: its bright-field crops, with their sidecars.
-        sidecars: where these lie.
-        changed_calls: apply also where the model's call is another now; the image must be the same.
+        crops: its bright-field crops with their sidecars.
+        sidecars: store of the sidecars.
+        changed_calls: apply also where the model's call has changed; the image must be the same.
 
     Raises:
-        OutputError: no sidecar can be written now; what is written stays.
+        OutputError: no sidecar can be written now; those already written stay.
     """
     result = Imported(corrections.reviewer, len(corrections.entries))
-    latest = datetime.now(UTC) + _CLOCKS_DIFFER
-    places = _Places(stored, by_name=not corrections.pseudonymised)
-    for entry in sorted(corrections.entries, key=lambda each: _moment(each.time)):
-        name = entry.path
-        found = places.find(entry)
+    latest = datetime.now(UTC) + _MAX_CLOCK_DIFFERENCE
+    lookup = _CropLookup(crops, by_name=not corrections.pseudonymised)
+    for entry in sorted(corrections.entries, key=_time):
+        path = entry.path
+        found = lookup.find(entry)
         if isinstance(found, str):
-            result.missing.append((name, found))
+            result.missing.append((path, found))
             continue
         crop, moved = found
         reason = _image_changed(folder, crop, entry.image_sha256)
         if reason is not None:
-            result.changed.append((name, reason))
+            result.changed.append((path, reason))
             continue
-        change = _Change(entry, corrections.reviewer, changed_calls)
+        change = _AddReview(entry, corrections.reviewer, changed_calls)
         try:
             sidecars.amend(crop, change)
             result.applied += 1
-        except _Known:
+        except _AlreadyThereError:
             result.known += 1
-        except _Refused as refusal:
-            result.changed.append((name, str(refusal)))
+        except _CellChangedError as error:
+            result.changed.append((path, str(error)))
             continue
         except NotWritten as error:
-            result.failed.append((name, str(error)))
+            result.failed.append((path, str(error)))
             continue
         if moved:
-            result.moved.append((name, crop.path))
+            result.moved.append((path, crop.path))
         if change.conflict is not None:
-            result.conflicts.append((name, change.conflict))
-        if _moment(entry.time) > latest:
-            result.ahead.append((name, entry.time))
+            result.conflicts.append((path, change.conflict))
+        if _time(entry) > latest:
+            result.ahead.append((path, entry.time))
         if change.later is not None:
-            result.earlier.append((name, change.later))
+            result.earlier.append((path, change.later))
     return result
 
 
-class _Places:
-    """Finds the crop that an entry means.
+class _CropLookup:
+    """Finds the crop of an entry.
 
-    A path is looked up among the crops that are there, never opened as it stands in the file.
+    A path from the file is only looked up among the crops of the folder, never opened.
     """
 
-    def __init__(self, stored: Iterable[CropRecord], *, by_name: bool) -> None:
+    def __init__(self, crops: Iterable[CropRecord], *, by_name: bool) -> None:
         self._by_name = by_name
         self._crops: dict[str, Crop] = {}
         self._problems: dict[str, str] = {}
         self._by_image: dict[str, list[Crop]] = defaultdict(list)
-        for each in stored:
-            self._crops[each.crop.path] = each.crop
-            if each.record is None:
-                absent = "it has no sidecar; run: ctcedge classify"
-                self._problems[each.crop.path] = each.problem or absent
-            elif each.record.image.sha256 is not None:
-                self._by_image[each.record.image.sha256].append(each.crop)
+        for crop in crops:
+            path = crop.crop.path
+            self._crops[path] = crop.crop
+            if crop.record is None:
+                self._problems[path] = crop.problem or "it has no sidecar; run: ctcedge classify"
+            elif crop.record.image.sha256 is not None:
+                self._by_image[crop.record.image.sha256].append(crop.crop)
 
     def find(self, entry: Entry) -> tuple[Crop, bool] | str:
-        """Return the crop, and whether it was found by its image under another name; or why not."""
+        """Return the crop and whether its image has another name now; or the reason why not."""
         crop = self._crops.get(entry.path) if self._by_name else None
         if crop is not None:
             return self._problems.get(crop.path, (crop, False))
-        same = self._by_image.get(entry.image_sha256, [])
-        if len(same) == 1:
-            return same[0], self._by_name
-        if same:
-            return f"{len(same)} crops have this very image; which is meant cannot be told"
+        same_image = self._by_image.get(entry.image_sha256, [])
+        if len(same_image) == 1:
+            return same_image[0], self._by_name
+        if same_image:
+            return f"{len(same_image)} crops have this image, so that the cell is ambiguous"
         return "no crop has this name or image" if self._by_name else "no crop has this image"
 
 
-class _Known(Exception):
-    """The sidecar has this very review."""
+class _AlreadyThereError(Exception):
+    """The sidecar contains this very review."""
 
 
-class _Refused(Exception):
-    """The sidecar says that the cell is not what the person saw."""
+class _CellChangedError(Exception):
+    """The cell differs from what the person saw; the text says how."""
 
 
 @dataclass(slots=True)
-class _Change:
-    """The change of one sidecar.
+class _AddReview:
+    """Adds a review to a sidecar.
 
     Attributes:
-        conflict: what another reviewer said otherwise, once it was made.
-        later: which later review stands, once it was made.
+        conflict: text on another reviewer's other call, set by the call.
+        later: text on a later review of the cell, set by the call.
     """
 
     entry: Entry
@@ -188,23 +188,29 @@ class _Change:
     later: str | None = None
 
     def __call__(self, record: Sidecar) -> Sidecar:
-        """Return the record with the review; an exception leaves it as it is."""
-        block = _review(self.entry, self.reviewer)
-        earlier = record.reviews
-        if record.image.sha256 == self.entry.image_sha256:
-            self.conflict = _conflict(block, earlier)
-        if block in earlier:
-            raise _Known
-        if record.image.sha256 != self.entry.image_sha256:
-            raise _Refused("its sidecar is of another image; run: ctcedge classify")
-        if record.call != self.entry.model_call and not self.changed_calls:
-            now = record.call or "unclassified"
-            raise _Refused(f"the model's call was {self.entry.model_call} then, and is {now} now")
-        *history, last = sorted([*earlier, block], key=lambda each: _moment(each.time))
-        if last is not block:
-            self.later = f"{last.reviewer} said {last.call} at {last.time}"
-        review = ReviewRecord.of((*history, last))
-        return msgspec.structs.replace(record, review=review)
+        """Return the record with the review.
+
+        Raises:
+            _AlreadyThereError: the record contains the review.
+            _CellChangedError: it is of another image, or has another call.
+        """
+        entry, review = self.entry, _review(self.entry, self.reviewer)
+        if record.image.sha256 == entry.image_sha256:
+            self.conflict = _conflict(review, record.reviews)
+        if review in record.reviews:
+            raise _AlreadyThereError
+        if record.image.sha256 != entry.image_sha256:
+            raise _CellChangedError("its sidecar is of another image; run: ctcedge classify")
+        if record.call != entry.model_call and not self.changed_calls:
+            call = record.call or "unclassified"
+            raise _CellChangedError(
+                f"the model's call was {entry.model_call} at the review and is {call} now"
+            )
+        reviews = sorted([*record.reviews, review], key=_time)
+        last = reviews[-1]
+        if last is not review:
+            self.later = f"{last.reviewer}: {last.call} at {last.time}"
+        return msgspec.structs.replace(record, review=ReviewRecord.of(tuple(reviews)))
 
 
 def _review(entry: Entry, reviewer: str) -> ReviewEntry:
@@ -222,23 +228,24 @@ def _review(entry: Entry, reviewer: str) -> ReviewEntry:
     )
 
 
-def _conflict(block: ReviewEntry, earlier: Sequence[ReviewEntry]) -> str | None:
-    said = {each.reviewer: each.call for each in earlier if each.image_sha256 == block.image_sha256}
-    others = [
-        f"{reviewer} said {call}"
-        for reviewer, call in said.items()
-        if reviewer != block.reviewer and call != block.call
+def _conflict(review: ReviewEntry, earlier: Sequence[ReviewEntry]) -> str | None:
+    calls = {
+        other.reviewer: other.call for other in earlier if other.image_sha256 == review.image_sha256
+    }
+    conflicting = [
+        f"{reviewer}: {call}"
+        for reviewer, call in calls.items()
+        if reviewer != review.reviewer and call != review.call
     ]
-    return f"{block.reviewer} says {block.call}, {', '.join(others)}" if others else None
+    return f"{review.reviewer}: {review.call}, {', '.join(conflicting)}" if conflicting else None
 
 
 def _image_changed(folder: Path, crop: Crop, sha256: str) -> str | None:
-    now = read_current_image(folder, crop)
-    if now.problem is not None:
-        return f"its image cannot be read: {now.problem}"
-    return None if now.sha256 == sha256 else "its image changed since"
+    image = read_current_image(folder, crop)
+    if image.problem is not None:
+        return f"its image cannot be read: {image.problem}"
+    return None if image.sha256 == sha256 else "its image has changed"
 
 
-def _moment(time: str) -> datetime:
-    """The instant of a time."""
-    return datetime.fromisoformat(time)
+def _time(review: Entry | ReviewEntry) -> datetime:
+    return datetime.fromisoformat(review.time)

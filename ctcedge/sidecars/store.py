@@ -208,11 +208,16 @@ class SidecarStore:
                 sidecar, complete = change(None if old is None else old.sidecar), True
                 if data is not None and old is None:
                     sidecar, complete = _with_salvaged(sidecar, data)
+                content = encode(sidecar)
+                if len(content) > MAX_BYTES:  # it could not be read again
+                    raise NotWritten(
+                        f"sidecar would be larger than {MAX_BYTES:,} bytes: it has too many reviews"
+                    )
                 aside = None
                 try:
                     # A review is a person's work, which no run brings back after a power cut.
                     durable = sidecar.review is not None
-                    files.create(temporary, encode(sidecar), directory, durable=durable)
+                    files.create(temporary, content, directory, durable=durable)
                     if data is not None:
                         files.copy_ownership(name, temporary, directory)
                     if not complete:

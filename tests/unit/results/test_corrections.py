@@ -167,8 +167,12 @@ def test_the_published_schema_is_that_of_the_types() -> None:
 @pytest.mark.parametrize(
     ("where", "value", "message"),
     [
-        ("weight", 1e160, "'entries[0].weight' must be a number between 1 and 1e+09, not 1e+160"),
-        ("weight", "3", "'entries[0].weight' must be a number between 1 and 1e+09, not text ('3')"),
+        ("weight", 1e160, "weight' must be a number between 1 and 1,000,000,000, not 1e+160"),
+        (
+            "weight",
+            "3",
+            "weight' must be a number between 1 and 1,000,000,000, not text ('3')",
+        ),
         ("time", "2026-01-02T03:04:05", "must be a time such as 2026-01-31T12:00:00Z, not '2026-"),
         ("time", "2026-02-30T03:04:05Z", "'time' must be a time such as 2026-01-31T12:00:00Z"),
         ("note", "x" * 2001, "'entries[0].note' must be text of at most 2,000 characters, not 'xx"),

@@ -196,7 +196,7 @@ def test_a_review_that_comes_too_late_to_stand_is_named(
     found = imported(saved(entry(called)), called)
     (earlier,) = found["earlier"]
     assert earlier["path"] == "S1/00002_BF.png"
-    assert earlier["what"] == "Bo said CTC at 2026-01-03T00:00:00Z"
+    assert earlier["what"] == "Bo: CTC at 2026-01-03T00:00:00Z"
     assert found["applied"] == 1
 
 
@@ -222,7 +222,7 @@ def test_a_changed_image_is_named_and_not_applied(called: Path, saved: Callable[
     for more in ((), ("--changed-calls",)):
         found = imported(file, called, *more, code=3)
         assert found["applied"] == 0
-        assert found["changed"] == [{"path": "S1/00002_BF.png", "what": "its image changed since"}]
+        assert found["changed"] == [{"path": "S1/00002_BF.png", "what": "its image has changed"}]
     assert state(called) == before
 
 
@@ -246,7 +246,7 @@ def test_another_call_of_the_model_is_named_and_applied_only_if_asked_for(
 ) -> None:
     file = saved(entry(called, **{"from": "leukocyte"}))
     (change,) = imported(file, called, code=3)["changed"]
-    assert "was leukocyte then, and is review now" in change["what"]
+    assert "was leukocyte at the review and is review now" in change["what"]
     assert load(sidecar(called / "S1" / "00002_BF.png"))["review"] is None
     assert imported(file, called, "--changed-calls")["applied"] == 1
     assert load(sidecar(called / "S1" / "00002_BF.png"))["review"]["from"] == "leukocyte"
@@ -307,7 +307,7 @@ def test_an_image_that_several_cells_share_is_named(
     twin.write_bytes((called / "S1" / "00002_BF.png").read_bytes())
     classify(called, model_folder)
     found = imported(saved(entry(called), pseudonymised=True), called, code=3)
-    assert "2 crops have this very image" in found["missing"][0]["what"]
+    assert "2 crops have this image" in found["missing"][0]["what"]
     assert imported(saved(entry(called)), called)["applied"] == 1
     assert load(sidecar(twin))["review"] is None
 
@@ -520,3 +520,17 @@ def test_importing_beside_a_watch(
 
 
 # --- The file ---
+
+
+def test_reviews_that_would_make_a_sidecar_too_large_to_read_are_refused(
+    called: Path, saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(saved(entry(called)), called)
+    path = sidecar(called / "S1" / "00002_BF.png")
+    before = path.read_bytes()
+    monkeypatch.setattr("ctcedge.sidecars.store.MAX_BYTES", len(before) + 1000)
+    monkeypatch.setattr("ctcedge.sidecars.parse.MAX_BYTES", len(before) + 1000)
+    long = saved(entry(called, note="x" * 1500, time="2026-01-03T00:00:00Z"))
+    found = imported(long, called, code=3)
+    assert "would be larger than" in found["failed"][0]["what"]
+    assert path.read_bytes() == before
