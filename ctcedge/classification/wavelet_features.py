@@ -1,4 +1,4 @@
-"""How much detail an image shows, by scale and by place: what focus and magnification change."""
+"""Multi-scale Haar wavelet energies, which change with focus and magnification."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SCALES = 4
 RINGS = 3
 FEATURE_COUNT = SCALES * (RINGS + 1)
 MIN_INPUT_SIDE = 2 ** (SCALES + 2)
-"""Smaller inputs, in pixels, are too small for the coarsest scale."""
+"""Side of the smallest input that has the coarsest scale, in pixels."""
 
-_FLOOR = 0.5  # of a squared difference of levels, so that a plain image has a logarithm
+_FLOOR = 0.5  # added to squared differences of levels, so that a flat image has a logarithm
 
 
 def wavelet_energies(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure the detail of network inputs by Haar wavelets.
+    """Measure the Haar wavelet energies of network inputs.
 
     For each scale, finest first: half the logarithm of the mean squared difference along the
     diagonals, in three rings (the inner and outer half of the largest disk, and the corners), and
-    of that across both, in the whole image.
+    of the difference between the diagonals, in the whole image.
 
     Args:
         inputs: (n, size, size), made by `preprocess.network_input`, of `LEAST_SIDE` or more.
@@ -32,7 +32,7 @@ def wavelet_energies(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         (n, MEASURES).
     """
     coarse = inputs.astype(np.float32) - np.float32(BACKGROUND_LEVEL)
-    found: list[NDArray[np.float32]] = []
+    energies: list[NDArray[np.float32]] = []
     for _ in range(SCALES):
         side = coarse.shape[1] // 2 * 2
         upper, lower = coarse[:, :side:2, :side], coarse[:, 1:side:2, :side]
@@ -40,10 +40,10 @@ def wavelet_energies(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         falling, rising = a - d, b - c
         outer, inner = a + d, b + c
         energy = np.square(falling) + np.square(rising)
-        found.append(energy.reshape(len(inputs), -1) @ _rings(side // 2))
-        found.append(np.square(outer - inner).reshape(len(inputs), -1) @ _mean(side // 2))
+        energies.append(energy.reshape(len(inputs), -1) @ _rings(side // 2))
+        energies.append(np.square(outer - inner).reshape(len(inputs), -1) @ _mean(side // 2))
         coarse = (outer + inner) / np.float32(4)
-    measures: NDArray[np.float32] = np.log(np.hstack(found) + np.float32(_FLOOR)) / 2
+    measures: NDArray[np.float32] = np.log(np.hstack(energies) + np.float32(_FLOOR)) / 2
     return measures
 
 

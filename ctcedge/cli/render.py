@@ -195,10 +195,10 @@ def _print_domain_shift(domain_shift: FolderDomainShift) -> None:
         output.print("Domain shift: unknown, as the model has no feature statistics")
         return
     output.print(
-        f"Samples like the training data: {states['like']:,}, with domain shift:"
-        f" {states['unlike']:,}, with too few crops: {states['insufficient']:,}"
+        f"Samples like the training data: {states['in-distribution']:,}, with domain shift:"
+        f" {states['shifted']:,}, with too few crops: {states['insufficient']:,}"
     )
-    shifted = {sample: shift for sample, shift in samples.items() if shift.state == "unlike"}
+    shifted = {sample: shift for sample, shift in samples.items() if shift.state == "shifted"}
     if len(shifted) == 1:
         ((sample, shift),) = shifted.items()
         _warn_of_shift(f"Sample {sample} differs", f"distance {shift.distance:g}")
@@ -207,7 +207,7 @@ def _print_domain_shift(domain_shift: FolderDomainShift) -> None:
         print_lines(
             (f"{sample}: {shift.distance:g}" for sample, shift in shifted.items()), messages
         )
-    elif overall is not None and overall.state == "unlike":
+    elif overall is not None and overall.state == "shifted":
         _warn_of_shift("All crops together differ", f"distance {overall.distance:g}")
 
 

@@ -1,7 +1,7 @@
-"""Find the crops in an export folder and group them by sample and cell.
+"""File naming: sample, cell and channel of a crop from its path.
 
-There is no public description of a DEPArray export, so the default naming is assumed; a regular
-expression replaces it.
+There is no public description of a DEPArray export, so the default naming is an assumption; a
+regular expression replaces it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Crop(NamedTuple):
 
     Attributes:
         path: relative to the folder searched, with forward slashes.
-        sample: from the pattern, or the parent folder, or the searched folder's own name.
+        sample: from the pattern, the parent folder, or the name of the searched folder.
         cell: from the file name, verbatim.
         channel: key of the channel table, `BF` for bright field.
     """
@@ -64,9 +64,9 @@ class Skipped:
 
     Attributes:
         path: relative to the folder searched.
-        kind: `unmatched` files could be meant; `ignored` entries are never opened; what an
-            `unreadable` folder holds is not known.
-        reason: why, in a few words.
+        kind: `unmatched` for files that may be crops of another naming; `ignored` for entries that
+            are never opened; `unreadable` for folders whose content is unknown.
+        reason: for a person to read.
     """
 
     path: str
@@ -78,7 +78,7 @@ Found: TypeAlias = Crop | Skipped
 
 
 class Naming:
-    """Reads sample, cell and channel from a path.
+    """Parses sample, cell and channel of a path.
 
     Args:
         pattern: regular expression with the named group `cell` and optionally `channel` and
@@ -94,13 +94,13 @@ class Naming:
         self, pattern: str | None = None, channels: Mapping[str, tuple[str, ...]] | None = None
     ) -> None:
         table = _channel_table(channels or {})
-        # A folder knows few aliases, and holds many files.
+        # A folder has few aliases and many files.
         self._channel_of = functools.lru_cache(256)(lambda alias: table.get(_folded(alias)))
         self._on_path = pattern is not None and "/" in pattern
         self._regex = _default_regex() if pattern is None else _compile(pattern)
 
     def read(self, path: str, folder_name: str) -> Found:
-        """Read a relative path; `folder_name` is the sample of files directly in the folder."""
+        """Parse a relative path; `folder_name` is the sample of files directly in the folder."""
         parent, _, name = path.rpartition("/")
         match = self._regex.fullmatch(path if self._on_path else name)
         if match is None:
@@ -110,10 +110,10 @@ class Naming:
             return Skipped(path, "unmatched", "the pattern's 'cell' is empty for this name")
         channel = BRIGHT_FIELD
         if alias := groups.get("channel"):
-            known = self._channel_of(alias)
-            if known is None:
+            named = self._channel_of(alias)
+            if named is None:
                 return Skipped(path, "unmatched", f"channel '{alias}' is not in the channel table")
-            channel = known
+            channel = named
         sample = groups.get("sample") or parent or folder_name
         return Crop(path, sys.intern(sample), groups["cell"], channel)
 
@@ -128,14 +128,14 @@ def _folded(alias: str) -> str:
 
 
 def _channel_table(own: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Channel by folded alias; a channel in `own` replaces its default aliases."""
+    """Return the channel of each folded alias; a channel in `own` replaces its default aliases."""
     channel_of: dict[str, str] = {}
     for channel, aliases in own.items():
         for alias in aliases:
-            known = channel_of.setdefault(_folded(alias), channel)
-            if known != channel:
+            other = channel_of.setdefault(_folded(alias), channel)
+            if other != channel:
                 raise SettingsError(
-                    f"channel alias '{alias}' stands for both {known} and {channel}"
+                    f"channel alias '{alias}' is given for both {other} and {channel}"
                 )
     for channel, aliases in DEFAULT_CHANNELS.items():
         if channel not in own:
@@ -157,7 +157,9 @@ def _default_regex() -> re.Pattern[str]:
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", FutureWarning)  # of what a later Python reads otherwise
+            warnings.simplefilter(
+                "error", FutureWarning
+            )  # syntax that a later Python reads differently
             regex = re.compile(pattern)
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise SettingsError(f"--pattern is not a regular expression: {error}") from None

@@ -24,12 +24,12 @@ from ctcedge.errors import NoCropsError, SetupError
 
 @dataclass(frozen=True, slots=True)
 class CropListing:
-    """What a folder holds.
+    """Content of an export folder.
 
     Attributes:
-        crops: bright-field crops, which decide calls.
+        crops: bright-field crops, which are classified.
         other_channels: crops of the fluorescence channels.
-        skipped: everything else that could matter, with the reason.
+        skipped: all other entries that could matter, with the reason.
     """
 
     crops: list[Crop]
@@ -37,12 +37,12 @@ class CropListing:
     skipped: list[Skipped]
 
     def duplicates(self) -> list[tuple[str, str]]:
-        """(sample, cell) with more than one bright-field image."""
+        """Return each (sample, cell) with more than one bright-field image."""
         counts = Counter((crop.sample, crop.cell) for crop in self.crops)
         return [cell for cell, count in counts.items() if count > 1]
 
     def without_bright_field(self) -> list[tuple[str, str]]:
-        """(sample, cell) that have other channels alone."""
+        """Return each (sample, cell) with images of other channels only."""
         bright = {(crop.sample, crop.cell) for crop in self.crops}
         others = dict.fromkeys((crop.sample, crop.cell) for crop in self.other_channels)
         return [cell for cell in others if cell not in bright]
@@ -103,8 +103,8 @@ def _listed(folder: str) -> tuple[list[str], dict[str, str | None]]:
     """List a folder without its sidecars.
 
     Returns:
-        Names of the files that may be read; and of all else, with why it is never opened, or None
-        for a folder to be searched.
+        The names of regular files; and those of all other entries, each with the reason why it is
+        never opened, or None for a folder to search.
 
     Raises:
         OSError: it cannot be read.
@@ -124,7 +124,7 @@ def _listed(folder: str) -> tuple[list[str], dict[str, str | None]]:
 
 
 def check_folder(folder: Path) -> None:
-    """See that the searched folder is a folder.
+    """Check that a folder that a user named is a folder.
 
     Raises:
         SetupError: it is not.
@@ -136,7 +136,7 @@ def check_folder(folder: Path) -> None:
 
 
 def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None:
-    """Look at one path as `iter_entries` would; None where it is gone or is not a file to be read.
+    """Return the entry of one path, as `iter_entries` does; None where it is gone or never read.
 
     Args:
         folder: the searched folder.
@@ -162,48 +162,48 @@ def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None
 
 
 def list_folder(folder: Path, naming: Naming) -> CropListing:
-    """Walk the folder once.
+    """List the content of a folder.
 
     Raises:
         SetupError: it is not a folder that can be read.
     """
     listing = CropListing([], [], [])
-    for found in walk(folder, naming):
-        if isinstance(found, Skipped):
-            listing.skipped.append(found)
-        elif found.channel == BRIGHT_FIELD:
-            listing.crops.append(found)
+    for entry in walk(folder, naming):
+        if isinstance(entry, Skipped):
+            listing.skipped.append(entry)
+        elif entry.channel == BRIGHT_FIELD:
+            listing.crops.append(entry)
         else:
-            listing.other_channels.append(found)
+            listing.other_channels.append(entry)
     return listing
 
 
 def require_crops(folder: Path, listing: CropListing) -> None:
-    """Refuse a folder without bright-field crops.
+    """Check that a folder has bright-field crops.
 
     Raises:
-        NoCropsError: with the first few names found and what to do.
+        NoCropsError: it has none; the text lists the first few names and says what to do.
     """
     if listing.crops:
         return
     if listing.other_channels:
-        seen = sorted({crop.channel for crop in listing.other_channels})
-        text = f"{folder} holds images of {', '.join(seen)} but none of bright field"
+        channels = sorted({crop.channel for crop in listing.other_channels})
+        text = f"{folder} holds images of {', '.join(channels)} but none of bright field"
         examples = [crop.path for crop in listing.other_channels]
     else:
-        text = f"no file name in {folder} was understood as a bright-field crop"
+        text = f"no file name in {folder} could be parsed as that of a bright-field crop"
         examples = [skipped.path for skipped in listing.skipped if skipped.kind == "unmatched"]
     shown = "\n  ".join(repr(path)[1:-1] for path in examples[:5]) or "(no files)"
     raise NoCropsError(
         f"{text}. Found:\n  {shown}\n"
-        r"Tell ctcedge how the names are built, for instance: --pattern '(?P<cell>\d+)\.png', or"
+        r"Describe the names by a pattern, for instance: --pattern '(?P<cell>\d+)\.png', or"
         r" --pattern '(?P<cell>\d+)_(?P<channel>BF|DAPI)\.png'. 'ctcedge inspect' shows how each"
-        " name is read."
+        " name is parsed."
     )
 
 
 def _never_opened(entry: os.DirEntry[str]) -> str | None:
-    """Why an entry that is no plain file, or is hidden, is ignored; None for a folder."""
+    """Return why an entry that is hidden or not a regular file is ignored; None for a folder."""
     if entry.name.startswith("."):
         return "hidden"
     if entry.is_symlink():

@@ -1,4 +1,4 @@
-"""What file system a folder lies on, and whether another machine or program serves it."""
+"""File system of a folder, and whether it is a network or FUSE mount."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _REMOTE = {"9p", "afs", "ceph", "cifs", "davfs", "nfs", "nfs4", "prl_fs", "smb3"
 
 
 def file_system(folder: Path, mounts: str = "/proc/self/mountinfo") -> str:
-    """Type of the file system that a folder lies on, such as `ext4`; empty where unknown.
+    """Return the type of a folder's file system, such as `ext4`; empty where unknown.
 
     Args:
         folder: an existing directory.
-        mounts: the kernel's list, see proc(5).
+        mounts: the kernel's list of mounts, see proc(5).
     """
     try:
         lines = Path(mounts).read_bytes().decode("utf-8", "surrogateescape").splitlines()
@@ -34,7 +34,7 @@ def file_system(folder: Path, mounts: str = "/proc/self/mountinfo") -> str:
 
 
 def is_remote(kind: str) -> bool:
-    """Whether files of this type of file system come through a server or a program, and so late."""
+    """Whether another machine or a program serves the file system, so that changes come late."""
     return kind in _REMOTE or kind.startswith("fuse")
 
 

@@ -1,4 +1,4 @@
-"""Where ctcedge keeps what is neither an image nor a sidecar."""
+"""Folders of the state and the cache that ctcedge keeps outside the export folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MACHINE_FOLDER = Path("/var/lib/ctcedge")
 
 
 def state_folder() -> Path:
-    """Where this account keeps what it adds.
+    """Return the folder of this account's state, such as healthy-donor controls.
 
     `CTCEDGE_STATE` where that is set; else `MACHINE_FOLDER` for root, and `ctcedge` below the XDG
     state folder for others.
@@ -19,12 +19,12 @@ def state_folder() -> Path:
     if os.geteuid() == 0:
         return MACHINE_FOLDER
     base = os.environ.get("XDG_STATE_HOME", "")
-    # A relative one must be ignored, says the XDG Base Directory Specification.
+    # The XDG Base Directory Specification: a relative path must be ignored.
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "ctcedge"
 
 
 def cache_folder() -> Path:
-    """Where what can be made anew is kept.
+    """Return the folder of files that can be recreated.
 
     systemd's cache folder of a service comes before the account's own state folder, which a service
     may not write.

@@ -1,4 +1,4 @@
-"""Pictures of the same shape, worked on together: most of the time goes to calls, not to pixels."""
+"""Batches of images of equal shape and dtype, as most of the time goes to calls, not to pixels."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 def map_same_shape(
-    work: Callable[[NDArray[Any]], Iterable[_Found]], pictures: Sequence[NDArray[Any]]
-) -> list[_Found]:
-    """Work on all pictures of a shape and type at once.
+    function: Callable[[NDArray[Any]], Iterable[_Result]], images: Sequence[NDArray[Any]]
+) -> list[_Result]:
+    """Call a function once for all images of each shape and dtype.
 
     Args:
-        work: given (n, height, width), returns n things.
-        pictures: each (height, width).
+        function: takes (n, height, width) and returns n results.
+        images: each (height, width).
 
     Returns:
-        Of each picture what was returned, in order.
+        The result of each image, in order.
     """
-    alike: dict[object, list[int]] = {}
-    for place, picture in enumerate(pictures):
-        alike.setdefault((picture.shape, picture.dtype), []).append(place)
-    found: dict[int, _Found] = {}
-    for places in alike.values():
-        rows = np.concatenate([pictures[place] for place in places])
-        stack = rows.reshape(len(places), *pictures[places[0]].shape)
-        found.update(zip(places, work(stack), strict=True))
-    return [found[place] for place in range(len(pictures))]
+    groups: dict[object, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault((image.shape, image.dtype), []).append(index)
+    results: dict[int, _Result] = {}
+    for indices in groups.values():
+        rows = np.concatenate([images[index] for index in indices])
+        stack = rows.reshape(len(indices), *images[indices[0]].shape)
+        results.update(zip(indices, function(stack), strict=True))
+    return [results[index] for index in range(len(images))]
 
 
-def take_pixels(pictures: NDArray[_Pixel], places: NDArray[np.intp]) -> NDArray[_Pixel]:
-    """Take pixels of each picture.
+def take_pixels(images: NDArray[_Pixel], indices: NDArray[np.intp]) -> NDArray[_Pixel]:
+    """Take pixels of each image.
 
     Args:
-        pictures: (n, height, width).
-        places: (k,), indices into height * width.
+        images: (n, height, width).
+        indices: (k,), into height * width.
 
     Returns:
         (n, k).
     """
-    return pictures.reshape(len(pictures), -1).take(places, axis=1)
+    return images.reshape(len(images), -1).take(indices, axis=1)

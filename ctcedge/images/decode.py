@@ -1,4 +1,4 @@
-"""From the bytes of an image file to grey pixels; nothing is scaled or normalised here."""
+"""Decode image files to grey pixels, without scaling or normalising them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 GreyImage = NDArray[np.uint8] | NDArray[np.uint16]
 
 DECODING_VERSION = "grey/1"
-"""Names the rules below; part of the settings hash, so that a change of rules makes calls stale."""
+"""Version of the rules below; part of the fingerprint of stored calls."""
 
 
 class Decoded(NamedTuple):
@@ -45,7 +45,7 @@ def decode(data: bytes) -> Decoded:
     channel is dropped when it is opaque everywhere.
 
     A TIFF that another program is still writing may have its full size already, with zeros where
-    pixels will be. It is noticed, and is `unreadable`, when
+    pixels will be. It is noticed, and `unreadable`, when
     - its directory is missing or leads beyond the end of the file, or
     - a compressed strip ends in eight zero bytes, or
     - all its pixels are zero, or its last row is, the zeros begin in the middle of a row and no
@@ -59,7 +59,7 @@ def decode(data: bytes) -> Decoded:
     """
     if data.startswith(PNG_MAGIC):
         png = inflated_png(data)
-        if png.grey and (grey := unfiltered(png.rows, png.header)) is not None:
+        if png.is_plain_grey and (grey := unfiltered(png.rows, png.header)) is not None:
             return Decoded(grey, png.header)
         header, data = png.header, png.stored()
     else:

@@ -25,26 +25,26 @@ def png_header(data: bytes) -> ImageHeader:
 
 
 class InflatedPng(NamedTuple):
-    """A PNG whose pixels are checked and uncompressed.
+    """A PNG with inflated pixels.
 
     Attributes:
-        header: what is told of it.
-        grey: whether it is plain grey, its rows one after the other.
-        rows: each begins with the number of its filter.
-        head: what a PNG of the same pixels begins with.
+        header: of the file.
+        is_plain_grey: whether it is grey without transparency, and not interlaced.
+        rows: filtered rows, each after the number of its filter.
+        head: chunks that a PNG of the same pixels begins with.
     """
 
     header: ImageHeader
-    grey: bool
+    is_plain_grey: bool
     rows: bytes
     head: tuple[bytes, ...]
 
     def stored(self) -> bytes:
-        """A PNG with nothing but the pixels, stored as they are.
+        """Return a PNG of the pixels alone, uncompressed, for libpng to decode.
 
-        libpng writes to standard error about odd metadata and about pixel data that do not fit the
-        header; it finds nothing to say about this. Inflating is most of the work of decoding, and
-        libpng then need not do it: checking costs no time.
+        libpng prints warnings about odd metadata and pixel data that do not fit the header; it
+        prints none about this. Inflating is most of the work of decoding and is done only once, so
+        that the checks cost no time.
         """
         pixels, end = _png_chunk(b"IDAT", zlib.compress(self.rows, 0)), _png_chunk(b"IEND", b"")
         return b"".join((*self.head, *pixels, *end))
@@ -59,9 +59,9 @@ def inflated_png(data: bytes) -> InflatedPng:
     Raises:
         BadImage: what `read_header` refuses; or a chunk or the pixel data are damaged.
     """
-    rest = _png_chunks(data)
-    start = _png_start(rest)
-    compressed = start.pixels + b"".join(raw[8:-4] for kind, raw in rest if kind == b"IDAT")
+    chunks = _png_chunks(data)
+    start = _png_start(chunks)
+    compressed = start.pixels + b"".join(raw[8:-4] for kind, raw in chunks if kind == b"IDAT")
     width, height, bits, colour, _, _, interlaced = start.fields
     head: list[bytes] = [PNG_MAGIC, start.raw]
     if colour == 3:
@@ -71,8 +71,8 @@ def inflated_png(data: bytes) -> InflatedPng:
         head += _png_chunk(b"tRNS", _transparency(start.extra[b"tRNS"], bits, colour))
     pixel_bits = bits * _PNG_SAMPLES[colour]
     rows = _png_rows(compressed, _row_lengths(width, height, pixel_bits, interlaced))
-    grey = colour == 0 and not interlaced and not transparent
-    return InflatedPng(start.header, grey, rows, tuple(head))
+    is_plain_grey = colour == 0 and not interlaced and not transparent
+    return InflatedPng(start.header, is_plain_grey, rows, tuple(head))
 
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -85,22 +85,23 @@ _PASSES = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-"""Of an interlaced PNG: first column, first row, columns apart, rows apart."""
+"""First column, first row, column step and row step of each pass of an interlaced PNG."""
 
 
 def _row_lengths(
     width: int, height: int, pixel_bits: int, interlaced: int
 ) -> list[tuple[int, int]]:
-    """(bytes of a row with its filter byte, number of rows) of each pass."""
+    """Return, for each pass, the bytes of a row with its filter byte, and the number of rows."""
     passes = _PASSES if interlaced else ((0, 0, 1, 1),)
     sizes = [
-        (len(range(left, width, across)), len(range(top, height, down)))
-        for left, top, across, down in passes
+        (len(range(left, width, column_step)), len(range(top, height, row_step)))
+        for left, top, column_step, row_step in passes
     ]
     return [(1 + (columns * pixel_bits + 7) // 8, rows) for columns, rows in sizes if columns]
 
 
 def _png_rows(compressed: bytes, passes: list[tuple[int, int]]) -> bytes:
+    """Inflate the rows of all passes, of the lengths that `_row_lengths` returns."""
     expected = sum(length * rows for length, rows in passes)
     inflate = isal_zlib.decompressobj()
     try:
@@ -119,7 +120,7 @@ def _png_rows(compressed: bytes, passes: list[tuple[int, int]]) -> bytes:
 
 
 def _whole_palette(palette: bytes, bits: int) -> bytes:
-    """The palette, made black where it is shorter than the pixels' range."""
+    """Return the palette, padded with black to the range of the pixels."""
     if not palette or len(palette) % 3 or len(palette) > 3 * 2**bits:
         raise BadImage("unreadable", "damaged PNG: it lacks a valid palette")
     return palette.ljust(3 * 2**bits, b"\0")
@@ -161,14 +162,14 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _PngStart(NamedTuple):
-    """A PNG up to and with its first chunk of pixels.
+    """A PNG up to its first IDAT chunk, inclusive.
 
     Attributes:
-        header: what is told of it.
-        raw: its IHDR chunk, whole.
-        fields: what that holds.
+        header: checked.
+        raw: the whole IHDR chunk.
+        fields: of that chunk.
         extra: contents of PLTE and tRNS chunks.
-        pixels: content of the first IDAT chunk; nothing where there is none.
+        pixels: content of the first IDAT chunk; empty where there is none.
     """
 
     header: ImageHeader
@@ -179,7 +180,7 @@ class _PngStart(NamedTuple):
 
 
 def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
-    """Read and check what comes before the pixels; what remains of the chunks comes after it."""
+    """Read and check the chunks before the pixels; the iterator continues after the first IDAT."""
     kind, header = next(chunks)
     if kind != b"IHDR" or len(header) != 25:
         raise BadImage("unreadable", "damaged PNG: it does not begin with its header")
@@ -200,5 +201,5 @@ def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
     palette = colour == 3
     if bits not in ((1, 2, 4, 8) if palette else (8, 16)):
         raise BadImage("unsupported", f"{bits}-bit PNG; 8 to 16 bits are accepted")
-    told = check_limits(ImageHeader("PNG", width, height, 8 if palette else bits))
-    return _PngStart(told, header, fields, extra, pixels)
+    checked = check_limits(ImageHeader("PNG", width, height, 8 if palette else bits))
+    return _PngStart(checked, header, fields, extra, pixels)

@@ -1,7 +1,7 @@
-"""The filters of a grey PNG's rows, undone by NumPy where that is faster than by libpng.
+"""Row filters of grey PNGs, reversed by NumPy where that is faster than libpng.
 
-Most writers use one filter for all rows, as OpenCV does, and those of small crops are undone in a
-third of the time that libpng takes. Source: PNG specification (W3C, third edition), section 9.
+Most writers use one filter for all rows, as OpenCV does; for small crops, NumPy takes a third of
+the time that libpng takes. Source: PNG specification (W3C, third edition), section 9.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _NONE, _LEFT, _ABOVE = ({0}, {1}, {2})
 
 
 def unfiltered(rows: bytes, header: ImageHeader) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
-    """Return the pixels of a grey image, (height, width); None where libpng has to be asked.
+    """Return the pixels of a grey image, (height, width); None for filters left to libpng.
 
     Args:
-        rows: of the image from top to bottom, each after the number of its filter.
+        rows: filtered rows from top to bottom, each after the number of its filter.
         header: of the image, of 8 or 16 bits.
     """
     size = header.bits // 8
@@ -31,8 +31,8 @@ def unfiltered(rows: bytes, header: ImageHeader) -> NDArray[np.uint8] | NDArray[
     table = np.frombuffer(rows, np.uint8).reshape(header.height, -1)
     pixels: NDArray[Any] = table[:, 1:].reshape(header.height, header.width, size)
     if filters == _LEFT:
-        # Each byte was taken off the one at its place in the next pixel: NumPy adds up fast where
-        # what is added lies side by side.
+        # Each byte is the difference from the same byte of the pixel before: a running sum, which
+        # NumPy computes fast along contiguous memory.
         columns = cv2.transpose(pixels)
         pixels = cv2.transpose(np.add.accumulate(columns, axis=0, dtype=np.uint8, out=columns))
     elif filters == _ABOVE:

@@ -1,12 +1,12 @@
-"""The one way from a decoded crop to the network's input.
+"""Preprocessing: from decoded crops to the network's input.
 
 Training, calibration, evaluation and the runtime all call `network_input`, or `network_inputs` for
-many crops.
+several crops.
 
 Intensities: the network sees the deviation from the background in units of the cell's own contrast.
 This does not change when all pixels are multiplied or shifted, so that bit depth, gain, exposure
 and black level drop out without having to be known. Only where the contrast falls below a small
-share of the background, as in an empty crop, is it no longer the unit.
+fraction of the background, as in an empty crop, is it no longer the unit.
 
 Size is a feature: pixels are resampled to the model's um/px, then cropped or padded about the
 centre, never stretched to fit.
@@ -32,7 +32,7 @@ _Pixel = TypeVar("_Pixel", bound=np.generic)
 _Percentile: TypeAlias = Annotated[float, Meta(ge=0, le=100)]
 
 BACKGROUND_LEVEL = 128
-"""The input value that means 'as bright as the background'."""
+"""Input value of the background."""
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,8 +42,8 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         size: side of the square input, pixels.
         um_per_px: edge length of an input pixel, um; None where that of the training images was
             unknown, which binds the model to their instrument and magnification.
-        border: width of the ring whose mid-half mean is the background, as a fraction of the
-            crop's shorter side.
+        border: width of the border whose interquartile mean is the background, as a fraction of
+            the crop's shorter side.
         disk: diameter of the central disk in which contrast is measured, as a fraction of `size`.
         contrast: [low, high], percentiles of the absolute deviation in that disk; the mean of the
             values between them is the contrast unit. A mean, because a single percentile of an
@@ -72,11 +72,11 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("'contrast' must be two rising percentiles, [low, high]")
 
     def zoom(self, um_per_px: float | None) -> float:
-        """Return how many input pixels one pixel of a crop becomes, along an edge.
+        """Return the number of input pixels per pixel of a crop, along an edge.
 
         Args:
-            um_per_px: edge length of a pixel of the crop, um; None is taken to be the model's own.
-                A model that knows no um/px takes every crop alike.
+            um_per_px: edge length of a pixel of the crop, um; None for the model's own. Ignored by
+                a model without um/px.
         """
         if self.um_per_px is None:
             return 1 / (self.crop_px or 1)
@@ -86,12 +86,12 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def network_inputs(
     crops: Sequence[GreyImage], um_per_px: float | None, spec: InputSpec
 ) -> NDArray[np.uint8]:
-    """Normalise crops; each comes out as it would alone.
+    """Normalise crops, each independently of the others.
 
     Args:
         crops: each (height, width), uint8 or uint16.
-        um_per_px: edge length of one of their pixels, um; see `InputSpec.zoom`.
-        spec: the network's expectations.
+        um_per_px: edge length of a pixel of the crops, um; see `InputSpec.zoom`.
+        spec: of the network's input.
 
     Returns:
         (n, size, size) uint8; 128 is the background.
@@ -120,15 +120,15 @@ def network_input(pixels: GreyImage, um_per_px: float | None, spec: InputSpec) -
 
 
 def _background(pixels: GreyImage, border: float) -> float:
-    """Mean of the middle half of the border's values: robust, yet finer than one grey level."""
-    ring = pixels.take(_ring(*pixels.shape, max(2, round(border * min(pixels.shape)))))
-    ring.sort(kind="stable")  # of such short numbers, several times as fast as others
-    first, last = ring.size // 4, ring.size - ring.size // 4
-    return cv2.sumElems(ring[first:last])[0] / (last - first)
+    """Interquartile mean of the border: robust, yet finer than one grey level."""
+    values = pixels.take(_border(*pixels.shape, max(2, round(border * min(pixels.shape)))))
+    values.sort(kind="stable")  # a radix sort for short integers, several times as fast
+    first, last = values.size // 4, values.size - values.size // 4
+    return cv2.sumElems(values[first:last])[0] / (last - first)
 
 
 def _contrast(deviations: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float64]:
-    """Return (n,), the contrast unit of each of (n, size, size)."""
+    """Return the contrast units, (n,), of (n, size, size)."""
     disk = _disk(spec.size, spec.disk)
     sizes = np.abs(take_pixels(deviations, disk))
     sizes.sort(axis=1)  # NumPy sorts floats faster than it partitions them
@@ -154,7 +154,7 @@ def _resample(field: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
 
 
 def _centre_place(field: NDArray[np.float32], window: NDArray[np.float32]) -> None:
-    """Lay a field into the middle of a window; what juts out is cropped."""
+    """Copy a field into the center of a window; what does not fit is cropped."""
     size = len(window)
     field = _centre_crop(field, size)
     height, width = field.shape
@@ -163,15 +163,15 @@ def _centre_place(field: NDArray[np.float32], window: NDArray[np.float32]) -> No
 
 
 @lru_cache(64)  # an export has crops of few sizes
-def _ring(height: int, width: int, border: int) -> NDArray[np.intp]:
-    """Indices of the pixels along the edge of a picture."""
+def _border(height: int, width: int, border: int) -> NDArray[np.intp]:
+    """Indices of the pixels along the edge of an image."""
     outside = np.ones((height, width), bool)
     outside[border:-border, border:-border] = False
     return np.flatnonzero(outside)
 
 
 @cache
-def _disk(size: int, share: float) -> NDArray[np.intp]:
-    """Indices of a central disk."""
+def _disk(size: int, diameter: float) -> NDArray[np.intp]:
+    """Indices of a central disk whose diameter is a fraction of the side."""
     offset = np.arange(size) - (size - 1) / 2
-    return np.flatnonzero(np.hypot(offset[:, None], offset[None, :]) <= share * size / 2)
+    return np.flatnonzero(np.hypot(offset[:, None], offset[None, :]) <= diameter * size / 2)

@@ -1,8 +1,7 @@
-"""Decoding in a process of its own, for images that may take the process down.
+"""Decoding in a subprocess, for images that may crash the decoder.
 
-`python -m ctcedge.images.sandbox` is that process: an image file on standard input, a NumPy array
-on
-standard output. It may take only so much time and memory.
+`python -m ctcedge.images.sandbox` is the subprocess: it reads an image file from standard input and
+writes a NumPy array to standard output, within limits of time and memory.
 """
 
 from __future__ import annotations
@@ -22,34 +21,34 @@ from ctcedge.images.decode import Decoded, decode
 from ctcedge.images.header import read_header
 
 CRASHED = "the image decoder crashed on it or did not come back"
-"""The error of an image that a decoder died of."""
+"""Error of an image on which the decoder crashed or hung."""
 
-_TIME = 60  # seconds; the largest image that is accepted takes well below one
-_MEMORY = 1 << 30  # bytes; the largest image that is accepted takes a third
-_REFUSED = 3  # exit code: not an array but the status and text of a BadImage
+_MAX_SECONDS = 60  # the largest image that is accepted takes well below one
+_MAX_MEMORY = 1 << 30  # bytes; the largest image that is accepted takes a third
+_EXIT_BAD_IMAGE = 3  # exit code: the output is status and text of a BadImage, not an array
 
 
 def decode_in_subprocess(data: bytes) -> Decoded:
-    """Decode as `decode.decode` does, whatever the decoder does.
+    """Decode as `decode.decode` does, in a subprocess.
 
     Args:
-        data: of an image file.
+        data: the image file.
 
     Raises:
         BadImage: as from `decode.decode`; or its text is `CRASHED`.
-        SetupError: no process can be started.
+        SetupError: the subprocess cannot be started.
     """
     # The same modules as here, and none from the working directory.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-P", "-m", "ctcedge.images.sandbox"],
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            timeout=_TIME,
-            start_new_session=True,  # a Ctrl-C is for this process alone
+            timeout=_MAX_SECONDS,
+            start_new_session=True,  # Ctrl-C is meant for the parent only
         )
     except subprocess.TimeoutExpired:
         raise BadImage("unreadable", CRASHED) from None
@@ -58,36 +57,37 @@ def decode_in_subprocess(data: bytes) -> Decoded:
             f"no process can be started for an image on which ctcedge may have crashed:"
             f" {error.strerror}"
         ) from None
-    if done.returncode == _REFUSED:
-        raise BadImage(*json.loads(done.stdout))
-    if done.returncode != 0:
+    if process.returncode == _EXIT_BAD_IMAGE:
+        raise BadImage(*json.loads(process.stdout))
+    if process.returncode != 0:
         raise BadImage("unreadable", CRASHED)
-    return Decoded(np.load(io.BytesIO(done.stdout)), read_header(data))
+    return Decoded(np.load(io.BytesIO(process.stdout)), read_header(data))
 
 
 def main() -> None:
     """Decode standard input to standard output."""
     _limit(resource.RLIMIT_CORE, 0)  # a core dump would hold a patient's image
-    _limit(resource.RLIMIT_CPU, _TIME)  # should the other process end first
+    _limit(resource.RLIMIT_CPU, _MAX_SECONDS)  # should the parent end first
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _MEMORY)
-    answer = io.BytesIO()
+    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _MAX_MEMORY)
+    output = io.BytesIO()
     try:
-        np.save(answer, decode(sys.stdin.buffer.read()).pixels)
+        np.save(output, decode(sys.stdin.buffer.read()).pixels)
     except BadImage as error:
-        answer.write(json.dumps([error.status, str(error)]).encode())
-        code = _REFUSED
+        output.write(json.dumps([error.status, str(error)]).encode())
+        code = _EXIT_BAD_IMAGE
     else:
         code = 0
-    sys.stdout.buffer.write(answer.getvalue())
+    sys.stdout.buffer.write(output.getvalue())
     sys.stdout.buffer.flush()
     sys.exit(code)
 
 
-def _limit(kind: int, most: int) -> None:
+def _limit(kind: int, maximum: int) -> None:
+    """Lower a resource limit of this process."""
     _, hard = resource.getrlimit(kind)
-    if hard == resource.RLIM_INFINITY or most < hard:
-        resource.setrlimit(kind, (most, most))
+    if hard == resource.RLIM_INFINITY or maximum < hard:
+        resource.setrlimit(kind, (maximum, maximum))
 
 
 if __name__ == "__main__":

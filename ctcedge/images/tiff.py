@@ -30,8 +30,8 @@ _TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _UNCOMPRESSED, _DEFLATED = {1}, {8, 32946}
 _YCBCR = 6
 _ZERO_TAIL = bytes(8)
-"""No encoder ends a strip so: LZW and JPEG end in a marker, deflate in a checksum, and PackBits
-writes equal bytes as one run."""
+"""End of a strip that is not written yet. No encoder ends one with zeros: LZW and JPEG end in a
+marker, deflate in a checksum, and PackBits writes equal bytes as one run."""
 
 _Tags = Mapping[int, tuple[int, ...]]
 
@@ -81,7 +81,7 @@ def tiff_header(data: bytes) -> ImageHeader:
 
 
 def _check_pixel_data(data: bytes, tags: _Tags, header: ImageHeader, pixel_bits: int) -> None:
-    """See that every strip or tile lies in the file and, as far as that shows, is whole."""
+    """Check that every strip or tile is in the file and, as far as can be checked, complete."""
     sizes, offsets, counts = _pieces(tags, header, pixel_bits)
     if len(offsets) < len(sizes):
         raise BadImage("unreadable", "damaged TIFF: it does not say where its pixels are")
@@ -124,32 +124,32 @@ def _pieces(
     rows = min(tags.get(_ROWS_PER_STRIP, (header.height,))[0], header.height)
     if rows == 0:
         raise BadImage("unreadable", "damaged TIFF: it has strips of no rows")
-    whole, rest = divmod(header.height, rows)
-    sizes = (rows * row,) * whole + ((rest * row,) if rest else ())
+    whole, last_rows = divmod(header.height, rows)
+    sizes = (rows * row,) * whole + ((last_rows * row,) if last_rows else ())
     return sizes, tags.get(_STRIP_OFFSETS, ()), tags.get(_STRIP_COUNTS, ())
 
 
-def _check_deflated(piece: bytes, least: int, most: int) -> None:
-    """Inflate to the end, where the checksum is that libtiff does not look at.
+def _check_deflated(piece: bytes, min_bytes: int, max_bytes: int) -> None:
+    """Inflate a strip or tile to the end, where the checksum is that libtiff ignores.
 
-    By zlib, as libtiff does: what another inflater lets pass, libtiff may not.
+    By zlib, as libtiff does: another inflater may accept what libtiff refuses.
 
     Args:
-        piece: a strip or tile.
-        least: bytes that it must hold.
-        most: bytes that it may hold: a last strip may be padded to the height of the others.
+        piece: the strip or tile.
+        min_bytes: that it must hold.
+        max_bytes: that it may hold: a last strip may be padded to the height of the others.
     """
     inflate = zlib.decompressobj()
     try:
-        found = len(inflate.decompress(piece, most + 1))
+        size = len(inflate.decompress(piece, max_bytes + 1))
     except zlib.error:
-        found = 0
-    if not (least <= found <= most and inflate.eof):
+        size = 0
+    if not (min_bytes <= size <= max_bytes and inflate.eof):
         raise BadImage("unreadable", "damaged TIFF: its pixels do not decompress")
 
 
 def _first_directory(data: bytes) -> tuple[_Tags, bool]:
-    """Return the first directory's tags that are used here, and whether another one follows.
+    """Return the tags of the first directory that are used here, and whether another one follows.
 
     Raises:
         struct.error: an offset leads out of the file, or a used tag is not what a TIFF may hold.
@@ -171,8 +171,8 @@ def _first_directory(data: bytes) -> tuple[_Tags, bool]:
         position += entry_size
         if tag not in _USED:
             continue
-        most = MAX_PIXELS // MIN_SIDE if tag in _LISTS else 16
-        if kind not in _TYPE_FORMATS or not 0 < count <= most or tag in tags:
+        max_count = MAX_PIXELS // MIN_SIDE if tag in _LISTS else 16
+        if kind not in _TYPE_FORMATS or not 0 < count <= max_count or tag in tags:
             raise struct.error
         layout = f"{order}{count}{_TYPE_FORMATS[kind]}"
         if struct.calcsize(layout) > offset_size:

@@ -15,13 +15,13 @@ MIN_SIDE = 8
 
 
 class ImageHeader(NamedTuple):
-    """What the file's header states.
+    """Header of an image file.
 
     Attributes:
-        format: by magic bytes, whatever the name ends in.
-        width: pixels.
-        height: pixels.
-        bits: bits a sample as stored, 8 to 16.
+        format: by magic bytes, not by the file's name.
+        width: in pixels.
+        height: in pixels.
+        bits: bits per sample as stored, 8 to 16.
     """
 
     format: Literal["PNG", "TIFF"]

@@ -87,17 +87,17 @@ def _domain_shift(domain_shift: FolderDomainShift) -> Figure:
     has_no_answer = any(s.state == "insufficient" and s.crops >= MIN_CROPS for s in samples)
     if not samples or has_no_answer:
         return _figure(name, "unknown", "the model is not available, or has no OOD statistics")
-    known = states["like"] + states["unlike"]
+    known = states["in-distribution"] + states["shifted"]
     too_few = f"fewer than {MIN_CROPS} crops"
     if known:
         others = f"; {states['insufficient']:,} with {too_few}" if states["insufficient"] else ""
-        note = f"{states['unlike']:,} with domain shift{others}"
-        return _figure(name, f"{states['like']:,} of {known:,}", note)
+        note = f"{states['shifted']:,} with domain shift{others}"
+        return _figure(name, f"{states['in-distribution']:,} of {known:,}", note)
     note = f"each has {too_few}"
     overall = domain_shift.overall
     if overall is None or overall.state == "insufficient":
         return _figure(name, "too few crops", note)
-    value = "domain shift" if overall.state == "unlike" else "no domain shift"
+    value = "domain shift" if overall.state == "shifted" else "no domain shift"
     return _figure(name, value, f"all samples together; {note}")
 
 

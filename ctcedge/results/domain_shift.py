@@ -27,13 +27,13 @@ class FolderDomainShift:
 
     def shifted_samples(self) -> list[str]:
         """Return the names of samples that differ from the training data, sorted."""
-        return sorted(name for name, shift in self.samples.items() if shift.state == "unlike")
+        return sorted(name for name, shift in self.samples.items() if shift.state == "shifted")
 
     @property
     def only_overall_shifted(self) -> bool:
         """Whether the pooled samples differ from the training data, but no sample by itself."""
         overall = self.overall
-        return overall is not None and overall.state == "unlike" and not self.shifted_samples()
+        return overall is not None and overall.state == "shifted" and not self.shifted_samples()
 
 
 @dataclass(slots=True)

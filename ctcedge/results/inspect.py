@@ -1,4 +1,4 @@
-"""What a folder holds and how it would be read, without classifying anything."""
+"""Inspect a folder: what it contains and how names are parsed, without classifying anything."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ctcedge.images.header import read_header
 from ctcedge.images.read import read_file
 from ctcedge.settings import FOLDER_CONFIG, ImageSettings
 
-_OURS = ("ctcedge-*report*.html", "ctcedge-corrections-*.json", ".ctcedge*")
+_OWN_FILES = ("ctcedge-*report*.html", "ctcedge-corrections-*.json", ".ctcedge*")
 
 
 @dataclass(slots=True)
 class Inspection:
-    """What was found.
+    """Content of a folder.
 
     Attributes:
         folder: the searched folder.
-        um_per_px: as set, or None when unknown.
-        cells: by sample, their number.
-        channels: by sample, the number of images of each channel.
-        sizes: bright-field images by 'width x height'.
-        bit_depths: bright-field images by bits a sample.
-        formats: bright-field images by file format.
+        um_per_px: from the settings; None where unknown.
+        cells: number of cells of each sample.
+        channels: number of images of each channel, by sample.
+        sizes: number of bright-field images of each 'width x height'.
+        bit_depths: number of bright-field images of each number of bits per sample.
+        formats: number of bright-field images of each file format.
         bad: (path, reason) of bright-field images that cannot be classified.
-        without_bright_field: (sample, cell) that only have other channels.
-        repeated: (sample, cell) with more than one bright-field image.
+        without_bright_field: each (sample, cell) with images of other channels only.
+        repeated: each (sample, cell) with more than one bright-field image.
         skipped: entries that are not crops, with the reason.
     """
 
@@ -49,7 +49,7 @@ class Inspection:
     skipped: list[Skipped] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The same for scripts."""
+        """Return it as JSON, for scripts."""
 
         def cells(pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
             return [{"sample": sample, "cell": cell} for sample, cell in pairs]
@@ -77,41 +77,42 @@ class Inspection:
 
 
 def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
-    """Read names and headers.
+    """Parse the names of a folder's files and read the headers of its bright-field images.
 
     Raises:
         SetupError: the folder cannot be read.
     """
     listing = list_folder(folder, images.naming())
-    skipped = [each for each in listing.skipped if not is_ours(each.path)]
-    found = Inspection(folder, images.um_per_px, skipped=skipped)
-    every = (*listing.crops, *listing.other_channels)
-    found.cells.update(sample for sample, _ in {(crop.sample, crop.cell) for crop in every})
-    for crop in every:
-        found.channels[crop.sample][crop.channel] += 1
-    found.repeated = listing.duplicates()
-    found.without_bright_field = listing.without_bright_field()
+    skipped = [entry for entry in listing.skipped if not is_own_file(entry.path)]
+    inspection = Inspection(folder, images.um_per_px, skipped=skipped)
+    images_of_cells = (*listing.crops, *listing.other_channels)
+    cells = {(image.sample, image.cell) for image in images_of_cells}
+    inspection.cells.update(sample for sample, _ in cells)
+    for image in images_of_cells:
+        inspection.channels[image.sample][image.channel] += 1
+    inspection.repeated = listing.duplicates()
+    inspection.without_bright_field = listing.without_bright_field()
     for crop in listing.crops:
-        _look_into(folder, crop, found)
-    return found
+        _add_header(folder, crop, inspection)
+    return inspection
 
 
-def is_ours(path: str) -> bool:
-    """Whether a file is for ctcedge, or of it, and so no crop whose name was not understood."""
+def is_own_file(path: str) -> bool:
+    """Whether a file belongs to ctcedge, and is not a crop whose name cannot be parsed."""
     name = path.rpartition("/")[2]
-    return path == FOLDER_CONFIG or any(fnmatch.fnmatchcase(name, each) for each in _OURS)
+    return path == FOLDER_CONFIG or any(fnmatch.fnmatchcase(name, p) for p in _OWN_FILES)
 
 
-def _look_into(folder: Path, crop: Crop, found: Inspection) -> None:
+def _add_header(folder: Path, crop: Crop, inspection: Inspection) -> None:
     try:
         header = read_header(read_file(folder / crop.path))
     except FileNotFoundError:
         pass
     except BadImage as error:
-        found.bad.append((crop.path, f"{error.status}: {error}"))
+        inspection.bad.append((crop.path, f"{error.status}: {error}"))
     except OSError as error:
-        found.bad.append((crop.path, f"unreadable: cannot be read: {error.strerror}"))
+        inspection.bad.append((crop.path, f"unreadable: cannot be read: {error.strerror}"))
     else:
-        found.sizes[f"{header.width} x {header.height}"] += 1
-        found.bit_depths[header.bits] += 1
-        found.formats[header.format] += 1
+        inspection.sizes[f"{header.width} x {header.height}"] += 1
+        inspection.bit_depths[header.bits] += 1
+        inspection.formats[header.format] += 1

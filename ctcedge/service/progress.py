@@ -138,16 +138,16 @@ class Progress:
         if self._ood_detector is None or not self._latest.crops:
             return
         before = self.state.domain_shift
-        was_shifted = before is not None and before.state == "unlike"
+        was_shifted = before is not None and before.state == "shifted"
         shift = self.state.domain_shift = self._ood_detector.domain_shift(self._latest)
-        if shift.state == "unlike" and not was_shifted:
+        if shift.state == "shifted" and not was_shifted:
             log.warning(
                 "the latest %d crops differ from the training data (domain shift): another"
                 " instrument, magnification or stain? Their calls may be wrong",
                 shift.crops,
                 extra=event("domain-shift", crops=shift.crops, distance=shift.distance),
             )
-        elif shift.state == "like" and was_shifted:
+        elif shift.state == "in-distribution" and was_shifted:
             log.info(
                 "the latest %d crops are like the training data again",
                 shift.crops,

@@ -154,7 +154,7 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
             "domain_shift",
             "gauge",
             "1 while the latest crops differ from the model's training data.",
-            _single(shift.state == "unlike"),
+            _single(shift.state == "shifted"),
         )
         yield metric(
             "training_distance",

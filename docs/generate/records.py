@@ -96,7 +96,7 @@ def _metrics_file() -> str:
 
     state = WatchState(provider="cpu", model="a model", model_sha256="0" * 64, started=1.0)
     state.last_success = 2.0
-    state.domain_shift = DomainShift("like", 500, 0.1)
+    state.domain_shift = DomainShift("in-distribution", 500, 0.1)
     state.tally.add("review", ["empty"])
     return render(state, watch="lab")
 

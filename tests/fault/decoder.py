@@ -55,7 +55,7 @@ cv2.imdecode = hostile
 if {time_limit} is not None:
     import ctcedge.images.sandbox
 
-    ctcedge.images.sandbox._TIME = {time_limit}
+    ctcedge.images.sandbox._MAX_SECONDS = {time_limit}
 """
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 from sklearn.covariance import LedoitWolf
 
-from ctcedge.classification.ood import ALERT_SIGMAS, ShiftSubspace, distances
+from ctcedge.classification.ood import ALERT_SIGMAS
+from ctcedge.classification.ood_statistics import ShiftSubspace, mahalanobis
 from ctcedge.classification.wavelet_features import MIN_INPUT_SIDE, wavelet_energies
 
 from ..data.columns import Columns
@@ -122,7 +123,7 @@ def feature_statistics(training: FeatureSet, validation: FeatureSet, seed: int) 
     features = Features(
         means=means,
         whitening=whitening,
-        distance=distances(validation.features @ whitening, means @ whitening),
+        distance=mahalanobis(validation.features @ whitening, means @ whitening),
         positive=validation.positive,
         sample=np.unique(validation.group, return_inverse=True)[1].astype(np.int32),
         wavelet=None,

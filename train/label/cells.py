@@ -11,7 +11,7 @@ from typing import TypeVar
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
 from ctcedge.discovery.scan import list_folder, require_crops
 from ctcedge.log import escape_control_chars
-from ctcedge.results.inspect import is_ours
+from ctcedge.results.inspect import is_own_file
 from ctcedge.settings import load_settings
 
 from ..data.manifest import abbreviate
@@ -104,7 +104,7 @@ def read_export(
         doubts.add("cells without bright field, left out", name(key))
         del cells[key]
     for entry in listing.skipped:
-        if entry.kind != "ignored" and entry.path != _TABLE and not is_ours(entry.path):
+        if entry.kind != "ignored" and entry.path != _TABLE and not is_own_file(entry.path):
             doubts.add(f"files not understood ({entry.reason})", entry.path)
     return Export(folder, settings.um_per_px, cells, doubts)
 

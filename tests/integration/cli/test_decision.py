@@ -112,7 +112,7 @@ def test_what_is_unlike_the_training_data_is_warned_of(
         def domain_shift(self, run: RunFeatures) -> DomainShift:
             if run.crops < least:
                 return DomainShift("insufficient", run.crops, None)
-            return DomainShift("unlike", run.crops, 3.5)
+            return DomainShift("shifted", run.crops, 3.5)
 
     answer = Engine.answer
     monkeypatch.setattr(
@@ -129,14 +129,14 @@ def test_what_is_unlike_the_training_data_is_warned_of(
     warned = " from the model's training images (domain shift, distance 3.5"
     if least == 2:  # S1 holds three crops, S2 one
         assert f"Sample S1 differs{warned}" in told.stderr
-        assert states == {"S1": "unlike", "S2": "insufficient"}
+        assert states == {"S1": "shifted", "S2": "insufficient"}
     elif least == 1:
         assert "2 samples differ from the model's training images" in told.stderr
         assert "\n  S1: 3.5\n  S2: 3.5\n" in told.stderr
     elif least == 4:
         assert f"All crops together differ{warned}" in told.stderr
         assert summary["domain_shift"]["overall"] == {
-            "state": "unlike",
+            "state": "shifted",
             "crops": 4,
             "distance": 3.5,
         }

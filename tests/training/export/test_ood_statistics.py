@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ctcedge.classification.ood import ALERT_SIGMAS, OodDetector, RunFeatures, distances
+from ctcedge.classification.ood import ALERT_SIGMAS, OodDetector, RunFeatures
+from ctcedge.classification.ood_statistics import mahalanobis
 from ctcedge.classification.wavelet_features import FEATURE_COUNT
 from train.export.ood_statistics import FEATURES_FILE, FeatureSet, feature_statistics
 
@@ -65,7 +66,7 @@ def domain_shift(detector, cells):
 
 def distances_of(features, statistics):
     whitening = statistics.whitening
-    return distances(features @ whitening, statistics.means @ whitening)
+    return mahalanobis(features @ whitening, statistics.means @ whitening)
 
 
 def test_distances_are_mahalanobis_distances(statistics):
@@ -112,19 +113,19 @@ def test_traits_are_uncorrelated_and_of_one_spread_within_groups(detector):
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
 def test_new_groups_are_like_those_of_training_at_any_share_of_ctcs(detector, share):
     found = [domain_shift(detector, drawn(100 + seed, 1, 120, share)) for seed in range(20)]
-    assert {each.state for each in found} == {"like"}
+    assert {each.state for each in found} == {"in-distribution"}
     assert max(each.distance for each in found) < 0.8
 
 
 @pytest.mark.parametrize("share", [0, 0.5])
 def test_strangers_are_told_by_their_features(detector, share):
     found = [domain_shift(detector, drawn(200 + s, 1, 120, share, strange=2)) for s in range(5)]
-    assert {each.state for each in found} == {"unlike"}
+    assert {each.state for each in found} == {"shifted"}
 
 
 def test_strangers_are_told_by_their_detail(detector):
     found = [domain_shift(detector, drawn(300 + s, 1, 120, blur=0.7)) for s in range(5)]
-    assert {each.state for each in found} == {"unlike"}
+    assert {each.state for each in found} == {"shifted"}
 
 
 def test_groups_that_differ_more_have_a_wider_limit():

@@ -152,7 +152,7 @@ def test_a_run_like_training_is_like_it_at_any_share_of_ctcs(
     detector: OodDetector, share: float
 ) -> None:
     found = detector.domain_shift(drawn(400, share))
-    assert (found.state, found.crops) == ("like", 400)
+    assert (found.state, found.crops) == ("in-distribution", 400)
     assert found.distance == 0
 
 
@@ -161,7 +161,7 @@ def test_a_run_that_is_shifted_is_unlike_whatever_its_share_of_ctcs(
     detector: OodDetector, share: float
 ) -> None:
     found = detector.domain_shift(drawn(400, share, shift=3))
-    assert found.state == "unlike"
+    assert found.state == "shifted"
     away = 3 / math.sqrt(WIDTH * (0.1 + 1 / 400))
     assert found.distance == pytest.approx(math.log(away) / 0.25 / ALERT_SIGMAS, rel=0.05)
 
@@ -169,7 +169,7 @@ def test_a_run_that_is_shifted_is_unlike_whatever_its_share_of_ctcs(
 def test_more_ctcs_than_all_would_be_is_unlike(detector: OodDetector) -> None:
     traits = np.zeros((200, 3 + WIDTH))
     traits[:, 3:] = 2 * CTC
-    assert detector.domain_shift(run(traits)).state == "unlike"
+    assert detector.domain_shift(run(traits)).state == "shifted"
 
 
 def test_either_kind_of_traits_can_tell_and_both_tell_more(detector: OodDetector) -> None:
@@ -187,7 +187,7 @@ def test_either_kind_of_traits_can_tell_and_both_tell_more(detector: OodDetector
 def test_few_crops_are_insufficient(detector: OodDetector) -> None:
     found = detector.domain_shift(drawn(MIN_CROPS - 1, shift=8))
     assert (found.state, found.crops, found.distance) == ("insufficient", MIN_CROPS - 1, None)
-    assert detector.domain_shift(drawn(MIN_CROPS, shift=8)).state == "unlike"
+    assert detector.domain_shift(drawn(MIN_CROPS, shift=8)).state == "shifted"
     assert detector.domain_shift(RunFeatures()).state == "insufficient"
 
 
@@ -201,8 +201,8 @@ def test_a_window_holds_the_latest_crops(detector: OodDetector) -> None:
     traits[:DRIFT_WINDOW, -1] = 8
     before = detector.domain_shift(run(traits[:DRIFT_WINDOW], DRIFT_WINDOW))
     after = detector.domain_shift(run(traits, DRIFT_WINDOW))
-    assert (before.state, before.crops) == ("unlike", DRIFT_WINDOW)
-    assert (after.state, after.crops, after.distance) == ("like", DRIFT_WINDOW, 0)
+    assert (before.state, before.crops) == ("shifted", DRIFT_WINDOW)
+    assert (after.state, after.crops, after.distance) == ("in-distribution", DRIFT_WINDOW, 0)
 
 
 def test_a_model_that_judges_no_runs(model_copy: EditableModel) -> None:

@@ -126,7 +126,7 @@ def test_own_channels_come_first() -> None:
     ("channels", "message"),
     [
         ({"BF": ()}, "at least one alias of BF"),
-        ({"A": ("x-y",), "B": ("XY",)}, "'XY' stands for both A and B"),
+        ({"A": ("x-y",), "B": ("XY",)}, "'XY' is given for both A and B"),
     ],
 )
 def test_a_wrong_channel_table_is_explained(

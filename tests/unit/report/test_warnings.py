@@ -57,7 +57,7 @@ class _Detector:
         if run.crops < 4:
             return DomainShift("insufficient", run.crops, None)
         distance = float(run.mean()[0])
-        return DomainShift("unlike" if distance > 1 else "like", run.crops, distance)
+        return DomainShift("shifted" if distance > 1 else "in-distribution", run.crops, distance)
 
 
 def test_samples_with_domain_shift_are_warned_of(

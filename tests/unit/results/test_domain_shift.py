@@ -19,7 +19,9 @@ class _Guard:
 
     def domain_shift(self, run: RunFeatures) -> DomainShift:
         distance, _ = run.mean()
-        return DomainShift("unlike" if distance > 1 else "like", run.crops, float(distance))
+        return DomainShift(
+            "shifted" if distance > 1 else "in-distribution", run.crops, float(distance)
+        )
 
 
 @pytest.fixture
@@ -40,10 +42,10 @@ def test_each_sample_and_all_together(models: dict[str, Model]) -> None:
     traits.add(ONE, "D", told())
     found = traits.domain_shift(models)
     assert {name: (each.state, each.crops) for name, each in found.samples.items()} == {
-        "A": ("like", 2),
-        "B": ("unlike", 1),
+        "A": ("in-distribution", 2),
+        "B": ("shifted", 1),
     }
-    assert found.overall == DomainShift("unlike", 3, 2.0)
+    assert found.overall == DomainShift("shifted", 3, 2.0)
     assert found.shifted_samples() == ["B"]
     assert not found.only_overall_shifted  # a sample says it already
 
@@ -55,7 +57,7 @@ def test_of_several_models_the_farthest_counts_and_nothing_together(
     traits.add(ONE, "A", told(0.5, 0))
     traits.add(TWO, "A", told(3, 0))
     found = traits.domain_shift(models)
-    assert found.samples == {"A": DomainShift("unlike", 1, 3.0)}
+    assert found.samples == {"A": DomainShift("shifted", 1, 3.0)}
     assert found.overall is None
 
 

@@ -250,7 +250,7 @@ def test_samples_unlike_the_training_data_are_told_of(tmp_path: Path) -> None:
         save(folder / "S" / f"{number:03}_BF.png", pixels)
     call("classify", folder, "--provider", "cpu")
     found = json.loads(call("status", folder, "--json").stdout)
-    assert found["domain_shift"]["samples"]["S"]["state"] == "unlike"
+    assert found["domain_shift"]["samples"]["S"]["state"] == "shifted"
     assert found["domain_shift"]["overall"] == found["domain_shift"]["samples"]["S"]
     assert "Sample S differs from the model's training images" in call("status", folder).stderr
     for path in folder.rglob("*.ctc.json"):

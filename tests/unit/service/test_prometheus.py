@@ -125,7 +125,7 @@ def test_clusters_and_reasons_are_counted(state: WatchState) -> None:
     assert value(series, "review_reasons_total", reason="empty") == 1
 
 
-@pytest.mark.parametrize(("kind", "shifted"), [("like", 0), ("unlike", 1)])
+@pytest.mark.parametrize(("kind", "shifted"), [("in-distribution", 0), ("shifted", 1)])
 def test_whether_the_latest_crops_are_like_the_training_data(
     state: WatchState, kind: State, shifted: int
 ) -> None:

@@ -565,7 +565,7 @@ class Flat:
         if run.crops < 2:
             return DomainShift("insufficient", run.crops, None)
         distance = float(run.mean()[0]) / 100
-        return DomainShift("unlike" if distance > 1 else "like", run.crops, distance)
+        return DomainShift("shifted" if distance > 1 else "in-distribution", run.crops, distance)
 
 
 @pytest.fixture
@@ -608,7 +608,7 @@ def test_the_latest_crops_are_compared_with_the_training_data(
                 watching.stop()
     told = [each.state for each in states if each is not None]
     changes = [state for i, state in enumerate(told) if i == 0 or told[i - 1] != state]
-    assert changes == ["insufficient", "like", "unlike", "like"]
+    assert changes == ["insufficient", "in-distribution", "shifted", "in-distribution"]
     assert max(each.crops for each in states if each is not None) == 3
     warned = [record for record in caplog.records if "domain shift" in record.getMessage()]
     assert [record.levelname for record in warned] == ["WARNING"]
