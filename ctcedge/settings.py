@@ -51,8 +51,8 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the images of an export are read.
 
     Attributes:
-        pattern: regular expression of file names, see `discovery.naming.Naming`; None for the
-            default.
+        pattern: regular expression of file names, with the named group `cell` and optionally
+            `channel` and `sample`; None for the default.
         um_per_px: edge length of an image pixel, um; None when unknown.
         channels: aliases by channel; a channel named here replaces its default aliases.
     """
