@@ -93,7 +93,7 @@ def bench(
         should_stop: called now and then; return True to end with `Interrupted`.
 
     Raises:
-        SetupError: something prevents the measurement; the text says what to do.
+        SetupError: something prevents the measurement; the message suggests a remedy.
         Interrupted: all written files are removed.
     """
 

@@ -1,4 +1,4 @@
-"""CPU time of the inference session, apart from that of the rest of the process.
+"""CPU time of the inference session, separate from that of the rest of the process.
 
 It is measured directly, not by subtraction: the threads of ONNX Runtime spin while they wait, more
 so on a busy machine, and the difference of two large, noisy numbers would be noisy. The session's

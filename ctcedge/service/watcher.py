@@ -1,7 +1,7 @@
 """Watch a folder: classify the crops that are there, then each crop as it arrives.
 
-The files on disk are the truth. An event only wakes the watcher and says where to look; a rescan at
-the start, and regularly afterwards, finds what events have missed. A crop is pending when it has no
+The files on disk are the truth. An event only wakes the watcher and names a path; a rescan at the
+start, and regularly afterwards, finds what events have missed. A crop is pending when it has no
 current sidecar; the watcher remembers nothing else that a restart would lose.
 """
 

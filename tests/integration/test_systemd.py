@@ -32,9 +32,9 @@ def analyze(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def version() -> int:
-    told = re.match(r"systemd (\d+)", analyze("--version").stdout)
-    assert told
-    return int(told[1])
+    match = re.match(r"systemd (\d+)", analyze("--version").stdout)
+    assert match
+    return int(match[1])
 
 
 def laid_out(folder: Path, *drop_ins: str) -> Path:
@@ -96,7 +96,7 @@ def write(path: Path, text: str) -> None:
 
 
 def start_by_hand(machine: Machine, folder: str) -> str:
-    """Do what the head of the unit says; return the unit's name."""
+    """Follow the instructions in the header of the unit; return the unit's name."""
     etc = machine.root / "etc"
     shutil.copy(TEMPLATE, etc / "systemd" / "system")
     write(etc / "sysusers.d" / "ctcedge.conf", (UNITS / "sysusers.d/ctcedge.conf").read_text())
@@ -180,9 +180,9 @@ def test_what_root_adds_to_the_controls_counts_in_the_service(machine: Machine) 
     out = machine.root / "var" / "lib" / "ctcedge" / instance(unit)
     until(lambda: len(sidecars(out)) == 1, "a sidecar")
     machine.run("systemctl", "disable", "--now", unit)
-    told = machine.journal(unit)
-    assert "Expected false positives in a run of this size" in told
-    assert "from 1 healthy-donor sample of 5 cells" in told
+    journal = machine.journal(unit)
+    assert "Expected false positives in a run of this size" in journal
+    assert "from 1 healthy-donor sample of 5 cells" in journal
 
 
 @pytest.mark.systemd

@@ -130,7 +130,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     crops = prepare(folder, asked.count)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-    # Ultralytics keeps its settings with its environment, and tells nobody that it ran.
+    # Ultralytics keeps its settings with its environment, and sends no usage reports.
     environment = os.environ | {"YOLO_CONFIG_DIR": f"{folder}/ultralytics", "YOLO_OFFLINE": "1"}
     with tempfile.TemporaryDirectory(dir=folder) as sidecars:
         compared = rows(folder, crops, asked.count, Path(sidecars))

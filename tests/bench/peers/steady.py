@@ -18,7 +18,7 @@ def report(finished: Iterable[int], **about: object) -> None:
 
     Args:
         finished: yields, whenever images are done, their number; its end ends the time.
-        about: what else to tell, such as versions.
+        about: further values to report, such as versions.
 
     Raises:
         ValueError: there are too few images to time.

@@ -89,7 +89,7 @@ def fresh() -> WatchState:
     return WatchState("cuda", "m 1", SHA256, started=0.0)
 
 
-def test_what_runs(state: WatchState) -> None:
+def test_version_model_and_provider(state: WatchState) -> None:
     _, series = parse(render(state, "lab"))
     what = {"version": ctcedge.__version__, "model": "sim-resnet18 0.1.0", "model_sha256": SHA256}
     assert value(series, "info", provider="cpu", **what) == 1
@@ -126,9 +126,7 @@ def test_clusters_and_reasons_are_counted(state: WatchState) -> None:
 
 
 @pytest.mark.parametrize(("kind", "shifted"), [("in-distribution", 0), ("shifted", 1)])
-def test_whether_the_latest_crops_are_like_the_training_data(
-    state: WatchState, kind: State, shifted: int
-) -> None:
+def test_domain_shift_of_the_latest_crops(state: WatchState, kind: State, shifted: int) -> None:
     state.domain_shift = DomainShift(kind, 500, 0.75)
     _, series = parse(render(state, "lab"))
     assert value(series, "domain_shift") == shifted
@@ -136,12 +134,14 @@ def test_whether_the_latest_crops_are_like_the_training_data(
 
 
 @pytest.mark.parametrize("shift", [None, DomainShift("insufficient", 3, None)])
-def test_what_cannot_be_told_yet_is_no_metric(state: WatchState, shift: DomainShift | None) -> None:
+def test_an_unknown_domain_shift_is_not_exported(
+    state: WatchState, shift: DomainShift | None
+) -> None:
     state.domain_shift = shift
     assert "training" not in render(state, "lab")
 
 
-def test_how_things_stand(state: WatchState) -> None:
+def test_pending_problem_and_last_success(state: WatchState) -> None:
     _, series = parse(render(state, "lab"))
     assert value(series, "pending_crops") == 7
     assert value(series, "degraded") == 0
@@ -152,7 +152,7 @@ def test_how_things_stand(state: WatchState) -> None:
     assert "AnnaExample" not in text
 
 
-def test_before_the_first_success_there_is_no_time_of_it(fresh: WatchState) -> None:
+def test_before_the_first_success_its_time_is_not_exported(fresh: WatchState) -> None:
     assert "last_success" not in render(fresh, "lab")
 
 
@@ -188,7 +188,7 @@ def test_any_file_name_is_a_label(fresh: WatchState, name: str) -> None:
 
 @needs_promtool
 @pytest.mark.parametrize("which", ["state", "fresh"])
-def test_promtool_finds_nothing_to_say(request: pytest.FixtureRequest, which: str) -> None:
+def test_promtool_reports_nothing(request: pytest.FixtureRequest, which: str) -> None:
     for watch in ("lab", 'a\\"b\n'):
         text = render(request.getfixturevalue(which), watch)
         done = subprocess.run(
@@ -197,7 +197,7 @@ def test_promtool_finds_nothing_to_say(request: pytest.FixtureRequest, which: st
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_file_is_whole_readable_by_all_and_alone(state: WatchState, tmp_path: Path) -> None:
+def test_the_file_is_complete_readable_by_all_and_alone(state: WatchState, tmp_path: Path) -> None:
     path = tmp_path / "lab.prom"
     before = os.umask(0o077)
     try:
@@ -227,7 +227,7 @@ def test_what_a_crash_left_is_replaced_not_followed(state: WatchState, tmp_path:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["lab.prom", "precious"]
 
 
-def test_a_file_that_cannot_be_written_is_told_once_each_way(
+def test_a_failure_to_write_and_its_end_are_logged_once(
     state: WatchState, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "ctcedge")

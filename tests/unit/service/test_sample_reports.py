@@ -15,7 +15,7 @@ from tests.helpers.support import CTC, LEUKOCYTE, call, cell, process, save, unt
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that a test advances."""
 
     now = 1000.0
 
@@ -47,7 +47,7 @@ def reports(run: Run, clock: Clock) -> Iterator[SampleReports]:
 
 
 def classify(run: Run, reports: SampleReports, sample: str) -> None:
-    """Classify what there is of a sample, as a watch would, and tell of it."""
+    """Classify the crops of a sample, as a watch would, and add their outcomes."""
     from ctcedge.sidecars.scan import CropScan
 
     crops = [crop for crop in CropScan(run.folder, run.naming) if crop.sample == sample]
@@ -69,7 +69,7 @@ def finish(reports: SampleReports, clock: Clock) -> None:
     until(idle, "the report to be written")
 
 
-def test_a_sample_is_reported_on_when_nothing_new_came_for_a_while(
+def test_a_sample_without_new_crops_for_a_while_gets_a_report(
     run: Run, reports: SampleReports, clock: Clock
 ) -> None:
     classify(run, reports, "S1")
@@ -92,7 +92,7 @@ def test_a_sample_is_reported_on_when_nothing_new_came_for_a_while(
     assert "00001" not in text
 
 
-def test_a_new_crop_puts_it_off_and_a_report_is_written_anew(
+def test_a_new_crop_postpones_it_and_the_report_is_written_again(
     run: Run, reports: SampleReports, clock: Clock
 ) -> None:
     classify(run, reports, "S1")
@@ -111,7 +111,7 @@ def test_a_new_crop_puts_it_off_and_a_report_is_written_anew(
     assert place.stat().st_mtime_ns > before
 
 
-def test_after_a_restart_only_what_is_not_reported_on_is(
+def test_after_a_restart_only_missing_reports_are_written(
     run: Run, reports: SampleReports, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for sample in ("S1", "S2"):
@@ -131,7 +131,7 @@ def test_after_a_restart_only_what_is_not_reported_on_is(
     assert begun == ["S2"]
 
 
-def test_a_report_that_fails_is_told_of_without_names_and_not_tried_for_ever(
+def test_a_failed_report_is_logged_without_names_and_not_retried(
     run: Run, reports: SampleReports, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     (run.sidecars.root / "ctcedge-report-S1.html").mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_a_report_that_fails_is_told_of_without_names_and_not_tried_for_ever(
     assert reports.next_due() is None
 
 
-def test_a_process_that_cannot_be_started_is_told_of(
+def test_a_process_that_cannot_be_started_is_logged(
     run: Run,
     reports: SampleReports,
     clock: Clock,
@@ -164,7 +164,7 @@ def test_a_process_that_cannot_be_started_is_told_of(
     assert "Resource temporarily unavailable" in caplog.text
 
 
-def test_what_takes_too_long_is_given_up(
+def test_a_report_that_takes_too_long_is_cancelled(
     run: Run,
     reports: SampleReports,
     clock: Clock,
@@ -208,14 +208,14 @@ def test_a_watch_writes_reports_by_itself(crops: Path, model_folder: Path, tmp_p
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
-def test_classify_writes_a_report_where_it_is_asked_to(
+def test_classify_writes_a_report_on_request(
     crops: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     words = ("classify", crops, "--model", model_folder, "--report")
     assert f"Report: {crops}/ctcedge-report.html" in call(*words).stdout
     assert (crops / "ctcedge-report.html").stat().st_size > 10_000
-    told = call(*words, "--out", tmp_path / "out", "--json").stdout
-    assert f'"report": "{tmp_path}/out/ctcedge-report.html"' in told
+    done = call(*words, "--out", tmp_path / "out", "--json").stdout
+    assert f'"report": "{tmp_path}/out/ctcedge-report.html"' in done
     assert (tmp_path / "out" / "ctcedge-report.html").exists()
     assert '"report": null' in call(*words[:-1], "--json").stdout
 
@@ -224,10 +224,10 @@ def test_a_report_that_cannot_be_written_is_exit_2_after_the_calls(
     crops: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "ctcedge-report.html").mkdir(parents=True)
-    told = call(
+    done = call(
         *("classify", crops, "--model", model_folder, "--out", tmp_path / "out", "--report"),
         code=2,
     )
-    assert "is a folder" in told.stderr
-    assert "newly written sidecars" in told.stdout
+    assert "is a folder" in done.stderr
+    assert "newly written sidecars" in done.stdout
     assert len(list((tmp_path / "out").rglob("*.ctc.json"))) == 4

@@ -60,7 +60,7 @@ def test_a_service_from_start_to_end(manager: Manager) -> None:
     ]
 
 
-def test_signs_of_life_come_three_times_an_interval(manager: Manager) -> None:
+def test_three_pings_are_sent_per_interval(manager: Manager) -> None:
     clock = Clock()
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
     notifier = Notifier.from_environment(env, clock)
@@ -82,7 +82,7 @@ def test_signs_of_life_come_three_times_an_interval(manager: Manager) -> None:
         pytest.param("", 0, id="empty"),
     ],
 )
-def test_the_watchdog_of_another_process_is_left_alone(
+def test_the_watchdog_of_another_process_is_not_pinged(
     manager: Manager, pid: str | None, expected: int
 ) -> None:
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
@@ -91,7 +91,7 @@ def test_the_watchdog_of_another_process_is_left_alone(
 
 
 @pytest.mark.parametrize("microseconds", ["", "0", "-1", "1.5", "soon", "٣x"])
-def test_a_watchdog_that_makes_no_sense_is_none(manager: Manager, microseconds: str) -> None:
+def test_an_invalid_watchdog_interval_is_ignored(manager: Manager, microseconds: str) -> None:
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": microseconds}
     notifier = Notifier.from_environment(env)
     notifier.watchdog_ping()
@@ -106,7 +106,7 @@ def test_a_status_is_one_line_and_sent_once(manager: Manager) -> None:
     assert manager.heard() == ["STATUS=cannot read STOPPING=1 \\udce9"]
 
 
-def test_what_nobody_heard_is_said_again(tmp_path: Path) -> None:
+def test_a_message_that_was_not_received_is_sent_again(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"}
     notifier = Notifier.from_environment(env, Clock())
@@ -122,7 +122,7 @@ def test_what_nobody_heard_is_said_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", [None, "", "relative", "vsock:2:9999", "/" + "x" * 200, "/"])
-def test_no_service_manager_is_no_trouble(address: str | None) -> None:
+def test_without_a_service_manager_nothing_happens(address: str | None) -> None:
     env = {"WATCHDOG_USEC": "1"} | ({} if address is None else {"NOTIFY_SOCKET": address})
     before = dict(env)
     notifier = Notifier.from_environment(env)

@@ -52,7 +52,7 @@ def test_each_change_restarts_the_wait(disk: Disk, tracker: FileStabilityTracker
     assert taken(tracker, 14.7) == [("a", (4,))]
 
 
-def test_a_repeated_event_without_a_change_does_not(
+def test_a_repeated_event_without_a_change_does_not_restart_it(
     disk: Disk, tracker: FileStabilityTracker
 ) -> None:
     disk.files["a"] = (1,)
@@ -109,7 +109,7 @@ def test_files_are_taken_in_sorted_order(disk: Disk, tracker: FileStabilityTrack
     assert [path for path, _ in taken(tracker, 10.0)] == ["a", "b", "c"]
 
 
-def test_no_more_are_taken_than_asked_for_and_the_first_first(
+def test_at_most_max_files_are_taken_in_the_order_of_arrival(
     disk: Disk, tracker: FileStabilityTracker
 ) -> None:
     for path in ("c", "a", "b"):

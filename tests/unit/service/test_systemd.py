@@ -60,10 +60,10 @@ def test_a_unit_is_named_as_systemd_escapes(path: str, instance: str) -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-escape") is None, reason="systemd-escape is missing")
 @pytest.mark.parametrize("path", [*ODD_NAMES, os.fsdecode(b"/\xff/\x01")])
-def test_the_name_is_what_systemd_escape_says(path: str) -> None:
+def test_the_name_is_that_of_systemd_escape(path: str) -> None:
     words = ["systemd-escape", "--path", "--template=ctcedge@.service", "--", path]
-    said = subprocess.run(words, capture_output=True, check=True).stdout
-    assert said.decode().strip() == unit_name(Path(path))
+    printed = subprocess.run(words, capture_output=True, check=True).stdout
+    assert printed.decode().strip() == unit_name(Path(path))
 
 
 def test_a_path_too_long_for_a_unit_is_refused() -> None:
@@ -93,7 +93,7 @@ def test_a_word_in_a_unit(word: str, written: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/evil", "a\x1b", "a\x85", "a\udcff"])
-def test_what_no_unit_can_hold_is_refused(word: str) -> None:
+def test_a_word_that_no_unit_can_contain_is_refused(word: str) -> None:
     with pytest.raises(SetupError, match="cannot be written to a unit file"):
         quoted(word)
 
@@ -120,7 +120,7 @@ def test_a_dry_run_shows_all_and_does_nothing(units: Path, tmp_path: Path) -> No
     assert not units.exists()
 
 
-def test_options_of_watch_are_taken_over_with_absolute_paths(
+def test_options_of_watch_are_passed_on_with_absolute_paths(
     units: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -265,7 +265,9 @@ def test_installing_again_follows_the_options(
     assert not cpu_only.exists()
 
 
-def test_a_step_that_fails_ends_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_step_prevents_the_following_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(service, "RUNNING", Path("/"))
     later = Write(tmp_path / "later", "")

@@ -163,7 +163,7 @@ def test_each_way_of_arriving(place: Place) -> None:
     assert all(record["history"] == [] for record in sidecars(place.out).values())
 
 
-def test_what_is_there_first_is_done_and_ctrl_c_ends_with_0(place: Place) -> None:
+def test_existing_crops_are_classified_and_ctrl_c_exits_with_0(place: Place) -> None:
     names = copied(place.folder)
     (place.folder / "labels.csv").touch()
     with place.watching(ready=False) as running:
@@ -174,7 +174,7 @@ def test_what_is_there_first_is_done_and_ctrl_c_ends_with_0(place: Place) -> Non
     assert set(sidecars(place.out)) == set(names)
 
 
-def test_an_empty_folder_is_waited_on(place: Place) -> None:
+def test_an_empty_folder_is_watched(place: Place) -> None:
     with place.watching("--rescan-interval", 0.2, ready=False) as running:
         running.until(lambda: "Model disks" in running.stderr)
         place.waits_for(running, *copied(place.folder), status="classified")
@@ -208,7 +208,7 @@ def test_a_file_written_slowly_is_taken_whole(place: Place) -> None:
     assert sidecars(place.out)["1_BF.png"]["history"] == []
 
 
-def test_an_image_that_stays_bad_is_given_up_and_done_again_when_it_changes(place: Place) -> None:
+def test_an_image_that_stays_bad_is_unreadable_until_it_changes(place: Place) -> None:
     path = place.folder / "1_BF.png"
     with place.watching("--decode-timeout", 0) as running:
         path.write_bytes(b"")
@@ -222,14 +222,14 @@ def test_an_image_that_stays_bad_is_given_up_and_done_again_when_it_changes(plac
     assert [entry["call"] for entry in record["history"]] == ["CTC"]
 
 
-def test_a_deleted_sidecar_is_written_again_by_the_next_full_look(place: Place) -> None:
+def test_a_deleted_sidecar_is_written_again_by_the_next_rescan(place: Place) -> None:
     with place.watching("--rescan-interval", 0.1) as running:
         sidecar(place.out / "ready_BF.png").unlink()
         place.waits_for(running, "ready_BF.png", status="classified")
         running.stop()
 
 
-def test_a_sidecar_that_goes_the_moment_it_is_written_is_written_again(
+def test_a_sidecar_that_disappears_at_once_is_written_again(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "S" / "1_BF.png", cell())
@@ -293,7 +293,7 @@ def test_no_sample_or_cell_names_in_the_log(place: Place) -> None:
 
 
 class Clock:
-    """Seconds that pass when a test says so, and a little with each look."""
+    """A clock that a test advances, and that advances a little with each reading."""
 
     now = 1000.0
 
@@ -312,7 +312,7 @@ def watcher(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Watche
 
 
 def collected(watcher: Watcher, count: int) -> list[Outcome]:
-    """Outcomes until there are so many; then the watcher is told to stop."""
+    """A number of outcomes; then the watcher is stopped."""
     outcomes = []
     for outcome in watcher.outcomes():
         outcomes.append(outcome)
@@ -367,7 +367,7 @@ def test_a_half_written_file_is_tried_again_until_it_is_whole(
     assert (record["status"], record["history"]) == ("classified", [])
 
 
-def test_an_image_is_given_up_after_its_time(
+def test_an_image_is_unreadable_after_the_decode_timeout(
     tmp_path: Path, watcher: Callable[..., Watcher]
 ) -> None:
     clock = Clock()
@@ -437,7 +437,7 @@ def test_a_crop_that_was_first_unreadable_counts_for_the_domain_shift_of_its_sam
     assert summary._features["S"].crops == 1
 
 
-def test_the_summary_counts_a_crop_once_however_often_it_is_done(
+def test_the_summary_counts_a_crop_once_however_often_it_is_classified(
     tmp_path: Path, watcher: Callable[..., Watcher]
 ) -> None:
     path, good = tmp_path / "S" / "1_BF.png", encoded(cell(CTC))
@@ -465,7 +465,7 @@ def test_stop_before_the_start_ends_at_once(
     assert list(stopped.outcomes()) == []
 
 
-def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
+def test_files_in_a_new_folder_are_tracked_also_without_events(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -477,7 +477,7 @@ def test_a_new_folder_is_looked_into_for_what_came_before_its_events(
     assert (outcome.crop.path, outcome.done) == ("P1/deep/1_BF.png", "written")
 
 
-def test_without_events_the_full_look_finds_what_arrives(
+def test_without_events_the_rescan_finds_new_crops(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_events(monkeypatch)
@@ -493,7 +493,7 @@ def test_without_events_the_full_look_finds_what_arrives(
     assert names == ["1_BF.png", "2_BF.png"]
 
 
-def test_what_an_earlier_run_did_is_known_without_reading_it(
+def test_crops_of_an_earlier_run_are_known_without_reading_them(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctcedge.sidecars.index.TIMESTAMP_GRANULARITY", 0.0)
@@ -526,7 +526,7 @@ def test_what_an_earlier_run_did_is_known_without_reading_it(
     assert +summary.tally.calls == {"CTC": 6}
 
 
-def test_force_does_again_what_is_known(
+def test_force_classifies_again_crops_in_the_index(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctcedge.sidecars.index.TIMESTAMP_GRANULARITY", 0.0)
@@ -539,7 +539,7 @@ def test_force_does_again_what_is_known(
             assert outcome.done == done
 
 
-def test_a_large_backlog_is_done_in_pieces(
+def test_a_large_backlog_is_classified_in_batches(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes meanwhile is noticed between two of them."""
@@ -554,7 +554,7 @@ def test_a_large_backlog_is_done_in_pieces(
 
 
 class Flat:
-    """A guard that finds images without a cell unlike those of training."""
+    """An OOD detector for which images without a cell are out of distribution."""
 
     feature_count = 1
 
@@ -606,8 +606,8 @@ def test_the_latest_crops_are_compared_with_the_training_data(
                 save(folder / f"{came}_BF.png", images[came])
             elif outcome.done == "written":
                 watching.stop()
-    told = [each.state for each in states if each is not None]
-    changes = [state for i, state in enumerate(told) if i == 0 or told[i - 1] != state]
+    shifts = [shift.state for shift in states if shift is not None]
+    changes = [state for i, state in enumerate(shifts) if i == 0 or shifts[i - 1] != state]
     assert changes == ["insufficient", "in-distribution", "shifted", "in-distribution"]
     assert max(each.crops for each in states if each is not None) == 3
     warned = [record for record in caplog.records if "domain shift" in record.getMessage()]
@@ -623,7 +623,7 @@ def test_the_latest_crops_are_compared_with_the_training_data(
     assert calls["7_BF.png"] == calls["0_BF.png"] == "CTC"
 
 
-def test_a_full_disk_is_waited_out(
+def test_writing_is_retried_while_the_disk_is_full(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
