@@ -220,7 +220,9 @@ def test_installed_it_survives_crash_and_hang(machine: Machine) -> None:
     assert "Done." in machine.run(program, "service", "uninstall", folder, "--yes")
     assert machine.show(unit, "ActiveState") == "inactive"
     assert not (machine.root / "etc" / "systemd" / "system" / f"{unit}.d").exists()
-    assert "Service is not running" in machine.run(program, "service", "status", folder, check=False)
+    assert "Service is not running" in machine.run(
+        program, "service", "status", folder, check=False
+    )
     assert len(sidecars(seen)) == 3
 
 
