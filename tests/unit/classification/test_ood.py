@@ -42,15 +42,15 @@ def arrays(cells: int = 2000) -> Arrays:
         "positive": np.arange(cells) % 5 == 0,
         "sample": np.zeros(cells, np.int32),
     }
-    for name, measures, traits in (("detail", FEATURE_COUNT, 3), ("network", WIDTH, WIDTH)):
-        means = np.zeros((2, traits), np.float32)
+    for name, measures, features in (("detail", FEATURE_COUNT, 3), ("network", WIDTH, WIDTH)):
+        means = np.zeros((2, features), np.float32)
         if name == "network":
             means[1] = CTC
         made |= {
-            f"{name}_axes": np.eye(measures, traits, dtype=np.float32),
-            f"{name}_offset": np.zeros(traits, np.float32),
+            f"{name}_axes": np.eye(measures, features, dtype=np.float32),
+            f"{name}_offset": np.zeros(features, np.float32),
             f"{name}_means": means,
-            f"{name}_between": np.full(traits, 0.1, np.float32),
+            f"{name}_between": np.full(features, 0.1, np.float32),
             f"{name}_distance": np.array([1, 0.25], np.float32),
         }
     return made
@@ -77,22 +77,22 @@ def detector(model_copy: EditableModel) -> OodDetector:
     return found
 
 
-def run(traits: NDArray[np.float64], window: int | None = None) -> RunFeatures:
+def run(features: NDArray[np.float64], window: int | None = None) -> RunFeatures:
     made = RunFeatures(window)
-    for row in traits.tolist():
+    for row in features.tolist():
         made.add(row)
     return made
 
 
 def drawn(crops: int, share: float = 0.0, shift: float = 0.0, seed: int = 2) -> RunFeatures:
-    """A run of traits as training has them, with so many CTCs, moved along the last trait."""
-    traits = np.random.default_rng(seed).normal(size=(crops, 3 + WIDTH))
-    traits[: round(crops * share), 3:] += CTC
-    traits[:, -1] += shift
-    return run(traits)
+    """A run of features as training has them, with so many CTCs, moved along the last feature."""
+    features = np.random.default_rng(seed).normal(size=(crops, 3 + WIDTH))
+    features[: round(crops * share), 3:] += CTC
+    features[:, -1] += shift
+    return run(features)
 
 
-def test_a_model_without_statistics_has_no_guard(classifier: Classifier) -> None:
+def test_a_model_without_statistics_has_no_detector(classifier: Classifier) -> None:
     assert OodDetector.load(classifier.model) is None
 
 
@@ -106,7 +106,7 @@ def test_the_distance_is_that_from_the_nearer_class(detector: OodDetector) -> No
     assert found[2].p_value > found[3].p_value
 
 
-def test_p_is_the_share_of_the_class_with_more(model_copy: EditableModel) -> None:
+def test_the_p_value_is_the_larger_of_the_two_classes(model_copy: EditableModel) -> None:
     """Three of ten leukocytes are at least 2 away, and half of the CTCs, which are fewer."""
     statistics = arrays() | {
         "distance": np.array([1, 1, 1, 1, 1, 1, 1, 2, 3, 4, 1, 2.5], np.float32),
@@ -118,14 +118,14 @@ def test_p_is_the_share_of_the_class_with_more(model_copy: EditableModel) -> Non
     assert found.p_value(0.5) == 1
 
 
-def test_p_falls_on_beyond_all_validation_cells(detector: OodDetector) -> None:
+def test_the_p_value_falls_beyond_all_validation_cells(detector: OodDetector) -> None:
     p = [detector.p_value(distance) for distance in np.linspace(0, 20, 200)]
     assert p == sorted(p, reverse=True)
     assert 0 < p[-1] < 1e-6
     assert detector.p_value(5.5) > OOD_LEVEL / 100
 
 
-def test_of_cells_like_training_about_as_many_are_called_unlike_as_the_level_says(
+def test_the_rate_of_flagged_cells_like_those_of_training_is_the_level(
     detector: OodDetector,
 ) -> None:
     distance = np.sqrt(np.random.default_rng(3).chisquare(WIDTH, 20_000))
@@ -133,7 +133,7 @@ def test_of_cells_like_training_about_as_many_are_called_unlike_as_the_level_say
     assert OOD_LEVEL / 5 < share < 2 * OOD_LEVEL
 
 
-def test_traits_tell_detail_and_features_and_end_somewhere(detector: OodDetector) -> None:
+def test_features_are_wavelet_energies_and_network_features_clipped(detector: OodDetector) -> None:
     inputs = np.random.default_rng(4).integers(0, 256, (2, SIZE, SIZE), dtype=np.uint8)
     features = np.array([[1, 2, 3, 4, 5, 6], [1e6, -1e6, 0, 0, 0, 0]], np.float32)
     first, second = (each.features for each in detector.score(inputs, features))
@@ -148,7 +148,7 @@ def test_features_of_another_width_are_refused(detector: OodDetector) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
-def test_a_run_like_training_is_like_it_at_any_share_of_ctcs(
+def test_a_run_like_training_is_not_shifted_at_any_fraction_of_ctcs(
     detector: OodDetector, share: float
 ) -> None:
     found = detector.domain_shift(drawn(400, share))
@@ -157,7 +157,7 @@ def test_a_run_like_training_is_like_it_at_any_share_of_ctcs(
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
-def test_a_run_that_is_shifted_is_unlike_whatever_its_share_of_ctcs(
+def test_a_shifted_run_is_found_at_any_fraction_of_ctcs(
     detector: OodDetector, share: float
 ) -> None:
     found = detector.domain_shift(drawn(400, share, shift=3))
@@ -166,17 +166,19 @@ def test_a_run_that_is_shifted_is_unlike_whatever_its_share_of_ctcs(
     assert found.distance == pytest.approx(math.log(away) / 0.25 / ALERT_SIGMAS, rel=0.05)
 
 
-def test_more_ctcs_than_all_would_be_is_unlike(detector: OodDetector) -> None:
-    traits = np.zeros((200, 3 + WIDTH))
-    traits[:, 3:] = 2 * CTC
-    assert detector.domain_shift(run(traits)).state == "shifted"
+def test_beyond_the_mean_of_ctcs_is_shifted(detector: OodDetector) -> None:
+    features = np.zeros((200, 3 + WIDTH))
+    features[:, 3:] = 2 * CTC
+    assert detector.domain_shift(run(features)).state == "shifted"
 
 
-def test_either_kind_of_traits_can_tell_and_both_tell_more(detector: OodDetector) -> None:
-    traits = np.zeros((3, 200, 3 + WIDTH))
-    traits[0, :, 0] = traits[2, :, 0] = 1.2
-    traits[1, :, -1] = traits[2, :, -1] = 1.6
-    detail_only, network_only, both = (detector.domain_shift(run(each)).distance for each in traits)
+def test_either_kind_of_features_shows_a_shift_and_both_show_more(detector: OodDetector) -> None:
+    features = np.zeros((3, 200, 3 + WIDTH))
+    features[0, :, 0] = features[2, :, 0] = 1.2
+    features[1, :, -1] = features[2, :, -1] = 1.6
+    detail_only, network_only, both = (
+        detector.domain_shift(run(each)).distance for each in features
+    )
     assert detail_only is not None
     assert network_only is not None
     assert min(detail_only, network_only) > 0.5
@@ -192,25 +194,25 @@ def test_few_crops_are_insufficient(detector: OodDetector) -> None:
 
 
 def test_the_order_of_crops_does_not_matter(detector: OodDetector) -> None:
-    traits = np.random.default_rng(5).normal(size=(300, 3 + WIDTH))
-    assert detector.domain_shift(run(traits)) == detector.domain_shift(run(traits[::-1]))
+    features = np.random.default_rng(5).normal(size=(300, 3 + WIDTH))
+    assert detector.domain_shift(run(features)) == detector.domain_shift(run(features[::-1]))
 
 
 def test_a_window_holds_the_latest_crops(detector: OodDetector) -> None:
-    traits = np.zeros((2 * DRIFT_WINDOW, 3 + WIDTH))
-    traits[:DRIFT_WINDOW, -1] = 8
-    before = detector.domain_shift(run(traits[:DRIFT_WINDOW], DRIFT_WINDOW))
-    after = detector.domain_shift(run(traits, DRIFT_WINDOW))
+    features = np.zeros((2 * DRIFT_WINDOW, 3 + WIDTH))
+    features[:DRIFT_WINDOW, -1] = 8
+    before = detector.domain_shift(run(features[:DRIFT_WINDOW], DRIFT_WINDOW))
+    after = detector.domain_shift(run(features, DRIFT_WINDOW))
     assert (before.state, before.crops) == ("shifted", DRIFT_WINDOW)
     assert (after.state, after.crops, after.distance) == ("in-distribution", DRIFT_WINDOW, 0)
 
 
-def test_a_model_that_judges_no_runs(model_copy: EditableModel) -> None:
+def test_a_model_without_statistics_of_runs(model_copy: EditableModel) -> None:
     cells = {k: v for k, v in arrays().items() if not k.startswith(("detail_", "network_"))}
     found = OodDetector.load(with_features(model_copy, packed(cells)))
     assert found is not None
-    (unlike,) = found.score(np.zeros((1, SIZE, SIZE), np.uint8), np.zeros((1, 6), np.float32))
-    assert unlike.features == ()
+    (score,) = found.score(np.zeros((1, SIZE, SIZE), np.uint8), np.zeros((1, 6), np.float32))
+    assert score.features == ()
     runs = run(np.zeros((500, 0)))
     assert found.domain_shift(runs).state == "insufficient"
 
@@ -231,7 +233,7 @@ def test_a_model_that_judges_no_runs(model_copy: EditableModel) -> None:
         (lambda a: a.update(means=np.array([{}])), "allow_pickle"),
     ],
 )
-def test_statistics_that_are_none_are_refused(
+def test_invalid_statistics_are_refused(
     model_copy: EditableModel, change: Callable[[Arrays], object], message: str
 ) -> None:
     statistics = arrays()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ctcedge.errors import BadImage, SetupError
-from ctcedge.images import sandbox as apart
+from ctcedge.images import sandbox
 from ctcedge.images.decode import decode
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.images.types import MAX_PIXELS
@@ -62,7 +62,7 @@ def test_whatever_the_decoder_does_the_image_is_unreadable(
     hook = f"import cv2\ndef imdecode(*_):\n    {does}\ncv2.imdecode = imdecode\n"
     (tmp_path / "sitecustomize.py").write_text(hook, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(apart, "_MAX_SECONDS", 2 if "sleep" in does else 100)
+    monkeypatch.setattr(sandbox, "_MAX_SECONDS", 2 if "sleep" in does else 100)
     with pytest.raises(BadImage) as alone:
         decode_in_subprocess(encoded(cell(), ".tif"))
     assert (alone.value.status, str(alone.value)) == ("unreadable", CRASHED)

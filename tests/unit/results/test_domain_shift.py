@@ -15,7 +15,7 @@ ONE, TWO = (ModelRef(name, "1", name * 64) for name in "ab")
 
 
 class _Guard:
-    """Says how far away a run is by its first trait; refuses what is not of two traits."""
+    """Says how far away a run is by its first feature; refuses what is not of two features."""
 
     def domain_shift(self, run: RunFeatures) -> DomainShift:
         distance, _ = run.mean()
@@ -30,17 +30,17 @@ def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Model]:
     return {seen.sha256: load_model() for seen in (ONE, TWO)}
 
 
-def told(*features: float) -> Sidecar:
+def scored(*features: float) -> Sidecar:
     return typed(record(ood={"distance": 1.0, "p_value": 0.5, "features": list(features)}))
 
 
-def test_each_sample_and_all_together(models: dict[str, Model]) -> None:
-    traits = FolderFeatures()
+def test_each_sample_and_all_samples_pooled(models: dict[str, Model]) -> None:
+    features = FolderFeatures()
     for sample, distance in (("A", 0.0), ("A", 1.0), ("B", 5.0)):
-        traits.add(ONE, sample, told(distance, 0))
-    traits.add(ONE, "C", typed(record(ood=None)))
-    traits.add(ONE, "D", told())
-    found = traits.domain_shift(models)
+        features.add(ONE, sample, scored(distance, 0))
+    features.add(ONE, "C", typed(record(ood=None)))
+    features.add(ONE, "D", scored())
+    found = features.domain_shift(models)
     assert {name: (each.state, each.crops) for name, each in found.samples.items()} == {
         "A": ("in-distribution", 2),
         "B": ("shifted", 1),
@@ -50,27 +50,27 @@ def test_each_sample_and_all_together(models: dict[str, Model]) -> None:
     assert not found.only_overall_shifted  # a sample says it already
 
 
-def test_of_several_models_the_farthest_counts_and_nothing_together(
+def test_of_several_models_the_largest_shift_counts_and_nothing_is_pooled(
     models: dict[str, Model],
 ) -> None:
-    traits = FolderFeatures()
-    traits.add(ONE, "A", told(0.5, 0))
-    traits.add(TWO, "A", told(3, 0))
-    found = traits.domain_shift(models)
+    features = FolderFeatures()
+    features.add(ONE, "A", scored(0.5, 0))
+    features.add(TWO, "A", scored(3, 0))
+    found = features.domain_shift(models)
     assert found.samples == {"A": DomainShift("shifted", 1, 3.0)}
     assert found.overall is None
 
 
-def test_what_cannot_be_told_is_left_out(
+def test_unknown_shifts_are_left_out(
     models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traits = FolderFeatures()
-    traits.add(ONE, "A", told(5, 0))
-    assert traits.domain_shift({}).samples == {}
+    features = FolderFeatures()
+    features.add(ONE, "A", scored(5, 0))
+    assert features.domain_shift({}).samples == {}
     strange = FolderFeatures()
-    strange.add(ONE, "A", told(1, 2, 3))
+    strange.add(ONE, "A", scored(1, 2, 3))
     with pytest.raises(ValueError, match="broadcast"):
-        strange.add(ONE, "B", told(1, 2))
+        strange.add(ONE, "B", scored(1, 2))
     assert (strange.domain_shift(models).samples, strange.domain_shift(models).overall) == (
         {},
         None,
@@ -80,4 +80,4 @@ def test_what_cannot_be_told_is_left_out(
         raise ModelError("damaged")
 
     monkeypatch.setattr(OodDetector, "load", refuse)
-    assert traits.domain_shift(models).samples == {}
+    assert features.domain_shift(models).samples == {}
