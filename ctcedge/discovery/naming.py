@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import re
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+from ctcedge.discovery.pattern import NamePattern, PatternTimeoutError
 from ctcedge.errors import SettingsError
 
 BRIGHT_FIELD = "BF"
@@ -97,12 +97,21 @@ class Naming:
         # A folder has few aliases and many files.
         self._channel_of = functools.lru_cache(256)(lambda alias: table.get(_folded(alias)))
         self._on_path = pattern is not None and "/" in pattern
-        self._regex = _default_regex() if pattern is None else _compile(pattern)
+        self._regex: re.Pattern[str] | NamePattern = (
+            _default_regex() if pattern is None else _compile(pattern)
+        )
 
     def read(self, path: str, folder_name: str) -> Found:
-        """Parse a relative path; `folder_name` is the sample of files directly in the folder."""
+        """Parse a relative path; `folder_name` is the sample of files directly in the folder.
+
+        Raises:
+            SettingsError: the pattern takes too long.
+        """
         parent, _, name = path.rpartition("/")
-        match = self._regex.fullmatch(path if self._on_path else name)
+        try:
+            match = self._regex.fullmatch(path if self._on_path else name)
+        except PatternTimeoutError:
+            return Skipped(path, "unmatched", "the pattern takes too long for this name")
         if match is None:
             return Skipped(path, "unmatched", "the name does not fit the pattern")
         groups = match.groupdict()
@@ -154,18 +163,11 @@ def _default_regex() -> re.Pattern[str]:
     )
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", FutureWarning
-            )  # syntax that a later Python reads differently
-            regex = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
-        raise SettingsError(f"--pattern is not a regular expression: {error}") from None
-    if "cell" not in regex.groupindex:
+def _compile(pattern: str) -> NamePattern:
+    regex = NamePattern(pattern)
+    if "cell" not in regex.groups:
         raise SettingsError(r"--pattern needs a group named cell, such as (?P<cell>\d+)_BF\.png")
-    unknown = regex.groupindex.keys() - _GROUPS
+    unknown = regex.groups - _GROUPS
     if unknown:
         raise SettingsError(
             f"--pattern has an unknown group '{min(unknown)}'; known are cell, channel and sample"
