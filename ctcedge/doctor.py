@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ctcedge.classification.classifier import Classifier
-from ctcedge.classification.golden import largest_difference
+from ctcedge.classification.golden import max_difference
 from ctcedge.errors import SetupError
 from ctcedge.model.folder import load_model
 from ctcedge.model.session import Provider, nvidia_driver_problem
@@ -115,7 +115,7 @@ def _model(name: str | None) -> Iterator[Check]:
     for provider in providers:
         try:
             classifier = Classifier.open(model, provider)
-            difference = largest_difference(classifier)
+            difference = max_difference(classifier)
         except SetupError as error:
             found, _, fix = str(error).partition("; ")
             state: Literal["note", "failed"] = "failed" if provider == "cpu" else "note"

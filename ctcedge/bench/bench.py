@@ -208,7 +208,7 @@ def _open_once(settings: Settings) -> _Opened:
         model,
         engine.provider,
         classifier.provenance,
-        engine.why,
+        engine.reason,
         engine.optimal_batch_size,
         seconds,
     )

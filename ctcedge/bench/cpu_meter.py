@@ -2,7 +2,7 @@
 
 It is measured directly, not by subtraction: the threads of ONNX Runtime spin while they wait, more
 so on a busy machine, and the difference of two large, noisy numbers would be noisy. The session's
-CPU time is that of any thread during `Engine.answer`, plus all CPU time of the threads that started
+CPU time is that of any thread during `Engine.infer`, plus all CPU time of the threads that started
 with the session: those of ONNX Runtime, including spinning, and of a GPU driver.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.model.failover import RecoveringEngine
+from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.session import Engine, ModelOutput
 
 
@@ -38,7 +38,7 @@ class Meter:
         python_threads = {thread.native_id for thread in threading.enumerate()}
         self._threads = _threads() - before - python_threads
 
-    def measure(self, inference: RecoveringEngine) -> None:
+    def measure(self, inference: FailoverEngine) -> None:
         """Start to measure the calls of an engine."""
         inference.current = cast(Engine, _Metered(inference.current, self))
 
@@ -69,7 +69,7 @@ class _Metered:
     def answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         start = time.thread_time()
         try:
-            return self._engine.answer(inputs)
+            return self._engine.infer(inputs)
         finally:
             self._meter.add(time.thread_time() - start)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ctcedge.bench.results import Parity
 from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier, PreparedCrop
-from ctcedge.classification.golden import largest_difference
+from ctcedge.classification.golden import max_difference
 from ctcedge.errors import ModelError
 from ctcedge.quality.checks import Quality
 from ctcedge.settings import DecisionSettings
@@ -47,7 +47,7 @@ def compare(first: Classifier, second: Classifier, inputs: NDArray[np.uint8]) ->
 def golden_difference(classifier: Classifier) -> float | None:
     """Largest difference of a probability from the golden outputs; None where there are none."""
     try:
-        return round(largest_difference(classifier), 6)
+        return round(max_difference(classifier), 6)
     except ModelError:
         return None
 

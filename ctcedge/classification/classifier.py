@@ -25,7 +25,7 @@ from ctcedge.errors import BadImage
 from ctcedge.images.decode import GreyImage
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.images.types import MIN_SIDE
-from ctcedge.model.failover import RecoveringEngine
+from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Engine, ModelOutput, open_engine
 from ctcedge.quality.checks import Quality, assess
@@ -80,7 +80,7 @@ class Classifier:
 
     model: Model
     rule: DecisionRule
-    inference: RecoveringEngine
+    inference: FailoverEngine
     ood_detector: OodDetector | None
 
     @classmethod
@@ -131,7 +131,7 @@ class Classifier:
         rule = DecisionRule.of(model.spec, decision or DecisionSettings())
         model.check_files()
         open_session = partial(open_engine, gpu_memory_mb=gpu_memory_mb)
-        inference = RecoveringEngine(model, provider, open_session)
+        inference = FailoverEngine(model, provider, open_session)
         return cls(model, rule, inference, OodDetector.load(model))
 
     def __repr__(self) -> str:
@@ -205,7 +205,7 @@ class Classifier:
         Args:
             inputs: (n, size, size) uint8, the inputs of `prepare`.
         """
-        output, engine = self.inference.answer(inputs)
+        output, engine = self.inference.infer(inputs)
         return BatchOutput(inputs, output, self._provenance(engine))
 
     def postprocess(

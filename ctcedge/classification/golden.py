@@ -1,4 +1,4 @@
-"""Known crops with known answers: does this machine compute what the model's maker computed?"""
+"""Check of a model's outputs on this machine against its stored reference outputs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class GoldenSet:
     """The contents of golden.npz.
 
     Attributes:
-        crops: (n, height, width) uint8, bright field as an instrument exports it.
-        um_per_px: (n,) float64, um; None where the model knows no um/px.
-        probabilities: by graph variant, (n,) float64.
+        crops: (n, height, width) uint8, bright field as exported by an instrument.
+        um_per_px: (n,) float64, um; None where the model has no um/px.
+        probabilities: reference outputs by graph variant, (n,) float64.
     """
 
     crops: NDArray[np.uint8]
@@ -61,7 +61,7 @@ def _parse(data: bytes, *, with_um_per_px: bool) -> GoldenSet:
         raise ValueError("'crops' must be (n, height, width) of uint8")
     if min(crops.shape[1:]) < MIN_SIDE:
         raise ValueError(f"'crops' must have at least {MIN_SIDE} pixels a side")
-    if any(each.shape != (len(crops),) for each in probabilities.values()):
+    if any(array.shape != (len(crops),) for array in probabilities.values()):
         raise ValueError("each crop needs one probability of each graph")
     if um_per_px is not None:
         if um_per_px.shape != (len(crops),):
@@ -71,8 +71,8 @@ def _parse(data: bytes, *, with_um_per_px: bool) -> GoldenSet:
     return GoldenSet(crops, um_per_px, probabilities)
 
 
-def largest_difference(classifier: Classifier) -> float:
-    """Largest difference of a probability from the golden one, for the graph in use.
+def max_difference(classifier: Classifier) -> float:
+    """Return the maximum difference of a probability from its reference, for the graph in use.
 
     Raises:
         ModelError: there are no golden outputs for this graph.
@@ -82,11 +82,11 @@ def largest_difference(classifier: Classifier) -> float:
     if variant not in golden.probabilities:
         raise ModelError(f"model {classifier.model.spec.name} has no golden outputs for {variant}")
     scales = [None] * len(golden.crops) if golden.um_per_px is None else golden.um_per_px.tolist()
-    found = [
+    probabilities = [
         classifier.classify([crop], um_per_px)[0].probability
         for crop, um_per_px in zip(golden.crops, scales, strict=True)
     ]
-    return float(np.abs(np.array(found) - golden.probabilities[variant]).max())
+    return float(np.abs(np.array(probabilities) - golden.probabilities[variant]).max())
 
 
 def verify(model: Model) -> float:
@@ -99,10 +99,10 @@ def verify(model: Model) -> float:
         ModelError: a file is missing or changed, or an output differs by more than the tolerance.
     """
     # Opening the model checks its files.
-    difference = largest_difference(Classifier.open(model, "cpu"))
+    difference = max_difference(Classifier.open(model, "cpu"))
     if not difference <= model.spec.golden.tolerance:  # also when it is not a number
         raise ModelError(
             f"model {model.spec.name}: golden outputs differ by {difference:.6f} (at most"
-            f" {model.spec.golden.tolerance:g}); this PC computes something else"
+            f" {model.spec.golden.tolerance:g}); this computer does not reproduce the model"
         )
     return difference

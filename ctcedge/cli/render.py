@@ -55,7 +55,7 @@ def notices(run: Run) -> Iterator[tuple[int, str]]:
     yield (
         logging.INFO,
         f"Model {spec.name} {spec.version} ({engine.variant}) on {engine.provider.upper()}:"
-        f" {engine.why}",
+        f" {engine.reason}",
     )
     yield logging.INFO, _decision(run.classifier.rule, spec)
     yield logging.INFO, _prior(run.classifier.rule)

@@ -1,4 +1,4 @@
-"""Where in an image the logit comes from: class-activation maps (Zhou et al., 2016)."""
+"""Class-activation maps (Zhou et al., 2016): contribution of each image region to the logit."""
 
 from __future__ import annotations
 
@@ -10,65 +10,65 @@ from numpy.typing import NDArray
 from ctcedge.errors import ModelError
 from ctcedge.images.preprocess import BACKGROUND_LEVEL
 
-_STEPS = 4
-"""Places to which an image is moved within one field of the network's last maps, along an edge."""
+_SHIFTS = 4
+"""Shifts of an image within one field of the network's last feature maps, along each axis."""
 
 
-class Explaining(Protocol):
-    """What gives the network's own maps, as `engine.Engine` does."""
+class HasActivation(Protocol):
+    """An engine that returns the network's own maps, such as `session.Engine`."""
 
     def activation(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """Return (n, h, w) maps of (n, size, size) inputs; None where the graph gives none."""
+        """Return (n, h, w) maps of (n, size, size) inputs; None where the graph has none."""
 
 
-def activation_maps(engine: Explaining, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Say where in each image the logit comes from: above zero speaks for a CTC.
+def activation_maps(engine: HasActivation, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Compute class-activation maps; values above zero are evidence for a CTC.
 
-    The network's last maps are coarse: each value is of a field of 32 px. So the network also sees
-    the image moved by parts of a field, filled up with background, and the maps are interleaved
-    (Giusti et al., 2013): each value is what the network gives for a field whose centre lies there.
-    A place still speaks for its surroundings too, for fields overlap, and each looks beyond its
-    edges. The network runs 16 times: this is for the few cells that a person looks at.
+    The network's last feature maps are coarse: each value covers a field of 32 px. The network is
+    therefore also run on the image shifted by fractions of a field, padded with background, and
+    the maps are interleaved (Giusti et al., 2013), so that each value belongs to a field centred
+    there. Values still depend on their surroundings, as fields overlap and the network sees beyond
+    a field's edges. The network runs 16 times, so this is for the few cells that a person views.
 
     Args:
-        engine: of a model whose graphs give activation maps.
+        engine: engine of a model whose graphs return activation maps.
         inputs: (n, size, size), made by `preprocess.network_input`.
 
     Returns:
-        (n, h, w) float32, units of the logit, over the whole input: 8 x 8 for one of 64 px.
+        (n, h, w) float32, in units of the logit, over the whole input: 8 x 8 for one of 64 px.
 
     Raises:
-        ModelError: the model's graphs give no activation maps.
+        ModelError: the model's graphs have no such output.
     """
-    coarse = _own_maps(engine, inputs[:1])
+    coarse = _coarse_maps(engine, inputs[:1])
     fields = np.array(coarse.shape[1:])
     offsets = [
-        np.rint(((step + 0.5) / _STEPS - 0.5) * inputs.shape[1] / fields).astype(int)
-        for step in range(_STEPS)
+        np.rint(((step + 0.5) / _SHIFTS - 0.5) * inputs.shape[1] / fields).astype(int)
+        for step in range(_SHIFTS)
     ]
-    fine = np.empty((len(inputs), *(_STEPS * fields)), np.float32)
+    fine = np.empty((len(inputs), *(_SHIFTS * fields)), np.float32)
     for row, (down, _) in enumerate(offsets):
         for column, (_, right) in enumerate(offsets):
-            maps = _own_maps(engine, _window(inputs, down, right))
-            fine[:, row::_STEPS, column::_STEPS] = maps
+            maps = _coarse_maps(engine, _shifted(inputs, down, right))
+            fine[:, row::_SHIFTS, column::_SHIFTS] = maps
     return fine
 
 
-def _own_maps(engine: Explaining, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _coarse_maps(engine: HasActivation, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
     maps = engine.activation(inputs)
     if maps is None:
         raise ModelError(
-            "this model cannot show where its calls come from: its graphs give no 'activation';"
-            " export it anew with 'python -m train export'"
+            "this model cannot compute activation maps: its graphs have no output 'activation';"
+            " export it again with 'python -m train export'"
         )
     return maps
 
 
-def _window(inputs: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
-    """Look at images through a window that lies so many pixels further down and right."""
-    reach = max(abs(down), abs(right))
-    wide = np.pad(
-        inputs, ((0, 0), (reach, reach), (reach, reach)), constant_values=BACKGROUND_LEVEL
+def _shifted(inputs: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
+    """Return images shifted up and left by so many pixels, padded with background."""
+    margin = max(abs(down), abs(right))
+    padded = np.pad(
+        inputs, ((0, 0), (margin, margin), (margin, margin)), constant_values=BACKGROUND_LEVEL
     )
     size = inputs.shape[1]
-    return wide[:, reach + down :, reach + right :][:, :size, :size]
+    return padded[:, margin + down :, margin + right :][:, :size, :size]

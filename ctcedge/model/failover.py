@@ -1,4 +1,4 @@
-"""Inference that outlives its GPU session: smaller batches, a new session, then the CPU, loudly."""
+"""Failover of inference: smaller batches, then a new session, then the CPU; each is logged."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _EVENT = event("inference")
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc_failed", "bfcarena")
 
 
-class RecoveringEngine:
-    """An engine that is opened anew when it fails.
+class FailoverEngine:
+    """An engine with failover.
 
-    A GPU that fails is tried with smaller batches where its memory is short, then with a new
-    session. If that fails too, a provider that was chosen by `auto` gives way to the CPU until the
-    next start; one that was asked for stops the run.
+    After a failure on a GPU, smaller batches are tried where its memory is short, then a new
+    session. If that fails too, `auto` continues on the CPU until the next start, and a requested
+    provider is an error.
 
     Args:
         model: the model folder.
-        choice: as in `engine.open_engine`.
+        choice: provider, as for `session.open_engine`.
         open_session: opens an engine.
 
     Raises:
-        ProviderError: the chosen provider does not run here.
+        ProviderError: the requested provider does not run on this machine.
         ModelError: the graph cannot be used.
     """
 
@@ -47,53 +47,53 @@ class RecoveringEngine:
         self._model = model
         self._choice = choice
         self._open = open_session
-        self._one_at_a_time = threading.Lock()
+        self._gpu_lock = threading.Lock()
         self.current = open_session(model, choice)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> tuple[ModelOutput, Engine]:
-        """Run the network, as `Engine.answer` does, recovering where that is possible.
+    def infer(self, inputs: NDArray[np.uint8]) -> tuple[ModelOutput, Engine]:
+        """Run the network, as `Engine.infer` does, with failover.
 
-        Many threads may; those that share a GPU take turns.
+        Thread-safe; threads that share a GPU take turns.
 
         Returns:
-            What the network says, and the engine that ran last for it.
+            The output, and the engine that computed the last part of it.
 
         Raises:
-            ProviderError: the provider that was asked for has failed for good.
+            ProviderError: the requested provider has failed, and a new session fails too.
             ModelError: the CPU cannot run the graph.
         """
         engine = self.current
         if engine.provider == "cpu":
             return _on_cpu(engine, inputs), engine
-        with self._one_at_a_time:
-            return self._answer(inputs), self.current
+        with self._gpu_lock:
+            return self._infer(inputs), self.current
 
-    def _answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
+    def _infer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         if self.current.provider == "cpu":
             return _on_cpu(self.current, inputs)
         try:
-            return self.current.answer(inputs)
+            return self.current.infer(inputs)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             return self._recover(inputs, error)
 
     def _recover(self, inputs: NDArray[np.uint8], error: Exception) -> ModelOutput:
         provider = self.current.provider
-        if len(inputs) > 1 and _memory_is_short(error):
-            log.warning("memory of %s is short: trying half a batch", provider, extra=_EVENT)
+        if len(inputs) > 1 and _is_out_of_memory(error):
+            log.warning("out of memory on %s: trying half a batch", provider, extra=_EVENT)
             half = len(inputs) // 2
-            return ModelOutput.concatenate(self._answer(inputs[:half]), self._answer(inputs[half:]))
+            return ModelOutput.concatenate(self._infer(inputs[:half]), self._infer(inputs[half:]))
         text = f"inference failed on {provider} ({_brief(error)}): opening a new session"
         log.error("%s", text, extra=_EVENT)
         try:
             self.current = self._open(self._model, provider)
-            return self.current.answer(inputs)
+            return self.current.infer(inputs)
         except Exception as again:  # as above
             if self._choice != "auto":
                 raise ProviderError(
-                    f"{provider} has failed and does not come back: {_brief(again)};"
+                    f"{provider} has failed, and a new session fails too: {_brief(again)};"
                     " see 'ctcedge doctor', or use --provider auto"
                 ) from None
-            text = f"{provider} does not come back ({_brief(again)}): going on with the CPU"
+            text = f"{provider} fails again ({_brief(again)}): continuing on the CPU"
             log.error("%s", text, extra=_EVENT)
         self.current = self._open(self._model, "cpu")
         return _on_cpu(self.current, inputs)
@@ -101,14 +101,14 @@ class RecoveringEngine:
 
 def _on_cpu(engine: Engine, inputs: NDArray[np.uint8]) -> ModelOutput:
     try:
-        return engine.answer(inputs)
+        return engine.infer(inputs)
     except Exception as error:  # as above
         raise ModelError(f"ONNX Runtime cannot run the graph: {error}") from None
 
 
-def _memory_is_short(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return any(sign in text for sign in _OUT_OF_MEMORY)
+    return any(phrase in text for phrase in _OUT_OF_MEMORY)
 
 
 def _brief(error: Exception) -> str:

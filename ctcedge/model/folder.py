@@ -18,11 +18,11 @@ _MAX_SPEC_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model folder whose spec was read and found valid.
+    """A model folder with a valid spec.
 
     Attributes:
-        folder: where it lies.
-        spec: the contents of model.json.
+        folder: path of the folder.
+        spec: contents of model.json.
         sha256: hash of model.json, which pins all other files: the model's identity.
     """
 
@@ -41,17 +41,17 @@ class Model:
             data = _read(path, pinned.bytes)
         except OSError as error:
             raise ModelError(
-                f"{path}: cannot be read ({error.strerror}); copy the model folder anew"
+                f"{path}: cannot be read ({error.strerror}); copy the model folder again"
             ) from None
         if data is None or hashlib.sha256(data).hexdigest() != pinned.sha256:
             raise ModelError(
                 f"{path} is not the file that {SPEC_NAME} pins (its SHA-256 differs);"
-                " copy the model folder anew"
+                " copy the model folder again"
             )
         return data
 
     def check_files(self) -> None:
-        """See that every file is the one that the spec pins, also those that will not be used.
+        """Check that every file is the one that the spec pins, also those that will not be used.
 
         Raises:
             ModelError: naming the first that is not, or that refers to data outside itself.
@@ -74,15 +74,17 @@ class Model:
             known = ", ".join(self.spec.graphs)
             raise ModelError(f"model {self.spec.name} has no {variant} graph; it has {known}")
         data = self.read(self.spec.graphs[variant])
-        # ONNX keeps external data under the key "location", which no graph of ours contains.
+        # ONNX refers to external data by the key "location", which our graphs do not contain.
         if b"location" in data:
             path = self.folder / self.spec.graphs[variant].file
-            raise ModelError(f"{path} keeps weights in another file, which is refused; save as one")
+            raise ModelError(
+                f"{path} keeps weights in another file, which is not accepted; save it as one file"
+            )
         return data
 
 
 def load_model(name_or_folder: str | Path | None = None) -> Model:
-    """Find and read a model folder; its graphs are read, and checked, when a session opens.
+    """Find a model folder and read its spec; graphs are read and checked when a session opens.
 
     Args:
         name_or_folder: a folder, the name of a model that comes with ctcedge, or None for the
@@ -107,28 +109,28 @@ def load_model(name_or_folder: str | Path | None = None) -> Model:
 
 
 def models_folder() -> Path:
-    """The folder of the models that come with ctcedge: in the package, or in a source checkout."""
+    """Return the folder of the shipped models, in the package or in a source checkout."""
     package = Path(__file__).parents[1]
     installed = package / "models"
     return installed if installed.is_dir() else package.parent / "models"
 
 
 def shipped_models() -> list[str]:
-    """Names of the models that come with ctcedge; the first is the default."""
+    """Return the names of the shipped models; the first is the default."""
     return sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
 
 
-def models_at_hand(given: Model | None = None) -> dict[str, Model]:
-    """Models that may have made a call, by their hash: those that come with ctcedge, and another.
+def available_models(given: Model | None = None) -> dict[str, Model]:
+    """Return the shipped models, and a further one, by hash; damaged ones are left out.
 
     Args:
-        given: the other.
+        given: the further model.
     """
-    found = [] if given is None else [given]
+    models = [] if given is None else [given]
     for name in shipped_models():
-        with contextlib.suppress(ModelError):  # what made calls counts, not what is broken
-            found.append(load_model(name))
-    return {model.sha256: model for model in found}
+        with contextlib.suppress(ModelError):
+            models.append(load_model(name))
+    return {model.sha256: model for model in models}
 
 
 def _read(path: Path, max_bytes: int) -> bytes | None:

@@ -1,6 +1,6 @@
-"""How a session shares a GPU that is not ours alone: the instrument's own software may use it too.
+"""Options of ONNX Runtime's CUDA and TensorRT providers, and padding of batches for GPUs.
 
-Options as ONNX Runtime documents them for its CUDA and TensorRT providers.
+The GPU may be shared with the instrument's own software.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from ctcedge.fs.paths import cache_folder
 from ctcedge.model.spec import INPUT_NAME
 
-LARGEST_BATCH = 256
+MAX_BATCH = 256
 
 
 def pad_to_bucket(inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat the last crop of a batch until their number is a power of two.
+    """Pad a batch to a power of two by repeating its last crop.
 
-    Convolution algorithms are chosen anew for every shape that comes, so that few should.
+    Convolution algorithms are selected again for each new shape, so there should be few shapes.
 
     Args:
         inputs: (n, size, size), n at least 1.
@@ -27,12 +27,12 @@ def pad_to_bucket(inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def cuda_options(memory_mb: int | None) -> dict[str, str]:
-    """Options of the CUDA provider.
+    """Return the options of the CUDA provider.
 
     Args:
-        memory_mb: most memory that its arena may take, MiB; None for no limit.
+        memory_mb: limit of its memory arena, MiB; None for no limit.
     """
-    # The arena grows by what is needed, not by powers of two, and gives way to others.
+    # The arena grows by the requested size, not by powers of two, and leaves room for others.
     options = {"arena_extend_strategy": "kSameAsRequested"}
     if memory_mb is not None:
         options["gpu_mem_limit"] = str(memory_mb * 2**20)
@@ -42,13 +42,15 @@ def cuda_options(memory_mb: int | None) -> dict[str, str]:
 def tensorrt_options(
     model_sha256: str, size: int, variant: str, memory_mb: int | None
 ) -> dict[str, str]:
-    """Options of the TensorRT provider, whose engines take minutes to build and are kept.
+    """Return the options of the TensorRT provider.
+
+    Its engines take minutes to build and are cached by model.
 
     Args:
-        model_sha256: of the model, for which engines are kept apart.
-        size: side of its input, pixels.
-        variant: the graph that it runs.
-        memory_mb: most memory to build and run with, MiB; None for no limit.
+        model_sha256: hash of the model.
+        size: side of the model's input, pixels.
+        variant: graph of the model.
+        memory_mb: memory limit for building and running, MiB; None for no limit.
     """
     cache = str(cache_folder() / "tensorrt" / model_sha256[:16])
     options = {
@@ -59,7 +61,7 @@ def tensorrt_options(
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": cache,
     }
-    for name, crops in (("min", 1), ("opt", LARGEST_BATCH), ("max", LARGEST_BATCH)):
+    for name, crops in (("min", 1), ("opt", MAX_BATCH), ("max", MAX_BATCH)):
         options[f"trt_profile_{name}_shapes"] = f"{INPUT_NAME}:{crops}x1x{size}x{size}"
     if memory_mb is not None:
         options["trt_max_workspace_size"] = str(memory_mb * 2**20)

@@ -1,8 +1,8 @@
-"""ONNX Runtime sessions that say where they really run.
+"""ONNX Runtime sessions whose execution provider is verified.
 
-The list of available providers tells only what the package was built with: a session asked for
-CUDA comes up on the CPU, without an error, where a library is missing. So a session counts as
-CUDA's only when it says so after creation and a convolution has run.
+The list of available providers only shows what the package was built with: where a library is
+missing, a session that was requested on CUDA silently runs on the CPU. A session therefore counts
+as running on CUDA only if it reports that after creation and a convolution has run.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _VARIANTS: dict[Provider, tuple[Variant, ...]] = {
     "cuda": ("fp16", "fp32"),
     "tensorrt": ("int8-symmetric", "fp16"),
 }
-_CPU_BATCH = 32  # as many as the caches of a core hold
-_SILENT = 4
+_CPU_BATCH = 32  # fits into the caches of a core
+_FATAL = 4  # log severity: fatal errors only
+_WARNING = 3
 CUDA_HELP = (
     "install the NVIDIA driver, and the CUDA libraries with:"
     " pip install 'onnxruntime-gpu[cuda,cudnn]'"
@@ -46,80 +47,80 @@ CUDA_HELP = (
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a network says of crops.
+    """Output of the network for a batch of crops.
 
     Attributes:
         logits: (n,) float32, positive for CTC.
-        features: (n, d) float32, the average over space of the network's last maps; None where the
-            graph does not give them.
+        features: (n, d) float32, spatial average of the network's last feature maps; None where
+            the graph has no such output.
     """
 
     logits: NDArray[np.float32]
     features: NDArray[np.float32] | None
 
     @classmethod
-    def concatenate(cls, one: ModelOutput, other: ModelOutput) -> ModelOutput:
-        """Put the answers for two batches of the same graph together."""
+    def concatenate(cls, first: ModelOutput, second: ModelOutput) -> ModelOutput:
+        """Join the outputs of two batches of the same graph."""
         features = None
-        if one.features is not None and other.features is not None:
-            features = np.concatenate((one.features, other.features))
-        return cls(np.concatenate((one.logits, other.logits)), features)
+        if first.features is not None and second.features is not None:
+            features = np.concatenate((first.features, second.features))
+        return cls(np.concatenate((first.logits, second.logits)), features)
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A session that ran once where it says it runs.
+    """An ONNX Runtime session whose provider is verified.
 
     Attributes:
-        provider: where it runs.
-        variant: which graph of the model it runs.
-        why: how the provider was chosen, one line.
+        provider: execution provider.
+        variant: graph of the model.
+        reason: how the provider was chosen, one line.
         session: the ONNX Runtime session.
     """
 
     provider: Provider
     variant: Variant
-    why: str
+    reason: str
     session: ort.InferenceSession
 
     @property
     def optimal_batch_size(self) -> int:
-        """Crops a call at which the provider is fastest."""
-        return _CPU_BATCH if self.provider == "cpu" else gpu.LARGEST_BATCH
+        """Batch size at which the provider is fastest."""
+        return _CPU_BATCH if self.provider == "cpu" else gpu.MAX_BATCH
 
-    def answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
-        """Run the network; many threads may, and on the CPU each call is one thread's work.
+    def infer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
+        """Run the network; thread-safe. On the CPU, each call uses one thread.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
         """
-        if not self._gives(FEATURES_NAME):
+        if not self._has_output(FEATURES_NAME):
             return ModelOutput(self._run([OUTPUT_NAME], inputs)[0], None)
         logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs)
         return ModelOutput(logits, features)
 
     def activation(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """Run the network for its class-activation maps, which cost little more than its logits.
+        """Run the network for its class-activation maps.
 
         Args:
-            inputs: as of `answer`.
+            inputs: (n, size, size) uint8, made by `preprocess.network_input`.
 
         Returns:
-            (n, h, w) float32, see `ctcedge.model.spec`; None where the graph does not give them.
+            (n, h, w) float32, see `ctcedge.model.spec`; None where the graph has no such output.
         """
-        if not self._gives(ACTIVATION_NAME):
+        if not self._has_output(ACTIVATION_NAME):
             return None
         return self._run([ACTIVATION_NAME], inputs)[0]
 
-    def _gives(self, output: str) -> bool:
+    def _has_output(self, output: str) -> bool:
         return any(node.name == output for node in self.session.get_outputs())
 
     def _run(self, outputs: list[str], inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         crops = len(inputs)
         if self.provider != "cpu":
             inputs = gpu.pad_to_bucket(inputs)
-        found = self.session.run(outputs, {INPUT_NAME: inputs[:, None]})
-        return [np.asarray(each[:crops], np.float32) for each in found]
+        arrays = self.session.run(outputs, {INPUT_NAME: inputs[:, None]})
+        return [np.asarray(array[:crops], np.float32) for array in arrays]
 
 
 def open_engine(
@@ -129,25 +130,25 @@ def open_engine(
 
     Args:
         model: the model folder; the graph's hash and its input and output are checked.
-        choice: `auto` takes CUDA where a session really runs there, else the CPU; any other
-            choice is kept or refused.
-        gpu_memory_mb: most memory of a GPU to take, MiB; None for no limit.
+        choice: `auto` uses CUDA where a session runs there, else the CPU; any other provider is
+            used or an error.
+        gpu_memory_mb: GPU memory limit, MiB; None for no limit.
 
     Raises:
-        ProviderError: the chosen provider does not run here.
+        ProviderError: the requested provider does not run on this machine.
         ModelError: the graph cannot be used.
     """
     if choice != "auto":
         return _open(model, choice, f"--provider {choice}", gpu_memory_mb)
     try:
-        return _open(model, "cuda", "CUDA runs here", gpu_memory_mb)
+        return _open(model, "cuda", "CUDA is usable", gpu_memory_mb)
     except ProviderError as error:
         reason = str(error).partition(";")[0]
-    return _open(model, "cpu", f"CUDA is not usable here: {reason}", None)
+    return _open(model, "cpu", f"CUDA is not usable: {reason}", None)
 
 
 def nvidia_driver_problem() -> str | None:
-    """Why the NVIDIA driver cannot be used, or None where it can."""
+    """Return why the NVIDIA driver cannot be used; None where it can."""
     import ctypes
 
     try:
@@ -169,34 +170,35 @@ def _open(model: Model, provider: Provider, why: str, gpu_memory_mb: int | None)
         wanted = " or ".join(_VARIANTS[provider])
         raise ProviderError(f"model {model.spec.name} has no {wanted} graph for {provider}")
     if provider != "cpu":
-        _need_gpu(provider)
+        _require_gpu(provider)
     session = _session(model, variant, provider, gpu_memory_mb)
     _check_shapes(model, variant, session)
     engine = Engine(provider, variant, why, session)
     size = model.spec.input.size
     grey = np.full((2, size, size), 128, np.uint8)
     try:
-        answers, activation = engine.answer(grey), engine.activation(grey)
+        output, activation = engine.infer(grey), engine.activation(grey)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise _failed(provider, error) from None
-    for name, dimensions, found in (
-        ("one number", 1, answers.logits),
-        ("a row of features", 2, answers.features),
-        ("an activation map", 3, activation),
+    for name, dimensions, array in (
+        ("number", 1, output.logits),
+        ("row of features", 2, output.features),
+        ("activation map", 3, activation),
     ):
-        if found is not None and not _is_one_each(found, dimensions):
+        if array is not None and not _has_one_for_each(array, dimensions):
             raise ModelError(
-                f"the {variant} graph of {model.spec.name} does not give {name} a crop"
+                f"the {variant} graph of {model.spec.name} does not return one finite {name} for"
+                " each crop"
             )
     return engine
 
 
-def _is_one_each(found: NDArray[np.float32], dimensions: int) -> bool:
-    """Whether two crops gave two finite numbers, rows or maps."""
-    return found.ndim == dimensions and len(found) == 2 and bool(np.isfinite(found).all())
+def _has_one_for_each(array: NDArray[np.float32], dimensions: int) -> bool:
+    """Whether an output for two crops holds two finite numbers, rows or maps."""
+    return array.ndim == dimensions and len(array) == 2 and bool(np.isfinite(array).all())
 
 
-def _need_gpu(provider: Provider) -> None:
+def _require_gpu(provider: Provider) -> None:
     if _ORT_NAMES[provider] not in ort.get_available_providers():
         raise ProviderError(
             f"the installed onnxruntime has no {provider} provider;"
@@ -213,8 +215,8 @@ def _session(
     model: Model, variant: Variant, provider: Provider, gpu_memory_mb: int | None
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
-    # Several batches at once, each on one thread, leave no thread waiting for another.
+    options.log_severity_level = _FATAL
+    # Parallel batches of one thread each keep all cores busy: no thread waits for another.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     providers: list[tuple[str, dict[str, str]]] = []
     if provider == "tensorrt":
@@ -226,14 +228,14 @@ def _session(
     providers.append((_ORT_NAMES["cpu"], {}))
     graph = model.read_graph(variant)
     severity = ort.set_default_logger_severity
-    severity(_SILENT)
+    severity(_FATAL)
     try:
         # Without fallback, Python's wrapper neither prints nor moves to the CPU by itself.
         session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:  # as above
         raise _failed(provider, error) from None
     finally:
-        severity(3)
+        severity(_WARNING)
     if session.get_providers()[0] != _ORT_NAMES[provider]:
         raise ProviderError(f"ONNX Runtime could not load its {provider} libraries; {CUDA_HELP}")
     return session
@@ -251,18 +253,19 @@ def _check_shapes(model: Model, variant: Variant, session: ort.InferenceSession)
 
     def described(nodes: list[Any]) -> list[tuple[str, str, list[object]]]:
         return [
-            (n.name, n.type, [d if isinstance(d, int) else "n" for d in n.shape]) for n in nodes
+            (node.name, node.type, [d if isinstance(d, int) else "n" for d in node.shape])
+            for node in nodes
         ]
 
-    explaining = (FEATURES_NAME, ACTIVATION_NAME)
-    outputs = [node for node in session.get_outputs() if node.name not in explaining]
-    found = described(session.get_inputs()), described(outputs)
-    wanted = (
+    optional = (FEATURES_NAME, ACTIVATION_NAME)
+    outputs = [node for node in session.get_outputs() if node.name not in optional]
+    actual = described(session.get_inputs()), described(outputs)
+    expected = (
         [(INPUT_NAME, "tensor(uint8)", ["n", 1, size, size])],
         [(OUTPUT_NAME, "tensor(float)", ["n"])],
     )
-    if found != wanted:
+    if actual != expected:
         raise ModelError(
-            f"the {variant} graph of {model.spec.name} takes {found[0]} and gives {found[1]};"
-            f" wanted are {wanted[0]} and {wanted[1]}"
+            f"the {variant} graph of {model.spec.name} takes {actual[0]} and returns {actual[1]};"
+            f" expected are {expected[0]} and {expected[1]}"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctcedge.discovery.naming import Naming, folder_name
 from ctcedge.errors import NoCropsError, OutputError
-from ctcedge.model.folder import Model, models_at_hand
+from ctcedge.model.folder import Model, available_models
 from ctcedge.report.cam import activations
 from ctcedge.report.cells import Cell, FolderContents, read_contents
 from ctcedge.report.columns import cell_data
@@ -90,7 +90,7 @@ def write_report(
     draw = review_list(cells)
     full_size = frozenset((*draw.order, *range(min(FIRST_IN_FULL_SIZE, len(cells)))))
     channels = other_channels(folder, naming, (cells[index] for index in full_size))
-    models = models_at_hand(model)
+    models = available_models(model)
     maps = activations(folder, cells, models)
     name = names.folder(folder_name(folder))
     title = name if sample is None else f"{name} / {names.sample(sample)}"

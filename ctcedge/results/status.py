@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ctcedge.discovery.naming import Crop
-from ctcedge.model.folder import Model, models_at_hand
+from ctcedge.model.folder import Model, available_models
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
 from ctcedge.results.tally import OTHER_REASONS, Tally
 from ctcedge.sidecars.scan import ModelRef, read_current_image
@@ -182,7 +182,7 @@ def collect_status(
         else:
             status.add_record(record)
     status.unreadable_dirs.update(unreadable_dirs or {})
-    status.compare_with_training(models_at_hand(model))
+    status.compare_with_training(available_models(model))
     return status
 
 

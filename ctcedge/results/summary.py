@@ -211,7 +211,7 @@ class Summary:
                 demonstration=spec.demonstration,
             ),
             provider=engine.provider,
-            provider_reason=engine.why,
+            provider_reason=engine.reason,
             um_per_px_assumed=(
                 run.settings.images.um_per_px is None and spec.input.um_per_px is not None
             ),

@@ -29,7 +29,7 @@ from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
 from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
-from ctcedge.model.folder import Model, load_model, models_at_hand
+from ctcedge.model.folder import Model, available_models, load_model
 from ctcedge.results.verification import Verified
 from ctcedge.settings import DecisionSettings, ProviderChoice
 from ctcedge.sidecars.scan import ModelRef, read_current_image, require_sidecars
@@ -67,7 +67,7 @@ def verify(
         SetupError: the folder has no sidecars, or the given model cannot be used.
     """
     result = Verified(folder)
-    models = models_at_hand(None if model is None else load_model(model))
+    models = available_models(None if model is None else load_model(model))
     sample_heap: list[tuple[str, str]] = []  # hash_rank and path; the greatest ranks stay
     crops: dict[str, Crop] = {}
     scan = require_sidecars(folder, sidecars, naming)

@@ -142,7 +142,7 @@ class Targets:
             engine = open_engine(Model(self._model_folder, spec, ""), "cpu")
         except ModelError:
             return
-        engine.answer(np.zeros((3, spec.input.size, spec.input.size), np.uint8))
+        engine.infer(np.zeros((3, spec.input.size, spec.input.size), np.uint8))
 
     def _pinned(self, name: str, data: bytes) -> PinnedFile:
         (self._model_folder / name).write_bytes(data)

@@ -32,7 +32,7 @@ from ctcedge.bench.throughput import STAGES, PipelineRun, min_crops, steady_wind
 from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier
 from ctcedge.fs.mounts import file_system
-from ctcedge.model.failover import RecoveringEngine
+from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.folder import load_model
 from ctcedge.settings import Settings
 from tests.helpers.disk_model import EditableModel
@@ -305,20 +305,20 @@ def burn(seconds: float) -> None:
 def test_meter_counts_the_session_alone(model_folder: Path) -> None:
     meter = Meter()
     with meter.opening():
-        inference = RecoveringEngine(load_model(model_folder), "cpu")
+        inference = FailoverEngine(load_model(model_folder), "cpu")
     inputs = np.full((16, 64, 64), 128, np.uint8)
-    inference.answer(inputs)
+    inference.infer(inputs)
     before = meter.calls()
     assert before == 0, "not asked to measure yet"
     meter.measure(inference)
     burn(0.05)
     assert meter.calls() == 0
-    answers, engine = inference.answer(inputs)
+    answers, engine = inference.infer(inputs)
     assert len(answers.logits) == 16
     assert (engine.provider, engine.variant) == ("cpu", "int8")
     once = meter.calls()
     assert 0 < once <= meter.seconds()
-    inference.answer(inputs)
+    inference.infer(inputs)
     assert meter.calls() > once
 
 
@@ -345,12 +345,12 @@ def test_meter_counts_threads_that_came_with_the_session() -> None:
 class Contrary:
     """Says the opposite of every other crop."""
 
-    def __init__(self, inference: RecoveringEngine) -> None:
+    def __init__(self, inference: FailoverEngine) -> None:
         self._inference = inference
         self.current = inference.current
 
     def answer(self, inputs: np.ndarray) -> Any:
-        answers, engine = self._inference.answer(inputs)
+        answers, engine = self._inference.infer(inputs)
         logits = answers.logits.copy()
         logits[::2] *= -1
         return dataclasses.replace(answers, logits=logits), engine

@@ -45,7 +45,7 @@ def test_a_bad_model_fails_and_says_how_to_mend_it(model_copy: EditableModel) ->
     check = examined("--model", model_copy.folder, code=2)["runs on cpu"]
     assert check["state"] == "failed"
     assert "SHA-256 differs" in check["found"]
-    assert "copy the model folder anew" in check["found"] + check["fix"]
+    assert "copy the model folder again" in check["found"] + check["fix"]
 
 
 def test_a_missing_model_fails() -> None:

@@ -39,7 +39,7 @@ def unseen_cells(classifier: Classifier, hospitals: int) -> Cells:
 
 def predict_proba(classifier: Classifier, inputs: np.ndarray) -> Floats:
     """Return (n,) probabilities of (n, size, size) inputs, by the graph that the runtime loads."""
-    parts = [classifier.engine.answer(part).logits for part in batches(inputs, _BATCH)]
+    parts = [classifier.engine.infer(part).logits for part in batches(inputs, _BATCH)]
     return probabilities(np.concatenate(parts), classifier.model.spec.calibration)
 
 

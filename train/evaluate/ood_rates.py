@@ -74,7 +74,7 @@ class OodProbe:
         """Measure (n, size, size) inputs."""
         found = []
         for part in batches(inputs, _BATCH):
-            features = self.classifier.engine.answer(part).features
+            features = self.classifier.engine.infer(part).features
             assert features is not None
             found += self.detector.score(part, features)
         return OodMeasurements(

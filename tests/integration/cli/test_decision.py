@@ -114,13 +114,13 @@ def test_what_is_unlike_the_training_data_is_warned_of(
                 return DomainShift("insufficient", run.crops, None)
             return DomainShift("shifted", run.crops, 3.5)
 
-    answer = Engine.answer
+    answer = Engine.infer
     monkeypatch.setattr(
         "ctcedge.classification.classifier.OodDetector.load", lambda model: Stranger()
     )
     monkeypatch.setattr(
         Engine,
-        "answer",
+        "infer",
         lambda self, inputs: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
     )
     told = call("classify", crops, "--model", model_folder)

@@ -128,7 +128,7 @@ def test_a_gpu_that_is_not_there(crops: Path, model_folder: Path, provider: str)
 def test_auto_says_in_one_line_why_it_is_the_cpu(crops: Path, model_folder: Path) -> None:
     done = call("classify", crops, "--model", model_folder)
     (line,) = [line for line in done.stderr.splitlines() if "on CPU" in line]
-    assert "CUDA is not usable here: " in line
+    assert "CUDA is not usable: " in line
 
 
 def test_a_second_writer_is_refused(crops: Path, model_folder: Path, tmp_path: Path) -> None:

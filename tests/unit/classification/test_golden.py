@@ -41,7 +41,7 @@ def test_every_file_is_pinned(model_copy: EditableModel, name: str, missing: boo
         path.unlink()
     else:
         path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(ModelError, match="copy the model folder anew"):
+    with pytest.raises(ModelError, match="copy the model folder again"):
         verify(load_model(model_copy.folder))
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ctcedge.errors import ModelError, ProviderError
-from ctcedge.model.failover import RecoveringEngine
+from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import ModelOutput
 
@@ -27,7 +27,7 @@ class Session:
     why: str = ""
     batches: list[int] = field(default_factory=list)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
+    def infer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         self.batches.append(len(inputs))
         if error := self.fails(len(inputs)):
             raise error
@@ -39,7 +39,7 @@ def model(model_folder: Path) -> Model:
     return load_model(model_folder)
 
 
-def engine(model: Model, choice: str, sessions: list[Session | Exception]) -> RecoveringEngine:
+def engine(model: Model, choice: str, sessions: list[Session | Exception]) -> FailoverEngine:
     """An engine whose sessions come from a list; each opening takes the next."""
     left = iter(sessions)
 
@@ -49,7 +49,7 @@ def engine(model: Model, choice: str, sessions: list[Session | Exception]) -> Re
             raise session
         return session
 
-    return RecoveringEngine(model, choice, open_session)  # type: ignore[arg-type]
+    return FailoverEngine(model, choice, open_session)  # type: ignore[arg-type]
 
 
 def lost(crops: int) -> Exception:
@@ -65,7 +65,7 @@ def short(most: int) -> Callable[[int], Exception | None]:
 
 def test_short_memory_halves_the_batch_and_keeps_the_order(model: Model) -> None:
     session = Session("cuda", short(2))
-    answers, _ = engine(model, "auto", [session]).answer(CROPS)
+    answers, _ = engine(model, "auto", [session]).infer(CROPS)
     assert answers.logits.tolist() == list(range(8))
     assert answers.features is not None
     assert answers.features.tolist() == CROPS[:, 0].tolist()
@@ -75,7 +75,7 @@ def test_short_memory_halves_the_batch_and_keeps_the_order(model: Model) -> None
 def test_a_dead_session_is_opened_anew(model: Model, caplog: pytest.LogCaptureFixture) -> None:
     again = Session("cuda")
     recovering = engine(model, "cuda", [Session("cuda", lost), again])
-    assert recovering.answer(CROPS)[0].logits.tolist() == list(range(8))
+    assert recovering.infer(CROPS)[0].logits.tolist() == list(range(8))
     assert recovering.current is again  # type: ignore[comparison-overlap]
     assert "opening a new session" in caplog.text and "at line 1" not in caplog.text
 
@@ -85,9 +85,9 @@ def test_auto_goes_on_with_the_cpu_and_says_so(
     model: Model, second: Session | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     recovering = engine(model, "auto", [Session("cuda", lost), second, Session("cpu")])
-    assert recovering.answer(CROPS)[0].logits.tolist() == list(range(8))
+    assert recovering.infer(CROPS)[0].logits.tolist() == list(range(8))
     assert recovering.current.provider == "cpu"
-    assert any("going on with the CPU" in r.message for r in caplog.records)
+    assert any("continuing on the CPU" in r.message for r in caplog.records)
     assert all(r.levelno >= logging.ERROR for r in caplog.records)
 
 
@@ -95,18 +95,18 @@ def test_memory_short_for_one_crop_goes_to_the_cpu(model: Model) -> None:
     recovering = engine(
         model, "auto", [Session("cuda", short(0)), Session("cuda", short(0)), Session("cpu")]
     )
-    assert recovering.answer(CROPS)[0].logits.tolist() == list(range(8))
+    assert recovering.infer(CROPS)[0].logits.tolist() == list(range(8))
     assert recovering.current.provider == "cpu"
 
 
 def test_an_asked_for_provider_stops_the_run(model: Model) -> None:
     recovering = engine(model, "cuda", [Session("cuda", lost), Session("cuda", lost)])
-    with pytest.raises(ProviderError, match="does not come back"):
-        recovering.answer(CROPS)
+    with pytest.raises(ProviderError, match="a new session fails too"):
+        recovering.infer(CROPS)
 
 
 def test_a_cpu_that_fails_is_not_retried(model: Model) -> None:
     session = Session("cpu", lost)
     with pytest.raises(ModelError, match="cannot run the graph"):
-        engine(model, "auto", [session]).answer(CROPS)
+        engine(model, "auto", [session]).infer(CROPS)
     assert session.batches == [8]

@@ -163,7 +163,7 @@ def test_a_changed_graph_is_refused(model_copy: EditableModel) -> None:
 
 def test_a_missing_graph_is_refused(model_copy: EditableModel) -> None:
     (model_copy.folder / "model.int8.onnx").unlink()
-    with pytest.raises(ModelError, match="copy the model folder anew"):
+    with pytest.raises(ModelError, match="copy the model folder again"):
         load_model(model_copy.folder).read_graph("int8")
 
 

@@ -52,8 +52,8 @@ def test_a_gpu_that_is_not_there_is_an_error(model_folder: Path, provider: str) 
 def test_auto_takes_the_cpu_and_says_why(model_folder: Path) -> None:
     opened = open_engine(load_model(model_folder))
     assert (opened.provider, opened.variant) == ("cpu", "int8")
-    assert opened.why.startswith("CUDA is not usable here: ")
-    assert "\n" not in opened.why
+    assert opened.reason.startswith("CUDA is not usable: ")
+    assert "\n" not in opened.reason
 
 
 def test_a_session_that_comes_up_elsewhere_is_no_cuda_session(
@@ -65,7 +65,7 @@ def test_a_session_that_comes_up_elsewhere_is_no_cuda_session(
         def get_providers(self) -> list[str]:
             return ["CPUExecutionProvider"]
 
-    monkeypatch.setattr(engine, "_need_gpu", lambda provider: None)
+    monkeypatch.setattr(engine, "_require_gpu", lambda provider: None)
     monkeypatch.setattr(engine.ort, "InferenceSession", OnCpu)
     with pytest.raises(ProviderError, match="could not load its cuda libraries"):
         open_engine(load_model(model_folder), "cuda")
@@ -76,7 +76,7 @@ def test_a_model_without_a_gpu_graph(model_copy: EditableModel) -> None:
     model = load_model(model_copy.folder)
     with pytest.raises(ProviderError, match="no fp16 or fp32 graph"):
         open_engine(model, "cuda")
-    assert "no fp16 or fp32 graph" in open_engine(model).why
+    assert "no fp16 or fp32 graph" in open_engine(model).reason
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_a_model_without_a_gpu_graph(model_copy: EditableModel) -> None:
     [
         (b"", "cannot run the graph"),
         (b"no graph at all", "cannot run the graph"),
-        (graph(size=32), "wanted are"),
-        (graph(output="score"), "wanted are"),
-        (graph(keep=True), "wanted are"),
-        (explained(features="size"), "a row of features a crop"),
-        (explained(activation="size"), "an activation map a crop"),
+        (graph(size=32), "expected are"),
+        (graph(output="score"), "expected are"),
+        (graph(keep=True), "expected are"),
+        (explained(features="size"), "one finite row of features for each crop"),
+        (explained(activation="size"), "one finite activation map for each crop"),
     ],
     ids=["empty", "text", "input size", "output name", "output shape", "features", "activation"],
 )
@@ -100,16 +100,16 @@ def test_an_unfit_graph_is_refused(model_copy: EditableModel, data: bytes, messa
 
 def test_batches_of_any_size_give_the_same_logits(classifier: Classifier) -> None:
     inputs = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE), dtype=np.uint8)
-    together = classifier.engine.answer(inputs).logits
+    together = classifier.engine.infer(inputs).logits
     assert together.shape == (5,)
     assert together.dtype == np.float32
-    alone = np.concatenate([classifier.engine.answer(each[None]).logits for each in inputs])
+    alone = np.concatenate([classifier.engine.infer(each[None]).logits for each in inputs])
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 def test_a_graph_that_explains_nothing(classifier: Classifier) -> None:
     inputs = np.full((3, SIZE, SIZE), 128, np.uint8)
-    assert classifier.engine.answer(inputs).features is None
+    assert classifier.engine.infer(inputs).features is None
     assert classifier.engine.activation(inputs) is None
 
 
@@ -118,7 +118,7 @@ def test_features_come_with_the_logits_and_maps_when_asked_for(model_copy: Edita
     opened = open_engine(load_model(model_copy.folder), "cpu")
     inputs = np.full((3, SIZE, SIZE), 128, np.uint8)
     inputs[1, :, 32:] = 224  # two units of contrast
-    answers = opened.answer(inputs)
+    answers = opened.infer(inputs)
     assert answers.features is not None
     assert answers.features.shape == (3, SIZE)
     np.testing.assert_allclose(answers.features.mean(axis=1) * 36, answers.logits + 36 * 0.11, 1e-5)

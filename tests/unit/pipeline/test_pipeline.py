@@ -455,7 +455,7 @@ def idle(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
     @contextmanager
     def context() -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(type(classifier.engine), "answer", refuse)
+            patch.setattr(type(classifier.engine), "infer", refuse)
             patch.setattr("ctcedge.pipeline.loader.decode", refuse)
             yield
 
@@ -667,10 +667,10 @@ def test_ood_features_of_another_length_are_computed_again(
         def score(self, inputs: Any, features: Any) -> list[OodScore]:
             return [OodScore(1.5, 0.5, (1.0, -2.5))]
 
-    answer = type(classifier.engine).answer
+    answer = type(classifier.engine).infer
     monkeypatch.setattr(
         type(classifier.engine),
-        "answer",
+        "infer",
         lambda self, inputs: dataclasses.replace(
             answer(self, inputs), features=np.zeros((len(inputs), 2), np.float32)
         ),
@@ -808,10 +808,10 @@ def test_what_is_unlike_training_is_reviewed(
         def score(self, inputs: Any, features: Any) -> list[OodScore]:
             return [OodScore(99.5, 0.0, (1.0, -2.5)), OodScore(1.5, 0.5, (0.0, 0.0))]
 
-    answer = type(classifier.engine).answer
+    answer = type(classifier.engine).infer
     monkeypatch.setattr(
         type(classifier.engine),
-        "answer",
+        "infer",
         lambda self, inputs: dataclasses.replace(
             answer(self, inputs), features=np.zeros((len(inputs), 2), np.float32)
         ),
@@ -911,14 +911,14 @@ def test_a_network_that_gives_no_number_stops_nothing(
 ) -> None:
     for number in range(3):
         save(bench.folder / f"{number}_BF.png", cell())
-    answer = type(bench.classifier.engine).answer
+    answer = type(bench.classifier.engine).infer
 
     def spoilt(self: Any, inputs: Any) -> Any:
         found = answer(self, inputs)
         found.logits[1] = np.nan
         return found
 
-    monkeypatch.setattr(type(bench.classifier.engine), "answer", spoilt)
+    monkeypatch.setattr(type(bench.classifier.engine), "infer", spoilt)
     bench.run()
     statuses = [record["status"] for record in sidecars(bench.folder).values()]
     assert statuses == ["classified", "unsupported", "classified"]

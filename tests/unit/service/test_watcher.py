@@ -572,10 +572,10 @@ class Flat:
 def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' model, with features and a guard."""
     monkeypatch.setattr("ctcedge.classification.classifier.OodDetector.load", lambda model: Flat())
-    answer = Engine.answer
+    answer = Engine.infer
     monkeypatch.setattr(
         Engine,
-        "answer",
+        "infer",
         lambda self, inputs: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
     )
 
