@@ -55,15 +55,18 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `channel` and `sample`; None for the default.
         um_per_px: edge length of an image pixel, um; None when unknown.
         channels: aliases by channel; a channel named here replaces its default aliases.
+        ignore: files and folders to pass over: names such as `*_thumb.png`, or paths relative to
+            the searched folder, with `*` for any text.
     """
 
     pattern: Annotated[str, Meta(max_length=4096)] | None = None
     um_per_px: _UmPerPx | None = None
     channels: dict[_Text, Annotated[tuple[_Text, ...], Meta(max_length=100)]] = {}
+    ignore: Annotated[tuple[_Text, ...], Meta(max_length=100)] = ()
 
     def naming(self) -> Naming:
         """Return the parser of file names that these settings describe."""
-        return Naming(self.pattern, self.channels)
+        return Naming(self.pattern, self.channels, self.ignore)
 
 
 class DecisionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

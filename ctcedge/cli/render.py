@@ -110,7 +110,14 @@ def _fraction(prior: float) -> str:
 
 
 def print_listing_warnings(listing: CropListing) -> None:
-    """Warn of cells that do not have exactly one bright-field image."""
+    """Warn of entries passed over by name, and of cells without exactly one bright-field image."""
+    print_list(
+        "entry passed over by name",
+        "entries passed over by name",
+        (f"{entry.path}: {entry.reason}" for entry in listing.passed_over()),
+        messages,
+        more="; 'ctcedge inspect --json' lists all",
+    )
     if count := len(listing.duplicates()):
         cells = plural(count, "cell has", "cells have")
         messages.print(

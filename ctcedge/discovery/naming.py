@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+from ctcedge.discovery.ignore import IgnoreRules
 from ctcedge.discovery.pattern import NamePattern, PatternTimeoutError
 from ctcedge.errors import SettingsError
 
@@ -85,14 +86,22 @@ class Naming:
             `sample`; matched in full against the file name, or against the relative path when it
             holds a `/`. None for the default.
         channels: aliases of each channel, compared without case, spaces, `_`, `-` and `.`.
+        ignore: names of files and folders that are passed over, see `IgnoreRules`.
+
+    Attributes:
+        ignore: what is passed over by name.
 
     Raises:
         SettingsError: the pattern or the table cannot be used.
     """
 
     def __init__(
-        self, pattern: str | None = None, channels: Mapping[str, tuple[str, ...]] | None = None
+        self,
+        pattern: str | None = None,
+        channels: Mapping[str, tuple[str, ...]] | None = None,
+        ignore: Sequence[str] = (),
     ) -> None:
+        self.ignore = IgnoreRules(ignore)
         table = _channel_table(channels or {})
         # A folder has few aliases and many files.
         self._channel_of = functools.lru_cache(256)(lambda alias: table.get(_folded(alias)))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ctcedge.discovery.ignore import BIN_REASON, IGNORE_REASON
 from ctcedge.discovery.naming import (
     BRIGHT_FIELD,
     IMAGE_SUFFIXES,
@@ -41,6 +42,10 @@ class CropListing:
         counts = Counter((crop.sample, crop.cell) for crop in self.crops)
         return [cell for cell, count in counts.items() if count > 1]
 
+    def passed_over(self) -> list[Skipped]:
+        """Return the entries that were passed over by name: bins, snapshots, and what is set."""
+        return [entry for entry in self.skipped if entry.reason in (BIN_REASON, IGNORE_REASON)]
+
     def without_bright_field(self) -> list[tuple[str, str]]:
         """Return each (sample, cell) with images of other channels only."""
         bright = {(crop.sample, crop.cell) for crop in self.crops}
@@ -65,8 +70,8 @@ def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
     """Walk a folder and yield every entry that could matter, in sorted order.
 
     Symbolic links, FIFOs, sockets, devices and directories with an image's name are yielded as
-    ignored and never opened; so are hidden entries. Sidecars are passed over. A sub-folder that
-    vanishes or may not be read is yielded as unreadable.
+    ignored and never opened; so are hidden entries, and what `naming.ignore` names. Sidecars are
+    passed over. A sub-folder that vanishes or may not be read is yielded as unreadable.
 
     Args:
         folder: searched recursively.
@@ -90,7 +95,10 @@ def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
         subfolders = []
         for entry in sorted([*files, *others]):
             path = prefix + entry
-            if entry not in others:
+            reason = naming.ignore.reason(path, folder=others.get(entry, "") is None)
+            if reason is not None:
+                yield Skipped(path, "ignored", reason)
+            elif entry not in others:
                 yield naming.read(path, name)
             elif (reason := others[entry]) is None:
                 subfolders.append(path + "/")
@@ -147,7 +155,7 @@ def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None
     *parents, file = path.split("/")
     if any(part.startswith(".") or _image_name(part) for part in parents):
         return None
-    if file.startswith(".") or file.endswith(SIDECAR_SUFFIX):
+    if file.startswith(".") or file.endswith(SIDECAR_SUFFIX) or naming.ignore.hides(path):
         return None
     place = os.fspath(folder)
     try:

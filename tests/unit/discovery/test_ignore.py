@@ -1,0 +1,78 @@
+"""Bins, snapshots and what the setting `ignore` names are passed over, and listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ctcedge.discovery.ignore import BIN_REASON, IGNORE_REASON
+from ctcedge.discovery.naming import Naming
+from ctcedge.discovery.scan import find_one, list_folder
+from tests.helpers.support import call, run, sidecars
+
+BINS = [
+    "#recycle",
+    "@Recycle",
+    "$RECYCLE.BIN",
+    "~snapshot",
+    "@GMT-2026.11.30-12.00.00",
+    "#snapshot",
+]
+
+
+def touched(folder: Path, *paths: str) -> Path:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    return folder
+
+
+@pytest.mark.parametrize("name", BINS)
+def test_bins_and_snapshots_are_passed_over_at_any_depth(tmp_path: Path, name: str) -> None:
+    deep = f"a/{name.upper()}/S/1_BF.png"
+    folder = touched(tmp_path, "S/1_BF.png", f"{name}/S/1_BF.png", deep)
+    listing = list_folder(folder, Naming())
+    assert [crop.path for crop in listing.crops] == ["S/1_BF.png"]
+    assert {(entry.path, entry.reason) for entry in listing.passed_over()} == {
+        (name, BIN_REASON),
+        (f"a/{name.upper()}", BIN_REASON),
+    }
+    assert find_one(folder, "F", f"{name}/S/1_BF.png", Naming()) is None
+    assert find_one(folder, "F", deep, Naming()) is None
+
+
+@pytest.mark.parametrize(
+    ("glob", "left"),
+    [
+        ("old", ["new/1_BF.png", "new/x_old_BF.png"]),
+        ("*old*", ["new/1_BF.png"]),
+        ("new/*", ["old/1_BF.png"]),
+        ("./new", ["new/1_BF.png", "new/x_old_BF.png", "old/1_BF.png"]),
+        ("new/x*", ["new/1_BF.png", "old/1_BF.png"]),
+    ],
+)
+def test_what_the_setting_names_is_passed_over(tmp_path: Path, glob: str, left: list[str]) -> None:
+    paths = ["new/1_BF.png", "new/x_old_BF.png", "old/1_BF.png"]
+    naming = Naming(ignore=["nothing", glob])
+    listing = list_folder(touched(tmp_path, *paths), naming)
+    assert [crop.path for crop in listing.crops] == left
+    assert all(entry.reason == IGNORE_REASON for entry in listing.passed_over())
+    assert [path for path in paths if find_one(tmp_path, "F", path, naming)] == left
+
+
+def test_a_file_with_the_name_of_a_bin_is_only_a_file(tmp_path: Path) -> None:
+    assert list_folder(touched(tmp_path, "#recycle"), Naming()).passed_over() == []
+
+
+def test_classify_lists_what_it_passes_over(crops: Path) -> None:
+    (crops / "#recycle").mkdir()
+    (crops / "S1" / "00001_BF.png").rename(crops / "#recycle" / "00001_BF.png")
+    (crops / "ctcedge.toml").write_text("[images]\nignore = ['S2']\n")
+    before = len(list(crops.rglob("*_BF.*")))
+    done = run("classify", crops)
+    assert "#recycle: recycle bin" in done.stderr
+    assert "S2: named by the setting 'ignore'" in done.stderr
+    assert 0 < len(sidecars(crops)) < before
+    assert all(path.startswith("S1/") for path in sidecars(crops))
+    assert "#recycle" in call("inspect", crops).stdout
