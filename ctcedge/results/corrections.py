@@ -30,7 +30,7 @@ _Cells: TypeAlias = Annotated[int, Meta(ge=0, le=_MAX_CELLS)]
 
 
 class CorrectionsError(SetupError):
-    """The file of reviews cannot be used; the text says why."""
+    """The file of reviews cannot be used, for the reason in the text."""
 
 
 class Draw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

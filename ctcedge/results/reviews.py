@@ -169,7 +169,7 @@ class _AlreadyThereError(Exception):
 
 
 class _CellChangedError(Exception):
-    """The cell differs from what the person saw; the text says how."""
+    """The cell differs from what the person saw, as the text describes."""
 
 
 @dataclass(slots=True)
