@@ -87,7 +87,7 @@ def export(
     Example: ctcedge export /deparray/out --sidecars /data/calls --out calls.csv
     """
     from ctcedge.cli import render_results
-    from ctcedge.results import table
+    from ctcedge.results import columns, table
     from ctcedge.results.output_files import replacing, standard_output
     from ctcedge.sidecars.scan import require_sidecars
 
@@ -97,7 +97,7 @@ def export(
     cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming())
     picked = table.picklist(folder, cells) if picklist else None
     rows = table.rows(cells) if picked is None else picked.rows()
-    kinds = table.KINDS if picked is None else table.PICKLIST_KINDS
+    kinds = columns.KINDS if picked is None else columns.PICKLIST_KINDS
     if out is None:
         with standard_output() as file:
             table.write(rows, kinds, chosen, file, bom=False)

@@ -67,7 +67,7 @@ def _keys(kind: type, skip: Sequence[str] = ()) -> str:
 
 def table_columns() -> str:
     """Return the reference of the columns of `ctcedge export`."""
-    from ctcedge.results import table as module
+    from ctcedge.results import columns as module
 
     kinds = {"text": "text", "number": "number", "whole": "whole number", "flag": "true or false"}
     rows = [(f"`{name}`", "text", cell(meaning)) for name, meaning in module.CROP_COLUMNS]

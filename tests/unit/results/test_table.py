@@ -16,7 +16,8 @@ import pytest
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.results import table as module
-from ctcedge.results.table import KINDS, MEANINGS, escape_formula, picklist, unescape_formula
+from ctcedge.results.columns import KINDS, MEANINGS
+from ctcedge.results.table import escape_formula, picklist, unescape_formula
 from ctcedge.sidecars.scan import CropRecord
 from tests.helpers.sidecar_data import record as whole
 from tests.helpers.support import call, cell, run, save, sidecar, sidecars, typed
