@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from ctcedge.images.preprocess import network_inputs
+from ctcedge.model.folder import load_model
 from ctcedge.quality.checks import Quality, assess
 from tests.helpers.support import cell
-from train.fit.presets import PRESETS
 
-SPEC = PRESETS["cpu"].input
+SPEC = load_model(None).spec.input
 UM_PER_PX = 0.5
 NOISE = 1.0
 

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 import pytest
 
 from ctcedge.images.preprocess import network_inputs
+from ctcedge.model.folder import load_model
 from ctcedge.quality.checks import Quality, assess
 from tests.helpers import quality_crops
 from tests.helpers.defects import DEFECTS, Crop, real, spoilt
 from tests.helpers.support import DATA
-from train.fit.presets import PRESETS
 
-SPEC = PRESETS["cpu"].input
+SPEC = load_model(None).spec.input
 
 MIN_RATES = {
     "simulated": {
