@@ -66,7 +66,7 @@ class _Metered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
+    def infer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         start = time.thread_time()
         try:
             return self._engine.infer(inputs)

@@ -171,7 +171,7 @@ def coarse(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
     height, width = crop.pixels.shape
     size = (max(8, round(width * share)), max(8, round(height * share)))
     resized = cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA)
-    small: GreyImage = np.asarray(resized, crop.pixels.dtype)
+    small = _like(crop, resized).pixels
     scale = crop.um_per_px and crop.um_per_px / share
     return Crop(small, scale, crop.bits, crop.diameter * share)
 

@@ -51,7 +51,8 @@ def cell(
     y, x = np.mgrid[:height, :width]
     radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
     inside = np.clip(diameter / 2 - radius + 0.5, 0, 1)
-    return np.rint(background - contrast * inside).astype(dtype)
+    drawn: np.ndarray = np.rint(background - contrast * inside).astype(dtype)
+    return drawn
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:

@@ -313,8 +313,8 @@ def test_meter_counts_the_session_alone(model_folder: Path) -> None:
     meter.measure(inference)
     burn(0.05)
     assert meter.calls() == 0
-    answers, engine = inference.infer(inputs)
-    assert len(answers.logits) == 16
+    output, engine = inference.infer(inputs)
+    assert len(output.logits) == 16
     assert (engine.provider, engine.variant) == ("cpu", "int8")
     once = meter.calls()
     assert 0 < once <= meter.seconds()
@@ -349,11 +349,11 @@ class Contrary:
         self._inference = inference
         self.current = inference.current
 
-    def answer(self, inputs: np.ndarray) -> Any:
-        answers, engine = self._inference.infer(inputs)
-        logits = answers.logits.copy()
+    def infer(self, inputs: np.ndarray) -> Any:
+        output, engine = self._inference.infer(inputs)
+        logits = output.logits.copy()
         logits[::2] *= -1
-        return dataclasses.replace(answers, logits=logits), engine
+        return dataclasses.replace(output, logits=logits), engine
 
 
 def test_two_classifiers_are_compared(classifier: Classifier) -> None:
