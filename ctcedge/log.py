@@ -2,7 +2,8 @@
 
 The format depends on the destination: the systemd journal gets a priority and no time, as it adds
 its own; a terminal or a file gets a time; a log collector gets JSON. Names of samples and cells may
-identify a patient, so no line above DEBUG contains any.
+identify a patient, so no line above DEBUG contains any, except of files that a person has to do
+something about.
 """
 
 from __future__ import annotations

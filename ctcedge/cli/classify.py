@@ -74,6 +74,7 @@ def classify(
         require_crops(folder, listing)
         with open_run(folder, settings) as run:
             summary = Summary(ood_detector=run.classifier.ood_detector)
+            summary.not_understood = listing.not_understood(run.naming)
             for skipped in listing.skipped:
                 if skipped.kind == "unreadable":
                     summary.unclassified[skipped.path] = skipped.reason
@@ -103,10 +104,11 @@ def classify(
         else:
             render.print_summary(run, summary, finished=finished)
         render.print_unclassified(summary)
+        render.print_not_understood(summary.not_understood)
         render.print_damaged_sidecars(summary)
         if reporting and not as_json:
             render.print_report_path(write_run_report(run))
     if not finished:
         raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
-    if summary.unclassified:
+    if summary.unclassified or summary.not_understood:
         raise typer.Exit(EXIT_UNCLASSIFIED)

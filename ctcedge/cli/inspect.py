@@ -36,7 +36,8 @@ def status(
 
     No running watch is needed. Counts crops by call, unclassified and pending crops; shows which
     samples differ from the training data, the models used, and whether a ctcedge is writing there
-    now. Exit code 3: some crops are unclassified or pending.
+    now. Exit code 3: some crops are unclassified or pending, or the names of images are not
+    understood.
 
     Example: ctcedge status /deparray/out --out /data/calls
     """
@@ -55,10 +56,12 @@ def status(
         collected = collect_status(
             folder, sidecar_root(settings), crops, used_model, scan.unreadable_dirs
         )
+    collected.not_understood = scan.not_understood()
     if as_json:
         print_json(collected.as_json())
     else:
         render.print_status(collected)
+    render.print_not_understood(collected.not_understood)
     if not collected.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)
 

@@ -140,6 +140,8 @@ def print_summary(run: Run, summary: Summary, *, finished: bool) -> None:
     title = None if finished else "Interrupted; run the command again to continue"
     table = _calls_table(tally, title)
     table.add_row("unclassified", f"{len(summary.unclassified):,}", end_section=True)
+    if summary.not_understood:
+        table.add_row("images not understood", f"{len(summary.not_understood):,}", end_section=True)
     _add_clusters(table, tally)
     if done["vanished"]:
         table.add_row("deleted during the run", f"{done['vanished']:,}")
@@ -166,6 +168,21 @@ def print_report_path(path: Path) -> None:
 def print_unclassified(summary: Summary) -> None:
     """Print the unclassified crops and why."""
     print_list("unclassified", "unclassified", pairs(summary.unclassified.items()), messages)
+
+
+def print_not_understood(images: list[Skipped]) -> None:
+    """Warn of files that look like images, whose names fit no rule."""
+    if images:
+        print_list(
+            "image that was not classified, as its name was not understood",
+            "images that were not classified, as their names were not understood",
+            (f"{entry.path}: {entry.reason}" for entry in images),
+            messages,
+        )
+        messages.print(
+            "Describe the names by --pattern, or list what to leave out in the setting 'ignore';"
+            " 'ctcedge inspect' shows how each name is parsed."
+        )
 
 
 def print_damaged_sidecars(summary: Summary) -> None:
@@ -234,6 +251,8 @@ def print_status(status: Status) -> None:
     for name, count in sorted(status.unclassified.items()):
         table.add_row(printable(name), f"{count:,}")
     table.add_row("pending", f"{status.pending.total():,}", end_section=True)
+    if status.not_understood:
+        table.add_row("images not understood", f"{len(status.not_understood):,}", end_section=True)
     table.add_row("all", f"{status.crops:,}", style="bold")
     output.print(table)
     _print_review_reasons(status.tally)

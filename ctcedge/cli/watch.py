@@ -124,6 +124,7 @@ def watch(
             notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():
                 summary.add(outcome)
+            summary.not_understood = watcher.scan_report.not_understood
         _log_summary(log, run, summary)
         if as_json:
             print_json(summary.as_json(run, finished=True))

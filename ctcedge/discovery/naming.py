@@ -40,6 +40,7 @@ DEFAULT_CHANNELS: Mapping[str, tuple[str, ...]] = {
 }
 
 _GROUPS = {"cell", "channel", "sample"}
+_WORD = re.compile(r"bright[ _-]?field|[^ _.\-/]+", re.IGNORECASE)
 _DEFAULT_PREFIX = r"(?:(?:cell|img|image|crop|event|object)(?:[ _.-]+|(?=\d)))?"
 
 
@@ -134,6 +135,37 @@ class Naming:
             channel = named
         sample = groups.get("sample") or parent or folder_name
         return Crop(path, sys.intern(sample), groups["cell"], channel)
+
+    def channel_of(self, alias: str) -> str | None:
+        """Return the channel of an alias; None where it is in no channel's list."""
+        return self._channel_of(alias)
+
+    def channel_spans(self, path: str) -> list[tuple[int, int]]:
+        """Return the places in the path of a crop that may be the channel's word.
+
+        Where the pattern has no group for it, these are the words outside its groups that are
+        aliases of bright field, or else the last such word after the cell.
+        """
+        name = path.rpartition("/")[2]
+        start = 0 if self._on_path else len(path) - len(name)
+        try:
+            match = self._regex.fullmatch(path[start:])
+        except PatternTimeoutError:
+            return []
+        if match is None:
+            return []
+        if match.groupdict().get("channel"):
+            return [(start + match.start("channel"), start + match.end("channel"))]
+        groups = [match.span(group) for group in match.groupdict()]
+        stem = path.rpartition(".")[0]
+        words = [
+            (start + first, start + last)
+            for first, last in (word.span() for word in _WORD.finditer(stem[start:]))
+            if all(last <= begin or end <= first for begin, end in groups)
+        ]
+        named = [span for span in words if self._channel_of(path[slice(*span)]) == BRIGHT_FIELD]
+        after = [span for span in words if span[0] >= start + match.end("cell")]
+        return named or after[-1:]
 
 
 def folder_name(folder: Path) -> str:

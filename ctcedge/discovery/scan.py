@@ -20,6 +20,7 @@ from ctcedge.discovery.naming import (
     Skipped,
     folder_name,
 )
+from ctcedge.discovery.not_understood import not_understood
 from ctcedge.errors import NoCropsError, SetupError
 
 
@@ -45,6 +46,14 @@ class CropListing:
     def passed_over(self) -> list[Skipped]:
         """Return the entries that were passed over by name: bins, snapshots, and what is set."""
         return [entry for entry in self.skipped if entry.reason in (BIN_REASON, IGNORE_REASON)]
+
+    def not_understood(self, naming: Naming) -> list[Skipped]:
+        """Return the files that look like images and are neither crops nor their channels.
+
+        Args:
+            naming: with which the folder was searched.
+        """
+        return not_understood(self.skipped, (crop.path for crop in self.crops), naming)
 
     def without_bright_field(self) -> list[tuple[str, str]]:
         """Return each (sample, cell) with images of other channels only."""

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ctcedge.discovery.naming import Crop
+from ctcedge.discovery.naming import Crop, Skipped
 from ctcedge.model.folder import Model, available_models
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
 from ctcedge.results.tally import OTHER_REASONS, Tally
@@ -50,6 +50,7 @@ class Status:
         versions: number of sidecars by version of ctcedge.
         domain_shift: comparison of the samples with the training data.
         unreadable_dirs: sub-folders that cannot be read, and why.
+        not_understood: files that look like images, whose names fit no rule.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Status:
     versions: Counter[str] = field(default_factory=Counter)
     domain_shift: FolderDomainShift = field(default_factory=lambda: FolderDomainShift({}, None))
     unreadable_dirs: dict[str, str] = field(default_factory=dict)
+    not_understood: list[Skipped] = field(default_factory=list)
     _features: FolderFeatures = field(default_factory=FolderFeatures)
 
     @property
@@ -74,8 +76,10 @@ class Status:
 
     @property
     def complete(self) -> bool:
-        """Whether every crop is classified."""
-        return not (self.unclassified or self.pending or self.unreadable_dirs)
+        """Whether every image is classified."""
+        return not (
+            self.unclassified or self.pending or self.unreadable_dirs or self.not_understood
+        )
 
     def warnings(self) -> list[str]:
         """Return warnings for the user."""
@@ -113,6 +117,9 @@ class Status:
             "pending_reasons": dict(self.pending),
             "unreadable_folders": [
                 {"path": path, "reason": why} for path, why in self.unreadable_dirs.items()
+            ],
+            "not_understood": [
+                {"path": entry.path, "reason": entry.reason} for entry in self.not_understood
             ],
             "newest_call": self.newest and rfc3339(self.newest),
             "models": [

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from ctcedge.classification.ood import OodDetector, RunFeatures
+from ctcedge.discovery.naming import Skipped
 from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
 from ctcedge.records import plain
@@ -24,6 +25,13 @@ class UnclassifiedCrop(msgspec.Struct, frozen=True):
 
     path: str
     error: str
+
+
+class NotUnderstoodImage(msgspec.Struct, frozen=True):
+    """A file that looks like an image and is neither a crop nor another channel of one."""
+
+    path: str
+    reason: str
 
 
 class DamagedSidecar(msgspec.Struct, frozen=True):
@@ -55,6 +63,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         finished: whether all crops were processed; false after an interruption.
+        complete: whether `finished`, and every image has a call.
         folder: the searched folder.
         out: root of the sidecars.
         crops: number of processed crops.
@@ -73,6 +82,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
         threshold: smallest probability of the call CTC.
         review_band: [low, high]: a probability in low <= p < high is called review.
         unclassified: crops without a call.
+        not_understood: files that look like images, whose names fit no rule.
         damaged_sidecars: damaged sidecars that were kept under another name.
         model: the model.
         provider: execution provider of the network.
@@ -83,6 +93,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: Literal["ctcedge/summary/1"] = "ctcedge/summary/1"
     finished: bool
+    complete: bool
     folder: str
     out: str
     crops: int
@@ -101,6 +112,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
     review_band: tuple[float, float]
     unclassified: list[UnclassifiedCrop]
+    not_understood: list[NotUnderstoodImage]
     damaged_sidecars: list[DamagedSidecar]
     model: SummaryModel
     provider: str
@@ -118,6 +130,7 @@ class Summary:
         rescored: written sidecars whose call was made from a stored score.
         tally: classified crops, new and current.
         unclassified: reason by path of each crop without a call.
+        not_understood: files that look like images, whose names fit no rule.
         kept_aside: names under which damaged sidecars were kept, by path of the crop.
         ood_detector: detector of the model, for domain shift; None where the model has no feature
             statistics.
@@ -127,6 +140,7 @@ class Summary:
     rescored: int = 0
     tally: Tally = field(default_factory=Tally)
     unclassified: dict[str, str] = field(default_factory=dict)
+    not_understood: list[Skipped] = field(default_factory=list)
     kept_aside: dict[str, str] = field(default_factory=dict)
     ood_detector: OodDetector | None = None
     _features: dict[str, RunFeatures] = field(default_factory=dict)
@@ -184,6 +198,7 @@ class Summary:
         counts = self.tally.as_json()
         return SummaryRecord(
             finished=finished,
+            complete=finished and not self.unclassified and not self.not_understood,
             folder=str(run.folder),
             out=str(run.sidecars.root),
             crops=self.done.total(),
@@ -202,6 +217,9 @@ class Summary:
             threshold=rule.threshold,
             review_band=rule.review_band,
             unclassified=[UnclassifiedCrop(*item) for item in self.unclassified.items()],
+            not_understood=[
+                NotUnderstoodImage(entry.path, entry.reason) for entry in self.not_understood
+            ],
             damaged_sidecars=[DamagedSidecar(*item) for item in self.kept_aside.items()],
             model=SummaryModel(
                 name=spec.name,

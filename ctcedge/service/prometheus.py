@@ -136,6 +136,12 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
         _single(state.pending),
     )
     yield metric(
+        "not_understood_images",
+        "gauge",
+        "Files that look like images, whose names fit no rule; they are not classified.",
+        _single(state.not_understood),
+    )
+    yield metric(
         "degraded",
         "gauge",
         "1 while a problem prevents the watch from working.",

@@ -56,6 +56,8 @@ class WatchState:
         domain_shift: comparison of the latest crops with the training data; None where the model
             has no OOD statistics, or before the first crop.
         problem: what prevents the watch from working at present, or None.
+        not_understood: number of files that look like images, whose names fit no rule, at the
+            latest scan.
     """
 
     provider: str
@@ -71,10 +73,13 @@ class WatchState:
     latencies: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
     domain_shift: DomainShift | None = None
     problem: str | None = None
+    not_understood: int = 0
 
     def __str__(self) -> str:
         """One line: number of crops with a sidecar and of pending crops, provider and problem."""
         done = sum(self.done[kind] for kind in ("written", "upgraded", "current"))
         plural = "" if done == 1 else "s"
         line = f"{done:,} crop{plural} done, {self.pending:,} pending, on {self.provider.upper()}"
+        if self.not_understood:
+            line += f"; {self.not_understood:,} images not understood by name"
         return line if self.problem is None else f"{line}; {self.problem}"

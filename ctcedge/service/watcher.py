@@ -26,6 +26,7 @@ from ctcedge.pipeline.run import Run
 from ctcedge.service.events import FolderEvents
 from ctcedge.service.progress import BUSY_HEARTBEAT_S, IDLE_HEARTBEAT_S, Progress
 from ctcedge.service.sample_reports import SampleReports
+from ctcedge.service.scan_report import ScanReport
 from ctcedge.service.stability import FileStabilityTracker, StableFile
 from ctcedge.service.watch_state import WatchState
 
@@ -64,6 +65,7 @@ class Watcher:
             model_sha256=run.classifier.model.sha256,
             started=time.time(),
         )
+        self.scan_report = ScanReport(self.state, run.naming)
         self._run = run
         self._settings = settings
         self._image_prefix = os.path.join(run.folder, "")
@@ -180,8 +182,9 @@ class Watcher:
         Returns:
             The time of the next rescan.
         """
-        folder, started, unreadable_folders = self._run.folder, self._clock(), 0
+        folder, started = self._run.folder, self._clock()
         present: set[str] = set()
+        self.scan_report.begin()
         try:
             self._events.start()
             self._folder_name = folder_name(folder)
@@ -192,7 +195,7 @@ class Watcher:
                 crops = []
                 for entry in batch:
                     if isinstance(entry, Skipped):
-                        unreadable_folders += entry.kind == "unreadable"
+                        self.scan_report.add(entry)
                     elif entry.channel == BRIGHT_FIELD:
                         crops.append(entry)
                 present.update(crop.path for crop in crops)
@@ -202,12 +205,13 @@ class Watcher:
             self._events.stop()
             self._progress.set_problem("read", f"the folder cannot be read ({error.strerror})")
         else:
-            self._finish_rescan(present, unreadable_folders)
+            self._finish_rescan(present, self.scan_report.unreadable_folders)
         now = self._clock()
         return now + max(self._events.scan_interval, _RESCAN_PERIODS * (now - started))
 
     def _finish_rescan(self, present: set[str], unreadable_folders: int) -> None:
         """Forget the crops that were removed."""
+        self.scan_report.finish(present)
         plural = "" if unreadable_folders == 1 else "s"
         problem = f"{unreadable_folders} folder{plural} cannot be read"
         self._progress.set_problem("read", problem if unreadable_folders else None)

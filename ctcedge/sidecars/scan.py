@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped
-from ctcedge.discovery.scan import walk
+from ctcedge.discovery.not_understood import is_image_like
+from ctcedge.discovery.scan import list_folder, walk
 from ctcedge.errors import NoCropsError, SetupError
 from ctcedge.fs.files import UnsuitableFileError, read_limited
 from ctcedge.images.types import MAX_BYTES
@@ -108,14 +109,26 @@ class CropScan:
         self._folder = folder
         self._naming = naming
         self.unreadable_dirs: dict[str, str] = {}
+        self._has_unmatched_images = False
 
     def __iter__(self) -> Iterator[Crop]:
         for entry in walk(self._folder, self._naming):
             if isinstance(entry, Skipped):
                 if entry.kind == "unreadable":
                     self.unreadable_dirs[entry.path] = entry.reason
+                elif entry.kind == "unmatched" and is_image_like(entry.path):
+                    self._has_unmatched_images = True
             elif entry.channel == BRIGHT_FIELD:
                 yield entry
+
+    def not_understood(self) -> list[Skipped]:
+        """Return the files that look like images and are neither crops nor their channels.
+
+        The folder is searched again where the last iteration has seen any such file.
+        """
+        if not self._has_unmatched_images:
+            return []
+        return list_folder(self._folder, self._naming).not_understood(self._naming)
 
 
 def scan_sidecars(folder: Path, sidecars: Path | None, naming: Naming) -> ScanResult:

@@ -26,7 +26,8 @@ def exit_codes() -> str:
         (
             f"{cli.EXIT_UNCLASSIFIED}",
             "Finished, but incomplete. `classify`: some crops are unclassified; they are listed,"
-            " also by the next run. `status`: some crops are unclassified or pending. Commands that"
+            " also by the next run, or the names of images are not understood."
+            " `status`: the same, or some crops are pending. Commands that"
             " read sidecars: a folder cannot be read, so its cells are missing from the result."
             " `review import`: some reviews were not applied. `verify`: something differs or could"
             " not be recomputed.",

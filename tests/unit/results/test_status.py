@@ -239,6 +239,7 @@ def test_json(classified: Path) -> None:
         "pending": 0,
         "pending_reasons": {},
         "unreadable_folders": [],
+        "not_understood": [],
         "warnings": [],
     }
 
@@ -286,8 +287,8 @@ def test_settings_come_from_flags_and_file(crops: Path, model_folder: Path, tmp_
     pattern = r"(?P<cell>\d+)_DAPI\.png"
     config = tmp_path / "lab.toml"
     config.write_text(f"out = '{tmp_path}/out'\n[images]\npattern = '{pattern}'", encoding="utf-8")
-    call("classify", crops, "--config", config, "--model", model_folder)
-    assert "Model: disks" in call("status", crops, "--config", config).stdout
+    call("classify", crops, "--config", config, "--model", model_folder, code=3)
+    assert "Model: disks" in call("status", crops, "--config", config, code=3).stdout
     call("status", crops, "--pattern", pattern, code=3)
 
 

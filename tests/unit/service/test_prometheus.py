@@ -115,6 +115,12 @@ def test_crops_are_counted_once_by_status_and_call(state: WatchState) -> None:
     assert value(series, "outcomes_total", done="deferred") == 0
 
 
+def test_images_that_are_not_understood_are_counted(state: WatchState) -> None:
+    state.not_understood = 7
+    _, series = parse(render(state, "lab"))
+    assert value(series, "not_understood_images") == 7
+
+
 def test_clusters_and_reasons_are_counted(state: WatchState) -> None:
     state.tally.clusters.update(CTC=1)
     state.tally.review_reasons.update({"near-threshold": 2, "empty": 1})
