@@ -10,65 +10,14 @@ import shutil
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.fault.service import Service, image
-from tests.helpers.support import CTC, LEUKOCYTE, Process, cell, encoded, run, sidecars
-
-PATH_MAX = 4096
-NAME_MAX = 255
-SUFFIX = len(".ctc.json")
-
-
-class Workbench:
-    """A sub-folder in a watched folder, for one test."""
-
-    def __init__(self, service: Service, running: Process, below: str) -> None:
-        self.service, self.running, self.below = service, running, below
-        self.folder = service.folder / below
-        self.folder.mkdir()
-
-    def name(self, name: str) -> str:
-        return f"{self.below}/{name}"
-
-    def put(self, name: str, data: bytes) -> Path:
-        return self.service.put(self.name(name), data)
-
-    def wait(self) -> None:
-        """Wait until every crop here is done, and files that no longer change were checked."""
-        self.service.wait_until_done(self.running, self.below)
-        self.service.wait_for_unchanged_files(self.running)
-        assert self.service.invariant.holds(self.below)
-
-    def calls(self, name: str) -> list[str]:
-        """Earlier calls of a crop and the present one; empty without a sidecar."""
-        record = self.service.record(self.name(name))
-        if record is None:
-            return []
-        return [entry["call"] for entry in record["history"]] + [record["call"]]
-
-
-@pytest.fixture(scope="module")
-def watched(
-    tmp_path_factory: pytest.TempPathFactory, model_folder: Path
-) -> Iterator[tuple[Service, Process]]:
-    """A watch for the whole module; at its end the invariant holds, also after a restart."""
-    service = Service(tmp_path_factory.mktemp("files"), model_folder)
-    words = ("--rescan-interval", 0.5, "--decode-timeout", 3600)
-    with service.watching(*words) as running:
-        yield service, running
-        service.wait_until_done(running)
-        service.stop(running)
-    service.check_after_restart(*words)
-
-
-@pytest.fixture
-def bench(watched: tuple[Service, Process], request: pytest.FixtureRequest) -> Workbench:
-    service, running = watched
-    return Workbench(service, running, f"{len(list(service.folder.iterdir()))} {request.node.name}")
+from tests.fault.workbench import Workbench
+from tests.helpers.support import CTC, LEUKOCYTE, cell, encoded, sidecars
 
 
 def test_half_written_and_finished_later(bench: Workbench) -> None:
@@ -248,102 +197,6 @@ def test_thousands_at_once(bench: Workbench) -> None:
     making.rename(bench.folder / "all")
     bench.wait()
     assert len(list((bench.service.out / bench.below / "all").iterdir())) == 2000
-
-
-NAMES = [
-    "a b",
-    " ",
-    "'single' \"double\"",
-    "two\nlines",
-    "tab\tand\rreturn",
-    "é",
-    "e\N{COMBINING ACUTE ACCENT}",
-    "细胞",
-    "\N{RIGHT-TO-LEFT OVERRIDE}gnp",
-    "\N{MICROSCOPE}",
-    "-rf",
-    "$(touch x); `id` | & * ? [a] {b} %s \\",
-    "#1",
-    "a:b",
-    "\x1b[31mred\x07",
-    os.fsdecode(b"latin-1 \xe9"),
-    os.fsdecode(b"\xff\xfe"),
-]
-
-
-@pytest.mark.parametrize("stem", NAMES, ids=ascii)
-def test_odd_names(watched: tuple[Service, Process], stem: str) -> None:
-    service, running = watched
-    bench = Workbench(service, running, f"name {len(list(service.folder.iterdir()))}")
-    bench.put(f"{stem}_BF.png", image(1, CTC))
-    bench.put(f"folder {stem}/{stem}_BF.tif", image(2, LEUKOCYTE, ".tif"))
-    bench.wait()
-    assert bench.calls(f"{stem}_BF.png") == ["CTC"]
-    assert bench.calls(f"folder {stem}/{stem}_BF.tif") == ["leukocyte"]
-
-
-@pytest.mark.parametrize("letter", ["x", "é"])
-def test_the_longest_name_whose_sidecar_fits(bench: Workbench, letter: str) -> None:
-    length = (NAME_MAX - SUFFIX - len("_BF.png")) // len(letter.encode())
-    name = f"{letter * length}_BF.png"
-    bench.put(name, image(1, CTC))
-    bench.wait()
-    assert bench.calls(name) == ["CTC"]
-
-
-def test_a_name_whose_sidecar_does_not_fit_is_listed(tmp_path: Path, model_folder: Path) -> None:
-    service = Service(tmp_path, model_folder)
-    names = [f"{'x' * (length - 7)}_BF.png" for length in (NAME_MAX - SUFFIX + 1, NAME_MAX)]
-    for number, name in enumerate(names):
-        service.put(name, image(number))
-    service.put_many(3)
-    with service.watching("--json") as running:
-        service.wait_for_unchanged_files(running)
-        output = service.stop(running)
-    assert all(name in output for name in names)
-    assert "File name too long" in output
-    assert service.invariant.leftovers() == []
-    assert sorted(service.invariant.missing()) == sorted(names)
-    done = run("classify", *service.words, code=3)
-    assert done.stderr.count("File name too long") == 2
-
-
-def test_very_long_paths(tmp_path: Path, model_folder: Path) -> None:
-    """Crops up to the system's maximum path length are classified; deeper files do no harm."""
-    service = Service(tmp_path, model_folder)
-    longer = max(len(str(service.folder)), len(str(service.out)) + SUFFIX)
-    room = PATH_MAX - 1 - longer - len("/1_BF.png")
-    parts = ["d" * 200] * ((room - 2) // 201)
-    parts.append("e" * (room - 201 * len(parts) - 1))
-    crop = "/".join([*parts, "1_BF.png"])
-    make_deep(service.folder, parts, image(1))
-    make_deep(service.folder, [*parts[:-1], "d" * 200, "f" * 200, "g" * 200], image(2))
-    service.put_many(3)
-    with service.watching() as running:
-        service.wait_until_done(running)
-        running.until(lambda: len(sidecars(service.out)) == 4)
-        make_deep(service.folder, ["new", *parts[1:-1], "h" * 100], image(3))
-        running.until(lambda: len(sidecars(service.out)) == 5)
-        service.stop(running)
-    assert service.record(crop) is not None
-    service.check_after_restart()
-
-
-def make_deep(root: Path, parts: list[str], data: bytes) -> None:
-    """Write a crop into nested folders, however long its path."""
-    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    for part in parts:
-        try:
-            os.mkdir(part, dir_fd=at)
-        except FileExistsError:
-            pass
-        below = os.open(part, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
-        os.close(at)
-        at = below
-    file = os.open("1_BF.png", os.O_WRONLY | os.O_CREAT, dir_fd=at)
-    os.write(file, data)
-    os.close(file)
-    os.close(at)
 
 
 def a_symbolic_link(path: Path) -> None:

@@ -3,110 +3,22 @@ from __future__ import annotations
 import errno
 import fcntl
 import itertools
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import msgspec
 import pytest
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import OutputError
 from ctcedge.sidecars import files as module
-from ctcedge.sidecars.json_schema import generate_schema, read_schema
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar, history_after
 from ctcedge.sidecars.store import NotWritten, SidecarStore, try_writing
 from tests.helpers.sidecar_data import HASH, REVIEW, record
 from tests.helpers.support import as_dict, load, stray, typed
-
-CROP = Crop("S/1_BF.png", "S", "1", "BF")
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> SidecarStore:
-    (tmp_path / "in").mkdir()
-    return SidecarStore(tmp_path / "in", tmp_path / "out")
-
-
-def planted(folder: SidecarStore, content: bytes | dict[str, Any]) -> Path:
-    path = folder.path(CROP)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return path
-
-
-CALLED = typed(record())
-SECOND = msgspec.structs.replace(
-    typed(record(call="review")), history=history_after(typed(record(call="leukocyte")))
-)
-ADDED_IN_2 = ("operating_point", "score", "cluster", "quality", "inference_sha256", "review")
-
-
-def of_schema_1(**changes: Any) -> dict[str, Any]:
-    kept = {key: value for key, value in record().items() if key not in (*ADDED_IN_2, "ood")}
-    return kept | {"schema": "ctcedge/sidecar/1"} | changes
-
-
-def of_schema_2(**changes: Any) -> dict[str, Any]:
-    kept = {key: value for key, value in record().items() if key != "ood"}
-    unlike = {"distance": 21.5, "p": 0.25, "traits": [0.5, -1.0]}
-    return kept | {"schema": "ctcedge/sidecar/2", "unlike": unlike} | changes
-
-
-def reviewed(old: Sidecar, **changes: Any) -> Sidecar:
-    """The sidecar with a review."""
-    review = msgspec.convert(REVIEW | changes, ReviewRecord)
-    return msgspec.structs.replace(old, review=review)
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_the_schema_is_a_valid_schema(version: int) -> None:
-    jsonschema.Draft202012Validator.check_schema(read_schema(version))
-
-
-def test_the_schema_is_that_of_the_types() -> None:
-    assert read_schema(3) == generate_schema()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"call": None},
-        {"call": "tumour"},
-        {"probability": None},
-        {"probability": 1.1},
-        {"error": "x"},
-        {"status": "unreadable"},
-        {"status": "unreadable", "call": None, "probability": None, "error": ""},
-        {"extra": 1},
-        {"cell": ""},
-        {"created": "2026-01-02T03:04:05+01:00"},
-        {"created": "yesterday"},
-        {"reasons": ["Near Threshold"]},
-        {"history": [{}]},
-        {"settings_sha256": "x"},
-        {"score": "1"},
-        {"operating_point": "best"},
-        {"cluster": "yes"},
-        {"quality": {}},
-        {"quality": {"reasons": [], "note": "text"}},
-        {"ood": {"distance": 1.0, "p_value": 2.0, "features": []}},
-        {"inference_sha256": "x"},
-        {"review": {"call": "CTC"}},
-        {"review": REVIEW | {"call": "review"}},
-        {"review": REVIEW | {"history": [REVIEW]}},
-    ],
-)
-def test_the_schema_refuses(changes: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "x.ctc.json"
-    path.write_text(json.dumps(record()))
-    load(path)
-    path.write_text(json.dumps(record(**changes)))
-    with pytest.raises(jsonschema.ValidationError):
-        load(path)
+from tests.unit.sidecars.stored import CALLED, CROP, SECOND, planted, reviewed
 
 
 def test_places(tmp_path: Path) -> None:
@@ -159,62 +71,6 @@ def test_a_folder_at_the_sidecars_place(out: SidecarStore) -> None:
     with pytest.raises(NotWritten):
         out.write(CROP, typed(record()))
     assert stray(out.root) == []
-
-
-TORN: dict[str, bytes] = {
-    "empty": b"",
-    "cut": json.dumps(record()).encode()[:200],
-    "zeros": bytes(500),
-    "not UTF-8": b"\xff\xfe\xfd",
-    "a list": b"[]",
-    "another's": b'{"schema": "someone/else/7", "call": "CTC"}',
-    "no schema": b'{"call": "CTC"}',
-    "a huge version": b'{"schema": "ctcedge/sidecar/' + b"9" * 5000 + b'"}',
-    "a huge number": b'{"schema": 1' + b"0" * 5000 + b"}",
-    "deep": b'{"a":' * 100_000,
-    "keys missing": json.dumps({k: v for k, v in record().items() if k != "image"}).encode(),
-    "a wrong call": json.dumps(record(call=["CTC"])).encode(),
-    "no call": json.dumps(record(call=None)).encode(),
-    "a wrong status": json.dumps(record(status="done")).encode(),
-    "history of text": json.dumps(record(history="")).encode(),
-    "a score that is text": json.dumps(record(score="1")).encode(),
-    "a score that is no number": json.dumps(record(score=float("nan"))).encode(),
-    "a score of many digits": json.dumps(record(score=10**400)).encode(),
-    "reasons of numbers": json.dumps(record(reasons=[1])).encode(),
-    "quality of text": json.dumps(record(quality="good")).encode(),
-    "ood without a distance": json.dumps(record(ood={"p_value": 0.5})).encode(),
-    "a review of text": json.dumps(record(review="CTC")).encode(),
-    "schema 2 without its keys": json.dumps(of_schema_1(schema="ctcedge/sidecar/2")).encode(),
-    "schema 3 without its keys": json.dumps(of_schema_2(schema="ctcedge/sidecar/3")).encode(),
-    "a time without its zone": json.dumps(record(created="2026-01-02T03:04:05")).encode(),
-    "a time that is none": json.dumps(record(created="2026-13-02T03:04:05Z")).encode(),
-    "a review of no time": json.dumps(
-        record(review=REVIEW | {"time": "2026-11-01T10:00:00"})
-    ).encode(),
-    "a hash that is a list": json.dumps(record(image=record()["image"] | {"sha256": []})).encode(),
-    "a variant that is a list": json.dumps(
-        record(model=record()["model"] | {"variant": []})
-    ).encode(),
-    "a huge pixel": json.dumps(record(image=record()["image"] | {"um_per_px": 1e308})).encode(),
-    "a huge width": json.dumps(record(image=record()["image"] | {"width": 10**30})).encode(),
-    "huge features": json.dumps(
-        record(ood={"distance": 1.0, "p_value": 0.5, "features": [1e308]})
-    ).encode(),
-    "too many features": json.dumps(
-        record(ood={"distance": 1.0, "p_value": 0.5, "features": [0.0] * 5000})
-    ).encode(),
-    "a prior of 0": json.dumps(record(prior=0)).encode(),
-    "a reason with an escape": json.dumps(record(reasons=["\x1b[2J"])).encode(),
-    "history of numbers": json.dumps(record(history=[1, None, "x"])).encode(),
-    "deep quality": json.dumps(record()).replace('"cells": 1.0', '"x": ' + "[" * 90_000).encode(),
-}
-
-
-@pytest.mark.parametrize("content", TORN.values(), ids=TORN)
-def test_a_torn_or_foreign_sidecar_counts_as_missing(out: SidecarStore, content: bytes) -> None:
-    planted(out, content)
-    assert out.read(CROP) is None
-    out.check([CROP])
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
@@ -291,130 +147,12 @@ def test_beside_the_images_a_sidecar_follows_its_image(tmp_path: Path) -> None:
     assert beside.read(CROP) is not None
 
 
-def test_a_newer_schema_must_not_be_replaced(tmp_path: Path) -> None:
-    beside = SidecarStore(tmp_path)
-    planted(beside, {"schema": "ctcedge/sidecar/4"})
-    with pytest.raises(OutputError, match="newer ctcedge"):
-        beside.check([CROP])
-
-
-def test_schema_1_is_read_as_schema_3_and_left_as_it_is(out: SidecarStore) -> None:
-    (entry,) = as_dict(msgspec.structs.replace(CALLED, history=history_after(CALLED)))["history"]
-    del entry["operating_point"], entry["score"]
-    old = of_schema_1(history=[entry], reasons=["cut-by-edge", "debris"])
-    jsonschema.Draft202012Validator(read_schema(1)).validate(old)
-    path = planted(out, old)
-    before = path.read_bytes()
-    parsed = out.load(CROP)
-    assert parsed is not None
-    read = parsed.sidecar
-    assert parsed.version == 1
-    assert (read.call, read.probability, read.history[0].call) == ("CTC", 0.9, "CTC")
-    assert read.reasons == ("truncated", "debris")
-    assert path.read_bytes() == before
-    out.write(CROP, read)
-    written = load(path)
-    assert [each["score"] for each in written["history"]] == [None, None]
-    assert [written[key] for key in (*ADDED_IN_2, "ood")] == [None] * (len(ADDED_IN_2) + 1)
-
-
-def test_schema_2_is_read_as_schema_3_and_left_as_it_is(out: SidecarStore) -> None:
-    codes = ["unlike-training", "cut-by-edge", "neighbour", "too-few-pixels", "empty"]
-    names = ["out-of-distribution", "truncated", "multiple-objects", "low-resolution", "empty"]
-    quality = {"reasons": codes[1:], "cells": 1.0}
-    (entry,) = as_dict(msgspec.structs.replace(CALLED, history=history_after(CALLED)))["history"]
-    earlier = [entry | {"reasons": ["neighbour"]}]
-    old = of_schema_2(reasons=codes, quality=quality, history=earlier, review=REVIEW)
-    jsonschema.Draft202012Validator(read_schema(2)).validate(old)
-    path = planted(out, old)
-    before = path.read_bytes()
-    parsed = out.load(CROP)
-    assert parsed is not None
-    assert parsed.version == 2
-    new = {"reasons": names, "quality": {"reasons": names[1:], "cells": 1.0}}
-    expected = record(history=earlier, review=REVIEW) | new
-    assert as_dict(parsed.sidecar) == expected
-    assert path.read_bytes() == before
-    with out.batch() as write:
-        assert write(CROP, None) == (parsed.sidecar, None)
-    assert load(path) == expected
-    assert stray(out.root) == []
-
-
-def test_a_bad_image_of_schema_1_is_read(out: SidecarStore) -> None:
-    planted(out, of_schema_1(status="unreadable", call=None, probability=None, error="empty"))
-    read = out.read(CROP)
-    assert read is not None
-    assert (read.error, read.score) == ("empty", None)
-
-
 def test_what_is_written_keeps_the_review_that_stands_there(out: SidecarStore) -> None:
     out.write(CROP, typed(record()))
     out.amend(CROP, reviewed)
     written, aside = out.write(CROP, typed(record(call="leukocyte", review=None)))
     assert (written.call, as_dict(written)["review"], aside) == ("leukocyte", REVIEW, None)
     assert load(out.path(CROP)) == as_dict(written)
-
-
-DAMAGED = record(review=REVIEW, image=record()["image"] | {"um_per_px": 1e308})
-
-
-def test_reviews_and_calls_in_a_damaged_sidecar_are_carried_over(out: SidecarStore) -> None:
-    path = planted(out, DAMAGED | {"history": as_dict(SECOND)["history"]})
-    assert out.read(CROP) is None
-    assert out.write(CROP, typed(record(call="review"))).kept_aside is None
-    found = load(path)
-    assert (found["call"], found["review"]) == ("review", REVIEW)
-    assert [each["call"] for each in found["history"]] == ["leukocyte", "CTC"]
-    assert list(path.parent.iterdir()) == [path]
-
-
-LOSSY: dict[str, Any] = {
-    "a review": DAMAGED | {"review": REVIEW | {"time": "2026-11-01T10:00:00"}},
-    "an earlier review": DAMAGED | {"review": REVIEW | {"history": ["x"]}},
-    "an earlier call": DAMAGED | {"history": [{"call": "CTC"}]},
-    "its own call": record(score=1e308),
-    "cut": json.dumps(record()).encode()[:200],
-    "another's": {"schema": "someone/else/7"},
-    "too large": json.dumps(record()).encode() + b" " * 5_000_000,
-}
-
-
-@pytest.mark.parametrize("content", LOSSY.values(), ids=LOSSY)
-@pytest.mark.parametrize("links", [True, False])
-def test_a_damaged_file_that_cannot_be_carried_over_is_kept(
-    out: SidecarStore, monkeypatch: pytest.MonkeyPatch, content: Any, links: bool
-) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise OSError(errno.EOPNOTSUPP, "no hard links")
-
-    if not links:
-        monkeypatch.setattr(os, "link", refuse)
-    path = planted(out, content)
-    before = path.read_bytes()
-    taken = path.with_name(path.name + ".damaged-1")
-    taken.write_bytes(b"taken")
-    written, aside = out.write(CROP, typed(record()))
-    assert aside == "1_BF.png.ctc.json.damaged-2"
-    assert path.with_name(aside).read_bytes() == before
-    assert taken.read_bytes() == b"taken"
-    assert load(path) == as_dict(written)
-    assert stray(out.root) == []
-
-
-@pytest.mark.parametrize("content", [b"", bytes(500)])
-def test_an_empty_file_is_not_kept(out: SidecarStore, content: bytes) -> None:
-    path = planted(out, content)
-    assert out.write(CROP, typed(record())).kept_aside is None
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_torn_sidecar_is_replaced_with_the_review_that_was_read_before(
-    out: SidecarStore,
-) -> None:
-    planted(out, b"{")
-    written = out.write(CROP, typed(record(review=REVIEW))).sidecar
-    assert as_dict(written)["review"] == REVIEW
 
 
 def test_amending_changes_what_stands_there_now(out: SidecarStore) -> None:
