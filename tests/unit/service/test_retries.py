@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctcedge.results.summary import Summary
+from ctcedge.service.watcher import Watcher
+from tests.helpers.support import CTC, cell, encoded, no_disk, save, sidecars, stray
+from tests.unit.service.watches import Clock, collected
+
+
+def test_a_half_written_file_is_tried_again_until_it_is_whole(
+    tmp_path: Path, watcher: Callable[..., Watcher]
+) -> None:
+    path, data = tmp_path / "S" / "1_BF.png", encoded(cell(CTC))
+    path.write_bytes(data[:100])
+    trying = watcher()
+    outcomes = []
+    for outcome in trying.outcomes():
+        outcomes.append(outcome.done)
+        if outcome.done == "deferred":
+            assert sidecars(tmp_path / "S") == {}
+            with path.open("r+b") as file:
+                file.seek(100)
+                file.write(data[100:])
+        else:
+            trying.stop()
+    assert outcomes == ["deferred", "written"]
+    (record,) = sidecars(tmp_path / "S").values()
+    assert (record["status"], record["history"]) == ("classified", [])
+
+
+def test_an_image_is_unreadable_after_the_decode_timeout(
+    tmp_path: Path, watcher: Callable[..., Watcher]
+) -> None:
+    clock = Clock()
+    (tmp_path / "S" / "1_BF.png").write_bytes(encoded(cell(CTC))[:100])
+    trying = watcher(clock=clock)
+    outcomes = []
+    for outcome in trying.outcomes():
+        outcomes.append(outcome.done)
+        clock.now += 10
+        if outcome.done == "written":
+            trying.stop()
+    assert outcomes[:2] == ["deferred"] * 2
+    assert clock.now > 1030
+    (record,) = sidecars(tmp_path / "S").values()
+    assert record["status"] == "unreadable"
+
+
+def test_an_image_that_could_not_be_read_is_read_once_it_can_be(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, summary = Clock(), Summary()
+    os.utime(save(tmp_path / "S" / "1_BF.png", cell(CTC)), (0, 0))
+    monkeypatch.setattr("ctcedge.images.read.read_limited", no_disk)
+    trying = watcher(clock=clock)
+    outcomes = []
+    for outcome in trying.outcomes():
+        summary.add(outcome)
+        outcomes.append(outcome.done)
+        clock.now += 10
+        if outcome.done == "current":
+            monkeypatch.undo()
+        elif outcomes.count("written") == 2:
+            trying.stop()
+    assert outcomes[-3:] == ["written", "current", "written"]
+    assert set(outcomes[:-3]) == {"deferred"}
+    assert trying.state.done == {"deferred": len(outcomes) - 3, "written": 2}
+    assert (+summary.tally.calls, summary.unclassified) == ({"CTC": 1}, {})
+
+
+def test_writing_is_retried_while_the_disk_is_full(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
+    replace, failures = os.replace, [1, 2]
+
+    def full(*names: Any, **folders: Any) -> None:
+        if failures:
+            failures.pop()
+            raise OSError(28, "No space left on device")
+        replace(*names, **folders)
+
+    monkeypatch.setattr(os, "replace", full)
+    (outcome,) = collected(watcher(), 1)
+    assert outcome.done == "written"
+    assert failures == []
+    assert set(sidecars(tmp_path / "S")) == {"1_BF.png"}
+    assert stray(tmp_path / "S") == []
