@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-_REMOTE = {"9p", "afs", "ceph", "cifs", "davfs", "nfs", "nfs4", "prl_fs", "smb3", "smbfs", "vboxsf"}
+_REMOTE = frozenset(
+    "9p afs beegfs beegfs_nodev ceph cifs coda davfs gfs gfs2 glusterfs gpfs kafs lustre mmfs ncpfs"
+    " nfs nfs4 ocfs2 orangefs panfs prl_fs pvfs2 smb3 smbfs vboxsf virtiofs vmhgfs wekafs".split()
+)
 
 
 def file_system(folder: Path, mounts: str = "/proc/self/mountinfo") -> str:
@@ -15,22 +19,47 @@ def file_system(folder: Path, mounts: str = "/proc/self/mountinfo") -> str:
         folder: an existing directory.
         mounts: the kernel's list of mounts, see proc(5).
     """
+    place = os.path.realpath(folder)
+    best, kind = "", ""
+    for point, its_kind in _mounted(mounts):
+        if _is_inside(place, point) and len(point) >= len(best):  # a later mount hides an earlier
+            best, kind = point, its_kind
+    return kind
+
+
+def remote_below(folder: Path, mounts: str = "/proc/self/mountinfo") -> list[str]:
+    """Types of the remote file systems that are mounted below a folder; sorted.
+
+    Args:
+        folder: an existing directory.
+        mounts: the kernel's list, see proc(5).
+    """
+    place = os.path.realpath(folder)
+    kind_at = dict(_mounted(mounts))  # a later mount hides an earlier one
+    return sorted(
+        {
+            kind
+            for point, kind in kind_at.items()
+            if point != place and _is_inside(point, place) and is_remote(kind)
+        }
+    )
+
+
+def _mounted(mounts: str) -> Iterator[tuple[str, str]]:
+    """Yield the place and type of each mounted file system, in the order of mounting."""
     try:
         lines = Path(mounts).read_bytes().decode("utf-8", "surrogateescape").splitlines()
-        place = os.path.realpath(folder)
     except OSError:
-        return ""
-    best, kind = "", ""
+        return
     for line in lines:
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
-        if len(fields) < 5 or not after:
-            continue
-        point = _unescaped(fields[4])
-        inside = place == point or place.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):  # a later mount hides an earlier one
-            best, kind = point, after.split(" ")[0]
-    return kind
+        if len(fields) >= 5 and after:
+            yield _unescaped(fields[4]), after.split(" ")[0]
+
+
+def _is_inside(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(folder.rstrip("/") + "/")
 
 
 def is_remote(kind: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import time
 from pathlib import Path
 
 from watchdog.events import (
@@ -25,13 +26,15 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from ctcedge.fs.mounts import file_system, is_remote
+from ctcedge.fs.mounts import file_system, is_remote, remote_below
 from ctcedge.log import event
 
 log = logging.getLogger("ctcedge.service.events")
 
 POLL_INTERVAL = 5.0
 """Seconds between rescans of a folder without events."""
+
+_CHECK_INTERVAL = 5.0  # seconds between looks at the mounts, and until an event counts as missed
 
 _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
@@ -71,6 +74,11 @@ class FolderEvents:
         self._observed: tuple[int, int] | None = None
         self._polling_reason: str | None = None
         self._loss_handler = _LossHandler(self)
+        self._scans = 0  # with the present observer
+        self._remote_below: list[str] = []
+        self._events_missing = False
+        self._unannounced: dict[str, float] = {}
+        self._next_check = 0.0
 
     def start(self) -> None:
         """Observe the folder, if it is not observed already; also after it was replaced.
@@ -78,10 +86,14 @@ class FolderEvents:
         Raises:
             OSError: the folder is missing or cannot be read.
         """
-        self.lost = False
+        complete, self.lost = not self.lost, False
+        self._unannounced.clear()
         status = os.stat(self._folder)
         identity = (status.st_dev, status.st_ino)
         if self._observer is not None and self._observer.is_alive() and identity == self._observed:
+            # What this scan finds after a loss of events is no surprise.
+            self._scans = self._scans + 1 if complete else 1
+            self._set_interval()
             return
         self.stop()  # the observer of a replaced folder does not observe the new one
         kind = file_system(self._folder)
@@ -101,7 +113,8 @@ class FolderEvents:
             return
         logging.getLogger("watchdog").addHandler(self._loss_handler)
         self._observer, self._observed = observer, identity
-        self.scan_interval, self._polling_reason = self._rescan_interval, None
+        self._scans = 1
+        self._set_interval()
 
     def stop(self) -> None:
         """Stop observing."""
@@ -116,6 +129,39 @@ class FolderEvents:
         """Record that events were lost, and wake the reader of the queue."""
         self.lost = True
         self._events.put(None)
+
+    def found_by_scan(self, path: str) -> None:
+        """Note a file that a scan found and no event announced; its event may still come."""
+        if self._observer is not None and self._scans > 1 and not self._events_missing:
+            self._unannounced.setdefault(path, time.monotonic())
+
+    def announced(self, path: str) -> None:
+        """Note a file that an event was about."""
+        self._unannounced.pop(path, None)
+
+    def check(self) -> None:
+        """Demand a scan where a share was mounted below the folder, or where events are missing."""
+        now = time.monotonic()
+        if self._observer is None or now < self._next_check:
+            return
+        self._next_check = now + _CHECK_INTERVAL
+        if any(now - since > _CHECK_INTERVAL for since in self._unannounced.values()):
+            self._events_missing = True
+            self._unannounced.clear()
+            self.lost = True
+        if remote_below(self._folder) != self._remote_below:
+            self.lost = True
+
+    def _set_interval(self) -> None:
+        """Scan often where a part of the observed folder gives no events."""
+        self._remote_below = remote_below(self._folder)
+        if self._remote_below:
+            kinds = ", ".join(self._remote_below)
+            self._poll(f"a {kinds} file system below the folder gives no reliable file events")
+        elif self._events_missing:
+            self._poll("crops arrived here without file events")
+        else:
+            self.scan_interval, self._polling_reason = self._rescan_interval, None
 
     def _poll(self, reason: str) -> None:
         self.scan_interval = min(POLL_INTERVAL, self._rescan_interval)

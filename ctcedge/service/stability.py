@@ -49,6 +49,10 @@ class FileStabilityTracker:
         """Number of tracked files."""
         return len(self._pending)
 
+    def is_tracked(self, path: str) -> bool:
+        """Whether a file is tracked."""
+        return path in self._pending
+
     def track(self, path: str, now: float) -> None:
         """Track a file that appeared or was written to, until it no longer changes."""
         signature = self._get_signature(path)

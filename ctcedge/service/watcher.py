@@ -105,6 +105,7 @@ class Watcher:
                 else:
                     self._wait(next_scan)
                 self._heartbeat(BUSY_HEARTBEAT_S if files else IDLE_HEARTBEAT_S)
+                self._events.check()
                 if self._reports is not None:
                     self._reports.step()
         finally:
@@ -146,6 +147,7 @@ class Watcher:
             return
         is_move = isinstance(event, DirMovedEvent | FileMovedEvent)
         path = self._relative(os.fsdecode(event.dest_path if is_move else event.src_path))
+        self._events.announced(path)
         if event.is_directory:
             self._track_below(path)
         elif self._find_crop(path):
@@ -170,6 +172,7 @@ class Watcher:
         for parent, _, names in os.walk(self._run.folder / folder):
             for name in names:
                 path = self._relative(os.path.join(parent, name))
+                self._events.announced(path)
                 if self._find_crop(path):
                     self._tracker.track(path, self._clock())
 
@@ -259,6 +262,8 @@ class Watcher:
         image = self._image_signature(path)
         if image is None:
             return
+        if path not in self._counted and not self._tracker.is_tracked(path):
+            self._events.found_by_scan(path)
         if time.time() - image[1] / 1e9 > self._settings.stability_delay:
             self._tracker.complete(path, self._clock())
         else:

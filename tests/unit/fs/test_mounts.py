@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ctcedge.fs.mounts import file_system, is_remote
+from ctcedge.fs.mounts import file_system, is_remote, remote_below
 
 MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:40 / /mnt/share\040one rw - cifs //pc/out rw
@@ -32,13 +32,33 @@ def test_the_deepest_and_latest_mount_is_found(tmp_path: Path, folder: str, kind
     assert file_system(Path(folder), str(mounts)) == kind
 
 
+@pytest.mark.parametrize(
+    ("folder", "kinds"),
+    [("/mnt", ["cifs", "nfs4"]), ("/", ["cifs", "nfs4"]), ("/mnt/over", []), ("/mnt/ov", [])],
+)
+def test_shares_below_a_folder_are_found(tmp_path: Path, folder: str, kinds: list[str]) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS, encoding="utf-8")
+    assert remote_below(Path(folder), str(mounts)) == kinds
+
+
 def test_no_list_of_mounts_is_no_error(tmp_path: Path) -> None:
     assert file_system(tmp_path, str(tmp_path / "none")) == ""
 
 
 @pytest.mark.parametrize(
     ("kind", "remote"),
-    [("cifs", True), ("nfs4", True), ("fuse.sshfs", True), ("ext4", False), ("", False)],
+    [
+        ("cifs", True),
+        ("nfs4", True),
+        ("fuse.sshfs", True),
+        ("lustre", True),
+        ("virtiofs", True),
+        ("gpfs", True),
+        ("beegfs", True),
+        ("ext4", False),
+        ("", False),
+    ],
 )
 def test_shares_are_told_from_disks(kind: str, remote: bool) -> None:
     assert is_remote(kind) is remote

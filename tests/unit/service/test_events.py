@@ -80,3 +80,79 @@ def test_a_replaced_folder_is_observed_again(
         assert os.fspath(event.src_path).startswith(str(folder))  # type: ignore[attr-defined]
     finally:
         events.stop()
+
+
+def test_a_share_below_the_folder_is_polled_from_when_it_is_mounted(
+    tmp_path: Path,
+    received: queue.SimpleQueue[object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mounted: list[str] = []
+    monkeypatch.setattr("ctcedge.service.events.remote_below", lambda folder: list(mounted))
+    monkeypatch.setattr("ctcedge.service.events._CHECK_INTERVAL", 0.0)
+    events = FolderEvents(tmp_path, received, 60)  # type: ignore[arg-type]
+    events.start()
+    try:
+        events.check()
+        assert not events.lost
+        mounted.append("cifs")
+        events.check()
+        assert events.lost  # a scan is due
+        events.start()
+        events.check()
+        assert not events.lost
+        assert events.scan_interval == POLL_INTERVAL
+        assert "a cifs file system below the folder" in caplog.text
+        mounted.clear()
+        events.check()
+        events.start()
+        assert events.scan_interval == 60
+    finally:
+        events.stop()
+
+
+def test_files_that_no_event_announced_teach_it_to_poll(
+    tmp_path: Path,
+    received: queue.SimpleQueue[object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("ctcedge.service.events._CHECK_INTERVAL", 0.0)
+    events = FolderEvents(tmp_path, received, 60)  # type: ignore[arg-type]
+    events.start()
+    try:
+        events.found_by_scan("first")  # the first scan finds whatever is there
+        events.check()
+        assert not events.lost
+        events.start()
+        events.found_by_scan("announced")
+        events.announced("announced")
+        events.check()
+        assert not events.lost
+        events.found_by_scan("unannounced")
+        events.check()
+        assert events.lost
+        events.start()
+        assert events.scan_interval == POLL_INTERVAL
+        assert "without file events" in caplog.text
+    finally:
+        events.stop()
+
+
+def test_a_scan_after_a_loss_of_events_teaches_nothing(
+    tmp_path: Path, received: queue.SimpleQueue[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctcedge.service.events._CHECK_INTERVAL", 0.0)
+    events = FolderEvents(tmp_path, received, 60)  # type: ignore[arg-type]
+    events.start()
+    try:
+        events.start()
+        events.report_loss()
+        events.start()
+        events.found_by_scan("unannounced")
+        events.check()
+        assert not events.lost
+        assert events.scan_interval == 60
+    finally:
+        events.stop()
