@@ -9,7 +9,7 @@ A flagged crop keeps its probability and goes to a person, with reasons:
     under-exposed     hardly any light, or pixels at zero
     over-exposed      pixels are saturated
     low-resolution    crop or scale are too coarse to judge a cell
-    multiple-objects  another object of a cell's size is in view, apart from the first
+    multiple-objects  another object of a cell's size is in view, separate from the first
     overlap           cells overlap
 
 Touching cells are a `cluster`, which is a flag and not a reason. Overlapping, touching and separate
@@ -26,7 +26,7 @@ the one beside it, and an empty cage whose electrodes look like an object.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -40,6 +40,19 @@ from ctcedge.quality.segmentation import DetectedObject, Segmentation, segment
 
 QUALITY_VERSION = "quality/2"
 """Version of the rules below; part of the fingerprint of stored calls."""
+
+Reason = Literal[
+    "empty",
+    "out-of-focus",
+    "truncated",
+    "debris",
+    "under-exposed",
+    "over-exposed",
+    "low-resolution",
+    "multiple-objects",
+    "overlap",
+]
+"""Code of a review reason. Each one has a text in the report and a row in the documentation."""
 
 _MIN_SIDE = 20
 """Shorter side of the crop, in pixels."""
@@ -84,10 +97,10 @@ class Quality(NamedTuple):
         measures: rounded numbers. `cells`: number of objects of a cell's size; `saturated`:
             fraction of saturated pixels; of the main object, where there is one, `area_um2`, or
             `area_px` where um/px is unknown, and `focus`, see `Segmentation.sharpness`, where it
-            stands out from the noise.
+            exceeds the noise clearly.
     """
 
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     cluster: bool
     measures: dict[str, float]
 
@@ -100,15 +113,18 @@ def assess(
 ) -> list[Quality]:
     """Segment and check crops, each independently of the others.
 
-    Only the part within twice the network's field of view is checked. Rows and columns of zeros
-    along the edge are padding, and not part of the crop.
+    Only the central part is checked, twice as wide as the network's field of view: `View.pixels`
+    and the segmentation contain that part alone. `View.shorter_side`, `lowest` and `highest` are
+    those of the whole crop. Rows and columns of zeros along the edge are padding, and not part of
+    the crop.
 
     Args:
         images: of each crop its pixels, (height, width), uint8 or uint16, values as stored, at
             least 8 pixels a side, and the bit depth as the file states it; None for the array's
             own.
         network_inputs: (n, size, size), made of them.
-        um_per_px: edge length of a pixel, um; None where unknown: rules on true sizes are skipped.
+        um_per_px: edge length of a pixel, um; None where unknown, which includes a scale that is
+            only assumed: rules on true sizes are skipped.
         spec: of the network's input.
     """
     zoom = spec.zoom(um_per_px)
@@ -139,7 +155,7 @@ def check(
         zoom: input pixels per pixel of the crop.
     """
     saturated = saturated_fraction(view, segmentation.level)
-    reasons = []
+    reasons: list[Reason] = []
     if view.shorter_side < _MIN_SIDE or (um_per_px is not None and zoom > _MAX_ZOOM):
         reasons.append("low-resolution")
     if is_dark(view, segmentation.level):
@@ -161,7 +177,7 @@ def check(
 
 
 def _is_empty(segmentation: Segmentation, network_input: NDArray[np.uint8]) -> bool:
-    """Whether nothing stands out, or the network's input is blank."""
+    """Whether nothing exceeds the noise, or the network's input is blank."""
     if segmentation.contrast > _MAX_EMPTY_CONTRAST:
         return False
     is_noise = (
@@ -189,10 +205,10 @@ def _object_measures(
 
 def _object_reasons(
     segmentation: Segmentation, is_whole: bool, pixel_um: float | None
-) -> list[str]:
+) -> list[Reason]:
     """Return the reasons that concern the main object alone."""
     main = segmentation.objects[0]
-    reasons = []
+    reasons: list[Reason] = []
     if main.sigmas >= _MIN_FOCUS_SIGMAS and segmentation.is_central:
         min_sharpness = min(_MIN_SHARPNESS, _MIN_RELATIVE_SHARPNESS * main.in_focus_sharpness)
         if segmentation.sharpness is not None and segmentation.sharpness < min_sharpness:
@@ -210,7 +226,7 @@ class _Neighbours(NamedTuple):
 
     cells: int = 1
     cluster: bool = False
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 def _neighbours(segmentation: Segmentation, pixel_um: float | None) -> _Neighbours:
@@ -226,8 +242,8 @@ def _neighbours(segmentation: Segmentation, pixel_um: float | None) -> _Neighbou
     separate = sum(_is_neighbour(other, main, pixel_um) for other in others)
     separation = segmentation.separation
     if separation is None or separation < _OVERLAPPING:
-        return _Neighbours(1 + separate, False, ("multiple-objects",) * (separate > 0))
-    reasons = ["multiple-objects"] if separate or separation >= _SEPARATE else []
+        return _Neighbours(1 + separate, False, ("multiple-objects",) if separate else ())
+    reasons: list[Reason] = ["multiple-objects"] if separate or separation >= _SEPARATE else []
     if separation < _TOUCHING:
         reasons.append("overlap")
     return _Neighbours(2 + separate, _TOUCHING <= separation < _SEPARATE, tuple(reasons))

@@ -1,8 +1,8 @@
 """Segmentation of crops: objects, and the measurements that the quality checks compare.
 
-An object is where the energy, the local mean of the absolute deviation from the background, stands
-out from that of the border. Outlines are coarse: a downsampled pixel is one to three pixels of the
-crop, and part of the diffraction at a cell's rim is inside the outline.
+An object is where the energy, the local mean of the absolute deviation from the background, is
+clearly higher than at the border. Outlines are coarse: a downsampled pixel is one to three pixels
+of the crop, and part of the diffraction at a cell's rim is inside the outline.
 
 Lengths and areas are in downsampled pixels, unless their names say otherwise.
 """
@@ -126,7 +126,7 @@ class NoiseModel(NamedTuple):
     def _from_quantiles(
         cls, q08: float, q35: float, q75: float, q96: float, highest: float
     ) -> NoiseModel:
-        # Of a normal variable, the first two are a standard deviation apart.
+        # Of a normal variable, the first two differ by one standard deviation.
         sigma = max(q35 - q08, 0.1 * q35, 0.001)
         return cls(q35, sigma, q75 - q35, q96 - q35, highest - q35)
 
@@ -259,7 +259,7 @@ def _sharpness(main: DetectedObject, deviation: Floats, noise: NoiseModel) -> fl
     is_blurred = gradient * main.diameter**2 < _SHARP**2 * square
     if is_blurred or square < _HIGH_ENERGY_OVER_NOISE * noise_square:
         strips = deviation[:_STRIP], deviation[-_STRIP:]
-        # The gradient along the quieter of two edges stands for both directions.
+        # The gradient along the quieter of two edges is used for both directions.
         gradient -= 2 * min(map(_gradient, strips)) / strips[0].size * inside.size
     return math.sqrt(max(gradient, 0.0) / square) * main.diameter
 

@@ -93,7 +93,7 @@ def _option(param: Any) -> tuple[str, str]:
 
 
 def _value(param: Any) -> str:
-    """Return what stands for an option's value: its metavar, its choices, or its kind."""
+    """Return the placeholder of an option's value: its metavar, its choices, or its kind."""
     if param.metavar:
         return str(param.metavar)
     # Newer versions of typer describe types themselves; older ones use click's.

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from ctcedge.images.preprocess import InputSpec, network_inputs
 from ctcedge.quality.checks import Quality, assess
-from tests.helpers.defects import DEFECTS, Crop, real, simulated, spoilt
+from tests.helpers.defects import DEFECTS, Crop, add_defect, real, simulated
 from train.fit.presets import PRESETS
 
 SPEC = PRESETS["cpu"].input
@@ -58,7 +58,7 @@ def table(name: str, crops: Sequence[Crop], defective: Sequence[Crop]) -> None:
     print(" " * 14, " ".join(f"{code:>16}" for code in COLUMNS), " crops")
     print(row("unchanged", crops), flush=True)
     for code in DEFECTS:
-        print(row(code, spoilt(defective, code)), flush=True)
+        print(row(code, add_defect(defective, code)), flush=True)
 
 
 def cost(name: str, crops: Sequence[Crop], passes: int = 40) -> None:

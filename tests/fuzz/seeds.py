@@ -88,7 +88,7 @@ def sidecar() -> tuple[bytes, ...]:
         "history": [],
         **earlier,
     }
-    told = {
+    added = {
         "operating_point": "screening",
         "score": 2.197225,
         "cluster": True,
@@ -98,7 +98,7 @@ def sidecar() -> tuple[bytes, ...]:
     }
     seen = {"call": "CTC", "reviewer": "Ada", "time": earlier["created"], "from": "CTC"}
     seen |= {"note": "", "image_sha256": hash_, "channels": ["BF"], "blinded": True, "weight": 9.5}
-    newer = {**whole, **told, "schema": "ctcedge/sidecar/2", "review": {**seen, "history": [seen]}}
+    newer = {**whole, **added, "schema": "ctcedge/sidecar/2", "review": {**seen, "history": [seen]}}
     ood = {"distance": 21.5, "p_value": 0.25, "features": [0.5, -1.0]}
     newest = {key: value for key, value in newer.items() if key != "unlike"}
     newest |= {"schema": "ctcedge/sidecar/3", "ood": ood}

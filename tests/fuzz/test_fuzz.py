@@ -44,7 +44,7 @@ def test_what_mutations_start_from_is_sound(name: str, targets: Targets) -> None
 
 
 # The real run, but its inputs are replaced by one that goes wrong in a child process.
-_SPOILT = """
+_FAULTY = """
 import os, sys, time
 from tests.fuzz import mutate, run
 from tests.fuzz.targets import Targets
@@ -71,9 +71,9 @@ run.main()
 def test_what_goes_wrong_is_a_finding(
     what: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spoilt = tmp_path / "spoilt.py"
-    spoilt.write_text(_SPOILT.format(what=what))
-    monkeypatch.setattr(run, "CHILD", str(spoilt))
+    faulty = tmp_path / "faulty.py"
+    faulty.write_text(_FAULTY.format(what=what))
+    monkeypatch.setattr(run, "CHILD", str(faulty))
     monkeypatch.setenv("PYTHONPATH", str(Path(run.__file__).parents[2]))
     monkeypatch.setattr(run, "HANG", 2.0 if "sleep" in what else run.HANG)
     _, (found,) = run.fuzz(1, seed=1, findings=tmp_path / "findings")

@@ -27,8 +27,8 @@ from train.simulate.optics import Microscope
 from train.simulate.scene import Body, Scene, draw_scene
 from train.simulate.seeds import Stream, generator
 
-_LEAST_VISIBLE = 0.03
-"""Root mean square of a clearly visible cell's deviation, as a share of the background."""
+_MIN_VISIBLE = 0.03
+"""Root mean square of a clearly visible cell's deviation, as a fraction of the background."""
 _OVER_NOISE = 2.0
 """The same, over the noise of a pixel."""
 _FARTHEST_FOCUS_UM = 2.5
@@ -148,36 +148,36 @@ def cut(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
 
 def debris(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
     """A piece of 3 um, or a quarter of the cell's size."""
-    share = 3 / (crop.diameter * crop.um_per_px) if crop.um_per_px else 0.25
+    fraction = 3 / (crop.diameter * crop.um_per_px) if crop.um_per_px else 0.25
     height, width = crop.pixels.shape
-    small = (max(4, round(width * share)), max(4, round(height * share)))
+    small = (max(4, round(width * fraction)), max(4, round(height * fraction)))
     piece = cv2.resize(_transmitted(crop), small, interpolation=cv2.INTER_AREA)
     return _like(crop, _put(_background(rng, crop.pixels, (height, width)), piece, 0, 0))
 
 
 def under_exposed(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
-    """The background lies at 2 % of the full range."""
+    """The background is at 2 % of the full range."""
     return _like(crop, crop.pixels * (0.02 * 2**crop.bits / np.median(crop.pixels)))
 
 
 def over_exposed(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
-    """The background lies above the full range."""
+    """The background is above the full range."""
     return _like(crop, crop.pixels * (1.1 * 2**crop.bits / np.median(crop.pixels)))
 
 
 def coarse(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
     """A cell of some 5 pixels."""
-    share = 5 / max(crop.diameter, 20)
+    fraction = 5 / max(crop.diameter, 20)
     height, width = crop.pixels.shape
-    size = (max(8, round(width * share)), max(8, round(height * share)))
+    size = (max(8, round(width * fraction)), max(8, round(height * fraction)))
     resized = cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA)
     small = _like(crop, resized).pixels
-    scale = crop.um_per_px and crop.um_per_px / share
-    return Crop(small, scale, crop.bits, crop.diameter * share)
+    scale = crop.um_per_px and crop.um_per_px / fraction
+    return Crop(small, scale, crop.bits, crop.diameter * fraction)
 
 
 def neighbour(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | None:
-    """Another cell, a third of the two cells' mean diameter apart."""
+    """Another cell, separated by a third of the two cells' mean diameter."""
     return _beside(rng, crop, other, 1.0 + 1 / 3)
 
 
@@ -187,7 +187,7 @@ def touching(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | None:
 
 
 def overlapping(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | None:
-    """Another cell that lies a quarter of the two cells' mean diameter on the first."""
+    """Another cell that overlaps the first by a quarter of the two cells' mean diameter."""
     return _beside(rng, crop, other, 0.75)
 
 
@@ -206,18 +206,20 @@ DEFECTS: dict[str, Defect] = {
 """By the code that they are to be found by; `cluster` is the flag."""
 
 
-def spoilt(crops: list[Crop], code: str, seed: int = 0) -> Iterator[Crop]:
-    """Yield crops with a defect that can be seen; a second cell comes from the next crop alike."""
+def add_defect(crops: list[Crop], code: str, seed: int = 0) -> Iterator[Crop]:
+    """Yield crops with a visible defect; a second cell comes from a later crop of like scale."""
     for number, crop in enumerate(crops):
         rng = np.random.default_rng((seed, number))
         others = crops[number + 1 :] + crops[:number] or [crop]
-        made = DEFECTS[code](rng, crop, min(others[:12], key=lambda each: _unlike(crop, each)))
+        made = DEFECTS[code](
+            rng, crop, min(others[:12], key=lambda each: _scale_difference(crop, each))
+        )
         if made is not None:
             yield made
 
 
-def _unlike(crop: Crop, other: Crop) -> float:
-    """How different two crops' pixels are in size, for a second cell that could be of the run."""
+def _scale_difference(crop: Crop, other: Crop) -> float:
+    """Return the difference of two crops' um/px, as the absolute logarithm of their ratio."""
     return float(abs(np.log((crop.um_per_px or 1) / (other.um_per_px or 1))))
 
 
@@ -256,13 +258,15 @@ def _put(field: np.ndarray, piece: np.ndarray, x: float, y: float) -> np.ndarray
 
 
 def _beside(rng: np.random.Generator, crop: Crop, other: Crop, reach: float) -> Crop | None:
-    """Put two cells on a field that holds both, `reach` times their mean diameter apart."""
+    """Put two cells on a field that holds both, at `reach` times their mean diameter."""
     if crop.origin is not None:
         return _simulated_beside(rng, crop, crop.origin, reach)
-    apart = reach * (crop.diameter + other.diameter) / 2
-    side = round(max(*crop.pixels.shape, 1.4 * apart + 1.2 * (crop.diameter + other.diameter) / 2))
+    distance = reach * (crop.diameter + other.diameter) / 2
+    side = round(
+        max(*crop.pixels.shape, 1.4 * distance + 1.2 * (crop.diameter + other.diameter) / 2)
+    )
     turn = rng.uniform(0, 2 * np.pi)
-    x, y = apart / 2 * np.cos(turn), apart / 2 * np.sin(turn)
+    x, y = distance / 2 * np.cos(turn), distance / 2 * np.sin(turn)
     field = _background(rng, crop.pixels, (side, side))
     field = _put(field, _transmitted(crop), -x, -y)
     return _like(crop, _put(field, _transmitted(other), x, y))
@@ -280,9 +284,9 @@ def _simulated_beside(
         )
     ]
     sizes = [cell.diameter for cell in cells]
-    apart, turn = reach * sum(sizes) / 2, rng.uniform(0, 2 * np.pi)
+    distance, turn = reach * sum(sizes) / 2, rng.uniform(0, 2 * np.pi)
     pitch = origin.instrument().um_per_px
-    side = max(crop.pixels.shape[0], round(1.25 * (apart + sum(sizes) / 2) / pitch))
+    side = max(crop.pixels.shape[0], round(1.25 * (distance + sum(sizes) / 2) / pitch))
     hospital = replace(origin.instrument(), crop_px=side)
     sample = draw_sample(origin.seed, origin.hospital, origin.sample)
     focus = hospital.focus_um + sample.focus_um + rng.normal(0, hospital.focus_spread_um)
@@ -291,7 +295,7 @@ def _simulated_beside(
     middle = hospital.electrodes.pitch_um / 2 if hospital.electrodes else 0.0
     electrodes = tuple(rng.normal(middle, 1.5, 2))
     scope = Microscope(hospital)
-    ways = np.array([np.cos(turn), np.sin(turn)]) * apart / 2
+    ways = np.array([np.cos(turn), np.sin(turn)]) * distance / 2
 
     def light(shown: list[Anatomy]) -> np.ndarray:
         places = [ways if cell is cells[0] else -ways for cell in shown]
@@ -307,11 +311,11 @@ def _simulated_beside(
 
     bare = light([])
     noise = np.hypot(hospital.electrons**-0.5, hospital.read_noise / hospital.electrons)
-    least = max(_LEAST_VISIBLE, _OVER_NOISE * noise, float(bare.std()))
+    min_signal = max(_MIN_VISIBLE, _OVER_NOISE * noise, float(bare.std()))
     y, x = (np.mgrid[:side, :side] + 0.5 - side / 2) * pitch
     for cell, way in zip(cells, (ways, -ways), strict=True):
         inside = np.hypot(x - way[0], y - way[1]) <= cell.diameter / 2
-        if np.sqrt(np.mean((light([cell]) - bare)[inside] ** 2)) < least:
+        if np.sqrt(np.mean((light([cell]) - bare)[inside] ** 2)) < min_signal:
             return None
     level = hospital.level * sample.gain
     pixels = expose(rng, light(cells), hospital, level=level, electrons=hospital.electrons)

@@ -3,7 +3,7 @@
     python -m tests.helpers.quality_crops
 
 simulates them again. Beside the crops, the file holds those with a second cell, which need the
-simulator; `defects.spoilt` puts in all other defects.
+simulator; `defects.add_defect` puts in all other defects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ctcedge.images.decode import GreyImage
-from tests.helpers.defects import Crop, simulated, spoilt
+from tests.helpers.defects import Crop, add_defect, simulated
 
 PATH = Path(__file__).parents[1] / "data" / "quality_crops.npz"
 PAIRS = ("multiple-objects", "overlap", "cluster")
@@ -27,7 +27,7 @@ COUNT, SEED = 80, 8000
 def simulate(count: int = COUNT) -> dict[str, list[Crop]]:
     """Simulate whole single cells under `cells`, and pairs under their codes."""
     crops = simulated(count, seed=SEED)
-    return {"cells": crops, **{code: list(spoilt(crops, code)) for code in PAIRS}}
+    return {"cells": crops, **{code: list(add_defect(crops, code)) for code in PAIRS}}
 
 
 def load() -> dict[str, list[Crop]]:

@@ -244,7 +244,7 @@ def classify(folder: Path, model: Path, *options: object, code: int = 0) -> None
 
 
 def no_disk(*arguments: object) -> bytes:
-    """Stands in for what reads a file, on a disk that gives nothing."""
+    """Replaces a function that reads a file: the disk fails."""
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 

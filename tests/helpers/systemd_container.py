@@ -1,6 +1,6 @@
 """A machine of its own: a real systemd that boots in a container, in seconds, from this one's /usr.
 
-It has an empty /etc, an empty /var and no network; ctcedge lies in /opt/ctcedge, as it would on a
+It has an empty /etc, an empty /var and no network; ctcedge is in /opt/ctcedge, as it would on a
 laboratory's PC, and runs on this Python and its packages.
 """
 

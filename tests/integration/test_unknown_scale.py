@@ -16,7 +16,7 @@ from ctcedge.model.folder import load_model
 from tests.helpers.disk_model import EditableModel
 from tests.helpers.support import call, sidecars
 
-TOLD = "model has no um/px"
+NOTICE = "model has no um/px"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_given_um_per_px_changes_nothing(unscaled: Path) -> None:
 
 def test_classify_says_so_and_writes_null(unscaled: Path, crops: Path) -> None:
     first = call("classify", crops, "--model", unscaled, "--json")
-    assert TOLD in first.stderr
+    assert NOTICE in first.stderr
     assert json.loads(first.stdout)["um_per_px_assumed"] is False
     for record in sidecars(crops).values():
         assert record["image"]["um_per_px"] is None
@@ -66,5 +66,5 @@ def test_a_given_um_per_px_is_ignored_and_leaves_sidecars_current(
 def test_models_show_and_doctor_tell(unscaled: Path) -> None:
     shown = call("models", "show", unscaled)
     assert "um_per_px: unknown" in shown.stdout
-    assert TOLD in shown.stdout
+    assert NOTICE in shown.stdout
     assert "um/px: the model has none" in call("doctor", "--model", unscaled).stdout

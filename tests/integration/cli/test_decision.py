@@ -30,18 +30,18 @@ def test_an_operating_point_and_a_prevalence(crops: Path, model_copy: EditableMo
     ):
         assert words in plain.stderr
     before = sidecars(crops)
-    told = call(
+    done = call(
         *("classify", crops, "--model", model_copy.folder, "--json"),
         *("--operating-point", "screening", "--prevalence", 0.0002),
     )
-    summary = json.loads(told.stdout)
+    summary = json.loads(done.stdout)
     for words in (
         f"Operating point screening: CTC from {summary['threshold']:g}, review from",
         "sensitivity 96.2% (93.0% to 98.0%), false positives per 10,000 negatives 812 (700 to 950)",
         "a CTC fraction of 0.0002 (one in 5,000), as given: 0.9 at the training fraction of 0.5",
         "is 0.0018 here; calls do not change",
     ):
-        assert words in told.stderr
+        assert words in done.stderr
     assert (summary["operating_point"], summary["prior"]) == ("screening", 0.0002)
     assert summary["threshold"] == pytest.approx(0.31 / 0.69 / 4999, rel=1e-3)
     assert summary["written"] == summary["rescored"] == 4
@@ -69,14 +69,14 @@ def test_an_operating_point_that_is_not_there_is_exit_2_and_says_what_is(
     words = ("classify", crops, "--model", model_copy.folder, "--operating-point", "confirm")
     assert "nobody measured any" in call(*words, code=2).stderr
     model_copy.edit(lambda spec: spec.update(operating_points=POINTS))
-    told = call(*words, code=2).stderr
-    assert "could not support it" in told
-    assert "it has screening" in told
+    message = call(*words, code=2).stderr
+    assert "could not support it" in message
+    assert "it has screening" in message
     assert sidecars(crops) == {}
     assert "'best' is not one of" in call(*words[:-1], "best", code=2).stderr
 
 
-def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
+def test_the_summary_states_why_review_and_clusters_and_what_is_unknown(
     crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = iter([Quality((), True, {}), Quality(("debris",), False, {}), Quality((), True, {})])
@@ -84,23 +84,23 @@ def test_the_summary_tells_why_review_and_clusters_and_what_is_unknown(
         "ctcedge.classification.classifier.assess",
         lambda images, *_: [next(looked, Quality((), False, {})) for _ in images],
     )
-    told = call("classify", crops, "--model", model_folder).stdout
-    assert "clusters (1 CTC, 1 leukocyte, 0 review)" in told
-    assert "Review reasons: debris (1), near-threshold (1)" in told
-    assert "Expected false positives in a run of this size without CTCs: unknown" in told
-    assert "Domain shift: unknown, as the model has no feature statistics" in told
+    output = call("classify", crops, "--model", model_folder).stdout
+    assert "clusters (1 CTC, 1 leukocyte, 0 review)" in output
+    assert "Review reasons: debris (1), near-threshold (1)" in output
+    assert "Expected false positives in a run of this size without CTCs: unknown" in output
+    assert "Domain shift: unknown, as the model has no feature statistics" in output
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
     assert summary["clusters"] == {"CTC": 1, "leukocyte": 1, "review": 0}
     assert summary["review_reasons"] == {"debris": 1, "near-threshold": 1}
     assert summary["expected_false_positives"] is None
     assert summary["domain_shift"] == {"samples": {}, "overall": None}
-    told = call("status", crops).stdout
-    assert "clusters (1 CTC, 1 leukocyte, 0 review)" in told
-    assert "Review reasons: debris (1), near-threshold (1)" in told
+    output = call("status", crops).stdout
+    assert "clusters (1 CTC, 1 leukocyte, 0 review)" in output
+    assert "Review reasons: debris (1), near-threshold (1)" in output
 
 
 @pytest.mark.parametrize("least", [1, 2, 4, 9])
-def test_what_is_unlike_the_training_data_is_warned_of(
+def test_a_domain_shift_is_warned_of(
     crops: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
     class Stranger:
@@ -123,23 +123,23 @@ def test_what_is_unlike_the_training_data_is_warned_of(
         "infer",
         lambda self, inputs: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
     )
-    told = call("classify", crops, "--model", model_folder)
+    done = call("classify", crops, "--model", model_folder)
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)
     states = {sample: each["state"] for sample, each in summary["domain_shift"]["samples"].items()}
     warned = " from the model's training images (domain shift, distance 3.5"
     if least == 2:  # S1 holds three crops, S2 one
-        assert f"Sample S1 differs{warned}" in told.stderr
+        assert f"Sample S1 differs{warned}" in done.stderr
         assert states == {"S1": "shifted", "S2": "insufficient"}
     elif least == 1:
-        assert "2 samples differ from the model's training images" in told.stderr
-        assert "\n  S1: 3.5\n  S2: 3.5\n" in told.stderr
+        assert "2 samples differ from the model's training images" in done.stderr
+        assert "\n  S1: 3.5\n  S2: 3.5\n" in done.stderr
     elif least == 4:
-        assert f"All crops together differ{warned}" in told.stderr
+        assert f"All crops together differ{warned}" in done.stderr
         assert summary["domain_shift"]["overall"] == {
             "state": "shifted",
             "crops": 4,
             "distance": 3.5,
         }
     else:
-        assert "training images" not in told.stderr
+        assert "training images" not in done.stderr
     assert summary["calls"] == MODEL_CALLS

@@ -66,7 +66,7 @@ def test_of_many_folders_that_cannot_be_read_some_are_named_and_the_rest_counted
     for number in range(25):
         (crops / f"closed-{number}").mkdir()
     close_folders(monkeypatch)
-    told = call("status", crops, "--model", model_folder, code=3).stderr
-    assert "25 folders cannot be read; their cells are left out:" in told
-    assert told.count("Permission denied") == 20
-    assert "and 5 more" in told
+    message = call("status", crops, "--model", model_folder, code=3).stderr
+    assert "25 folders cannot be read; their cells are left out:" in message
+    assert message.count("Permission denied") == 20
+    assert "and 5 more" in message

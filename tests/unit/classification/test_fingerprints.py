@@ -95,8 +95,15 @@ def test_a_model_of_unknown_scale_ignores_it(spec: ModelSpec) -> None:
         (0.001, "57f7e23c44a9d5e2e6f1ee80e0fe947d66936902c4ee6d9c06b47041f04c3c66"),
     ],
 )
-def test_hashes_are_those_of_earlier_versions(spec: ModelSpec, prior: float, expected: str) -> None:
-    """With other hashes every stored call would be made again."""
+def test_pinned_hashes_change_only_with_a_version_of_the_rules(
+    spec: ModelSpec, prior: float, expected: str
+) -> None:
+    """With other hashes, the next `classify` makes every stored call again.
+
+    This test fails, as it should, after `DECODING_VERSION`, `QUALITY_VERSION` or `OOD_VERSION` was
+    increased: replace the three hashes by the new ones. If no version was increased, the change
+    that made it fail is a mistake.
+    """
     thresholds = DecisionThresholds(0.5, (0.4, 0.6))
     rule = DecisionRule(Calibration(1, 0), 0.5, prior, thresholds, None)
     found = Fingerprint.of(ImageSettings(um_per_px=0.5), spec, rule)

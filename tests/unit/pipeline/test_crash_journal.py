@@ -13,7 +13,7 @@ A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
 
 def left_by_a_crash(root: Path, *noted: str) -> None:
-    """What lies there while images are decoded is what a crash leaves."""
+    """Write the journal as it is while images are decoded, which is what a crash leaves."""
     (root / RECORD).write_bytes(b"".join(map(bytes.fromhex, noted)).ljust(2048, b"\0"))
 
 

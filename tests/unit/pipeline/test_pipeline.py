@@ -77,12 +77,12 @@ def test_no_true_size_is_judged_where_um_per_px_is_assumed(bench: Bench) -> None
     own = bench.classifier.model.spec.input.um_per_px
     assert own is not None
     (assumed,) = bench.run(um_per_px=None)
-    (told,) = bench.run(um_per_px=own)
-    assert assumed.record and told.record
-    assert told.done == "written"
-    assert assumed.record.score == told.record.score
+    (given,) = bench.run(um_per_px=own)
+    assert assumed.record and given.record
+    assert given.done == "written"
+    assert assumed.record.score == given.record.score
     assert assumed.record.quality and assumed.record.quality.area_px
-    assert told.record.quality and told.record.quality.area_um2
+    assert given.record.quality and given.record.quality.area_um2
 
 
 def test_um_per_px_changes_the_size_that_the_network_sees(bench: Bench) -> None:
@@ -224,9 +224,11 @@ def test_large_images_are_held_a_few_at_a_time(
     outcomes = bench.run(force=True, batch_size=6)
     assert [each.crop.path for each in outcomes] == sorted(together)
     assert looked == [2, 2, 1]
-    apart = sidecars(bench.folder)
+    separate = sidecars(bench.folder)
     for key in ("status", "call", "score", "quality"):
-        assert [each[key] for each in apart.values()] == [each[key] for each in together.values()]
+        assert [each[key] for each in separate.values()] == [
+            each[key] for each in together.values()
+        ]
 
 
 def test_what_is_deferred_gets_no_sidecar(bench: Bench) -> None:
@@ -244,12 +246,12 @@ def test_a_network_that_gives_no_number_stops_nothing(
         save(bench.folder / f"{number}_BF.png", cell())
     answer = type(bench.classifier.engine).infer
 
-    def spoilt(self: Any, inputs: Any) -> Any:
+    def faulty(self: Any, inputs: Any) -> Any:
         found = answer(self, inputs)
         found.logits[1] = np.nan
         return found
 
-    monkeypatch.setattr(type(bench.classifier.engine), "infer", spoilt)
+    monkeypatch.setattr(type(bench.classifier.engine), "infer", faulty)
     bench.run()
     statuses = [record["status"] for record in sidecars(bench.folder).values()]
     assert statuses == ["classified", "unsupported", "classified"]

@@ -38,14 +38,14 @@ def test_a_gated_crop_is_reviewed_and_keeps_its_probability(
     assert outcome.tally_key.reasons == tuple(record["reasons"])
 
 
-def gate(monkeypatch: pytest.MonkeyPatch, quality: Quality) -> None:
+def set_quality(monkeypatch: pytest.MonkeyPatch, quality: Quality) -> None:
     monkeypatch.setattr(
         "ctcedge.classification.classifier.assess", lambda images, *_: [quality] * len(images)
     )
 
 
-def test_all_reasons_stand_side_by_side(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate(
+def test_all_reasons_are_recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_quality(
         monkeypatch, Quality(("debris", "multiple-objects"), False, {"cells": 2.0, "focus": np.nan})
     )
     save(bench.folder / "1_BF.png", cell(REVIEW))
@@ -58,7 +58,7 @@ def test_all_reasons_stand_side_by_side(bench: Bench, monkeypatch: pytest.Monkey
 def test_a_cluster_is_flagged_and_keeps_its_call(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate(monkeypatch, Quality((), True, {}))
+    set_quality(monkeypatch, Quality((), True, {}))
     save(bench.folder / "1_BF.png", cell(CTC))
     (outcome,) = bench.run()
     (record,) = sidecars(bench.folder).values()

@@ -23,7 +23,7 @@ def test_another_decision_runs_no_network_and_says_what_a_fresh_run_would(
     first = bench.run()
     with idle():
         assert set(done(bench.run(classifier=other))) == {"written"}
-        told = sidecars(bench.folder)
+        rescored = sidecars(bench.folder)
         assert set(done(bench.run(classifier=other))) == {"current"}
     for outcome in first:
         sidecar(bench.folder / outcome.crop.path).unlink()
@@ -33,12 +33,12 @@ def test_another_decision_runs_no_network_and_says_what_a_fresh_run_would(
     assert len({record["call"] for record in fresh.values()}) == 3
     for outcome in first:
         assert outcome.record
-        found, wanted = told[outcome.crop.path], fresh[outcome.crop.path]
+        found, wanted = rescored[outcome.crop.path], fresh[outcome.crop.path]
         (entry,) = found["history"]
         assert (entry["call"], entry["score"]) == (outcome.record.call, found["score"])
         assert (entry["operating_point"], entry["prior"]) == (None, 0.5)
-        apart = {"created": None, "history": None}
-        assert json.dumps(found | apart) == json.dumps(wanted | apart)
+        ignored = {"created": None, "history": None}
+        assert json.dumps(found | ignored) == json.dumps(wanted | ignored)
 
 
 def test_a_new_decision_keeps_what_computed_the_score(bench: Bench, other: Classifier) -> None:

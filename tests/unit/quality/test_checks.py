@@ -33,10 +33,10 @@ def noisy(pixels: np.ndarray, noise: float = NOISE, seed: int = 0) -> np.ndarray
     return np.clip(np.rint(values), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
 
-def pair(apart: float, size: float = 24, other: float = 24, side: int = 90) -> np.ndarray:
-    """Two dark disks in a noisy field, their middles so many pixels apart."""
+def pair(distance: float, size: float = 24, other: float = 24, side: int = 90) -> np.ndarray:
+    """Two dark disks in a noisy field, their middles `distance` pixels from each other."""
     field = np.full((side, side), 128, np.uint8)
-    for diameter, x in ((size, -apart / 2), (other, apart / 2)):
+    for diameter, x in ((size, -distance / 2), (other, distance / 2)):
         place = round((side / 2 + x) * 16), round(side / 2 * 16)
         cv2.circle(field, place, round(diameter * 8), 68, cv2.FILLED, cv2.LINE_AA, 4)
     return noisy(cv2.GaussianBlur(field, (0, 0), 0.7))
@@ -116,7 +116,7 @@ def test_black_padding_is_no_part_of_the_crop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("apart", "reasons", "cluster", "cells"),
+    ("distance", "reasons", "cluster", "cells"),
     [
         (0, (), False, 1),
         (18, ("overlap",), False, 2),
@@ -125,10 +125,10 @@ def test_black_padding_is_no_part_of_the_crop() -> None:
         (36, ("multiple-objects",), False, 2),
     ],
 )
-def test_neighbours_clusters_and_overlaps_are_told_apart(
-    apart: float, reasons: tuple[str, ...], cluster: bool, cells: int
+def test_neighbours_clusters_and_overlaps_are_distinguished(
+    distance: float, reasons: tuple[str, ...], cluster: bool, cells: int
 ) -> None:
-    quality = judge(pair(apart))
+    quality = judge(pair(distance))
     assert (quality.reasons, quality.cluster) == (reasons, cluster)
     assert quality.measures["cells"] == cells
 
@@ -139,10 +139,10 @@ def test_a_cluster_is_one_in_every_direction(turn: int) -> None:
 
 
 @pytest.mark.parametrize("contrast", [-40, -25, -18])
-def test_a_paler_cell_is_company_too(contrast: float) -> None:
-    def beside(apart: int) -> Quality:
-        dark, pale = np.roll(cell(24, 90), -(apart // 2), 1), cell(24, 90, contrast=contrast)
-        both = dark.astype(int) + np.roll(pale, apart - apart // 2, 1) - 128
+def test_a_paler_cell_is_a_neighbour_too(contrast: float) -> None:
+    def beside(distance: int) -> Quality:
+        dark, pale = np.roll(cell(24, 90), -(distance // 2), 1), cell(24, 90, contrast=contrast)
+        both = dark.astype(int) + np.roll(pale, distance - distance // 2, 1) - 128
         return judge(noisy(both.astype(np.uint8), 0.7))
 
     assert beside(40).reasons == ("multiple-objects",)

@@ -128,12 +128,13 @@ def test_the_draws_of_two_reports_of_different_weight() -> None:
     assert found.high - found.low > even.high - even.low  # fewer effective cells
 
 
-def test_coverage_of_missed_ctcs() -> None:
+@pytest.mark.parametrize("runs", [20, pytest.param(150, marks=pytest.mark.statistical)])
+def test_coverage_of_missed_ctcs(runs: int) -> None:
     lot = random.Random(6)
     inside = 0
     unseen = stored("leukocyte")
     reviewed = {word: stored("leukocyte", drawn(word)) for word in ("CTC", "leukocyte")}
-    for _ in range(150):
+    for _ in range(runs):
         ctcs = lot.randint(0, 60)
         words = ["CTC"] * ctcs + ["leukocyte"] * (3000 - ctcs)
         chosen = set(lot.sample(range(3000), 150))
@@ -141,7 +142,7 @@ def test_coverage_of_missed_ctcs() -> None:
         found = assess(cells).missed
         assert found is not None
         inside += found.low <= ctcs <= found.high
-    assert inside >= 0.95 * 150
+    assert inside >= 0.95 * runs
 
 
 def test_kappa_agrees_with_scikit_learn() -> None:
@@ -168,16 +169,17 @@ def test_one_word_alone_has_no_kappa() -> None:
     assert (found.cells, found.same, found.kappa, found.low) == (50, 50, None, None)
 
 
+@pytest.mark.parametrize("runs", [40, pytest.param(200, marks=pytest.mark.statistical)])
 @pytest.mark.parametrize("error", [0.02, 0.1])
 @pytest.mark.parametrize("cells", [20, 100])
-def test_coverage_of_kappa(cells: int, error: float) -> None:
+def test_coverage_of_kappa(cells: int, error: float, runs: int) -> None:
     rng = np.random.default_rng(6)
     truth, slip = np.array([0.25, 0.75]), np.array([[1 - error, error], [error, 1 - error]])
     table = np.einsum("t,ti,tj->ij", truth, slip, slip)
     by_chance = (table.sum(0) * table.sum(1)).sum()
     real = (np.trace(table) - by_chance) / (1 - by_chance)
     inside = []
-    for _ in range(200):
+    for _ in range(runs):
         counts = rng.multinomial(cells, table.ravel()).reshape(2, 2)
         words = ("CTC", "leukocyte")
         pairs = {

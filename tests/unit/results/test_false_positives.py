@@ -71,17 +71,17 @@ def test_the_expected_number_is_at_the_rate_of_all_controls() -> None:
 
 def test_one_control_gives_a_wide_interval_and_more_a_narrower_one() -> None:
     upper = [predicted(3000, *[(9, 3000)] * count).high for count in (1, 3, 10, 40)]
-    assert upper[0] > 20 * 9  # one sample tells nothing of the spread between samples
+    assert upper[0] > 20 * 9  # one sample has no information on the spread between samples
     assert upper == sorted(upper, reverse=True)
     assert upper[-1] < 3 * 9
 
 
 def test_the_interval_carries_the_spread_between_samples() -> None:
-    alike = predicted(3000, *[(10, 3000)] * 8)
+    equal = predicted(3000, *[(10, 3000)] * 8)
     spread = predicted(3000, *[(1, 3000), (40, 3000), (2, 3000), (3, 3000)] * 2)
-    assert spread.high > 2 * alike.high
-    # As the same cells of one pooled sample could never tell: there counting alone spreads.
-    assert alike.high > 10 + 1.96 * 10**0.5
+    assert spread.high > 2 * equal.high
+    # One pooled sample of the same cells could not show it: there only counting varies.
+    assert equal.high > 10 + 1.96 * 10**0.5
 
 
 def test_no_false_positive_in_the_controls_does_not_mean_none() -> None:
@@ -98,8 +98,9 @@ def test_no_more_than_there_are_cells(cells: int) -> None:
 
 @pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (4.0, 0.5), (15.0, 1.0)])
 @pytest.mark.parametrize("samples", [1, 4, 12])
-def test_coverage(samples: int, mean: float, spread: float) -> None:
-    """A new sample's count lies in the 95 % interval about as often as that says."""
+@pytest.mark.parametrize("runs", [5, pytest.param(20, marks=pytest.mark.statistical)])
+def test_coverage(samples: int, mean: float, spread: float, runs: int) -> None:
+    """A new sample's count is in the 95 % interval about as often as that claims."""
     rng = np.random.default_rng(6)
     cells, inside = 3000, []
     variance = np.log1p(spread**2)
@@ -107,7 +108,7 @@ def test_coverage(samples: int, mean: float, spread: float) -> None:
     def rates(count: int) -> np.ndarray:
         return mean / cells * np.exp(rng.normal(-variance / 2, variance**0.5, count))
 
-    for _ in range(20):
+    for _ in range(runs):
         sizes = rng.integers(1500, 6000, samples)
         counts = rng.poisson(rates(samples) * sizes)
         found = predicted(cells, *zip(counts.tolist(), sizes.tolist(), strict=True))
@@ -138,7 +139,7 @@ def test_a_models_figure_of_real_cells_serves_where_there_are_no_controls(
     assert found is not None
     assert (found.expected, found.samples, found.source) == (1.0, 1, "model")
     assert "the model's own rate" in describe(found)
-    # Its samples are not told apart, so that their spread is as unknown as that of one.
+    # Its samples are not distinguished, so that their spread is as unknown as that of one.
     assert found.high > 10
     own = expected_false_positives(5000, CONTEXT, spec, controls=[control()])
     assert own is not None and own.source == "controls"

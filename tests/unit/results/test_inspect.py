@@ -67,8 +67,8 @@ def test_what_is_ctcedges_own_is_no_name_that_was_not_understood(crops: Path) ->
     for name in (*ours, "report.html"):
         (crops / name).touch()
     found = json.loads(call("inspect", crops, "--json").stdout)
-    told = [each["path"] for kind in ("unmatched", "ignored") for each in found[kind]]
-    assert told == ["labels.csv", "report.html"]
+    left_out = [each["path"] for kind in ("unmatched", "ignored") for each in found[kind]]
+    assert left_out == ["labels.csv", "report.html"]
 
 
 def test_the_same_for_a_person(odd: Path) -> None:

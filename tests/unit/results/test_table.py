@@ -330,15 +330,15 @@ def test_standard_output_that_is_full_is_told_in_a_line(called: Path) -> None:
 
 def test_a_name_of_no_format_is_refused(called: Path, tmp_path: Path) -> None:
     for name in ("t.xlsx", "t.tsv"):
-        told = call("export", called, "--out", tmp_path / name, code=2).stderr
-        assert ".csv, .jsonl or .parquet" in told
+        message = call("export", called, "--out", tmp_path / name, code=2).stderr
+        assert ".csv, .jsonl or .parquet" in message
     call("export", called, "--out", tmp_path / "t.tsv", "--format", "csv")
     call("export", called, "--out", tmp_path / "table")
     assert (tmp_path / "t.tsv").read_bytes() == (tmp_path / "table").read_bytes()
 
 
 def test_a_device_is_not_replaced_and_a_link_stays(called: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")  # stands for a device
+    os.mkfifo(tmp_path / "pipe")  # like a device, no regular file
     assert "is no regular file" in call("export", called, "--out", tmp_path / "pipe", code=2).stderr
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "link.csv").symlink_to("real.csv")

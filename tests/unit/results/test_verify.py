@@ -194,11 +194,11 @@ def test_a_score_of_another_graph_may_differ_by_as_much_as_was_measured(
         for variant, largest in (("int8", 0.02), ("fp16", 0.003))
     }
     spec = structs.replace(model.spec, parity=parity)
-    told = CellAnalysis.from_sidecar(typed(load(sidecar(called / IMAGE))))
+    stored = CellAnalysis.from_sidecar(typed(load(sidecar(called / IMAGE))))
     here = CellAnalysis.from_sidecar(typed(load(sidecar(called / "S1" / "00001_BF.png"))))
-    assert told is not None and here is not None
+    assert stored is not None and here is not None
     known = dataclasses.replace(model, spec=spec)
-    assert module._tolerance(known, told, here) == pytest.approx(0.001 + 0.02 + 0.003)
+    assert module._tolerance(known, stored, here) == pytest.approx(0.001 + 0.02 + 0.003)
     assert module._tolerance(known, here, here) == 0.001
 
 

@@ -86,8 +86,8 @@ class Flat:
 
 
 @pytest.fixture
-def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' model, with features and a guard."""
+def with_ood_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' model, with features and an OOD detector."""
     monkeypatch.setattr("ctcedge.classification.classifier.OodDetector.load", lambda model: Flat())
     answer = Engine.infer
     monkeypatch.setattr(
@@ -100,7 +100,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_latest_crops_are_compared_with_the_training_data(
     tmp_path: Path,
     model_folder: Path,
-    guarded: None,
+    with_ood_detector: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
