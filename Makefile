@@ -21,7 +21,7 @@ format: install node_modules  ## rewrite Python and JavaScript in the project's 
 	$(RUN) ruff check --fix .
 	npm run --silent format
 
-lint: install  ## style, complexity and common mistakes in Python
+lint: install  ## style, complexity and common mistakes in Python; lint-js for JavaScript
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 
@@ -38,7 +38,7 @@ docs: install  ## generated reference pages, then the site in strict mode
 	$(RUN) docs.generate
 	$(RUN) mkdocs build --strict --quiet
 
-golden: install  ## hashes and golden outputs of the shipped model
+golden: install  ## hashes and reference outputs (golden outputs) of the shipped model
 	$(VENV)/bin/ctcedge models verify
 
 # Tests, by tier

@@ -15,7 +15,8 @@ A flagged crop keeps its probability and goes to a person, with reasons:
 Touching cells are a `cluster`, which is a flag and not a reason. Overlapping, touching and separate
 cells differ in their separation: the distance of two cells over the sum of their radii.
 
-Rules on true sizes, such as that of debris, need um/px and are skipped where it is unknown.
+Rules on true sizes, such as that of debris, need um/px and are skipped where it is unknown or only
+assumed.
 
 The thresholds were chosen on simulated and real crops so that ordinary cells pass: checks that send
 everything to review are of no use. Not flagged is what cannot be distinguished: a dead cell or
