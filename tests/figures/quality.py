@@ -1,7 +1,7 @@
 """Measure the quality check: detection rates of defects, false alarms, and its CPU time.
 
-    python tests/figures/quality.py
-    python tests/figures/quality.py --real ../shared/data/jurkat 0.5 --real ../shared/data/breast
+    python -m tests.figures.quality
+    python -m tests.figures.quality --real FOLDER 0.5 --real OTHER_FOLDER
 
 Rows are crops without change, then with each defect added. Columns are percentages of crops with
 each reason, with the flag `cluster`, with any reason, and with more than one cell counted. A second

@@ -28,6 +28,7 @@ from ctcedge.sidecars.parse import encode, parse
 from ctcedge.sidecars.schema import Sidecar
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
+"""Real images, which are not part of the repository; tests that need them skip without."""
 DEADLINE = 60.0
 UM_PER_PX = 0.5
 

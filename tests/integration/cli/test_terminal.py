@@ -70,7 +70,7 @@ def test_an_error_message_shows_names_harmlessly(tmp_path: Path) -> None:
 
 def test_odd_images_do_not_make_the_libraries_chatter(model_folder: Path, tmp_path: Path) -> None:
     if not (DATA / "jurkat").is_dir():
-        pytest.skip("../shared/data/jurkat is missing")
+        pytest.skip(f"the real images are not here: {DATA / 'jurkat'}")
     folder = tmp_path / "S"
     folder.mkdir()
     for path in sorted((DATA / "jurkat" / "Experiment_2").glob("*_Brightfield.tif"))[:5]:

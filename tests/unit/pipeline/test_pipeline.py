@@ -257,7 +257,7 @@ def test_a_network_that_gives_no_number_stops_nothing(
     assert statuses == ["classified", "unsupported", "classified"]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is missing")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the real images are not here: {DATA}")
 @pytest.mark.parametrize("sample", ["breast/A000", "jurkat/Experiment_2"])
 def test_real_crops(classifier: Classifier, tmp_path: Path, sample: str) -> None:
     folder = DATA / sample
