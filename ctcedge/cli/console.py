@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -26,11 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_UNLIMITED = 1_000_000  # columns
+
+
 class _Console(Console):
     """Wraps lines on a terminal between words, never within a path; elsewhere not at all."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, emoji=False)
+
+    @property
+    def options(self) -> ConsoleOptions:
+        """Rich's options; elsewhere than on a terminal without a width, so that no name is cut."""
+        options = super().options
+        return options if self.is_terminal else options.update(max_width=_UNLIMITED)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as Rich does, except for the wrapping of lines."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 EXIT_CRASH = 1
 EXIT_SETUP = 2
@@ -24,6 +26,14 @@ def print_json(content: object) -> None:
     text = json.dumps(content, ensure_ascii=False, indent=2)
     with standard_output() as file:
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def print_path(path: Path) -> None:
+    """Print a path on standard output; harmlessly where that is a terminal."""
+    from ctcedge.results.output_files import standard_output
+
+    with standard_output() as file:
+        file.write(os.fsencode(path) + b"\n")
 
 
 def exit_if_incomplete(unreadable: Mapping[str, str]) -> None:

@@ -155,7 +155,8 @@ def print_summary(run: Run, summary: Summary, *, finished: bool) -> None:
     if finished and done["current"] == done.total():
         output.print("Nothing to do: every crop has an up-to-date sidecar.")
     _print_review_reasons(tally)
-    _print_domain_shift(summary.domain_shift())
+    if tally.calls.total():
+        _print_domain_shift(summary.domain_shift(), "the model has no feature statistics")
     output.print(printable(describe(summary.false_positives(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 
@@ -211,12 +212,17 @@ def _print_review_reasons(tally: Tally) -> None:
         output.print(f"Review reasons: {printable(_counts(reasons))}")
 
 
-def _print_domain_shift(domain_shift: FolderDomainShift) -> None:
-    """Print whether samples differ from the training data; warn of those that do."""
+def _print_domain_shift(domain_shift: FolderDomainShift, unknown: str) -> None:
+    """Print whether samples differ from the training data; warn of those that do.
+
+    Args:
+        domain_shift: the comparison.
+        unknown: reason why there may be none.
+    """
     samples, overall = domain_shift.samples, domain_shift.overall
     states = Counter(shift.state for shift in samples.values())
     if not samples:
-        output.print("Domain shift: unknown, as the model has no feature statistics")
+        output.print(f"Domain shift: unknown, as {unknown}")
         return
     output.print(
         f"Samples like the training data: {states['in-distribution']:,}, with domain shift:"
@@ -259,8 +265,15 @@ def print_status(status: Status) -> None:
     for kind, reasons in (("Unclassified", status.reasons), ("Pending", status.pending)):
         for reason, count in reasons.most_common(MAX_LINES):
             output.print(f"{kind}: {printable(reason)}: {count:,}")
+    print_list(
+        "crop without a call", "crops without a call", pairs(status.examples.items()), more=""
+    )
     if status.tally.calls:
-        _print_domain_shift(status.domain_shift)
+        _print_domain_shift(
+            status.domain_shift,
+            "the model of these calls is not available here (give it by --model), or has no feature"
+            " statistics",
+        )
     output.print(f"Writer active: {_YES_NO[status.running]}")
     newest = status.newest and f"{status.newest.astimezone():%Y-%m-%d %H:%M:%S %z}"
     output.print(f"Newest call: {newest or 'none'}")

@@ -19,7 +19,7 @@ from ctcedge.cli.options import (
     parse_path,
     sidecar_root,
 )
-from ctcedge.cli.output import EXIT_UNCLASSIFIED, exit_if_incomplete, print_json
+from ctcedge.cli.output import EXIT_UNCLASSIFIED, exit_if_incomplete, print_json, print_path
 from ctcedge.errors import SetupError
 
 
@@ -60,7 +60,7 @@ def report(
         pseudonymise=pseudonymise,
         model=None if settings.model is None else load_model(settings.model),
     )
-    print(report.path)
+    print_path(report.path)
     exit_if_incomplete(report.unreadable_dirs)
 
 

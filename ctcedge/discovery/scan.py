@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from ctcedge.discovery.naming import (
     Skipped,
     folder_name,
 )
-from ctcedge.discovery.not_understood import not_understood
+from ctcedge.discovery.not_understood import is_image_like, not_understood
 from ctcedge.errors import NoCropsError, SetupError
 
 
@@ -203,20 +204,55 @@ def require_crops(folder: Path, listing: CropListing) -> None:
     """
     if listing.crops:
         return
-    if listing.other_channels:
+    unmatched = [entry.path for entry in listing.skipped if entry.kind == "unmatched"]
+    images = [path for path in unmatched if is_image_like(path)]
+    others = [crop.path for crop in listing.other_channels]
+    text = f"no file name in {folder} could be parsed as that of a bright-field crop"
+    if others:
         channels = sorted({crop.channel for crop in listing.other_channels})
         text = f"{folder} holds images of {', '.join(channels)} but none of bright field"
-        examples = [crop.path for crop in listing.other_channels]
-    else:
-        text = f"no file name in {folder} could be parsed as that of a bright-field crop"
-        examples = [skipped.path for skipped in listing.skipped if skipped.kind == "unmatched"]
+    examples = images or others or unmatched
     shown = "\n  ".join(repr(path)[1:-1] for path in examples[:5]) or "(no files)"
-    raise NoCropsError(
-        f"{text}. Found:\n  {shown}\n"
-        r"Describe the names by a pattern, for instance: --pattern '(?P<cell>\d+)\.png', or"
-        r" --pattern '(?P<cell>\d+)_(?P<channel>BF|DAPI)\.png'. 'ctcedge inspect' shows how each"
-        " name is parsed."
-    )
+    raise NoCropsError(f"{text}. Found:\n  {shown}\n{_remedy(images, others)}")
+
+
+def _remedy(images: list[str], others: list[str]) -> str:
+    """Return what to do about a folder without bright-field crops.
+
+    Args:
+        images: files that look like images, whose names were not understood.
+        others: images of other channels.
+    """
+    readable = [path for path in images if _image_name(path)]
+    if images and not readable:
+        endings = sorted({path.rpartition(".")[2].upper() for path in images})
+        return (
+            f"ctcedge reads PNG and TIFF, not {', '.join(endings)}: export the crops as PNG or"
+            " TIFF, without loss"
+        )
+    if readable:
+        return (
+            f"Describe the names by a pattern, for instance: --pattern '{_suggested(readable[0])}'."
+            " 'ctcedge inspect' shows how each name is parsed."
+        )
+    if others:
+        return (
+            "If one of them is the bright-field image, name it in a settings file, for instance:"
+            " channels.BF = [\"name\"]. 'ctcedge inspect' shows how each name is parsed."
+        )
+    return "Give the folder that holds the crops, as PNG or TIFF files."
+
+
+def _suggested(path: str) -> str:
+    """Return a pattern that matches the name of a file."""
+    name = path.rpartition("/")[2]
+    stem, _, ending = name.rpartition(".")
+    numbers = list(re.finditer(r"\d+", stem))
+    if not numbers:
+        return rf"(?P<cell>.+)\.{re.escape(ending)}"
+    number = max(numbers, key=lambda match: len(match[0]))
+    before, after = re.escape(stem[: number.start()]), re.escape(stem[number.end() :])
+    return rf"{before}(?P<cell>\d+){after}\.{re.escape(ending)}"
 
 
 def _never_opened(entry: os.DirEntry[str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import atomic_writer
+from ctcedge.log import escape_control_chars
 
 
 @contextlib.contextmanager
@@ -41,9 +43,22 @@ def standard_output() -> Iterator[BinaryIO]:
         BrokenPipeError: the reader has closed it.
     """
     try:
-        yield sys.stdout.buffer
+        if sys.stdout.isatty():
+            # A name or an error may hold escape sequences, which a terminal would obey.
+            text = io.BytesIO()
+            yield text
+            sys.stdout.buffer.write(_harmless(text.getvalue()))
+        else:
+            yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
         raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _harmless(data: bytes) -> bytes:
+    """Escape control characters other than line feeds and tabs."""
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    cells = ["\t".join(map(escape_control_chars, line.rstrip("\r").split("\t"))) for line in lines]
+    return "\n".join(cells).encode("utf-8", "backslashreplace")

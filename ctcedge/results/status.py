@@ -29,6 +29,7 @@ from ctcedge.times import rfc3339
 
 STATUS_SCHEMA = "ctcedge/status/1"
 
+_MAX_EXAMPLES = 20
 _MAX_REASONS = 100  # reasons may hold numbers, and memory is bounded
 
 
@@ -50,6 +51,7 @@ class Status:
         versions: number of sidecars by version of ctcedge.
         domain_shift: comparison of the samples with the training data.
         unreadable_dirs: sub-folders that cannot be read, and why.
+        examples: errors of the first unclassified crops, by path.
         not_understood: files that look like images, whose names fit no rule.
     """
 
@@ -67,6 +69,7 @@ class Status:
     domain_shift: FolderDomainShift = field(default_factory=lambda: FolderDomainShift({}, None))
     unreadable_dirs: dict[str, str] = field(default_factory=dict)
     not_understood: list[Skipped] = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)
     _features: FolderFeatures = field(default_factory=FolderFeatures)
 
     @property
@@ -112,6 +115,9 @@ class Status:
             **self.tally.as_json(),
             "unclassified": dict(self.unclassified),
             "unclassified_reasons": dict(self.reasons),
+            "unclassified_examples": [
+                {"path": path, "error": error} for path, error in self.examples.items()
+            ],
             "domain_shift": asdict(self.domain_shift),
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
@@ -188,6 +194,8 @@ def collect_status(
             status.pending[record] += 1
         else:
             status.add_record(record)
+            if record.call is None and len(status.examples) < _MAX_EXAMPLES:
+                status.examples[crop.path] = str(record.error)
     status.unreadable_dirs.update(unreadable_dirs or {})
     status.compare_with_training(available_models(model))
     return status

@@ -52,6 +52,7 @@ class Progress:
         self._problems: dict[str, str] = {}
         self._published_at = -IDLE_HEARTBEAT_S
         self._unlogged: Counter[str] = Counter()
+        self._deferred: set[str] = set()
         self._log_at = clock()
 
     def count(self, outcome: Outcome, since: float) -> None:
@@ -81,6 +82,11 @@ class Progress:
                 number,
                 extra=event("damaged-sidecar"),
             )
+        if outcome.done == "deferred":
+            # Each attempt is an outcome; a person wants to know of how many crops.
+            if outcome.crop.path in self._deferred:
+                return
+            self._deferred.add(outcome.crop.path)
         if not self._unlogged:
             self._log_at = max(self._log_at, self._clock() + _LOG_DELAY)
         self._unlogged[logged_as] += 1
@@ -129,8 +135,17 @@ class Progress:
         if self._unlogged:
             counts = sorted(self._unlogged.items())
             text = ", ".join(f"{count} {name}" for name, count in counts)
-            log.info("%s", text, extra=event("progress", counts=dict(counts)))
+            hint = ""
+            if self._unlogged["unreadable"] or self._unlogged["unsupported"]:
+                hint = "; 'ctcedge status' names the crops without a call"
+            log.info(
+                "since the last such line: %s%s",
+                text,
+                hint,
+                extra=event("progress", counts=dict(counts)),
+            )
             self._unlogged.clear()
+            self._deferred.clear()
             self._log_at = self._clock() + _LOG_INTERVAL
 
     def _update_domain_shift(self) -> None:

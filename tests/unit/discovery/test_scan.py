@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ctcedge.discovery.naming import Crop, Naming
-from ctcedge.discovery.scan import find_one, iter_entries
+from ctcedge.discovery.scan import find_one, iter_entries, list_folder, require_crops
+from ctcedge.errors import NoCropsError
 
 
 def listed(folder: Path) -> dict[str, str]:
@@ -84,3 +85,35 @@ def test_find_one_follows_no_linked_folder(tmp_path: Path) -> None:
     (tmp_path / "outside" / "1_BF.png").touch()
     (tmp_path / "S" / "linked").symlink_to(tmp_path / "outside")
     assert find_one(tmp_path / "S", "S", "linked/1_BF.png", Naming()) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["34.png", "P1 c0007 (vis).tif", "a.b.png", "x'y_1.tiff", "image.png", "ch1_cell_0042.PNG"],
+)
+def test_a_suggested_pattern_fits_the_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(NoCropsError) as caught:
+        require_crops(tmp_path, list_folder(tmp_path, Naming()))
+    text = str(caught.value)
+    assert name in text.replace("\\", "")
+    start = text.index("--pattern '") + len("--pattern '")
+    pattern = text[start : text.index("'. 'ctcedge inspect'")]
+    assert isinstance(Naming(pattern).read(name, "F"), Crop)
+
+
+def test_names_that_were_not_understood_are_shown_before_those_that_were(tmp_path: Path) -> None:
+    for name in ("1_DAPI.png", "1_Vis.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(NoCropsError) as caught:
+        require_crops(tmp_path, list_folder(tmp_path, Naming()))
+    assert "1_Vis.png" in str(caught.value)
+    assert "1_DAPI.png" not in str(caught.value)
+
+
+def test_other_formats_are_named_without_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "1_BF.jpg").touch()
+    with pytest.raises(NoCropsError) as caught:
+        require_crops(tmp_path, list_folder(tmp_path, Naming()))
+    assert "reads PNG and TIFF, not JPG" in str(caught.value)
+    assert "--pattern" not in str(caught.value)

@@ -235,6 +235,7 @@ def test_json(classified: Path) -> None:
         "review_reasons": {"near-threshold": 1},
         "unclassified": {},
         "unclassified_reasons": {},
+        "unclassified_examples": [],
         "domain_shift": {"samples": {}, "overall": None},
         "pending": 0,
         "pending_reasons": {},

@@ -7,7 +7,9 @@ import logging
 import pytest
 
 from ctcedge.discovery.ignore import BIN_REASON
-from ctcedge.discovery.naming import Naming, Skipped
+from ctcedge.discovery.naming import Crop, Naming, Skipped
+from ctcedge.pipeline.outcome import Outcome
+from ctcedge.service.progress import Progress
 from ctcedge.service.scan_report import ScanReport
 from ctcedge.service.watch_state import WatchState
 
@@ -70,3 +72,15 @@ def test_entries_passed_over_are_counted(
     assert len(caplog.records) == 1
     assert "'ignore'): 1" in caplog.text
     assert report.unreadable_folders == 1
+
+
+def test_a_file_that_is_tried_ten_times_is_one_crop(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ctcedge")
+    state = WatchState("cpu", "m 1", "0" * 64, started=0.0)
+    progress = Progress(state, None, lambda state: None, lambda: 0.0)
+    crop = Crop("S/1_BF.png", "S", "1", "BF")
+    for _ in range(10):
+        progress.count(Outcome(crop, "deferred", error="truncated"), 0.0)
+    progress.log_counts()
+    assert "since the last such line: 1 to be tried again" in caplog.text
+    assert state.done["deferred"] == 10
