@@ -1,4 +1,4 @@
-"""What of a crop may make a cell hard to tell: how sharp, visible, large and well placed it is."""
+"""Traits of a crop that may make a cell hard to classify: sharpness, contrast, size, position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..data.columns import Columns
 _FINE, _COARSE = (0.8, 1.6), (3.0, 12.0)
 """Scales of the differences of Gaussians that make up fine and coarse structure, pixels."""
 
-_LEAST = 1e-3
+_MIN_DEVIATION = 1e-3
 
 Image = NDArray[np.float32]
 
@@ -25,7 +25,7 @@ class Traits(Columns):
     Attributes:
         sharpness: (n,) fine structure in the bright field of the cell: its standard deviation over
             that around the cell; 1 for a cell far out of focus.
-        contrast: (n,) coarse structure in the bright field of the cell, likewise.
+        contrast: (n,) coarse structure in the bright field of the cell, in the same way.
         diameter: (n,) of a disk as large as the stained region, crop pixels.
         edge: (n,) from the stained region's middle to the nearest edge of the crop, pixels.
     """
@@ -39,7 +39,7 @@ class Traits(Columns):
 def traits_of(bright: NDArray[np.generic], nucleus: NDArray[np.generic]) -> tuple[float, ...]:
     """Measure one crop, two (height, width) images of a cell; a row of `Traits`.
 
-    The stained region tells where the cell lies, since many are invisible in bright field.
+    The stained region gives the position of the cell, as many are invisible in bright field.
     """
     image = bright.astype(np.float32)
     region, x, y = _stained(nucleus.astype(np.float32))
@@ -52,7 +52,7 @@ def traits_of(bright: NDArray[np.generic], nucleus: NDArray[np.generic]) -> tupl
 
 
 def _stained(nucleus: Image) -> tuple[NDArray[np.bool_], float, float]:
-    """Return the stained region that is nearest to the middle, and its own middle."""
+    """Return the stained region nearest to the middle of the crop, and its centroid."""
     smooth = cv2.GaussianBlur(nucleus, (0, 0), 2)
     low, high = float(smooth.min()), float(smooth.max())
     levels = ((smooth - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
@@ -61,7 +61,7 @@ def _stained(nucleus: Image) -> tuple[NDArray[np.bool_], float, float]:
     centre = np.array(nucleus.shape[::-1]) / 2
     near = np.hypot(*(middle[1:] - centre).T) - np.sqrt(box[1:, cv2.CC_STAT_AREA] / np.pi)
     if not near.size:
-        raise ValueError("the nucleus image is even")
+        raise ValueError("the nucleus image is uniform")
     best = 1 + int(np.argmin(near))
     region = label == best
     return region, float(middle[best, 0]), float(middle[best, 1])
@@ -70,4 +70,4 @@ def _stained(nucleus: Image) -> tuple[NDArray[np.bool_], float, float]:
 def _structure(image: Image, region: NDArray[np.bool_], fine: float, coarse: float) -> float:
     """Standard deviation of a band of scales within a region over that around it."""
     band = cv2.GaussianBlur(image, (0, 0), fine) - cv2.GaussianBlur(image, (0, 0), coarse)
-    return float(band[region].std()) / max(float(band[~region].std()), _LEAST)
+    return float(band[region].std()) / max(float(band[~region].std()), _MIN_DEVIATION)

@@ -1,4 +1,4 @@
-"""A Markdown document whose sections are made at different times, each replaced by itself."""
+"""Update single sections of a Markdown document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEADING = re.compile(r"^(?=## )", re.MULTILINE)
 
 
 def put_sections(path: Path, made: Mapping[str, str], order: Sequence[str]) -> None:
-    """Write sections into a document, and leave its others as they stand.
+    """Write sections of a document, without changing its other sections.
 
     Args:
         path: of the document, new or not.
@@ -48,7 +48,7 @@ def sections(text: str) -> dict[str, str]:
 
 
 def _filled(text: str) -> str:
-    """Break the lines of paragraphs anew; tables, lists and headings stay as they are."""
+    """Wrap paragraphs; tables, lists and headings stay as they are."""
     blocks = text.strip().split("\n\n")
     return "\n\n".join(
         block
@@ -59,7 +59,7 @@ def _filled(text: str) -> str:
 
 
 def stamp(command: str) -> str:
-    """Say when and how a section is made."""
+    """Return a line with date, command and versions of a section."""
     today = datetime.date.today().isoformat()
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "onnx"))
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

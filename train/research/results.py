@@ -1,19 +1,17 @@
 """Fit the trials on grouped folds and write `train/RESULTS.md`.
 
-`python -m train.research.results --help`. A run that is cut off continues where it stopped, and
-trials can be added later. The tables show only what has been run so far, and say so. A section
-without a trial run here is left as it is. The recipe's own figures come from its evaluation report
+`python -m train.research.results --help`. An interrupted run continues where it stopped, and
+trials can be added later. The tables show the trials run so far and list the others. A section
+without a trial run here is not changed. The recipe's own figures come from its evaluation report
 (`--report`).
 """
 
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,15 +19,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
 
 from ..data.dataset import Cells
-from ..evaluate.bootstrap import Estimate, Resampling
-from ..evaluate.statistics import of_samples
+from ..evaluate.bootstrap import Estimate
 from ..evaluate.tables import UNKNOWN, format_estimate, markdown_table
-from ..metrics.roc import Curve, Floats, roc_auc
 from ..util.errors import exit_on, fail
 from ..util.progress import progress
+from .comparison import BETTER, BY_CHANCE, NOTHING, WORSE, compare
 from .markdown import put_sections, stamp
 from .trial_scores import HeldOutScores, benchmark, read_scores, run
 from .trials import (
@@ -40,11 +36,12 @@ from .trials import (
     NETWORKS,
     REFERENCE,
     SEEDS,
-    SPLIT_SEED,
     TRIALS,
     Claim,
     Trial,
 )
+
+RESULTS = Path("train/RESULTS.md")
 
 RECIPE = "The recipe: preset `cpu`, the INT8 graphs that the runtime loads"
 CEILING = "What stands between this and an AUC of 0.90"
@@ -54,9 +51,6 @@ NETWORKED = "The study's networks"
 ORDER = (RECIPE, CEILING, CLAIMED, COMPARED, NETWORKED)
 """Headings of the document; `train.research.error_analysis` makes the second section."""
 
-NOTHING = "nothing is shown"
-BY_CHANCE = "no more than another seed makes"
-BETTER, WORSE = "better", "worse"
 
 _NOT_RUN = "not run"
 _CONCLUSIONS = {
@@ -74,104 +68,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A trial beside another, on the cells that both have scored.
-
-    Attributes:
-        auc: of the trial.
-        sample_auc: of the trial, over acquisitions by the mean probability of their cells.
-        gain: its AUC less the other's; None where there is no other.
-        chance: the largest gain, either way, that another seed alone has made on these cells; None
-            where no other seed has scored them.
-        folds: that the cells are of.
-        cells: their number.
-    """
-
-    auc: Estimate
-    sample_auc: Estimate
-    gain: Estimate | None
-    chance: float | None
-    folds: int
-    cells: int
-
-    @property
-    def verdict(self) -> str:
-        """Say in a word or two what the gain shows."""
-        if self.gain is None:
-            return ""
-        if math.isnan(self.gain.low):
-            return UNKNOWN
-        if self.gain.low <= 0 <= self.gain.high:
-            return NOTHING
-        if self.chance is not None and abs(self.gain.value) <= self.chance:
-            return BY_CHANCE
-        return BETTER if self.gain.value > 0 else WORSE
-
-
-def compare(
-    cells: Cells,
-    mine: HeldOutScores,
-    other: HeldOutScores | None = None,
-    seeds: Sequence[HeldOutScores] = (),
-) -> Comparison | None:
-    """Measure a trial, and its difference from another on the cells that both have scored.
-
-    Args:
-        cells: of the manifest.
-        mine: what the trial says.
-        other: what it is compared with.
-        seeds: what the reference says, and then the trials that differ from it in the seed alone.
-
-    Returns:
-        The figures, with intervals over acquisitions; None where the two share no cell.
-    """
-    common = mine.row if other is None else np.intersect1d(mine.row, other.row)
-    if not common.size:
-        return None
-    positive, sample = cells.positive[common], cells.sample[common]
-    said = {"mine": _at(mine, common)}
-    if other is not None:
-        said["other"] = _at(other, common)
-
-    def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
-        auc = {name: Curve.of(positive, p, weight).auc() for name, p in said.items()}
-        figures = {"auc": auc["mine"], **of_samples(positive, said["mine"], sample, weight)}
-        if "other" in auc:
-            figures["gain"] = auc["mine"] - auc["other"]
-        return {"all": figures}
-
-    found = Resampling(cells.group[common], positive, SPLIT_SEED).estimate(statistics)["all"]
-    return Comparison(
-        auc=found["auc"],
-        sample_auc=found["sample_auc"],
-        gain=found.get("gain"),
-        chance=_chance(cells, common, seeds),
-        folds=len(np.unique(_at(mine, common, "fold"))),
-        cells=len(common),
-    )
-
-
-def _chance(cells: Cells, rows: NDArray[np.intp], seeds: Sequence[HeldOutScores]) -> float | None:
-    gaps = []
-    for other in seeds[1:]:
-        common = np.intersect1d(rows, np.intersect1d(seeds[0].row, other.row))
-        if len(np.unique(cells.positive[common])) == 2:
-            one, two = (roc_auc(cells.positive[common], _at(s, common)) for s in (seeds[0], other))
-            gaps.append(abs(two - one))
-    return max(gaps, default=None)
-
-
-def _at(
-    said: HeldOutScores, rows: NDArray[np.intp], what: str = "probability"
-) -> NDArray[np.float64]:
-    order = np.argsort(said.row)
-    found: NDArray[np.float64] = getattr(said, what)[order][np.searchsorted(said.row[order], rows)]
-    return found
-
-
 def made_sections(cells: Cells, out: Path) -> dict[str, str]:
-    """Write what the trials that have been run so far tell, by heading.
+    """Write the sections on the trials run so far, by heading.
 
     Raises:
         RunError: one of them was of another recipe or of other cells.
@@ -239,16 +137,16 @@ _COLUMNS = (
 )
 
 _INTRODUCTION = f"""\
-Each trial changes one thing of the reference, which trains for 16 epochs only: long enough to
-compare, not to be best. The intervals are 95 % bootstrap intervals over acquisitions. A gain is
-the difference in AUC on the same cells, its interval paired. Where it holds zero, {NOTHING}; where
-it does not, but another seed alone has moved the AUC of the reference as far on these cells, it is
-'{BY_CHANCE}'. One seed each, unless a row says otherwise."""
+Each trial changes one setting of the reference, which trains for 16 epochs only: long enough for a
+comparison, not for the best result. The intervals are 95 % bootstrap intervals over acquisitions. A
+gain is the difference in AUC on the same cells, its interval paired. Where it contains zero,
+{NOTHING}; where it does not, but another seed alone has changed the AUC of the reference as much on
+these cells, it is '{BY_CHANCE}'. One seed each, unless a row states otherwise."""
 
 
 _OF_NETWORKS = """\
-The same short schedule as above, at full width, 64 px. A gain is over ResNet-18; one seed each, and
-nobody has measured here how much another would move the AUC."""
+The same short schedule as above, at full width, 64 px. A gain is over ResNet-18; one seed each,
+and the effect of another seed was not measured here."""
 
 
 _OF_CLAIMS = "By the rules of the tables below, on these two cell lines and a short schedule."
@@ -296,8 +194,8 @@ _FIGURES = (
     ("average_precision", "Average precision"),
     ("macro_f1", "Macro F1"),
     ("macro_f1_70", "Macro F1 of the 70 % most certain cells"),
-    ("deferred_70_ctc", "Share of the tumour cells left to a person by that"),
-    ("deferred_70_other", "Share of the benign cells left to a person by that"),
+    ("deferred_70_ctc", "Fraction of the tumour cells left for review by that"),
+    ("deferred_70_other", "Fraction of the benign cells left for review by that"),
     ("log_loss", "Log loss"),
     ("brier", "Brier score"),
     ("calibration_slope", "Calibration slope"),
@@ -306,7 +204,7 @@ _FIGURES = (
 
 
 def recipe_section(report: dict[str, Any]) -> str:
-    """Write what report.json says of the recipe's folds."""
+    """Write the figures of report.json on the recipe's folds."""
     rows = []
     for key, title in _FIGURES:
         estimate = Estimate(report[key], *report[f"{key}_interval"])
@@ -333,18 +231,21 @@ def _gain(estimate: Estimate | None) -> str:
 
 
 def main(
-    manifest: Annotated[Path, typer.Argument(help="Of the benchmark's cells.")],
+    manifest: Annotated[Path, typer.Argument(help="Manifest of the benchmark's cells.")],
     out: Annotated[Path, typer.Option(help="Parent of the runs.")] = Path("runs/results"),
     trial: Annotated[
-        list[str] | None, typer.Option(help="Only this one; none to write the tables. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Run this trial only; 'none' only writes the tables. Repeatable."),
     ] = None,
     fold: Annotated[
-        list[int] | None, typer.Option(min=1, max=FOLDS, help="Only this one. Repeatable.")
+        list[int] | None, typer.Option(min=1, max=FOLDS, help="Run this fold only. Repeatable.")
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="report.json of the recipe's five folds.")
     ] = None,
-    write: Annotated[Path, typer.Option(help="The document.")] = Path("train/RESULTS.md"),
+    write: Annotated[Path, typer.Option(help="Markdown file to update.")] = Path(
+        "train/RESULTS.md"
+    ),
 ) -> None:
     """Fit trials on grouped folds, two at a time on one thread each, and write the tables.
 
@@ -358,7 +259,7 @@ def main(
         raise fail(f"no trial '{min(unknown)}' (known: {', '.join(names)})")
     with exit_on(ValueError, OSError):
         cells = benchmark(manifest, TRIALS[0])
-        # Refuses what is held and is not of these cells, before hours of fitting.
+        # Refuses scores of other cells before hours of fitting.
         held = read_scores(TRIALS, cells, out)
         jobs = [
             (one, manifest, number, out)

@@ -1,7 +1,7 @@
-"""What trials say of cells that they never saw: made fold by fold, kept, and read again.
+"""Held-out scores of trials: computed fold by fold, stored, and read again.
 
-Each fold of each trial is a run folder of its own. It holds the cells that it was fitted on, so
-that scores are read for a manifest of the same cells in any order, and for no other.
+Each fold of each trial is a run folder of its own. It contains the cells that it was fitted on, so
+that scores are read for a manifest of the same cells only, in any order.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _IDENTITY = ("digest", "group", "positive", "has_nucleus", "side")
 
 @dataclass(frozen=True, slots=True)
 class HeldOutScores:
-    """What a trial says of the cells that it never saw.
+    """Scores of a trial for cells that it was not trained on.
 
     Attributes:
         row: (n,) index of each cell in the manifest.
         fold: (n,) the fold that held it out.
-        probability: (n,) of CTC, calibrated on the fold's validation side.
+        probability: (n,) of CTC, calibrated on the fold's validation split.
     """
 
     row: NDArray[np.intp]
@@ -51,30 +51,30 @@ def benchmark(manifest: Path, trial: Trial) -> Cells:
 
 
 def run(trial: Trial, manifest: Path, number: int, out: Path) -> None:
-    """Fit one fold of one trial, or go on with it, and keep what it says of its test cells.
+    """Fit one fold of one trial, or continue it, and store its scores of the test cells.
 
     Raises:
-        RunError: the fold's folder holds another recipe or other cells.
+        RunError: the fold's folder contains another recipe or other cells.
     """
     folder = _folder(trial, number, out)
     input = trial.input()
     cells = benchmark(manifest, trial)
-    side = _sides(cells, number)
-    network = fit(cells, side, trial.settings, input, folder, initial=trial.initial())
+    splits = _splits(cells, number)
+    network = fit(cells, splits, trial.settings, input, folder, initial=trial.initial())
     logits = {
-        name: predict(network, cells.bright[side == name], input.gain)
+        name: predict(network, cells.bright[splits == name], input.gain)
         for name in ("validation", "test")
     }
-    calibration = calibrate(logits["validation"], cells.positive[side == "validation"])
-    said = {
-        "row": np.flatnonzero(side == "test"),
+    calibration = calibrate(logits["validation"], cells.positive[splits == "validation"])
+    scores = {
+        "row": np.flatnonzero(splits == "test"),
         "probability": probabilities(logits["test"], calibration),
     }
-    atomic_write(folder / SCORES_NAME, npz_bytes(said))
+    atomic_write(folder / SCORES_NAME, npz_bytes(scores))
 
 
 def read_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, HeldOutScores]:
-    """Read what trials have said so far, by name; those of which no fold is done are not there.
+    """Read the scores of trials by name; trials without a finished fold are left out.
 
     Args:
         trials: to read.
@@ -82,13 +82,13 @@ def read_scores(trials: Sequence[Trial], cells: Cells, out: Path) -> dict[str, H
         out: parent of the trials' folders.
 
     Raises:
-        RunError: a fold was fitted by another recipe, or on other cells, labels or sides.
+        RunError: a fold was fitted by another recipe, or on other cells, labels or splits.
     """
     found: dict[str, list[HeldOutScores]] = {}
     for number in range(1, FOLDS + 1):
         done = [trial for trial in trials if (_folder(trial, number, out) / SCORES_NAME).is_file()]
         if done:
-            mine = cells.columns() | {"side": _sides(cells, number)}
+            mine = cells.columns() | {"side": _splits(cells, number)}
             for trial in done:
                 found.setdefault(trial.name, []).append(_read(trial, number, out, mine))
     return {
@@ -119,13 +119,13 @@ def _read(
     if len(one) != len(other) or any(
         (theirs[name][one] != mine[name][other]).any() for name in _IDENTITY
     ):
-        differ.append("other cells, labels or sides")
+        differ.append("other cells, labels or splits")
     elif not np.array_equal(tested, np.flatnonzero(theirs["side"] == "test")):
-        differ.append("scores of cells that it did not hold out")
+        differ.append("scores of cells that were not held out")
     if differ:
         raise RunError(
-            f"{folder} holds a trial with {'; '.join(differ)}; give the manifest that it is of, or"
-            " remove the folder, to fit it again"
+            f"{folder} contains a trial with {'; '.join(differ)}; give its manifest, or remove the"
+            " folder to fit it again"
         )
     row = np.empty(len(one), np.intp)
     row[one] = other
@@ -136,7 +136,7 @@ def _folder(trial: Trial, number: int, out: Path) -> Path:
     return out / trial.name / f"fold-{number}"
 
 
-def _sides(cells: Cells, number: int) -> NDArray[np.str_]:
+def _splits(cells: Cells, number: int) -> NDArray[np.str_]:
     return assign_splits(
         cells, SPLIT_SEED, split.assign_folds(cells, FOLDS, SPLIT_SEED) == number - 1
     )

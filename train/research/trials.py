@@ -1,4 +1,4 @@
-"""The comparisons of `train/RESULTS.md`: what each trial changes, and what the study claims."""
+"""The comparisons of `train/RESULTS.md`: the change of each trial, and the study's claims."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Trial:
 
     Attributes:
         name: of its folder.
-        table: title of the table that it stands in.
+        table: title of its table.
         title: of its row.
         settings: how the network is fitted.
         size: side of the input, pixels, over the same part of the crop.
-        preset: whose input it has otherwise.
+        preset: for the rest of the input.
         init: folder of the model that it starts from; random weights where None.
     """
 
@@ -57,16 +57,16 @@ class Trial:
     init: Path | None = None
 
     def initial(self) -> InitialWeights | None:
-        """Return its first weights, where they are given."""
+        """Return its initial weights, where they are given."""
         return InitialWeights.of(self.init) if self.init else None
 
     def input(self) -> InputSpec:
-        """Return what the network sees of crops whose um/px is unknown."""
+        """Return the network input for crops of unknown um/px."""
         return without_um_per_px(self.preset, self.size)
 
 
 def _short(**change: Any) -> FitSettings:
-    """Change the recipe, on a schedule short enough to compare many without a GPU."""
+    """Return changed settings with a schedule short enough to compare many trials without a GPU."""
     return _PRESET.fit_settings(**{"epochs": 16, **change})
 
 
@@ -149,10 +149,10 @@ TRIALS = (
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two trials of which the first should be the better one.
+    """Two trials, the first of which should be better.
 
     Attributes:
-        title: of what it has and the other has not.
+        title: the difference of the first from the other.
         better: name of the trial that should be better.
         other: name of the trial beside it.
     """
@@ -164,7 +164,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the study says, and the pairs of trials that would show it."""
+    """A claim of the study, and the pairs of trials that would show it."""
 
     text: str
     pairs: tuple[Pair, ...]

@@ -55,5 +55,5 @@ def test_the_region_nearest_to_the_middle_counts():
 
 def test_an_even_nucleus_image_is_refused():
     bright, _ = crop()
-    with pytest.raises(ValueError, match="even"):
+    with pytest.raises(ValueError, match="uniform"):
         traits_of(bright, np.full((100, 100), 7, np.uint8))

@@ -14,10 +14,8 @@ from train.fit.run import Run
 from train.metrics.roc import roc_auc
 from train.research import error_analysis as ceiling
 from train.research.cell_traits import Traits
-from train.research.error_analysis import (
-    SHEET_NAME,
-    Measure,
-    TrialScores,
+from train.research.error_analysis import SHEET_NAME
+from train.research.error_sources import (
     by_acquisition,
     by_ensemble,
     by_traits,
@@ -26,10 +24,12 @@ from train.research.error_analysis import (
 )
 from train.research.markdown import sections
 from train.research.results import CEILING
+from train.research.trial_figures import Measure, TrialScores
 from train.research.trial_scores import SCORES_NAME
 from train.research.trials import FOLDS, REFERENCE, SPLIT_SEED
 
 GROUPS, SIZE = 40, 25
+NO_DIFFERENCES = "no differences between acquisitions of a class"
 
 
 def said(trials=3, of_groups=0.3, of_cells=1.0, of_fits=0.8, wrong=0):
@@ -60,10 +60,10 @@ def test_variance_is_parted_as_it_was_drawn(of_groups, of_cells):
 
 def test_acquisitions_count_where_they_differ():
     apart, alike = (said(1, of_groups=each, of_fits=0.0) for each in (2.0, 0.0))
-    gain = by_acquisition(apart, Measure(apart)).gains["acquisitions of a class all alike"]
+    gain = by_acquisition(apart, Measure(apart)).gains[NO_DIFFERENCES]
     assert gain.low > 0.02
     part = by_acquisition(alike, Measure(alike))
-    assert part.gains["acquisitions of a class all alike"].value == pytest.approx(0, abs=0.01)
+    assert part.gains[NO_DIFFERENCES].value == pytest.approx(0, abs=0.01)
     assert "40 acquisitions with at least 10 cells" in " ".join(part.text.split())
 
 
@@ -112,7 +112,7 @@ def test_cells_that_all_call_wrongly_are_found_and_the_nucleus_judges_them():
     truth[:20] *= -1
     part, _ = of_labels(drawn, truth, contrast, Measure(drawn))
     assert next(iter(part.gains.values())).value > 0.01
-    assert "2.0% of all cells were surely labelled wrongly" in " ".join(part.text.split())
+    assert "2.0% of all cells would be labelled wrongly" in " ".join(part.text.split())
 
 
 def crop(chance, positive):
@@ -192,7 +192,7 @@ def test_scores_of_other_cells_are_refused(benchmark, tmp_path, capsys):
         ceiling.main(
             benchmark / "fewer.csv", tmp_path / "out", tmp_path / "runs", tmp_path / "RESULTS.md"
         )
-    assert "other cells, labels or sides" in capsys.readouterr().err
+    assert "other cells, labels or splits" in capsys.readouterr().err
 
 
 def test_without_the_reference_it_says_what_to_run(benchmark, tmp_path, capsys):

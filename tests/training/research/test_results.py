@@ -18,18 +18,14 @@ from train.fit.presets import PRESETS
 from train.fit.run import Run, RunError
 from train.metrics.roc import roc_auc
 from train.research import results
+from train.research.comparison import BETTER, BY_CHANCE, NOTHING, WORSE, compare
 from train.research.markdown import sections
 from train.research.results import (
-    BETTER,
-    BY_CHANCE,
     CLAIMED,
     COMPARED,
     FOLDS,
     NETWORKED,
-    NOTHING,
     RECIPE,
-    WORSE,
-    compare,
     made_sections,
     recipe_section,
 )
@@ -254,7 +250,7 @@ def test_scores_follow_their_cells_through_another_order_of_the_manifest(cells, 
 )
 def test_scores_of_other_cells_or_labels_are_refused(cells, tmp_path, change):
     keep(cells, tmp_path, REFERENCE, said(cells, 1.0))
-    with pytest.raises(RunError, match=r"fold-1 .*other cells, labels or sides"):
+    with pytest.raises(RunError, match=r"fold-1 .*other cells, labels or splits"):
         made_sections(change(cells), tmp_path)
 
 
