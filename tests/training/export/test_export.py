@@ -193,7 +193,13 @@ def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
         assert f"- {title[variant]}: {told}" in lines
 
 
-@pytest.mark.parametrize(("gains", "count"), [((1.5, 1, 1, 1, 1), 2), ((1.5, 1.3, 1.4, 1, 1), 3)])
+@pytest.mark.parametrize(
+    ("gains", "count"),
+    [
+        ((1.5, 1, 1, 1, 1), 2),
+        pytest.param((1.5, 1.3, 1.4, 1, 1), 3, marks=pytest.mark.slow_training),
+    ],
+)
 def test_a_graph_that_could_call_more_alike_is_kept_for_want_of_a_better(
     run, tmp_path, monkeypatch, gains, count
 ):

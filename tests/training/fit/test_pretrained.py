@@ -51,7 +51,9 @@ def test_the_shipped_model_gives_its_weights(run):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["resnet10", "densenet121"])
+@pytest.mark.parametrize(
+    "name", ["resnet10", pytest.param("densenet121", marks=pytest.mark.slow_training)]
+)
 def test_a_graph_gives_back_the_network_it_was_made_from(hospitals, name):
     """Norms that have statistics of their own, some of which a graph folds and some not."""
     torch.manual_seed(1)
