@@ -1,4 +1,4 @@
-"""From labelled exports, simulated or a lab's, to a model folder that `ctcedge` runs.
+"""Training kit: from labelled exports, simulated or of a lab, to a model folder for `ctcedge`.
 
-For development only: needs PyTorch and MONAI, which the runtime never imports.
+Needs the optional dependencies `train`, such as PyTorch and MONAI, which the runtime never imports.
 """

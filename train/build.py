@@ -1,4 +1,4 @@
-"""The shipped model, from settings and, if it goes on from one, a model: simulate, fit, export."""
+"""Build the shipped model: simulate, fit, export; optionally from an earlier model's weights."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from .simulate import simulate_cells
 from .util.progress import progress
 
 INPUT = structs.replace(PRESETS["cpu"].input, floor=0.01, gain=48.0)
-"""Instruments differ in contrast, so that it is evened out further than one laboratory needs."""
+"""Contrast differs between instruments, so that it is normalised more than for one laboratory."""
 
 _FIT = replace(PRESETS["cpu"].settings, epochs=90, augmentation=Augmentation())
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """All that decides a simulated model, besides its name and version.
+    """All settings of a simulated model, besides its name and version.
 
     Attributes:
         training_hospitals: simulated hospitals to train on.
-        validation_hospitals: others, for calibration, review band and operating points.
-        test_hospitals: others again, for the figures on the card.
-        samples: of each hospital.
-        cells: of each sample.
-        fit: how the network learns; its seed is that of everything.
-        input: what the network sees.
-        limits: how much the graphs may differ from the network.
+        validation_hospitals: for calibration, review band and operating points.
+        test_hospitals: for the figures on the card.
+        samples: per hospital.
+        cells: per sample.
+        fit: settings of the fit; its seed is also used for the simulation and the export.
+        input: network input.
+        limits: accepted differences of the graphs from the network.
     """
 
     training_hospitals: int = 800
@@ -59,7 +59,7 @@ class BuildSettings:
 
     @property
     def hospitals(self) -> int:
-        """All of them."""
+        """Total number of hospitals."""
         return self.training_hospitals + self.validation_hospitals + self.test_hospitals
 
 
@@ -70,12 +70,12 @@ TINY = BuildSettings(
     samples=2,
     cells=24,
     fit=PRESETS["tiny"].settings,
-    # Hardly fitted, all its probabilities are near the threshold.
+    # After so few steps, all probabilities are near the threshold.
     limits=ParityLimits(
         int8_auc=0.03, int8_calls=0.2, int8_calls_target=0.2, int8_flips_target=0.2
     ),
 )
-"""A minute on two cores: proves the path, not the model."""
+"""A minute on two cores: tests the process, not the model."""
 
 
 def build(
@@ -93,11 +93,11 @@ def build(
     Args:
         name: of the model and its folder.
         version: of the model.
-        settings: what decides the weights.
-        command: that makes this model, for its card.
+        settings: of the model.
+        command: that builds this model, for its card.
         out: parent of the model folder.
-        runs: parent of the run folder `<name>-<version>`, which keeps what is not shipped.
-        init: folder of a run or a model to start from; `out/name` may be the same.
+        runs: parent of the run folder `<name>-<version>`, which is not shipped.
+        init: folder of a run or model with initial weights; may be `out/name`.
 
     Returns:
         The model, at `out/name`.
@@ -105,8 +105,8 @@ def build(
     Raises:
         ExportError: name or version cannot be used.
         ParityError: an exported graph differs too much from the network.
-        FileExistsError: `out/name` is no model folder.
-        InitialError: there are no weights to start from, or of another network.
+        FileExistsError: `out/name` is not a model folder.
+        InitialWeightsError: there are no initial weights, or of another network.
         ModelError: the model folder to start from is damaged.
     """
     check_replaceable(out / name)
@@ -128,7 +128,7 @@ def build(
 
 
 def _origin(init: Path | None) -> str:
-    """Say which weights it goes on from."""
+    """Return the origin of the initial weights, as text."""
     if init is None:
         return ""
     if not (init / SPEC_NAME).is_file():
@@ -138,7 +138,7 @@ def _origin(init: Path | None) -> str:
 
 
 def simulate(settings: BuildSettings) -> Cells:
-    """Simulate all hospitals and bring their cells to the network's input."""
+    """Simulate all hospitals and convert their cells to network inputs."""
     total = settings.hospitals * settings.samples * settings.cells
     cells = simulate_cells(
         hospitals=settings.hospitals,
@@ -149,15 +149,15 @@ def simulate(settings: BuildSettings) -> Cells:
         workers=os.cpu_count() or 1,
     )
     with progress("Simulate", total) as advance:
-        return cells_from_simulation(cells, settings.input, each=advance)
+        return cells_from_simulation(cells, settings.input, on_cell=advance)
 
 
 def hospital_splits(cells: Cells, settings: BuildSettings) -> NDArray[np.str_]:
-    """Give each cell the side of its hospital, in the order of their names."""
+    """Return (n,) the split of each cell's hospital, in the order of their names."""
     last = np.cumsum(
         [settings.training_hospitals, settings.validation_hospitals, settings.test_hospitals]
     )
     _, hospital = np.unique(cells.group, return_inverse=True)
     names = np.array(["training", "validation", "test"])
-    side: NDArray[np.str_] = names[np.searchsorted(last, hospital, side="right")]
-    return side
+    splits: NDArray[np.str_] = names[np.searchsorted(last, hospital, side="right")]
+    return splits

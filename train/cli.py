@@ -13,33 +13,39 @@ from .util.errors import exit_on, fail
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
-Seed = Annotated[int, typer.Option(help="Of all randomness; the same seed gives the same result.")]
-Positive = Annotated[list[str] | None, typer.Option(help="Stratum to count as CTC; repeatable.")]
-Negative = Annotated[list[str] | None, typer.Option(help="Stratum to count as no CTC; repeatable.")]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.")]
+Positive = Annotated[list[str] | None, typer.Option(help="Stratum to use as CTC; repeatable.")]
+Negative = Annotated[list[str] | None, typer.Option(help="Stratum to use as negative; repeatable.")]
 
 
 @app.callback()
 def main() -> None:
-    """Make model folders for ctcedge. For development; needs PyTorch and MONAI."""
+    """Train model folders for ctcedge; needs PyTorch and MONAI."""
 
 
 @app.command()
 def build(
-    name: Annotated[str, typer.Option(help="Of the model and its folder.")],
-    version: Annotated[str, typer.Option(help="Of the model, such as 0.1.0.")],
+    name: Annotated[str, typer.Option(help="Name of the model and its folder.")],
+    version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")],
     seed: Seed = 1,
     out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
-    runs: Annotated[Path, typer.Option(help="Parent of what is kept but not shipped.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[
+        Path, typer.Option(help="Parent of the run folder, which is not shipped.")
+    ] = Path("runs"),
     init: Annotated[
-        Path | None, typer.Option(help="Run or model folder whose weights to start from.")
+        Path | None, typer.Option(help="Run or model folder with initial weights.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, show_default="recipe's")] = None,
-    learning_rate: Annotated[float | None, typer.Option(show_default="recipe's")] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="A minute; proves the path.")] = False,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, show_default="of the build's settings")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(show_default="of the build's settings")
+    ] = None,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Takes a minute; tests the process only.")
+    ] = False,
 ) -> None:
-    """Simulate, fit and export: a model folder from nothing, or from an earlier one.
+    """Simulate, fit and export a model folder, optionally from an earlier model's weights.
 
     Example: `python -m train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models`
     """
@@ -70,11 +76,13 @@ def build(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Finished run, or the runs of its folds.")],
-    name: Annotated[str, typer.Option(help="Of the model and its folder.")],
-    version: Annotated[str, typer.Option(help="Of the model, such as 0.1.0.")] = "0.1.0",
+    run: Annotated[
+        Path, typer.Argument(help="Finished run, or the parent of the runs of its folds.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the model and its folder.")],
+    version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")] = "0.1.0",
     out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
-    about: Annotated[str, typer.Option(help="One line on whose cells these are.")] = "",
+    about: Annotated[str, typer.Option(help="One line on the origin of the cells.")] = "",
     review_fraction: Annotated[
         float,
         typer.Option(
@@ -94,17 +102,21 @@ def export(
         ),
     ] = 10,
     demonstration: Annotated[
-        bool, typer.Option("--demonstration", help="Trained on simulated cells: every use warns.")
+        bool,
+        typer.Option(
+            "--demonstration", help="Trained on simulated cells; every use of the model warns."
+        ),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Export although INT8 costs more than is accepted.")
+        bool,
+        typer.Option("--force", help="Export although the INT8 graphs exceed the accepted loss."),
     ] = False,
     seed: Seed = 1,
 ) -> None:
-    """Write a model folder: quantized graphs, calibrated on held-out cells, and a card.
+    """Write a model folder: quantized graphs, calibrated on held-out cells, and a model card.
 
-    INT8 graphs that lose too much are made in other ways before they are refused. Runs of k folds
-    become k model folders, for `evaluate` to score each cell by the one that never saw its sample.
+    INT8 graphs are quantized in several ways before they are refused. A run of k folds becomes k
+    model folders, with which `evaluate` scores each cell by the one not trained on its sample.
 
     Example: `python -m train export runs/mine --name mine --review-fraction 0.3`
     """
@@ -125,48 +137,52 @@ def export(
             force=force,
             seed=seed,
         )
-        models = export_models(run, settings, out, _note)
+        models = export_models(run, settings, out, _warn)
     for model in models:
         typer.echo(f"{model.folder}: {model.sha256}")
 
 
 @app.command()
 def fit(
-    manifests: Annotated[list[Path], typer.Argument(help="Of labelled cells.")],
-    out: Annotated[Path, typer.Option(help="Run folder; the same command again goes on in it.")],
-    preset: Annotated[str, typer.Option(help="Recipe: cpu, gpu or tiny.")] = "cpu",
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests of labelled cells.")],
+    out: Annotated[
+        Path, typer.Option(help="Run folder; the same command continues an interrupted fit.")
+    ],
+    preset: Annotated[str, typer.Option(help="Default settings: cpu, gpu or tiny.")] = "cpu",
     network: Annotated[
-        str | None, typer.Option(help="Such as resnet18.", show_default="preset's")
+        str | None, typer.Option(help="Network, such as resnet18.", show_default="of the preset")
     ] = None,
     width: Annotated[
         float | None,
-        typer.Option(help="Of a ResNet.", show_default="preset's; 1 for another network"),
+        typer.Option(
+            help="Width of a ResNet.", show_default="of the preset; 1 for another network"
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, show_default="preset's")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, show_default="preset's")] = None,
-    learning_rate: Annotated[float | None, typer.Option(show_default="preset's")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, show_default="of the preset")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, show_default="of the preset")] = None,
+    learning_rate: Annotated[float | None, typer.Option(show_default="of the preset")] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Augmentation to leave out: geometry, illumination, noise; repeatable."),
+        typer.Option(help="Augmentation to omit: geometry, illumination, noise; repeatable."),
     ] = None,
     dapi: Annotated[
         str, typer.Option(help="Use of DAPI images: none, samples, auxiliary, teacher, dropout.")
     ] = "none",
     folds: Annotated[
         int | None,
-        typer.Option(min=2, help="Fit one network for each of so many folds of whole groups."),
+        typer.Option(min=2, help="Number of folds by whole groups; fits one network per fold."),
     ] = None,
     validation: Annotated[
         list[Path] | None,
-        typer.Option(help="Manifest of cells to hold out, instead of a tenth; repeatable."),
+        typer.Option(help="Manifest of cells to hold out instead of a tenth; repeatable."),
     ] = None,
     positive: Positive = None,
     negative: Negative = None,
     size: Annotated[
-        int | None, typer.Option(help="Input side, pixels.", show_default="preset's")
+        int | None, typer.Option(help="Input side, pixels.", show_default="of the preset")
     ] = None,
     um_per_px: Annotated[
-        float | None, typer.Option(help="Edge of an input pixel, um.", show_default="preset's")
+        float | None, typer.Option(help="Edge of an input pixel, um.", show_default="of the preset")
     ] = None,
     crop_px: Annotated[
         float | None,
@@ -176,14 +192,14 @@ def fit(
         ),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Run or model folder whose weights to start from.")
+        Path | None, typer.Option(help="Run or model folder with initial weights.")
     ] = None,
     seed: Seed = 1,
 ) -> None:
-    """Fit a network on labelled cells; whole patients or samples are held out, never single cells.
+    """Fit a network on labelled cells; whole patients or samples are held out.
 
-    Ctrl-C stops it, and the same command goes on. On several GPUs: `torchrun --nproc-per-node 4 -m
-    train fit ...` with the same arguments.
+    The same command continues after Ctrl-C. On several GPUs: `torchrun --nproc-per-node 4 -m train
+    fit ...` with the same arguments.
 
     Example: `python -m train fit cells.csv --out runs/mine`
     """
@@ -196,16 +212,16 @@ def fit(
     from .fit.trainer import Interrupted
 
     interruption = Interruption()
-    # What torchrun starts, torchrun ends.
+    # Under torchrun, signals are handled by torchrun.
     with process_group() as processes, interruption if processes.size == 1 else nullcontext():
         try:
             with exit_on(ValueError, CtcEdgeError, OSError):
-                recipe = preset_named(preset)
+                defaults = preset_named(preset)
                 runs = fit_manifests(
                     manifests,
                     out,
-                    recipe,
-                    recipe.fit_settings(
+                    defaults,
+                    defaults.fit_settings(
                         network=network,
                         width=width,
                         epochs=epochs,
@@ -223,11 +239,11 @@ def fit(
                     um_per_px=um_per_px,
                     crop_px=crop_px,
                     init=init,
-                    note=_note,
-                    stop=interruption.requested,
+                    on_warning=_warn,
+                    should_stop=interruption.requested,
                 )
         except Interrupted:
-            typer.echo("train: interrupted; the same command goes on", err=True)
+            typer.echo("train: interrupted; the same command continues", err=True)
             raise typer.Exit(128 + interruption.number) from None
         if processes.is_main:
             for run in runs:
@@ -239,19 +255,19 @@ def fit(
 def evaluate(
     model: Annotated[
         Path,
-        typer.Argument(help="Model folder, or the folder of a run's folds, each for its own test."),
+        typer.Argument(help="Model folder, or the parent of the model folders of a run's folds."),
     ],
-    manifests: Annotated[list[Path], typer.Argument(help="Of labelled cells.")],
-    out: Annotated[Path, typer.Option(help="Folder of the report.")],
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests of labelled cells.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")],
     positive: Positive = None,
     negative: Negative = None,
     trust_gates: Annotated[
         bool,
-        typer.Option("--trust-gates", help="Count CTCs that are labelled by stains alone."),
+        typer.Option("--trust-gates", help="Accept CTCs that are labelled by their stains alone."),
     ] = False,
     seed: Seed = 1,
 ) -> None:
-    """Measure a model on cells that it never saw, beside two baselines.
+    """Evaluate a model on cells that it was not trained on, beside two baselines.
 
     Writes report.html, report.md, report.json and scores.csv.
 
@@ -284,33 +300,36 @@ def evaluate(
 @app.command()
 def label(
     export: Annotated[Path, typer.Argument(help="Folder of crops, searched recursively.")],
-    out: Annotated[Path, typer.Option(help="The manifest, a CSV file that is not there yet.")],
+    out: Annotated[Path, typer.Option(help="The manifest, a new CSV file.")],
     sidecars: Annotated[
         Path | None,
-        typer.Option(help="Where reviewed sidecars lie.", show_default="beside the images"),
+        typer.Option(help="Folder of the reviewed sidecars.", show_default="beside the images"),
     ] = None,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Label from the stains, whatever labels.csv says.")
+        bool, typer.Option("--gate", help="Label by the stains and ignore labels.csv.")
     ] = False,
     patients: Annotated[
-        Path | None, typer.Option(help="CSV of sample,patient: whose samples belong together.")
+        Path | None, typer.Option(help="CSV file with the columns sample,patient.")
     ] = None,
     run: Annotated[
-        str, typer.Option(help="Tells this export's samples from another's of the same name.")
+        str,
+        typer.Option(
+            help="Name of the run, to distinguish samples of the same name in several exports."
+        ),
     ] = "",
     config: Annotated[
-        Path | None, typer.Option(help="Settings instead of EXPORT/ctcedge.toml.")
+        Path | None, typer.Option(help="Settings file instead of EXPORT/ctcedge.toml.")
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="How names are built; see `ctcedge inspect --help`.")
+        str | None, typer.Option(help="Pattern of the file names; see `ctcedge inspect --help`.")
     ] = None,
     um_per_px: Annotated[
         float | None, typer.Option(help="Edge length of an image pixel in um.")
     ] = None,
 ) -> None:
-    """Write a manifest of an export: labels by review, else by labels.csv, else by its stains.
+    """Write a manifest of an export: labels from reviews, labels.csv or the stains, in that order.
 
-    Gates come from each sample's own leukocytes; their picture lies beside the manifest.
+    Gates are set from each sample's own leukocytes and drawn in a picture beside the manifest.
 
     Example: `python -m train label /deparray/out --out cells.csv`
     """
@@ -337,26 +356,29 @@ def label(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Parent of one folder for each hospital.")],
+    out: Annotated[Path, typer.Argument(help="Parent of one folder per hospital.")],
     hospitals: Annotated[int, typer.Option(min=1)] = 2,
-    samples: Annotated[int, typer.Option(min=1, help="Of each hospital.")] = 2,
-    cells: Annotated[int, typer.Option(min=1, help="Of each sample.")] = 50,
-    ctc_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of CTCs.")] = 0.4,
+    samples: Annotated[int, typer.Option(min=1, help="Number per hospital.")] = 2,
+    cells: Annotated[int, typer.Option(min=1, help="Number per sample.")] = 50,
+    ctc_fraction: Annotated[
+        float,
+        typer.Option("--ctc-fraction", "--ctc-share", min=0, max=1, help="Fraction of CTCs."),
+    ] = 0.4,
     seed: Seed = 1,
 ) -> None:
-    """Write simulated exports: all channels, the settings file and labels.csv of each hospital.
+    """Write simulated exports: images of all channels, a settings file and labels.csv per hospital.
 
     Example: `python -m train simulate runs/exports --hospitals 2 --cells 20`
     """
     from .simulate import simulate_cells, write_export
     from .util.progress import progress
 
-    made = simulate_cells(
+    simulated = simulate_cells(
         hospitals=hospitals, samples=samples, cells=cells, ctc_fraction=ctc_fraction, seed=seed
     )
     try:
         with progress("Simulate", hospitals * samples * cells) as advance:
-            written = write_export(out, made, progress=lambda _: advance())
+            written = write_export(out, simulated, progress=lambda _: advance())
     except FileExistsError as error:
         raise fail(f"{error.filename} exists; move it away") from None
     except OSError as error:
@@ -364,5 +386,5 @@ def simulate(
     typer.echo(f"{out}: {written:,} cells")
 
 
-def _note(text: str) -> None:
+def _warn(text: str) -> None:
     typer.echo(f"note: {text}", err=True)

@@ -1,4 +1,4 @@
-"""What a network must beat: size alone, and gradient boosting on simple texture features."""
+"""Baselines for a network: size alone, and gradient boosting on simple texture features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPLIT_KEY = "side"
 _TEXT_KEYS = ("digest", _SPLIT_KEY, "sample_digest")
 
 MAX_DESCRIBED = 16_000
-"""Training cells of which a model folder keeps what the baselines see; more make it large."""
+"""Maximum number of training cells with baseline features in a model folder, for its size."""
 
 
 class TrainingTableError(ValueError):
@@ -35,19 +35,18 @@ class TrainingTableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TrainingTable(Columns):
-    """What the baselines see of cells, one a row, and nothing that names a patient.
+    """Baseline features of cells, one per row, without names of patients.
 
-    A model folder holds that of the cells that the model was made from, as `training.npz`.
+    A model folder contains the table of the cells that the model was made from, as `training.npz`.
 
     Attributes:
         digest: (n,) text, as `train.data.dataset.Cells.digest`.
-        side: (n,) text, `training`, `validation`, `test` or `earlier`: cells that had a part in the
-            weights that the training began with, of which no more is known than their digests.
+        split: (n,) text, `training`, `validation`, `test` or `earlier`: cells that the initial
+            weights were trained on, of which only the digests are known.
         positive: (n,) bool.
         sample_digest: (n,) text, as `train.data.dataset.Seen.sample_digest`.
-        features: (n, k) float32, see `train.baselines.texture`; NaN for cells that are listed
-        alone.
-        diameter: (n,) float32, measured, input pixels; NaN likewise.
+        features: (n, k) float32, see `train.baselines.texture`; NaN for cells without features.
+        diameter: (n,) float32, measured, input pixels; NaN for cells without features.
     """
 
     digest: NDArray[np.str_]
@@ -59,36 +58,36 @@ class TrainingTable(Columns):
 
     @property
     def described(self) -> TrainingTable:
-        """The cells of which more is told than that they are there."""
+        """The cells with features."""
         return self.select(~np.isnan(self.features[:, 0]))
 
-    def limited(self, most: int, seed: int) -> TrainingTable:
-        """Return the table with at most so many training cells shown, and the rest listed alone.
+    def limited(self, count: int, seed: int) -> TrainingTable:
+        """Return the table with features of a limited number of training cells.
 
-        They are drawn as by `train.data.dataset.rows_by_sample`.
+        These are drawn by `train.data.dataset.rows_by_sample`.
         """
         training = np.flatnonzero(self.split == TRAINING)
         group, positive = self.sample_digest[training], self.positive[training]
-        told = self.split != TRAINING
-        told[training[rows_by_sample(group, positive, most, seed)]] = True
+        kept = self.split != TRAINING
+        kept[training[rows_by_sample(group, positive, count, seed)]] = True
         return replace(
             self,
-            features=np.where(told[:, None], self.features, np.float32(np.nan)),
-            diameter=np.where(told, self.diameter, np.float32(np.nan)),
+            features=np.where(kept[:, None], self.features, np.float32(np.nan)),
+            diameter=np.where(kept, self.diameter, np.float32(np.nan)),
         )
 
     def provenance(self, rows: NDArray[np.bool_]) -> TrainingProvenance:
-        """Return which cells stand in some of its rows."""
+        """Return the provenance of some of its rows."""
         return TrainingProvenance(self.digest[rows], self.sample_digest[rows])
 
-    def with_earlier(self, seen: TrainingProvenance) -> TrainingTable:
-        """Return the table with cells listed that had a part in the first weights.
+    def with_earlier(self, provenance: TrainingProvenance) -> TrainingTable:
+        """Return the table with the cells that the initial weights were trained on.
 
         Args:
-            seen: those cells; what is in the table anyway is passed over.
+            provenance: of these cells; cells that are in the table are skipped.
         """
-        digests, first = np.unique(seen.digest, return_index=True)
-        new = seen.select(first[~np.isin(digests, self.digest)])
+        digests, first = np.unique(provenance.digest, return_index=True)
+        new = provenance.select(first[~np.isin(digests, self.digest)])
         return self.concat(
             TrainingTable(
                 digest=new.digest,
@@ -110,10 +109,10 @@ class TrainingTable(Columns):
 
 
 def read_table(data: bytes) -> TrainingTable:
-    """Read what `Table.save` wrote.
+    """Read a file of `TrainingTable.save`.
 
     Raises:
-        TableError: it is no such file.
+        TrainingTableError: it is not such a file.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -121,9 +120,9 @@ def read_table(data: bytes) -> TrainingTable:
             keys["split"] = _SPLIT_KEY
             columns = {name: file[key] for name, key in keys.items()}
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise TrainingTableError(f"no training table: {error}; export the model anew") from None
+        raise TrainingTableError(f"not a training table: {error}; export the model again") from None
     if columns["features"].shape[1:] != (COUNT,):
-        raise TrainingTableError("the training table holds other features; export the model anew")
+        raise TrainingTableError("the training table has other features; export the model again")
     for name in ("digest", "split", "sample_digest"):
         columns[name] = np.char.decode(columns[name].astype(np.bytes_), "ascii")
     return TrainingTable(**columns)
@@ -131,24 +130,24 @@ def read_table(data: bytes) -> TrainingTable:
 
 def training_table(
     cells: Cells,
-    side: NDArray[np.str_] | str,
+    split: NDArray[np.str_] | str,
     spec: InputSpec,
-    each: Callable[[], object] = lambda: None,
+    on_cell: Callable[[], object] = lambda: None,
 ) -> TrainingTable:
-    """Compute what the baselines see.
+    """Compute the baseline features of cells.
 
     Args:
-        cells: of any side.
-        side: (n,) of each cell, or one for all.
-        spec: the input that the cells were made for.
-        each: called after each cell.
+        cells: of any split.
+        split: (n,) of each cell, or one for all.
+        spec: network input of the cells.
+        on_cell: called after each cell.
     """
     return TrainingTable(
         digest=cells.digest,
-        split=np.broadcast_to(np.array(side), (len(cells),)),
+        split=np.broadcast_to(np.array(split), (len(cells),)),
         positive=cells.positive,
         sample_digest=name_digests(cells.group),
-        features=np.array([_told(texture_features(one, spec), each) for one in cells.bright]),
+        features=np.array([_features(inputs, spec, on_cell) for inputs in cells.bright]),
         diameter=measured_diameters(cells.bright, spec).astype(np.float32),
     )
 
@@ -156,23 +155,23 @@ def training_table(
 def baseline_scores(
     training: TrainingTable, test: TrainingTable, seed: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Fit both baselines on training cells and score others, higher for CTC.
+    """Fit both baselines on training cells and score test cells, higher for CTC.
 
     Args:
-        training: of which those that are shown count.
-        test: cells never trained on, all shown.
+        training: of which the cells with features are used.
+        test: cells that were not used for training, all with features.
         seed: of the boosting.
 
     Returns:
         By name, `size` and `texture`, each (n,).
 
     Raises:
-        TableError: those that are shown are of one class only.
+        TableError: the cells with features are of one class only.
     """
     training = training.described
     if len(np.unique(training.positive)) < 2:
         raise TrainingTableError(
-            "the training table shows cells of one class only; export the model anew"
+            "the training table has features of one class only; export the model again"
         )
     return {
         "size": size_score(training.diameter, training.positive, test.diameter),
@@ -194,6 +193,9 @@ def _boosted(training: TrainingTable, seed: int) -> HistGradientBoostingClassifi
     return boosting.fit(training.features, training.positive)
 
 
-def _told(made: NDArray[np.float32], each: Callable[[], object]) -> NDArray[np.float32]:
-    each()
-    return made
+def _features(
+    inputs: NDArray[np.uint8], spec: InputSpec, on_cell: Callable[[], object]
+) -> NDArray[np.float32]:
+    features = texture_features(inputs, spec)
+    on_cell()
+    return features

@@ -1,4 +1,4 @@
-"""The baseline that looks at nothing but size: what a network must beat to have seen more."""
+"""The size-only baseline, which a network must exceed to use more than size."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _INVERSE_RIDGE = 1e6
 """For one cell; the ridge keeps separable classes from sending the coefficients to infinity."""
 
 _MARGIN = 0.08
-"""Share of the radii left out at both ends: the centre's few pixels and the window's edge."""
+"""Fraction of the radii ignored at both ends: few pixels in the centre, the window's edge."""
 
 
 def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
     """Measure the central object of one input, (size, size).
 
     Its edge is the circle about the centre across which the mean brightness changes most
-    (Daugman's operator, 1993). The square root of the radius weighs the noise of small circles
-    down.
+    (Daugman's operator, 1993). The square root of the radius
+    reduces the weight of small circles, which are noisy.
 
     Returns:
         The circle's diameter, input pixels.
@@ -44,7 +44,7 @@ def measured_diameter(inputs: NDArray[np.uint8], spec: InputSpec) -> float:
 
 def measured_diameters(inputs: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
     """Measure (n, size, size) inputs; (n,) input pixels."""
-    return np.array([measured_diameter(one, spec) for one in inputs])
+    return np.array([measured_diameter(cell, spec) for cell in inputs])
 
 
 def size_score(
@@ -52,7 +52,7 @@ def size_score(
 ) -> NDArray[np.float64]:
     """Score test cells by a logistic regression on diameter and its square.
 
-    The square lets a band of sizes, and not only the largest, be typical of CTCs.
+    With the square, a range of sizes, and not only the largest, can be typical of CTCs.
 
     Args:
         training: (n,) diameters, of any unit.
@@ -60,7 +60,7 @@ def size_score(
         test: (m,) diameters, of the same unit.
 
     Returns:
-        (m,) log odds at equal class shares.
+        (m,) log odds at equal class weights.
     """
     mean, spread = training.mean(), max(float(training.std()), 1e-9)
 

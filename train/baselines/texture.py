@@ -1,7 +1,7 @@
-"""Simple texture features of one network input, none of which depends on how the cell lies.
+"""Simple texture features of one network input, which do not depend on the cell's orientation.
 
 6 x 3   moments of the brightness in the cell, around it, and in the whole: mean, standard
-        deviation, skewness, kurtosis, least, largest
+        deviation, skewness, kurtosis, minimum, maximum
 7       percentiles of the brightness in the cell
 2 x 8   radial profile: mean and standard deviation of eight rings
 2 x 5   energy of five scales, in the cell and around it: log variance of the difference of
@@ -9,7 +9,7 @@
 2 x 4   gradient at two scales in the cell: mean, standard deviation, 90th and 99th percentile
 4       autocorrelation in the cell at 1, 2, 4 and 8 pixels
 10      rotation-invariant uniform local binary patterns in the cell (Ojala et al., 2002)
-6       the blob that stands out about the centre: area, perimeter, eccentricity, solidity,
+6       the largest connected blob: area, perimeter, eccentricity, solidity,
         mean brightness, distance of its centre
 """
 
@@ -31,10 +31,10 @@ _SCALES = (0.7, 1.0, 1.5, 2.2, 3.3, 5.0)
 _GRADIENT_SCALES = (0.7, 2.0)
 _LAGS = (1, 2, 4, 8)
 _PERCENTILES = (1, 10, 25, 50, 75, 90, 99)
-_STANDS_OUT = 0.4
+_BLOB_CONTRAST = 0.4
 """Contrast units above which a pixel belongs to the blob."""
 
-_LEAST = 1e-6
+_EPSILON = 1e-6
 _NEIGHBOURS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
 Field = NDArray[np.float32]
@@ -77,7 +77,7 @@ def _masks(size: int, disk: float) -> tuple[NDArray[np.bool_], NDArray[np.intp]]
 
 def _moments(part: Field) -> tuple[float, ...]:
     mean, spread = float(part.mean()), float(part.std())
-    z = (part - mean) / max(spread, _LEAST)
+    z = (part - mean) / max(spread, _EPSILON)
     square = z * z
     return (
         mean, spread, float((square * z).mean()), float((square * square).mean()),
@@ -105,7 +105,7 @@ def _energies(smooth: list[Field], cell: NDArray[np.bool_]) -> list[float]:
         total, within = float(square.sum()), float(square[cell].sum())
         count = int(cell.sum())
         for energy in (within / count, (total - within) / (cell.size - count)):
-            energies.append(float(np.log(max(energy, _LEAST))))
+            energies.append(float(np.log(max(energy, _EPSILON))))
     return energies
 
 
@@ -118,7 +118,7 @@ def _gradient(field: Field, scale: float, cell: NDArray[np.bool_]) -> tuple[floa
 
 def _autocorrelation(field: Field, cell: NDArray[np.bool_]) -> list[float]:
     centred = np.where(cell, field - field[cell].mean(), np.float32(0))
-    power = max(float((centred * centred).sum()), _LEAST)
+    power = max(float((centred * centred).sum()), _EPSILON)
     return [
         (
             float((centred[lag:] * centred[:-lag]).sum())
@@ -130,7 +130,7 @@ def _autocorrelation(field: Field, cell: NDArray[np.bool_]) -> list[float]:
 
 
 def _binary_patterns(field: Field, cell: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Share of each pattern of 8 neighbours: 0 to 8 brighter ones in one run, or several runs."""
+    """Fraction of each pattern of 8 neighbours: 0 to 8 brighter in one run, or several runs."""
     size = len(field)
     centre = field[1:-1, 1:-1]
     brighter = np.stack(
@@ -145,8 +145,8 @@ def _binary_patterns(field: Field, cell: NDArray[np.bool_]) -> NDArray[np.float6
 
 def _blob(field: Field) -> tuple[float, ...]:
     """Describe the largest connected part that differs from the background; zeros without one."""
-    stands_out = (np.abs(field) > _STANDS_OUT).astype(np.uint8)
-    closed = cv2.morphologyEx(stands_out, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    distinct = (np.abs(field) > _BLOB_CONTRAST).astype(np.uint8)
+    closed = cv2.morphologyEx(distinct, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not outlines:
         return (0.0,) * 6
@@ -155,14 +155,14 @@ def _blob(field: Field) -> tuple[float, ...]:
     area = moments["m00"]
     if area == 0:
         return (0.0,) * 6
-    filled = cv2.drawContours(np.zeros_like(stands_out), [outline], -1, 1, cv2.FILLED)
+    filled = cv2.drawContours(np.zeros_like(distinct), [outline], -1, 1, cv2.FILLED)
     spread = (moments["mu20"] + moments["mu02"]) / area
     skew = np.hypot(moments["mu20"] - moments["mu02"], 2 * moments["mu11"]) / area
     middle = (len(field) - 1) / 2
     return (
         area,
         cv2.arcLength(outline, closed=True),
-        float(np.sqrt(2 * skew / max(spread + skew, _LEAST))),
+        float(np.sqrt(2 * skew / max(spread + skew, _EPSILON))),
         area / max(cv2.contourArea(cv2.convexHull(outline)), 1.0),
         float(field[filled.astype(bool)].mean()),
         float(np.hypot(moments["m10"] / area - middle, moments["m01"] / area - middle)),

@@ -1,4 +1,4 @@
-"""Dataclasses whose fields are arrays with a row a cell."""
+"""Dataclasses whose fields are arrays with one row per cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Columns:
-    """Base of such a dataclass."""
+    """Base class of such dataclasses."""
 
     __slots__ = ()
 
@@ -25,9 +25,12 @@ class Columns:
         """Return the cells of a mask or of indices."""
         return type(self)(**{name: column[rows] for name, column in self.columns().items()})
 
-    def concat(self, others: Self) -> Self:
-        """Return these cells and then the others."""
-        theirs = others.columns()
+    def concat(self, other: Self) -> Self:
+        """Return these cells followed by the other ones."""
+        appended = other.columns()
         return type(self)(
-            **{name: np.concatenate([mine, theirs[name]]) for name, mine in self.columns().items()}
+            **{
+                name: np.concatenate([column, appended[name]])
+                for name, column in self.columns().items()
+            }
         )

@@ -1,4 +1,4 @@
-"""Labelled cells as the network sees them."""
+"""Labelled cells as network inputs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import Decoded, GreyImage, decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
+from ctcedge.report.texts import plural
 
 from ..simulate import Cell
 from .columns import Columns
@@ -25,21 +26,21 @@ CHANNELS = (BRIGHT_FIELD, NUCLEUS)
 
 @dataclass(frozen=True, slots=True)
 class Cells(Columns):
-    """Labelled cells, one a row.
+    """Labelled cells, one per row.
 
     Attributes:
-        bright: (n, size, size) uint8, bright field made by
-        `ctcedge.images.preprocess.network_input`.
-        nucleus: (n, size, size) uint8, DAPI made alike; background where there is none.
+        bright: (n, size, size) uint8, bright field by
+            `ctcedge.images.preprocess.network_input`.
+        nucleus: (n, size, size) uint8, DAPI in the same way; background where there is none.
         has_nucleus: (n,) bool, whether there is a DAPI image.
         positive: (n,) bool, true for a CTC.
-        group: (n,) text, what must never stand on both sides of a split.
+        group: (n,) text, patient or sample, which must be in one split only.
         sample: (n,) text.
         cell: (n,) text.
         stratum: (n,) text.
-        digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the bright-field pixels; of a
-            blank image, which is like any other blank one, of its sample and cell.
-        diameter_um: (n,) the true diameter, um; NaN where nobody knows it.
+        digest: (n,) text, 16 hexadecimal digits of the SHA-256 of the bright-field pixels; for
+            a blank image, of its sample and cell.
+        diameter_um: (n,) the true diameter, um; NaN where unknown.
     """
 
     bright: NDArray[np.uint8]
@@ -56,11 +57,11 @@ class Cells(Columns):
 
 @dataclass(frozen=True, slots=True)
 class TrainingProvenance(Columns):
-    """Cells that had a part in some weights, one a row; nothing that names a patient.
+    """Cells that a checkpoint was trained on, one per row, without names of patients.
 
     Attributes:
         digest: (n,) text, as `Cells.digest`.
-        sample_digest: (n,) text, `name_digest` of the group; empty where nobody knows it.
+        sample_digest: (n,) text, `name_digest` of the group; empty where unknown.
     """
 
     digest: NDArray[np.str_]
@@ -68,12 +69,12 @@ class TrainingProvenance(Columns):
 
     @classmethod
     def empty(cls) -> TrainingProvenance:
-        """No cells."""
+        """Return a table without cells."""
         return cls(np.array([], "<U16"), np.array([], "<U16"))
 
     @classmethod
     def of(cls, cells: Cells) -> TrainingProvenance:
-        """What is kept of cells."""
+        """Return the provenance of cells."""
         return cls(cells.digest, name_digests(cells.group))
 
     def matching_groups(self, groups: Iterable[str]) -> list[str]:
@@ -83,7 +84,7 @@ class TrainingProvenance(Columns):
 
 
 def name_digest(name: str) -> str:
-    """Return what stands for a group's name where the name itself must not."""
+    """Return a digest that replaces the name of a group."""
     return _digest(name.encode())
 
 
@@ -93,24 +94,27 @@ def name_digests(names: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 OnImage: TypeAlias = Callable[[Row, Decoded, NDArray[np.uint8]], object]
-"""Told a cell, its bright field as decoded, and what the network sees of that, (size, size)."""
+"""Receives a row, its decoded bright field, and the network input of it, (size, size)."""
 
 
 def read_cells(
-    rows: Sequence[Row], spec: InputSpec, each: Callable[[], object], look: OnImage | None = None
+    rows: Sequence[Row],
+    spec: InputSpec,
+    on_cell: Callable[[], object],
+    on_image: OnImage | None = None,
 ) -> Cells:
-    """Read the images of labelled rows, through the runtime's own decoding and preprocessing.
+    """Read the images of labelled rows with the runtime's decoding and preprocessing.
 
     Args:
         rows: of manifests, each with a label.
-        spec: the network's expectations.
-        each: called after each cell.
-        look: called with each cell that can be read, as the whole images are not kept.
+        spec: of the network input.
+        on_cell: called after each cell.
+        on_image: called with each readable cell, as the whole images are not kept.
 
     Raises:
         ManifestError: naming every image that cannot be read.
     """
-    made, bad = [], []
+    cells, unreadable = [], []
     for row in rows:
         try:
             decoded = {
@@ -119,20 +123,20 @@ def read_cells(
                 if channel in CHANNELS
             }
             images = {channel: image.pixels for channel, image in decoded.items()}
-            seen = _Images.of(images, row.um_per_px, spec, f"{row.sample_id}/{row.cell}")
-            if look is not None:
-                look(row, decoded[BRIGHT_FIELD], seen.bright)
-            made.append(seen)
+            inputs = _Inputs.of(images, row.um_per_px, spec, f"{row.sample_id}/{row.cell}")
+            if on_image is not None:
+                on_image(row, decoded[BRIGHT_FIELD], inputs.bright)
+            cells.append(inputs)
         except (OSError, BadImage) as error:
-            bad.append(f"cell {row.cell} of sample {row.sample_id}: {error}")
-        each()
-    if bad:
+            unreadable.append(f"cell {row.cell} of sample {row.sample_id}: {error}")
+        on_cell()
+    if unreadable:
         raise ManifestError(
-            f"{len(bad):,} cells have an image that cannot be read; remove their rows:\n  "
-            + abbreviate(bad, "\n  ")
+            f"images of {plural(len(unreadable), 'cell')} cannot be read; remove the rows of:\n  "
+            + abbreviate(unreadable, "\n  ")
         )
     return _stack(
-        made,
+        cells,
         positive=[row.label == POSITIVE for row in rows],
         group=[row.group for row in rows],
         sample=[row.sample_id for row in rows],
@@ -143,19 +147,19 @@ def read_cells(
 
 
 def cells_from_simulation(
-    cells: Iterable[Cell], spec: InputSpec, each: Callable[[], object] = lambda: None
+    cells: Iterable[Cell], spec: InputSpec, on_cell: Callable[[], object] = lambda: None
 ) -> Cells:
-    """Bring simulated cells to the network's input; their group is the hospital."""
-    made, told = [], []
+    """Convert simulated cells to network inputs; their group is the hospital."""
+    inputs, facts = [], []
     for cell in cells:
-        whose = f"{cell.sample}/{cell.cell}"
-        made.append(_Images.of(cell.images, cell.um_per_px, spec, whose))
-        told.append((cell.label, cell.hospital, cell.sample, cell.cell, cell.diameter_um))
-        each()
-    label, hospital, sample, number, diameter_um = zip(*told, strict=True)
+        name = f"{cell.sample}/{cell.cell}"
+        inputs.append(_Inputs.of(cell.images, cell.um_per_px, spec, name))
+        facts.append((cell.label, cell.hospital, cell.sample, cell.cell, cell.diameter_um))
+        on_cell()
+    label, hospital, sample, number, diameter_um = zip(*facts, strict=True)
     return _stack(
-        made,
-        positive=[name == POSITIVE for name in label],
+        inputs,
+        positive=[value == POSITIVE for value in label],
         group=hospital,
         sample=sample,
         cell=number,
@@ -165,8 +169,8 @@ def cells_from_simulation(
 
 
 @dataclass(frozen=True, slots=True)
-class _Images:
-    """One cell's images at the network's input."""
+class _Inputs:
+    """Network inputs of one cell."""
 
     bright: NDArray[np.uint8]
     nucleus: NDArray[np.uint8] | None
@@ -178,21 +182,21 @@ class _Images:
         images: Mapping[str, GreyImage],
         um_per_px: float | None,
         spec: InputSpec,
-        whose: str,
-    ) -> _Images:
+        name: str,
+    ) -> _Inputs:
         pixels = images[BRIGHT_FIELD]
         inputs = [
             network_input(images[channel], um_per_px, spec) if channel in images else None
             for channel in CHANNELS
         ]
         assert inputs[0] is not None
-        return cls(inputs[0], inputs[1], image_digest(pixels, whose))
+        return cls(inputs[0], inputs[1], image_digest(pixels, name))
 
 
-def image_digest(pixels: NDArray[np.generic], whose: str = "") -> str:
-    """Return what `Cells.digest` holds of bright-field pixels, and of whose they are."""
+def image_digest(pixels: NDArray[np.generic], name: str = "") -> str:
+    """Return `Cells.digest` of bright-field pixels; of the cell's name where they are blank."""
     if pixels.min() == pixels.max():
-        return _digest(whose.encode())
+        return _digest(name.encode())
     return _digest(f"{pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes())
 
 
@@ -200,33 +204,33 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _stack(seen: Sequence[_Images], **columns: Sequence[object]) -> Cells:
-    absent = np.full_like(seen[0].bright, BACKGROUND_LEVEL)
+def _stack(cells: Sequence[_Inputs], **columns: Sequence[object]) -> Cells:
+    absent = np.full_like(cells[0].bright, BACKGROUND_LEVEL)
     return Cells(
-        bright=np.stack([one.bright for one in seen]),
-        nucleus=np.stack([absent if one.nucleus is None else one.nucleus for one in seen]),
-        has_nucleus=np.array([one.nucleus is not None for one in seen]),
-        digest=np.array([one.digest for one in seen]),
+        bright=np.stack([cell.bright for cell in cells]),
+        nucleus=np.stack([absent if cell.nucleus is None else cell.nucleus for cell in cells]),
+        has_nucleus=np.array([cell.nucleus is not None for cell in cells]),
+        digest=np.array([cell.digest for cell in cells]),
         **{name: np.array(values) for name, values in columns.items()},
     )
 
 
 def draw_by_sample(cells: Cells, count: int, seed: int) -> Cells:
-    """Draw up to `count` cells, as `rows_by_sample` says."""
+    """Draw up to `count` cells by `rows_by_sample`."""
     return cells.select(rows_by_sample(cells.sample, cells.positive, count, seed))
 
 
 def rows_by_sample(
     sample: NDArray[np.str_], positive: NDArray[np.bool_], count: int, seed: int
 ) -> NDArray[np.intp]:
-    """Draw as evenly as possible from both classes, and of a class from every sample.
+    """Draw as evenly as possible from both classes, and within a class from all samples.
 
-    So all cells of the rarer class are drawn, up to half the count.
+    All cells of the rarer class are drawn, up to half of the count.
 
     Args:
         sample: (n,) of each cell.
         positive: (n,).
-        count: most to draw.
+        count: maximum number.
         seed: of the draw.
 
     Returns:
@@ -240,9 +244,9 @@ def rows_by_sample(
 
 
 def _rank_within_group(kinds: NDArray[np.generic]) -> NDArray[np.intp]:
-    """Return (n,), how many of its kind stand before each."""
+    """Return (n,), the number of earlier elements of the same kind."""
     by_kind = np.argsort(kinds, kind="stable")
     _, first, counts = np.unique(kinds[by_kind], return_index=True, return_counts=True)
-    turns = np.empty(len(kinds), dtype=np.intp)
-    turns[by_kind] = np.arange(len(kinds)) - np.repeat(first, counts)
-    return turns
+    rank = np.empty(len(kinds), dtype=np.intp)
+    rank[by_kind] = np.arange(len(kinds)) - np.repeat(first, counts)
+    return rank

@@ -1,4 +1,4 @@
-"""The bright-field crops of a folder, read as the runtime reads them."""
+"""Bright-field crops of a folder, read as by the runtime."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ctcedge.errors import BadImage, SetupError
 from ctcedge.images.decode import GreyImage, decode
 from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.images.read import read_file
+from ctcedge.report.texts import plural
 from ctcedge.settings import load_settings
 
 from .manifest import abbreviate
@@ -20,10 +21,10 @@ from .manifest import abbreviate
 
 @dataclass(frozen=True, slots=True)
 class CropFolder:
-    """What a folder holds.
+    """The crops of a folder.
 
     Attributes:
-        folder: that was searched.
+        folder: searched recursively.
         um_per_px: edge length of an image pixel, um; None where unknown.
         pixels: of each crop, (height, width) uint8 or uint16.
     """
@@ -34,7 +35,7 @@ class CropFolder:
 
     @classmethod
     def read(cls, folder: Path, um_per_px: float | None = None) -> CropFolder:
-        """Read a folder by its own settings.
+        """Read a folder with its own settings.
 
         Args:
             folder: searched recursively.
@@ -47,26 +48,27 @@ class CropFolder:
         settings = load_settings(folder, images={"um_per_px": um_per_px}).images
         listing = list_folder(folder, settings.naming())
         require_crops(folder, listing)
-        pixels, bad = [], []
+        pixels, unreadable = [], []
         for crop in listing.crops:
             try:
                 pixels.append(decode(read_file(folder / crop.path)).pixels)
             except (OSError, BadImage) as error:
-                bad.append(f"{crop.path} ({error})")
-        if bad:
+                unreadable.append(f"{crop.path} ({error})")
+        if unreadable:
             raise SetupError(
-                f"{len(bad):,} crops of {folder} cannot be read; remove them: {abbreviate(bad)}"
+                f"{plural(len(unreadable), 'crop')} of {folder} cannot be read; remove:"
+                f" {abbreviate(unreadable)}"
             )
         return cls(folder, settings.um_per_px, pixels)
 
     def inputs(self, spec: InputSpec) -> NDArray[np.uint8]:
-        """Return what a network sees of them, (n, size, size)."""
-        return np.stack([network_input(each, self.um_per_px, spec) for each in self.pixels])
+        """Return the network inputs of the crops, (n, size, size)."""
+        return np.stack([network_input(crop, self.um_per_px, spec) for crop in self.pixels])
 
     def scale(self, spec: InputSpec) -> str:
-        """Say by what um/px a network sees them."""
+        """Return the um/px that a network assumes for the crops, as text."""
         if spec.um_per_px is None:
-            return "the model knows no um/px"
+            return "the model has no um/px"
         if self.um_per_px is None:
             return f"um/px unknown, the model's own {spec.um_per_px:g} assumed"
         return f"um/px {self.um_per_px:g}"

@@ -1,7 +1,7 @@
-"""The manifest: a CSV file with one row a cell, which `label` writes and all other commands read.
+"""The manifest: a CSV file with one row per cell, written by `label` and read by other commands.
 
-Columns: sample, cell, label, stratum, source, um_per_px, patient, run, then one for each channel
-with the image's path, relative to the manifest's folder or absolute.
+Columns: sample, cell, label, stratum, source, um_per_px, patient, run, then one per channel
+with the path of the image, relative to the manifest's folder or absolute.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Literal, TypeAlias, get_args
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.fs.files import atomic_write
+from ctcedge.report.texts import plural
 
 Label: TypeAlias = Literal["CTC", "other", ""]
-"""`other` is anything that is not a CTC; empty where nobody knows."""
+"""`other` is any cell that is not a CTC; empty where unknown."""
 
 Source: TypeAlias = Literal["gated", "labels.csv", "reviewed"]
-"""Who says so: the stains, a table that came with the images, or a person who looked."""
+"""Origin of a label: stains, a table of the export, or review by a person."""
 
 POSITIVE: Label = "CTC"
 NEGATIVE: Label = "other"
@@ -41,15 +42,15 @@ class Row:
     """One cell.
 
     Attributes:
-        sample: from the export.
-        cell: from the export, verbatim.
+        sample: as in the export.
+        cell: as in the export.
         label: whether it is a CTC.
         stratum: finer than the label, such as `double-positive`.
-        source: where the label comes from.
+        source: origin of the label.
         um_per_px: edge length of an image pixel, um; None where unknown.
         images: path of each channel's image; bright field is always there.
-        patient: whose blood it is; empty where unknown.
-        run: tells samples of the same name apart; empty where they need no telling apart.
+        patient: empty where unknown.
+        run: distinguishes samples of the same name; may be empty.
     """
 
     sample: str
@@ -69,36 +70,36 @@ class Row:
 
     @property
     def group(self) -> str:
-        """What must never stand on both sides of a split: the patient, else the sample."""
+        """Unit of splits: the patient, or the sample where there is no patient."""
         return self.patient or self.sample_id
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
-    """Write a manifest, whole or not at all; images beneath its folder are relative to it."""
+    """Write a manifest atomically; images below its folder get relative paths."""
     rows = list(rows)
     channels = sorted({name for row in rows for name in row.images} - {BRIGHT_FIELD})
-    home = path.parent.resolve()
+    folder = path.parent.resolve()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow((*_COLUMNS, BRIGHT_FIELD, *channels))
     for row in rows:
-        pitch = "" if row.um_per_px is None else f"{row.um_per_px:.6g}"
+        um_per_px = "" if row.um_per_px is None else f"{row.um_per_px:.6g}"
         images = (
-            _relative_to_manifest(row.images[channel], home) if channel in row.images else ""
+            _relative_to_manifest(row.images[channel], folder) if channel in row.images else ""
             for channel in (BRIGHT_FIELD, *channels)
         )
         table.writerow(
-            (row.sample, row.cell, row.label, row.stratum, row.source, pitch, row.patient,
+            (row.sample, row.cell, row.label, row.stratum, row.source, um_per_px, row.patient,
              row.run, *images)
         )  # fmt: skip
     atomic_write(path, text.getvalue().encode())
 
 
 def read_manifests(paths: Sequence[Path]) -> list[Row]:
-    """Read manifests as one.
+    """Read and join manifests.
 
     Raises:
-        ManifestError: naming every row that cannot be used, or a cell that stands in two.
+        ManifestError: naming every row that cannot be used, or a cell that is in two.
     """
     rows: list[Row] = []
     seen: dict[tuple[str, str], Path] = {}
@@ -107,7 +108,7 @@ def read_manifests(paths: Sequence[Path]) -> list[Row]:
             key = (row.sample_id, row.cell)
             if key in seen:
                 raise ManifestError(
-                    f"cell {row.cell} of sample {row.sample_id} stands in {seen[key]} and again in"
+                    f"cell {row.cell} of sample {row.sample_id} is in {seen[key]} and in"
                     f" {path}; samples of the same name need different values of 'run'"
                 )
             seen[key] = path
@@ -119,62 +120,64 @@ def read_manifests(paths: Sequence[Path]) -> list[Row]:
 def choose(
     rows: Iterable[Row], positive: Sequence[str] = (), negative: Sequence[str] = ()
 ) -> list[Row]:
-    """Return the rows that have a label, or those of the strata that are to get one.
+    """Return the rows with a label, or the rows of strata to label.
 
     Args:
         rows: of manifests.
-        positive: strata to count as CTC; with `negative`, replaces the rows' own labels.
-        negative: strata to count as no CTC.
+        positive: strata to label as CTC; with `negative`, replaces the rows' own labels.
+        negative: strata to label as not CTC.
 
     Raises:
-        ManifestError: only one of the two is given, a stratum stands in both, or is in no row; or
-            no row has a label.
+        ManifestError: only one of the two is given, a stratum is in both or in no row, or no row
+            has a label.
     """
     rows = list(rows)
     if not positive and not negative:
         labelled = [row for row in rows if row.label]
         if not labelled:
-            raise ManifestError("no cell has a label; choose strata to count as CTC and as no CTC")
+            raise ManifestError("no cell has a label; choose strata to use as CTC and as negative")
         return labelled
     if not positive or not negative or set(positive) & set(negative):
-        raise ManifestError("give strata to count as CTC and others to count as no CTC, or neither")
+        raise ManifestError(
+            "give strata to use as CTC and other strata to use as negative, or neither"
+        )
     known = {row.stratum for row in rows}
     for stratum in (*positive, *negative):
         if stratum not in known:
             raise ManifestError(
-                f"no cell of stratum '{stratum}' (there: {', '.join(sorted(known))})"
+                f"no cell of stratum '{stratum}' (known: {', '.join(sorted(known))})"
             )
     label = dict.fromkeys(positive, POSITIVE) | dict.fromkeys(negative, NEGATIVE)
     return [replace(row, label=label[row.stratum]) for row in rows if row.stratum in label]
 
 
-def abbreviate(names: Sequence[str], between: str = "; ") -> str:
-    """Return the first names of a list, and how many more there are."""
+def abbreviate(names: Sequence[str], separator: str = "; ") -> str:
+    """Join the first names of a list, with the number of further ones."""
     more = len(names) - _MAX_NAMES
-    return between.join([*names[:_MAX_NAMES], *([f"and {more:,} more"] if more > 0 else [])])
+    return separator.join([*names[:_MAX_NAMES], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def read_csv(path: Path, error: type[ValueError] = ManifestError) -> list[dict[str, str]]:
-    """Read a table with a head.
+    """Read a table with a header.
 
     Args:
         path: of a CSV file, UTF-8.
-        error: what to raise.
+        error: exception to raise.
 
     Raises:
-        ValueError: it cannot be read; of the kind asked for.
+        ValueError: it cannot be read; raised as `error`.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as wrong:
-        raise error(f"{path} cannot be read: {wrong}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise error(f"{path} cannot be read: {cause}") from None
 
 
 def _read(path: Path) -> Iterable[Row]:
     table = read_csv(path)
     if not table:
-        raise ManifestError(f"{path} holds no cells")
+        raise ManifestError(f"{path} has no cells")
     missing = [name for name in _NEEDED if name not in table[0]]
     if missing:
         raise ManifestError(
@@ -188,14 +191,15 @@ def _read(path: Path) -> Iterable[Row]:
             bad.append(f"line {line}: {error}")
     if bad:
         raise ManifestError(
-            f"{path} has {len(bad):,} bad rows; mend or remove them:\n  " + abbreviate(bad, "\n  ")
+            f"{path} has {plural(len(bad), 'bad row')}; correct or remove:\n  "
+            + abbreviate(bad, "\n  ")
         )
     return rows
 
 
 def _row(record: dict[str, str], folder: Path) -> Row:
     if None in record or None in record.values():
-        raise ValueError("as many values as columns are needed")
+        raise ValueError("the number of values differs from the number of columns")
     texts = {name: record.get(name, "") for name in _COLUMNS}
     if not texts["sample"] or not texts["cell"]:
         raise ValueError("sample and cell must be given")
@@ -213,7 +217,7 @@ def _row(record: dict[str, str], folder: Path) -> Row:
         raise ValueError("no bright-field image")
     for image in images.values():
         if not image.is_file():
-            raise ValueError(f"{image} is not there")
+            raise ValueError(f"{image} does not exist")
     return Row(
         sample=texts["sample"],
         cell=texts["cell"],
@@ -231,12 +235,12 @@ def _parse_pixel_size(text: str) -> float | None:
     if not text:
         return None
     try:
-        pitch = float(text)
+        um_per_px = float(text)
     except ValueError:
-        pitch = math.nan
-    if not 0.01 <= pitch <= 20:
+        um_per_px = math.nan
+    if not 0.01 <= um_per_px <= 20:
         raise ValueError(f"um_per_px is '{text}', not a number between 0.01 and 20")
-    return pitch
+    return um_per_px
 
 
 def _check_same_pixel_size(rows: Sequence[Row]) -> None:
@@ -248,6 +252,6 @@ def _check_same_pixel_size(rows: Sequence[Row]) -> None:
         )
 
 
-def _relative_to_manifest(path: Path, home: Path) -> str:
+def _relative_to_manifest(path: Path, folder: Path) -> str:
     path = Path(os.path.abspath(path))
-    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

@@ -1,4 +1,4 @@
-"""Sides that share no group: cells of one patient or sample are far too alike."""
+"""Splits by whole groups, as cells of one patient or sample are too similar to be separated."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from .dataset import Cells
 
 
 class LeakageError(ValueError):
-    """One group stands on both sides of a split."""
+    """A group or an image appears in two splits (leakage)."""
 
 
-def check_no_leakage(one: Cells, other: Cells) -> None:
-    """Check that two sides share neither a group nor an image.
+def check_no_leakage(first: Cells, second: Cells) -> None:
+    """Check that no group and no image is in two splits.
 
     Raises:
-        LeakError: naming a group, or a cell, that stands on both.
+        LeakageError: naming a group or a cell that is in both.
     """
-    shared = np.intersect1d(one.group, other.group)
+    shared = np.intersect1d(first.group, second.group)
     if shared.size:
         raise LeakageError(
-            f"'{shared[0]}' stands on both sides; whole patients or samples must be held out"
+            f"'{shared[0]}' is in two splits; whole patients or samples must be held out"
         )
-    same = np.flatnonzero(np.isin(one.digest, other.digest))
+    same = np.flatnonzero(np.isin(first.digest, second.digest))
     if same.size:
-        first = same[0]
-        twin = np.flatnonzero(other.digest == one.digest[first])[0]
+        row = same[0]
+        twin = np.flatnonzero(second.digest == first.digest[row])[0]
         raise LeakageError(
-            f"cell {one.cell[first]} of sample {one.sample[first]} and cell {other.cell[twin]} of"
-            f" sample {other.sample[twin]} are the same image, and would stand on both sides;"
+            f"cell {first.cell[row]} of sample {first.sample[row]} and cell {second.cell[twin]} of"
+            f" sample {second.sample[twin]} are the same image, and would be in two splits;"
             " remove one of their rows"
         )
 
 
 def assign_folds(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
-    """Deal whole groups to `count` folds, alike in CTCs and in others.
+    """Assign whole groups to `count` folds with similar numbers of CTCs and of negatives.
 
-    The groups are dealt in a random order, the largest first, each to the fold that most lacks
-    cells of its kind.
+    Greedy stratified group assignment: in random order, the largest groups first, each group goes
+    to the fold where it most reduces the imbalance.
 
     Returns:
         (n,) fold of each cell, 0 to count - 1.
@@ -52,35 +52,40 @@ def assign_folds(cells: Cells, count: int, seed: int) -> NDArray[np.intp]:
     _require_both_classes(cells)
     if len(names) < count:
         raise ValueError(
-            f"{len(names)} patients or samples cannot fill {count} parts; label more of them"
+            f"{len(names)} patients or samples cannot fill {count} folds; label more of them"
         )
-    share = tally / np.maximum(1, tally.sum(axis=0))
+    fraction = tally / np.maximum(1, tally.sum(axis=0))
     shuffled = np.random.default_rng(seed).permutation(len(names))
-    order = shuffled[np.argsort(-share[shuffled].max(axis=1), kind="stable")]
+    order = shuffled[np.argsort(-fraction[shuffled].max(axis=1), kind="stable")]
     filled, fold_of = np.zeros((count, 2)), np.empty(len(names), dtype=np.intp)
     for group in order:
-        spread = [
+        imbalance = [
             np.var(
-                np.where(np.arange(count)[:, None] == fold, filled + share[group], filled), 0
+                np.where(np.arange(count)[:, None] == fold, filled + fraction[group], filled), 0
             ).sum()
             for fold in range(count)
         ]
-        fold_of[group] = int(np.argmin(spread))
-        filled[fold_of[group]] += share[group]
+        fold_of[group] = int(np.argmin(imbalance))
+        filled[fold_of[group]] += fraction[group]
     if (filled == 0).any():
         raise ValueError(
-            f"{len(names)} patients or samples cannot fill {count} parts with CTCs and others"
-            " each; label more of them"
+            f"{len(names)} patients or samples cannot fill {count} folds with CTCs and"
+            " negatives each; label more of them"
         )
     return fold_of[member]
 
 
-def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
-    """Choose whole groups that make up about a share of the CTCs and of the others.
+def hold_out(cells: Cells, target: float, seed: int) -> NDArray[np.bool_]:
+    """Choose whole groups that make up about a fraction of the CTCs and of the negatives.
 
-    First the group whose CTCs, then the one whose others come nearest to the share; then, in a
-    random order, every group that brings both nearer to it. Where that leaves too few of a class to
-    calibrate on, more groups follow, as long as at least as many cells remain.
+    First the group whose CTCs, then the group whose negatives are nearest to the target; then, in
+    random order, every group that brings both nearer to it. Where that gives too few cells of a
+    class for calibration, more groups are added, while at least as many cells remain.
+
+    Args:
+        cells: all.
+        target: fraction to hold out.
+        seed: of the order.
 
     Returns:
         (n,) bool, true for the cells of the chosen groups.
@@ -99,7 +104,7 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
     part = tally / np.maximum(1, tally.sum(axis=0))
 
     def distance(chosen: NDArray[np.bool_]) -> float:
-        return float(((part[chosen].sum(axis=0) - share) ** 2).sum())
+        return float(((part[chosen].sum(axis=0) - target) ** 2).sum())
 
     chosen = np.zeros(len(names), dtype=bool)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -107,7 +112,7 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
         if not tally[chosen, kind].any():
             having = order[tally[order, kind] > 0]
             if having.size:
-                chosen[having[np.argmin(np.abs(part[having, kind] - share))]] = True
+                chosen[having[np.argmin(np.abs(part[having, kind] - target))]] = True
     for group in order:
         with_it = chosen.copy()
         with_it[group] = True
@@ -122,19 +127,19 @@ def hold_out(cells: Cells, share: float, seed: int) -> NDArray[np.bool_]:
     if not (tally[chosen].any(axis=0) & tally[~chosen].any(axis=0)).all():
         raise ValueError(
             f"{len(names)} patients or samples cannot be split so that training and validation"
-            " have CTCs and others each; label more of them, or give --validation"
+            " have CTCs and negatives each; label more of them, or give --validation"
         )
     return chosen[member]
 
 
 def one_class_problem(cells: Cells, which: str) -> str:
-    """Say that cells, called so, are of one class only; empty where they are not."""
+    """Return a text if cells, named by `which`, are of one class only; else empty."""
     positives = int(cells.positive.sum())
     if positives not in (0, len(cells)):
         return ""
     return (
         f"the {which} cells are of one class only ({positives:,} CTCs of {len(cells):,} cells);"
-        " CTCs and others are needed"
+        " CTCs and negatives are needed"
     )
 
 
@@ -146,7 +151,7 @@ def _require_both_classes(cells: Cells) -> None:
 def _groups(
     cells: Cells,
 ) -> tuple[NDArray[np.str_], NDArray[np.intp], NDArray[np.float64]]:
-    """Return the groups' names, the group of each cell, and each group's others and CTCs."""
+    """Return the groups' names, the group of each cell, and negatives and CTCs of each group."""
     names, member = np.unique(cells.group, return_inverse=True)
     tally = np.zeros((len(names), 2))
     np.add.at(tally, (member, cells.positive.astype(np.intp)), 1)

@@ -1,12 +1,13 @@
-"""What a model folder is worth on labelled cells.
+"""`train evaluate`: measure a model folder on labelled cells.
 
-bootstrap    intervals: whole patients or samples drawn anew
-scores       what models' probabilities say of cells
-calls        the runtime's calls: what goes to a person, and why
-statistics   figures as functions of how often each cell counts
+bootstrap    intervals by resampling whole patients or samples
+scores       probabilities of cells compared with a model's thresholds
+calls        the runtime's calls and its reasons for review
+statistics   figures as functions of the weights of the cells
 figures      every figure with its meaning and interval
-scoring      cells through the runtime's own code, each by a model that never saw its sample
-evaluation   from a model folder and manifests to all that the report tells
+scoring      cells through the runtime's code, each by a model not trained on its sample
+evaluation   a whole evaluation, from a model folder and manifests
+tables       text and tables of the report
 report       report.json, report.md and scores.csv
 charts, gallery, page    report.html
 """

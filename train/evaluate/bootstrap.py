@@ -1,8 +1,9 @@
-"""95 % intervals by drawing whole patients or samples anew (percentile bootstrap).
+"""95 % intervals by resampling whole patients or samples (percentile bootstrap).
 
-Cells of one sample share their optics and their patient, so that drawing cells would promise too
-much. Where every group is of one class, each class's groups are drawn by themselves, so that the
-share of CTCs stays what it is. Groups without a label are drawn apart, and change no other draw.
+Cells of one sample have optics and patient in common, so that resampling cells would give intervals
+that are too narrow. Where every group is of one class, the groups of each class are resampled
+separately, so that the fraction of CTCs stays the same. Groups without a label are resampled
+separately and do not affect the other draws.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from ..metrics.roc import Floats, Labels
 DRAWS = 1000
 
 _PERCENTILES = (2.5, 97.5)
-_WEIGHTS_AT_ONCE = 1_000_000
+_MAX_WEIGHTS = 1_000_000
 
 Statistics = Callable[[Floats], Mapping[str, Mapping[str, Floats]]]
-"""From weights, (m, n), to figures, (m,) each, by what they are of and by name."""
+"""From weights, (m, n), to figures, (m,) each, by part and by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval; NaN where the cells cannot tell."""
+    """A figure with its 95 % interval; NaN where not estimable."""
 
     value: float
     low: float
@@ -34,14 +35,14 @@ class Estimate:
 
 
 class Resampling:
-    """Many draws of the same groups of cells.
+    """Draws of the same groups of cells.
 
     Args:
-        group: (n,) text, drawn as a whole.
+        group: (n,) text, the unit of resampling.
         positive: (n,) bool.
         seed: of the draws.
-        draws: their number.
-        known: (n,) false for cells of unknown label; None where all are known.
+        draws: number of draws.
+        known: (n,) false for cells without a label; None where all have one.
     """
 
     def __init__(
@@ -54,23 +55,23 @@ class Resampling:
     ) -> None:
         known = np.ones(len(group), dtype=bool) if known is None else known
         names, self._member = np.unique(group, return_inverse=True)
-        ctcs, others = (
+        ctcs, negatives = (
             np.bincount(self._member, known & kind) > 0 for kind in (positive, ~positive)
         )
-        classes = (others | ctcs,) if (others & ctcs).any() else (others, ctcs)
-        parts = [np.flatnonzero(each) for each in classes]
+        classes = (negatives | ctcs,) if (negatives & ctcs).any() else (negatives, ctcs)
+        parts = [np.flatnonzero(members) for members in classes]
         self.smallest_part = min(len(part) for part in parts)
         chance = np.random.default_rng(seed)
         self._counts = np.zeros((draws, len(names)))
-        for part in (*parts, np.flatnonzero(~(others | ctcs))):
+        for part in (*parts, np.flatnonzero(~(negatives | ctcs))):
             if len(part):
                 even = np.full(len(part), 1 / len(part))
                 self._counts[:, part] = chance.multinomial(len(part), even, size=draws)
 
     def estimate(self, statistics: Statistics) -> dict[str, dict[str, Estimate]]:
-        """Compute figures of the cells as they are, and their intervals.
+        """Compute figures of the cells, and their intervals.
 
-        The intervals are NaN where a class has a single group, whose like nobody has seen.
+        The intervals are NaN where a class has a single group.
         """
         whole = statistics(np.ones((1, len(self._member))))
         drawn = [statistics(weight) for weight in self._weights()]
@@ -86,13 +87,13 @@ class Resampling:
         }
 
     def _weights(self) -> Iterator[Floats]:
-        rows = max(1, _WEIGHTS_AT_ONCE // len(self._member))
+        rows = max(1, _MAX_WEIGHTS // len(self._member))
         for start in range(0, len(self._counts), rows):
             yield self._counts[start : start + rows, self._member]
 
     def _interval(self, values: Floats) -> tuple[float, float]:
-        told = values[np.isfinite(values)]
-        if self.smallest_part < 2 or not told.size:
+        finite = values[np.isfinite(values)]
+        if self.smallest_part < 2 or not finite.size:
             return float("nan"), float("nan")
-        low, high = np.percentile(told, _PERCENTILES)
+        low, high = np.percentile(finite, _PERCENTILES)
         return float(low), float(high)

@@ -1,4 +1,4 @@
-"""The runtime's calls: what is called, what goes to a person, and why."""
+"""Count the runtime's calls and its reasons for review."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class CallGroup:
     """The cells of one call, or of one reason for review.
 
     Attributes:
-        ctcs: how many are labelled CTC.
-        others: how many are labelled as no CTC.
-        unlabelled: how many have no label.
-        ctcs_above: how many of the CTCs the threshold alone would call CTC.
-        others_above: how many of the others it would call CTC.
-        ctcs_share: they are of all CTCs.
-        others_share: they are of all others.
+        ctcs: number of cells labelled CTC.
+        negatives: number of cells labelled as not CTC.
+        unlabelled: number of cells without a label.
+        ctcs_above: number of CTCs at or above the threshold.
+        negatives_above: number of negatives at or above the threshold.
+        ctcs_fraction: fraction of all CTCs.
+        negatives_fraction: fraction of all negatives.
     """
 
     ctcs: int
@@ -41,13 +41,13 @@ class CallGroup:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Cells by what the runtime says of them.
+    """Cells by the runtime's calls and reasons.
 
     Attributes:
         by_call: `CTC`, `leukocyte` and `review`.
-        doubted: what goes to a person whatever its probability, for its image or because it is
-            unlike the training data.
-        by_reason: of a review, the most frequent first; a cell may have several.
+        flagged: cells for review whatever their probability, because of the quality checks or the
+            out-of-distribution detection.
+        by_reason: by reason for review, the most frequent first; a cell may have several.
     """
 
     by_call: dict[Call, CallGroup]
@@ -64,13 +64,13 @@ def count_calls(
     seed: int,
     draws: int = DRAWS,
 ) -> Calls:
-    """Count the runtime's calls and its reasons.
+    """Count calls and reasons.
 
     Args:
         cells: n.
         verdicts: n, of the runtime.
         above: (n,) at or above the threshold.
-        known: (n,) false for cells of unknown label.
+        known: (n,) false for cells without a label.
         seed: of the bootstrap.
         draws: of the bootstrap.
     """
@@ -86,20 +86,20 @@ def count_calls(
     )
     positive = cells.positive[known]
     resampling = Resampling(cells.group[known], positive, seed, draws)
-    shares = _shares(inside[:, known], positive, resampling)
-    ctcs, others = known & cells.positive, known & ~cells.positive
+    fractions = _fractions(inside[:, known], positive, resampling)
+    ctcs, negatives = known & cells.positive, known & ~cells.positive
     parts = iter(
         [
             CallGroup(
                 ctcs=int((part & ctcs).sum()),
-                negatives=int((part & others).sum()),
+                negatives=int((part & negatives).sum()),
                 unlabelled=int((part & ~known).sum()),
                 ctcs_above=int((part & ctcs & above).sum()),
-                negatives_above=int((part & others & above).sum()),
+                negatives_above=int((part & negatives & above).sum()),
                 ctcs_fraction=of_ctcs,
-                negatives_fraction=of_others,
+                negatives_fraction=of_negatives,
             )
-            for part, (of_ctcs, of_others) in zip(inside, shares, strict=True)
+            for part, (of_ctcs, of_negatives) in zip(inside, fractions, strict=True)
         ]
     )
     return Calls(
@@ -109,25 +109,25 @@ def count_calls(
     )
 
 
-def _shares(
+def _fractions(
     inside: Labels, positive: Labels, resampling: Resampling
 ) -> Iterable[tuple[Estimate, Estimate]]:
-    """Estimate which share of the CTCs, and of the others, lies in each part.
+    """Estimate the fraction of the CTCs, and of the negatives, in each part.
 
     Args:
-        inside: (k, n) of each part.
+        inside: (k, n) members of each part.
         positive: (n,).
         resampling: of the same cells.
     """
 
     def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
-        shares = {}
-        for name, of in (("ctcs", positive), ("others", ~positive)):
-            counts = weight @ (inside & of).T.astype(np.float64)
-            with np.errstate(invalid="ignore"):  # a draw may hold one class only
-                columns = counts.T / (weight @ of)
-            shares[name] = {str(number): column for number, column in enumerate(columns)}
-        return shares
+        fractions = {}
+        for name, members in (("ctcs", positive), ("negatives", ~positive)):
+            counts = weight @ (inside & members).T.astype(np.float64)
+            with np.errstate(invalid="ignore"):  # a draw may have one class only
+                columns = counts.T / (weight @ members)
+            fractions[name] = {str(number): column for number, column in enumerate(columns)}
+        return fractions
 
-    found = resampling.estimate(statistics)
-    return zip(found["ctcs"].values(), found["others"].values(), strict=True)
+    estimates = resampling.estimate(statistics)
+    return zip(estimates["ctcs"].values(), estimates["negatives"].values(), strict=True)

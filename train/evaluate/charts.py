@@ -1,4 +1,4 @@
-"""The report's four curves with the model's intervals, as numbers for the page to draw."""
+"""Points of the report's four curves, with the model's intervals."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .evaluation import Evaluation
 from .tables import BASELINES
 
 Points = NDArray[np.float64]
-"""(k, 2), x and y, unless it says otherwise."""
+"""(k, 2), x and y, unless stated otherwise."""
 
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 _BAND = np.linspace(0, 1, 101)
-"""False-call rates at which the interval of the sensitivity is drawn."""
+"""False-positive rates at which the interval of the sensitivity is drawn."""
 
-_LEFT = 0.7
-"""Share decided that the risk is read at, as in the tables."""
+_DECIDED = 0.7
+"""Fraction of decided cells at which the tables report the risk."""
 
 _TOPS = (0.1, 0.25, 0.5, 1.0)
-"""Of an axis, whose fifths are round numbers."""
+"""Upper ends of an axis with round ticks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Line:
 
     Attributes:
         name: for the legend.
-        style: `model`, `texture`, `size` or `guide`, which the page draws differently.
+        style: `model`, `texture`, `size` or `guide`, which sets its colour.
         points: x and y, rising in x.
-        dots: whether the points are marked.
+        dots: draw markers at the points.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Chart:
     """Curves in one pair of axes, x to 1.
 
     Attributes:
-        title: above it.
-        x: what is drawn to the right.
-        y: what is drawn upwards.
-        note: below it.
+        title: above the chart.
+        x: label of the horizontal axis.
+        y: label of the vertical axis.
+        note: below the chart.
         lines: the most important first.
-        band: (k, 3) x, lower and upper end of the model's 95 % interval there, rising in x; empty
-            where there is none.
-        whiskers: whether the band is drawn at its points alone.
+        band: (k, 3) x, lower and upper end of the model's 95 % interval there, rising in x; may be
+            empty.
+        whiskers: draw the band at its points only.
         top: largest y.
     """
 
@@ -75,17 +75,17 @@ def charts(evaluation: Evaluation) -> list[Chart]:
     """Return ROC, precision-recall, reliability and risk-coverage curves."""
     known = evaluation.scored.known
     positive = evaluation.scored.cells.positive[known]
-    said = evaluation.scored.scores.select(known)
-    ranked = {"model": said.probability} | {
+    scores = evaluation.scored.scores.select(known)
+    ranked = {"model": scores.probability} | {
         name: score[known] for name, score in (evaluation.scored.baselines or {}).items()
     }
     curves = {name: Curve.of(positive, score) for name, score in ranked.items()}
-    deferred = {"model": risk_coverage(positive, said.called, said.certainty)} | {
+    deferred = {"model": risk_coverage(positive, scores.called, scores.certainty)} | {
         name: risk_coverage(positive, score >= 0, np.abs(score))
         for name, score in ranked.items()
         if name != "model"
     }
-    share = float(positive.mean())
+    fraction = float(positive.mean())
     highest = max(float(points[:, 1].max()) for points in deferred.values())
     top = next(top for top in _TOPS if highest <= top)
     group = evaluation.scored.cells.group[known]
@@ -94,10 +94,10 @@ def charts(evaluation: Evaluation) -> list[Chart]:
     return [
         Chart(
             title="ROC curve",
-            x="False-call rate (others called CTC)",
+            x="False-positive rate (negatives called CTC)",
             y="Sensitivity (CTCs found)",
-            note="The further to the upper left, the better; the diagonal is chance. The number is"
-            " the area under the curve.",
+            note="Nearer to the upper left is better; the diagonal is chance. The number is the"
+            " area under the curve.",
             lines=[
                 *_lines(
                     {name: roc(curve) for name, curve in curves.items()},
@@ -105,43 +105,43 @@ def charts(evaluation: Evaluation) -> list[Chart]:
                 ),
                 Line("Chance", "guide", np.array([[0.0, 0], [1, 1]])),
             ],
-            band=_roc_band(positive, said.probability, resampling),
+            band=_roc_band(positive, scores.probability, resampling),
         ),
         Chart(
             title="Precision and recall",
             x="Recall (CTCs found)",
             y="Precision (CTC calls that are right)",
-            note=f"At these cells' share of CTCs, {share:.2f}; where CTCs are rarer, precision is"
-            " lower. The number is the average precision.",
+            note=f"At these cells' fraction of CTCs, {fraction:.2f}; where CTCs are rarer,"
+            " precision is lower. The number is the average precision.",
             lines=[
                 *_lines(
                     {name: precision_recall(curve) for name, curve in curves.items()},
                     {name: float(curve.average_precision()) for name, curve in curves.items()},
                 ),
-                Line("Chance", "guide", np.array([[0.0, share], [1, share]])),
+                Line("Chance", "guide", np.array([[0.0, fraction], [1, fraction]])),
             ],
         ),
         Chart(
             title="Reliability",
             x="Probability stated",
-            y="Share that is a CTC",
-            note="Cells in ten bins, classes weighted to the model's prior; on the diagonal the"
-            " model is as sure as it is right.",
+            y="Fraction that is a CTC",
+            note="Cells in ten bins, classes weighted to the model's prior; the diagonal is perfect"
+            " calibration.",
             lines=[
-                Line("Model", "model", reliability(positive, said.probability, prior), dots=True),
+                Line("Model", "model", reliability(positive, scores.probability, prior), dots=True),
                 Line("Well calibrated", "guide", np.array([[0.0, 0], [1, 1]])),
             ],
-            band=_reliability_band(positive, said.probability, prior, resampling),
+            band=_reliability_band(positive, scores.probability, prior, resampling),
             whiskers=True,
         ),
         Chart(
             title="Risk and coverage",
-            x="Share of cells decided, the most certain first",
+            x="Fraction of cells decided, the most certain first",
             y="Risk (1 - macro F1 of those decided)",
-            note="What is gained by leaving doubtful cells to a person.",
+            note="The gain from leaving uncertain cells for review.",
             lines=[
                 *_lines(deferred),
-                Line("30 % left to a person", "guide", np.array([[_LEFT, 0], [_LEFT, top]])),
+                Line("30 % left for review", "guide", np.array([[_DECIDED, 0], [_DECIDED, top]])),
             ],
             top=top,
         ),
@@ -149,7 +149,7 @@ def charts(evaluation: Evaluation) -> list[Chart]:
 
 
 def roc(curve: Curve) -> Points:
-    """Return false-call rate and sensitivity."""
+    """Return false-positive rate and sensitivity."""
     sensitivity, false_rate = curve.rates()
     return np.column_stack((false_rate, sensitivity))
 
@@ -165,7 +165,7 @@ def precision_recall(curve: Curve) -> Points:
 
 
 def reliability(positive: Labels, probability: Floats, prior: float) -> Points:
-    """Return mean probability and share of CTCs of each bin that holds cells."""
+    """Return mean probability and fraction of CTCs of each bin with cells."""
     share = class_weighted(positive, np.ones((1, len(positive))), prior)
     stated, found = _binned(positive, probability, share)
     held = np.isfinite(stated[0])
@@ -173,7 +173,7 @@ def reliability(positive: Labels, probability: Floats, prior: float) -> Points:
 
 
 def _binned(positive: Labels, probability: Floats, share: Floats) -> tuple[Points, Points]:
-    """Return mean probability and share of CTCs of each bin, (m, BINS); NaN where it is empty."""
+    """Return mean probability and fraction of CTCs of each bin, (m, BINS); NaN where empty."""
     inside = np.eye(BINS)[bins(probability)]
     total = share @ inside
     with np.errstate(invalid="ignore"):
@@ -216,7 +216,7 @@ def _band(x: Floats, estimates: Iterable[Estimate]) -> Points:
 
 
 def risk_coverage(positive: Labels, called: Labels, certainty: Floats) -> Points:
-    """Return the share of cells decided and 1 - their macro F1, from 5 % of the cells on."""
+    """Return the fraction of cells decided and 1 - their macro F1, from 5 % of the cells on."""
     order = np.argsort(-certainty, kind="stable")
     positive, called = positive[order], called[order]
     decided = np.arange(1, len(order) + 1)
@@ -231,13 +231,13 @@ def risk_coverage(positive: Labels, called: Labels, certainty: Floats) -> Points
 
 def _lines(curves: dict[str, Points], figures: Mapping[str, float] | None = None) -> list[Line]:
     names = {"model": "Model", **BASELINES}
-    told = {name: f", {value:.3f}" for name, value in (figures or {}).items()}
+    values = {name: f", {value:.3f}" for name, value in (figures or {}).items()}
     return [
-        Line(names[style] + told.get(style, ""), style, _thinned(points))
+        Line(names[style] + values.get(style, ""), style, _thinned(points))
         for style, points in curves.items()
     ]
 
 
 def _thinned(points: Points) -> Points:
-    rows = np.linspace(0, len(points) - 1, min(len(points), _MOST_POINTS))
+    rows = np.linspace(0, len(points) - 1, min(len(points), _MAX_POINTS))
     return points[np.rint(rows).astype(np.intp)]

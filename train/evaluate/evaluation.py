@@ -1,4 +1,4 @@
-"""One evaluation: from a model folder and manifests to everything that the report tells."""
+"""Run an evaluation: from a model folder and manifests to the contents of the report."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _FEW_GROUPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the report tells.
+    """The contents of the report.
 
     Attributes:
-        models: one, or one a fold.
+        models: one, or one per fold.
         manifests: whose cells were scored.
-        scored: the cells and what is said of them.
-        figures: on those of known label.
+        scored: the cells with their scores.
+        figures: of the labelled cells.
         calls: of the runtime.
-        leak_checked: whether it is certain that no cell's group was trained on: no image of it
-            was, nor one of its name.
-        fitted_on: training cells that the baselines were fitted on, and that the models were;
-            zeros where they do not tell.
-        warnings: what a reader must know before the figures, a sentence each.
+        leak_checked: whether it is certain that no cell's group was trained on, neither by image
+            nor by name.
+        fitted_on: number of training cells of the baselines, and of the models; zeros where
+            unknown.
+        warnings: to read before the figures, a sentence each.
         seed: of the bootstrap and the boosting.
         draws: of the bootstrap.
     """
@@ -58,20 +58,20 @@ def evaluate(
     trust_gates: bool = False,
     seed: int,
 ) -> Evaluation:
-    """Score the cells of manifests and measure.
+    """Score the cells of manifests and compute all figures.
 
     Args:
         model: a model folder, or a folder of the model folders of a run with folds, where each
-            cell is scored by the one that never saw its sample.
+            cell is scored by the one that was not trained on its sample.
         manifests: whose cells to score.
         positive: strata to count as CTC instead of the labels, see `train.data.manifest.choose`.
         negative: strata to count as no CTC.
-        trust_gates: count CTCs that are labelled by their stains alone.
+        trust_gates: accept CTCs that are labelled by their stains alone.
         seed: of the bootstrap and the boosting.
 
     Raises:
-        ManifestError: rows cannot be used, or their labels not as truth.
-        LeakError: a sample holds images that the model was made from.
+        ManifestError: rows cannot be used, or their labels cannot be used as reference.
+        LeakageError: a sample contains images that the model was made from.
         SetupError: the model cannot be used.
         TableError: its training table cannot be read.
     """
@@ -79,7 +79,7 @@ def evaluate(
     rows = labelled(read_manifests(manifests), positive, negative, trust_gates=trust_gates)
     if len({row.label for row in rows} - {""}) < 2:
         raise ManifestError(
-            "the manifests hold labelled cells of one class only; CTCs and others are needed"
+            "the manifests have labelled cells of one class only; CTCs and negatives are needed"
         )
     scored = score(candidates, rows, seed)
     measured = figures(
@@ -121,28 +121,28 @@ def _warnings(
     warnings = []
     if trust_gates and gated:
         warnings.append(
-            f"{gated:,} of {measured.ctcs:,} CTCs are labelled by their stains alone; no person"
-            " confirmed them, and a wrong gate counts as truth here."
+            f"{gated:,} of {measured.ctcs:,} CTCs are labelled by their stains alone, without"
+            " review by a person; errors of the gates count as errors of the model or hide them."
         )
     if spec.demonstration:
         warnings.append(
-            "The model is a demonstration, trained on simulated images: these figures say nothing"
-            " about a patient's cells."
+            "The model is a demonstration, trained on simulated images: these figures do not"
+            " apply to a patient's cells."
         )
     if candidates[0].table is None:
         warnings.append(
-            "The model does not tell what it was trained on: it cannot be checked that these"
-            " cells are new to it, and there are no baselines."
+            "The model folder has no training table: it cannot be checked that the model was not"
+            " trained on these cells, and there are no baselines."
         )
     elif scored.namesakes:
         warnings.append(
             f"{len(scored.namesakes):,} samples, such as '{scored.namesakes[0]}', have the name of"
-            " one that the model was made from, but other images; if they are the same, the figures"
-            " are too good."
+            " one that the model was made from, but other images; if they are the same samples, the"
+            " figures are too good."
         )
     if spec.input.um_per_px is not None and scored.rows[0].um_per_px is None:
         warnings.append(
-            "um/px of the images is unknown and was taken to be the model's own,"
+            "um/px of the images is unknown and was assumed to be the model's own,"
             f" {spec.input.um_per_px:g}; if it is not, sizes and figures are wrong."
         )
     if measured.groups < _FEW_GROUPS:

@@ -1,4 +1,4 @@
-"""Cells to look at: where the model is surely right, surely wrong, and most in doubt."""
+"""Example cells: correct and wrong calls of high certainty, and uncertain ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ctcedge.images.decode import GreyImage, decode
 from ..data.manifest import Row
 from .scoring import ScoredCells
 
-_EACH = 6
-_LONGEST = 256
+_PER_GALLERY = 6
+_MAX_SIDE = 256
 _STRETCH = (0.5, 99.5)
 
 
@@ -29,8 +29,8 @@ class Picture:
         label: `CTC` or `other`.
         probability: of CTC.
         call: of the runtime.
-        reasons: of a review.
-        width: of the crop, in words.
+        reasons: for review.
+        width: of the crop, with unit.
         png: bright field, its contrast stretched, base64.
     """
 
@@ -45,21 +45,21 @@ class Picture:
 
 
 def galleries(scored: ScoredCells) -> dict[str, list[Picture]]:
-    """Choose labelled cells, and read their images once more; by heading."""
-    said, positive = scored.scores, scored.cells.positive
-    surest = np.argsort(-said.certainty, kind="stable")
+    """Return examples of labelled cells by heading; their images are read again."""
+    scores, positive = scored.scores, scored.cells.positive
+    surest = np.argsort(-scores.certainty, kind="stable")
     surest = surest[scored.known[surest]]
-    right, ctc = (said.called == positive)[surest], positive[surest]
+    right, ctc = (scores.called == positive)[surest], positive[surest]
     chosen = {
-        "Best: CTCs found with the greatest certainty": surest[right & ctc],
-        "Best: others passed over with the greatest certainty": surest[right & ~ctc],
-        "Worst: CTCs missed with the greatest certainty": surest[~right & ctc],
-        "Worst: others called CTC with the greatest certainty": surest[~right & ~ctc],
-        "Most uncertain: CTCs nearest to the threshold": surest[ctc][::-1],
-        "Most uncertain: others nearest to the threshold": surest[~ctc][::-1],
+        "Correct: CTCs called CTC with the greatest certainty": surest[right & ctc],
+        "Correct: negatives called negative with the greatest certainty": surest[right & ~ctc],
+        "Wrong: CTCs missed with the greatest certainty": surest[~right & ctc],
+        "Wrong: negatives called CTC with the greatest certainty": surest[~right & ~ctc],
+        "Uncertain: CTCs nearest to the threshold": surest[ctc][::-1],
+        "Uncertain: negatives nearest to the threshold": surest[~ctc][::-1],
     }
     return {
-        heading: [_picture(scored, int(index)) for index in rows[:_EACH]]
+        heading: [_picture(scored, int(index)) for index in rows[:_PER_GALLERY]]
         for heading, rows in chosen.items()
         if rows.size
     }
@@ -87,7 +87,7 @@ def _width(row: Row, pixels: int) -> str:
 def _png(pixels: GreyImage) -> bytes:
     low, high = np.percentile(pixels, _STRETCH)
     grey = np.clip((pixels - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
-    shrink = _LONGEST / max(grey.shape)
+    shrink = _MAX_SIDE / max(grey.shape)
     if shrink < 1:
         grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".png", grey)[1].tobytes()

@@ -1,4 +1,4 @@
-"""report.html: one file that loads nothing, with curves and galleries."""
+"""report.html: one self-contained file with curves and galleries."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _HEADLINE = {
     "macro_f1_70": "Macro F1 of the 70\N{NO-BREAK SPACE}% most certain",
     "calibration_slope": "Calibration slope",
     "ece": "Calibration error (ECE)",
-    "false_calls_per_10000": "False CTC calls per 10,000",
+    "false_calls_per_10000": "False positives per 10,000",
 }
 
 
 def write_page(evaluation: Evaluation, path: Path) -> None:
     """Write the page; every name on it is escaped."""
-    found, review = evaluation.figures, evaluation.calls.by_call["review"]
-    headline = [(text, format_estimate(name, found[name])) for name, text in _HEADLINE.items()]
+    measured, review = evaluation.figures, evaluation.calls.by_call["review"]
+    headline = [(text, format_estimate(name, measured[name])) for name, text in _HEADLINE.items()]
     headline += [
-        ("CTCs that go to a person", format_estimate("share", review.ctcs_fraction)),
-        ("Others that go to a person", format_estimate("share", review.negatives_fraction)),
+        ("CTCs flagged for review", format_estimate("share", review.ctcs_fraction)),
+        ("Negatives flagged for review", format_estimate("share", review.negatives_fraction)),
     ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -46,7 +46,7 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
             unknown=UNKNOWN,
             charts=charts(evaluation),
             tables=tables(evaluation),
-            baselines=bool(found.baselines),
+            baselines=bool(measured.baselines),
             galleries=galleries(evaluation.scored),
             explanations=EXPLANATIONS,
             models=evaluation.models,

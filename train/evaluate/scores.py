@@ -1,4 +1,4 @@
-"""What models' probabilities say of cells; the runtime's calls are more, see `calls`."""
+"""Probabilities of cells compared with thresholds; see `calls` for the runtime's calls."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..metrics.roc import Floats, Labels, log_odds
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What is said of cells, each by its own model.
+    """Scores of cells, each by its own model.
 
     Attributes:
-        probability: (n,) of CTC, as the runtime writes it.
+        probability: (n,) of CTC, rounded as by the runtime.
         called: (n,) bool, at or above the model's threshold.
         review: (n,) bool, in the model's review band.
         certainty: (n,) distance of probability and threshold, in log odds.
@@ -52,7 +52,7 @@ class Scores:
             called=probability >= decision.threshold,
             review=np.array([call == "review" for call in calls], dtype=bool),
             certainty=np.abs(log_odds(probability) - log_odds(np.array(decision.threshold))),
-            at={name: probability >= least for name, least in (thresholds or {}).items()},
+            at={name: probability >= threshold for name, threshold in (thresholds or {}).items()},
         )
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Scores:
@@ -62,7 +62,7 @@ class Scores:
 
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
-        """Put cells of several models one after the other.
+        """Concatenate the scores of several models.
 
         Operating points that a model lacks are left out.
         """

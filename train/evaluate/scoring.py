@@ -1,4 +1,4 @@
-"""Score cells through the runtime's own code, each by a model that never saw its sample."""
+"""Score cells through the runtime's code, each by a model that was not trained on its sample."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ..util.progress import progress
 from .scores import Scores
 
 HELD_OUT = "test"
-"""The side of a training table whose cells its model never saw."""
+"""The split of a training table whose cells its model was not trained on."""
 
 _BATCH = 64
 
@@ -46,7 +46,7 @@ class Candidate:
 
     Attributes:
         classifier: on the CPU, whose INT8 graph every machine can run.
-        table: what it was made from; None where its folder does not tell.
+        table: of its training cells; None where its folder has none.
     """
 
     classifier: Classifier
@@ -58,11 +58,11 @@ class Candidate:
         return self.classifier.model
 
     def saw_images(self, digests: NDArray[np.str_]) -> Labels:
-        """Tell which images it was trained or calibrated on, (n,)."""
+        """Return which images it was trained or calibrated on, (n,)."""
         return np.isin(digests, self._provenance().digest)
 
     def matching_groups(self, groups: Iterable[str]) -> list[str]:
-        """Return the groups whose name it was trained or calibrated with."""
+        """Return the groups with the name of one that it was trained or calibrated on."""
         return self._provenance().matching_groups(groups)
 
     def _provenance(self) -> TrainingProvenance:
@@ -84,13 +84,13 @@ def open_candidates(folder: Path) -> list[Candidate]:
         spec = other.model.spec
         if (spec.input, spec.prior) != (first.input, first.prior):
             raise ModelError(
-                f"{other.model.folder} takes other inputs than {opened[0].model.folder};"
-                " give one model, or the folds of one run"
+                f"{other.model.folder} has another input or prior than"
+                f" {opened[0].model.folder}; give one model, or the folds of one run"
             )
     if len(opened) > 1 and any(one.table is None for one in opened):
         raise ModelError(
-            f"{folder} holds {len(opened)} models that do not tell which samples they saw;"
-            f" give one of them, such as {opened[0].model.folder}"
+            f"{folder} holds {len(opened)} models without training tables; give one of"
+            f" them, such as {opened[0].model.folder}"
         )
     return opened
 
@@ -105,13 +105,13 @@ def _open(folder: Path) -> Candidate:
 def labelled(
     rows: Sequence[Row], positive: Sequence[str], negative: Sequence[str], *, trust_gates: bool
 ) -> list[Row]:
-    """Return all rows, with a label only where it may count as truth.
+    """Return all rows, with a label only where it may be used as reference.
 
     Args:
         rows: of manifests.
         positive: strata to count as CTC, see `train.data.manifest.choose`.
         negative: strata to count as no CTC.
-        trust_gates: take CTCs that nobody but the stains called so.
+        trust_gates: accept CTCs that are labelled by their stains alone.
 
     Raises:
         ManifestError: the strata cannot be chosen so, or a CTC is labelled by its stains alone.
@@ -122,24 +122,24 @@ def labelled(
         raise ManifestError(
             f"{len(gated):,} CTCs, such as cell {gated[0].cell} of sample {gated[0].sample_id}, are"
             " labelled by their stains alone; have a person confirm them (source 'reviewed'), or"
-            " take them as they are with --trust-gates"
+            " accept them with --trust-gates"
         )
     return [chosen.get((row.sample_id, row.cell), replace(row, label="")) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredCells:
-    """Cells, and what models say of them.
+    """Cells with their scores.
 
     Attributes:
         rows: of the manifests, n.
         cells: n.
-        known: (n,) whether the label counts.
-        by: (n,) which candidate scored each.
+        known: (n,) whether the label is used.
+        by: (n,) index of the candidate that scored each cell.
         scores: n.
         verdicts: n, of the runtime at the model's own decision.
-        namesakes: samples that have the name of one that their model was made from.
-        baselines: by name, (n,) scores; None where a model does not tell what it was trained on.
+        namesakes: samples with the name of one that their model was made from.
+        baselines: by name, (n,) scores; None where a model has no training table.
     """
 
     rows: list[Row]
@@ -157,8 +157,8 @@ def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Sc
 
     Raises:
         ManifestError: an image cannot be read or scored.
-        LeakError: a patient or sample was seen by every candidate, or more than one never saw a
-            labelled one.
+        LeakageError: every candidate was trained on a patient or sample, or several were not
+            trained on a labelled one.
     """
     cells, quality = _read(rows, candidates[0].model.spec)
     known = np.array([bool(row.label) for row in rows])
@@ -171,7 +171,7 @@ def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Sc
 
 
 def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:
-    """Read every row's bright field, and judge its quality as the runtime does."""
+    """Read every row's bright field, and check its quality as the runtime does."""
     seen = [replace(row, images={BRIGHT_FIELD: row.images[BRIGHT_FIELD]}) for row in rows]
     quality: list[Quality] = []
 
@@ -185,22 +185,22 @@ def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:
 
 
 def assign(candidates: Sequence[Candidate], cells: Cells, known: Labels) -> NDArray[np.intp]:
-    """Choose for each cell the one candidate that saw no image of its group.
+    """Choose for each cell the one candidate that was not trained on its group.
 
-    A run with folds leaves groups without a labelled cell out, so that no candidate saw them: they
-    go to the first.
+    Groups without a labelled cell are in no fold, so that no candidate was trained on them: they
+    are scored by the first.
 
     Args:
-        candidates: of one model, or of one a fold.
+        candidates: one model, or one per fold.
         cells: n.
-        known: (n,) whether the label counts.
+        known: (n,) whether the label is used.
 
     Returns:
         (n,) index of the candidate.
 
     Raises:
-        LeakError: naming a group that every candidate saw, or one with labelled cells that several
-            did not.
+        LeakageError: naming a group that every candidate was trained on, or one with labelled
+            cells that several were not trained on.
     """
     if candidates[0].table is None:
         return np.zeros(len(cells), dtype=np.intp)
@@ -212,16 +212,16 @@ def assign(candidates: Sequence[Candidate], cells: Cells, known: Labels) -> NDAr
     if (free == 0).any():
         first, count = names[free == 0][0], int((free == 0).sum())
         raise LeakageError(
-            f"{count:,} of {len(names):,} patients or samples, such as '{first}', hold images that"
-            f" {'the model' if len(candidates) == 1 else 'every model'} was made from; test on"
-            " others, or fit with --folds"
+            f"{count:,} of {len(names):,} patients or samples, such as '{first}', have images that"
+            f" {'the model' if len(candidates) == 1 else 'every model'} was made from; evaluate on"
+            " other ones, or fit with --folds"
         )
     several = (free > 1) & (np.bincount(member, known) > 0)
     if several.any():
         raise LeakageError(
-            f"{int(free[several][0])} of the models never saw '{names[several][0]}', and each may"
-            f" score it; give one of them, such as {candidates[0].model.folder}, and a manifest of"
-            " such patients or samples alone"
+            f"{int(free[several][0])} of the models were not trained on '{names[several][0]}', so"
+            f" that each could score it; give one of them, such as {candidates[0].model.folder},"
+            " and a manifest of such patients or samples only"
         )
     chosen: NDArray[np.intp] = np.argmin(saw, axis=0)[member]
     return chosen
@@ -237,12 +237,12 @@ def _namesakes(candidates: Sequence[Candidate], cells: Cells, by: NDArray[np.int
 
 
 def _check_patients_unseen(rows: Sequence[Row], namesakes: Sequence[str]) -> None:
-    """Refuse other images of a patient; samples of one name may be different ones."""
+    """Refuse other images of a patient; samples of the same name may be different samples."""
     known = sorted({row.patient for row in rows} & set(namesakes))
     if known:
         raise LeakageError(
             f"the model was made from other cells of {len(known):,} patients, such as '{known[0]}';"
-            " test on others, or, if they are others, give them other names"
+            " evaluate on other patients, or rename these if they are different people"
         )
 
 
@@ -270,8 +270,10 @@ def _apply_models(
                         )
                     verdicts[row] = candidate.classifier.rule.decide(each)
                 advance(len(batch))
-            said = np.array([verdicts[row].probability for row in mine.tolist()])
-            parts.append(Scores.of(said, candidate.model.spec.decision, _thresholds(candidate)))
+            probability = np.array([verdicts[row].probability for row in mine.tolist()])
+            parts.append(
+                Scores.of(probability, candidate.model.spec.decision, _thresholds(candidate))
+            )
             order.append(mine)
     scores = Scores.joined(parts).select(np.argsort(np.concatenate(order)))
     return scores, [verdicts[row] for row in range(len(cells))]

@@ -1,6 +1,6 @@
-"""Figures as functions of how often each cell counts.
+"""Figures as functions of the weights of the cells.
 
-`weight` is (m, n), one row a draw; every figure is (m,) by its name in report.json.
+`weight` is (m, n), one row per draw; every figure is (m,) by its name in report.json.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ from ..metrics.roc import (
 from .scores import Scores
 
 PREVALENCE = 1 / 1000
-"""Share of CTCs for which the cells to look at are counted."""
+"""Fraction of CTCs for which the cells to review are counted."""
 
 _PER = 10_000
 
-_FOUND = 0.9
+_SENSITIVITY = 0.9
 _CERTAIN = 0.7
-_FALSE_CALLS_ONE_IN = (10, 100, 1000)
-_NEGATIVES_A_FALSE_CALL = 3
-"""With fewer, not even none called would show that a rate is kept (rule of three)."""
+_FALSE_POSITIVES_ONE_IN = (10, 100, 1000)
+_NEGATIVES_PER_FALSE_POSITIVE = 3
+"""With fewer negatives, even zero false positives would not show the rate (rule of three)."""
 
 
-def of_model(positive: Labels, said: Scores, weight: Floats, prior: float) -> dict[str, Floats]:
-    """Return every figure that the cells of known label give."""
-    probability = said.probability
-    share = float(positive.mean())
+def of_model(positive: Labels, scores: Scores, weight: Floats, prior: float) -> dict[str, Floats]:
+    """Return all figures of the labelled cells."""
+    probability = scores.probability
+    fraction = float(positive.mean())
     slope, intercept = calibration_line(positive, probability, weight, prior)
-    sure = _most_certain(said.certainty, weight)
+    sure = _most_certain(scores.certainty, weight)
     return {
         **of_ranking(positive, probability, weight),
-        **of_calls(positive, said.called, weight),
+        **of_calls(positive, scores.called, weight),
         **_losses(positive, probability, weight, prior, ""),
-        **_losses(positive, restate(probability, prior, share), weight, share, "_as_is"),
+        **_losses(positive, restate(probability, prior, fraction), weight, fraction, "_as_is"),
         "calibration_slope": slope,
         "calibration_intercept": intercept,
         "ece": calibration_error(positive, probability, weight, prior),
-        "macro_f1_70": Calls.of(positive, said.called, weight * sure).macro_f1(),
-        **_shares(positive, weight * ~sure, weight, "deferred_70"),
-        **_shares(positive, weight * said.review, weight, "review"),
-        "macro_f1_decided": Calls.of(positive, said.called, weight * ~said.review).macro_f1(),
+        "macro_f1_70": Calls.of(positive, scores.called, weight * sure).macro_f1(),
+        **_fractions(positive, weight * ~sure, weight, "deferred_70"),
+        **_fractions(positive, weight * scores.review, weight, "review"),
+        "macro_f1_decided": Calls.of(positive, scores.called, weight * ~scores.review).macro_f1(),
     }
 
 
 def of_ranking(positive: Labels, score: Floats, weight: Floats) -> dict[str, Floats]:
-    """Return the figures that need no more than an order of the cells."""
+    """Return the figures of the ranking."""
     curve = Curve.of(positive, score, weight)
     negatives = int((~positive).sum())
     figures = {
         "auc": curve.auc(),
         "average_precision": curve.average_precision(),
-        "looked_at_for_90_percent": curve.reviewed_fraction(_FOUND, PREVALENCE),
+        "looked_at_for_90_percent": curve.reviewed_fraction(_SENSITIVITY, PREVALENCE),
     }
-    for one_in in _FALSE_CALLS_ONE_IN:
-        told = negatives >= _NEGATIVES_A_FALSE_CALL * one_in
+    for one_in in _FALSE_POSITIVES_ONE_IN:
+        enough = negatives >= _NEGATIVES_PER_FALSE_POSITIVE * one_in
         figures[f"sensitivity_at_1_in_{one_in}"] = (
-            curve.sensitivity_at(1 / one_in) if told else np.full(len(weight), np.nan)
+            curve.sensitivity_at(1 / one_in) if enough else np.full(len(weight), np.nan)
         )
     return figures
 
@@ -86,9 +86,9 @@ def of_calls(positive: Labels, called: Labels, weight: Floats) -> dict[str, Floa
 def of_samples(
     positive: Labels, probability: Floats, sample: NDArray[np.str_], weight: Floats
 ) -> dict[str, Floats]:
-    """Return the AUC of samples with CTCs against those without, by mean probability.
+    """Return the AUC of samples with CTCs against samples without, by mean probability.
 
-    NaN where all samples hold CTCs, or none.
+    NaN where all samples have CTCs, or none.
     """
     _, first, member, size = np.unique(
         sample, return_index=True, return_inverse=True, return_counts=True
@@ -101,25 +101,25 @@ def of_samples(
 
 
 def of_stratum(
-    positive: Labels, said: Scores, inside: Labels, known: Labels, weight: Floats
+    positive: Labels, scores: Scores, inside: Labels, known: Labels, weight: Floats
 ) -> dict[str, Floats]:
-    """Return the share of a stratum that is called, and its AUC against the other class.
+    """Return the fraction of a stratum that is called CTC, and its AUC against the other class.
 
     Args:
-        positive: (n,), false where unknown.
-        said: of the same cells.
+        positive: (n,), false where there is no label.
+        scores: of the same cells.
         inside: (n,) the stratum's cells.
-        known: (n,) the cells of known label.
+        known: (n,) the labelled cells.
         weight: (m, n).
     """
     of_stratum = weight @ inside.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # a draw may hold none of the stratum
-        called = (weight @ (inside & said.called).astype(np.float64)) / of_stratum
+    with np.errstate(invalid="ignore"):  # a draw may have none of the stratum
+        called = (weight @ (inside & scores.called).astype(np.float64)) / of_stratum
     label = positive[inside & known]
     if len(np.unique(label)) != 1:
         return {"called": called, "auc": np.full(len(weight), np.nan)}
     rows = known & (inside | (positive != label[0]))
-    auc = Curve.of(positive[rows], said.probability[rows], weight[:, rows]).auc()
+    auc = Curve.of(positive[rows], scores.probability[rows], weight[:, rows]).auc()
     return {"called": called, "auc": auc}
 
 
@@ -143,9 +143,9 @@ def _most_certain(certainty: Floats, weight: Floats) -> Labels:
     return sure
 
 
-def _shares(positive: Labels, part: Floats, weight: Floats, name: str) -> dict[str, Floats]:
-    """Return the share of all cells, of the CTCs and of the others that is in a part."""
-    with np.errstate(invalid="ignore"):  # a draw may hold one class only
+def _fractions(positive: Labels, part: Floats, weight: Floats, name: str) -> dict[str, Floats]:
+    """Return the fractions of all cells, of the CTCs and of the negatives in a part."""
+    with np.errstate(invalid="ignore"):  # a draw may have one class only
         return {
             name: part.sum(axis=-1) / weight.sum(axis=-1),
             f"{name}_ctc": (part @ positive) / (weight @ positive),

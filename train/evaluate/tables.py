@@ -14,32 +14,31 @@ from .calls import Calls
 from .evaluation import Evaluation
 from .figures import MEANING, SECTIONS, CellCounts, Figures
 
-UNKNOWN = "cannot be told"
+UNKNOWN = "not estimable"
 
 NOTICES = (
     "Research software, not a diagnostic.",
-    "Figures on one data set do not carry to another: not to another instrument, stain, cell line"
-    " or patient group.",
+    "Figures on one data set do not apply to another instrument, stain, cell line or patient"
+    " group.",
 )
 
 EXPLANATIONS = (
-    "In brackets: 95 % percentile bootstrap intervals, whole patients or samples drawn anew.",
-    "The model states probabilities at its prior, so log loss, Brier score and ECE weight the"
-    " classes to it, and the constant predictor says the prior; restated at these cells' own share"
-    " of CTCs (Bayes' rule), no weights are needed, and the constant predictor says that share.",
-    "'Cannot be told': too few cells or samples, such as fewer than 3,000 others for 1 in 1,000; of"
-    " samples, that all of them hold CTCs, or none.",
-    "'Others' are cells that are no CTCs.",
-    "Calls are those of `ctcedge classify`, which sends cells to a person also for what the quality"
-    " gate finds and because they are unlike the training data. All other figures take every cell"
-    " by its probability.",
+    "In brackets: 95 % percentile bootstrap intervals, resampling whole patients or samples.",
+    "The model states probabilities at its prior: log loss, Brier score and ECE weight the classes"
+    " to it, and the constant predictor is the prior. Restated at these cells' own fraction of CTCs"
+    " (Bayes' rule), they need no weights, and the constant predictor is that fraction.",
+    "'Not estimable': too few cells or samples, such as fewer than 3,000 negatives for 1 in 1,000;"
+    " for samples, that all of them have CTCs, or none.",
+    "'Negatives' are cells that are not CTCs.",
+    "Calls are those of `ctcedge classify`, which also flags cells for review by its quality checks"
+    " and its out-of-distribution detection. All other figures depend on the probabilities alone.",
 )
 
 BASELINES = {
     "size": "Size only",
     "texture": "Gradient boosting on texture",
 }
-"""What a baseline is called in text."""
+"""Names of the baselines in text."""
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -56,7 +55,7 @@ def title(evaluation: Evaluation) -> str:
 
 
 def summary(evaluation: Evaluation) -> str:
-    """Return what was tested on, in a sentence or two."""
+    """Return a description of the test cells, in one or two sentences."""
     found = evaluation.figures
     unlabelled = f" {found.unlabelled:,} more cells have no label." if found.unlabelled else ""
     patients = (
@@ -65,18 +64,18 @@ def summary(evaluation: Evaluation) -> str:
         else ""
     )
     by_first = (
-        ", or by the first where that holds no labelled cell"
+        ", or by the first where it has no labelled cell"
         if len(np.unique(evaluation.scored.cells.group)) > found.groups
         else ""
     )
     who = ""
     if len(evaluation.models) > 1:
         who = (
-            "Each cell was scored by the one model that never saw an image of its patient or"
+            "Each cell was scored by the one model that was not trained on its patient or"
             f" sample{by_first}."
         )
     elif evaluation.leak_checked:
-        who = "No cell's image, nor another of its patient or sample, was trained on."
+        who = "No image of these cells, patients or samples was used for training."
     return (
         f"{found.cells:,} labelled cells, {found.ctcs:,} of them CTCs, of {found.samples:,} samples"
         f"{patients}.{unlabelled} {who}".rstrip()
@@ -94,11 +93,11 @@ def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
         for heading, rows in SECTIONS.items()
     }
     made["Calls of the runtime"] = _calls(evaluation.calls)
-    made["What goes to a person, and why (a cell may have several reasons)"] = _reasons(
-        evaluation.calls
-    )
+    made["Reasons for review (a cell may have several)"] = _reasons(evaluation.calls)
     if found.baselines:
-        made[f"Beside the baselines, fitted on {_training_cells(evaluation)}"] = _compared(found)
+        made[f"Comparison with baselines, fitted on {_training_cells(evaluation)}"] = _compared(
+            found
+        )
     if found.operating_points:
         made["Operating points"] = _points(found)
     made["Strata"] = _strata(found)
@@ -107,7 +106,7 @@ def tables(evaluation: Evaluation) -> dict[str, list[list[str]]]:
 
 
 def format_estimate(name: str, estimate: Estimate) -> str:
-    """Write a figure with its interval."""
+    """Format a figure with its interval."""
     if math.isnan(estimate.value):
         return UNKNOWN
     digits = 0 if "per_10000" in name else 3
@@ -138,7 +137,7 @@ def _compared(found: Figures) -> list[list[str]]:
             for name in names
         ),
         [
-            "AUC of the model less that of the baseline",
+            "Difference in AUC, model minus baseline",
             "",
             *(
                 format_estimate("auc_gain", values["auc_gain"])
@@ -162,13 +161,13 @@ def _points(found: Figures) -> list[list[str]]:
 def _calls(calls: Calls) -> list[list[str]]:
     parts = calls.by_call.values()
     rows = [
-        ["Share of the CTCs", *(format_estimate("share", part.ctcs_fraction) for part in parts)],
+        ["Fraction of the CTCs", *(format_estimate("share", part.ctcs_fraction) for part in parts)],
         [
-            "Share of the others",
+            "Fraction of the negatives",
             *(format_estimate("share", part.negatives_fraction) for part in parts),
         ],
         ["CTCs", *(f"{part.ctcs:,}" for part in parts)],
-        ["Others", *(f"{part.negatives:,}" for part in parts)],
+        ["Negatives", *(f"{part.negatives:,}" for part in parts)],
     ]
     if any(part.unlabelled for part in parts):
         rows.append(["Cells without a label", *(f"{part.unlabelled:,}" for part in parts)])
@@ -181,9 +180,9 @@ def _reasons(calls: Calls) -> list[list[str]]:
         f"any but {NEAR_THRESHOLD}": calls.flagged,
         **calls.by_reason,
     }
-    head = ["Reason", "Share of the CTCs", "Share of the others"]
+    head = ["Reason", "Fraction of the CTCs", "Fraction of the negatives"]
     return [
-        [*head, "CTCs that the threshold finds", "Others that it calls CTC"],
+        [*head, "CTCs at or above the threshold", "Negatives at or above it"],
         *(
             [
                 reason,
@@ -199,31 +198,31 @@ def _reasons(calls: Calls) -> list[list[str]]:
 
 def _strata(found: Figures) -> list[list[str]]:
     return [
-        ["Stratum", *_COUNTED, "Share called CTC", "AUC against all of the other class"],
+        ["Stratum", *_COUNTED, "Fraction called CTC", "AUC against all of the other class"],
         *(
             [
-                *_counted(one.counts),
-                format_estimate("called", one.called),
-                format_estimate("auc", one.auc),
+                *_counted(stratum.counts),
+                format_estimate("called", stratum.called),
+                format_estimate("auc", stratum.auc),
             ]
-            for one in found.strata
+            for stratum in found.strata
         ),
     ]
 
 
 def _samples(found: Figures) -> list[list[str]]:
-    return [["Sample", *_COUNTED], *(_counted(one) for one in found.per_sample)]
+    return [["Sample", *_COUNTED], *(_counted(counts) for counts in found.per_sample)]
 
 
-_COUNTED = ("Cells", "CTCs", "Others", "Mean probability", "Called CTC", "In review band")
+_COUNTED = ("Cells", "CTCs", "Negatives", "Mean probability", "Called CTC", "In review band")
 
 
-def _counted(one: CellCounts) -> list[str]:
+def _counted(counts: CellCounts) -> list[str]:
     return [
-        one.name or "(none)",
-        *(f"{count:,}" for count in (one.cells, one.ctcs, one.negatives)),
-        f"{one.mean_probability:.3f}",
-        *(f"{count:,}" for count in (one.called, one.review)),
+        counts.name or "(none)",
+        *(f"{count:,}" for count in (counts.cells, counts.ctcs, counts.negatives)),
+        f"{counts.mean_probability:.3f}",
+        *(f"{count:,}" for count in (counts.called, counts.review)),
     ]
 
 

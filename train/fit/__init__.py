@@ -1,1 +1,1 @@
-"""`fit`: train a network on labelled crops."""
+"""`train fit`: train a network on labelled crops."""

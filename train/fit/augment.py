@@ -1,7 +1,7 @@
 """The study's three families of augmentation, as batched transforms of the network's input.
 
-They act on the deviation from the background, so that zero is the background: what a rotation or a
-shift brings in from outside is background, and no family moves its level.
+They act on the deviation from the background, so that zero is the background: pixels that a
+rotation or a shift brings in are background, and no family changes its level.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ FAMILIES = ("geometry", "illumination", "noise")
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Which families act, and how far at most.
+    """The active families and their maximum strength.
 
     Attributes:
         geometry: rotation by any angle, mirroring, shift, scale.
         illumination: contrast, gamma and a tilt of the light.
-        noise: noise, blur and coarse quantisation.
-        shift: share of the image's side.
-        scale: small, since size is a feature: only what a wrong um/px would do.
+        noise: noise, blur and coarse quantization.
+        shift: fraction of the image's side.
+        scale: relative; small, as size is a feature: only the effect of a wrong um/px.
         contrast: largest factor; its inverse is the smallest.
         gamma: largest exponent of the deviation; its inverse is the smallest.
         tilt: input levels from the centre to an edge.
         noise_levels: standard deviation, input levels.
-        blur: 1 is a full pass of the smoothing kernel, which is mixed in by up to this share.
+        blur: largest weight of the smoothed image; 1 is a full pass of the smoothing kernel.
         coarseness: largest step between levels.
     """
 
@@ -47,12 +47,12 @@ class Augmentation:
     coarseness: float = 3.0
 
     def __call__(self, deviation: Tensor, generator: torch.Generator) -> Tensor:
-        """Transform a batch, each image by its own draw.
+        """Transform a batch, each image with its own random draw.
 
         Args:
-            deviation: (n, channels, side, side) float32, input levels above the background. A
-                cell's channels are moved alike; light and noise differ.
-            generator: on the same device; the only source of chance.
+            deviation: (n, channels, side, side) float32, input levels above the background. The
+                channels of a cell have the same geometry; light and noise differ.
+            generator: on the same device; the only source of randomness.
 
         Returns:
             The same shape, within the range of uint8 inputs.
@@ -76,15 +76,15 @@ class _Draw:
         self._images, self._generator = images, generator
 
     def uniform(self, low: float, high: float) -> Tensor:
-        """(n, channels, 1, 1), evenly between low and high."""
+        """(n, channels, 1, 1), uniform between low and high."""
         return low + (high - low) * self._rand(*self._images, 1, 1)
 
     def factor(self, largest: float) -> Tensor:
-        """(n, channels, 1, 1) between 1 / largest and largest, even in the logarithm."""
+        """(n, channels, 1, 1) between 1 / largest and largest, uniform in the logarithm."""
         return torch.exp(self.uniform(-math.log(largest), math.log(largest)))
 
     def of_cell(self, low: float, high: float) -> Tensor:
-        """(n,), evenly between low and high."""
+        """(n,), uniform between low and high."""
         return low + (high - low) * self._rand(self._images[0])
 
     def normal(self, like: Tensor) -> Tensor:

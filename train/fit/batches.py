@@ -1,7 +1,7 @@
-"""The training cells, dealt to steps and augmented.
+"""Load the training cells in augmented batches.
 
-All chance of a step is drawn from its number and the seed, so that a checkpoint needs no states of
-random numbers.
+The randomness of a step depends on its number and the seed only, so that a checkpoint needs no
+random states.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .distributed import ProcessGroup
 from .run import Run
 
 MIN_CLASS_FRACTION = 0.1
-"""A class rarer than this share of the training cells is repeated until it makes it up."""
+"""A class with a smaller fraction of the training cells is oversampled to this fraction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Batch:
     Attributes:
         bright: (n, 1, side, side) float32.
         nucleus: (n, 1, side, side) float32, zero where a cell has no DAPI image; None where the
-            strategy asks for none.
+            strategy needs none.
         has_nucleus: (n,) bool.
         target: (n,) float32, 1 for a CTC.
-        positive_weight: weight of a CTC beside another cell.
+        positive_weight: weight of a CTC relative to a negative.
     """
 
     bright: Tensor
@@ -44,10 +44,10 @@ class Batch:
 
 
 class BatchLoader:
-    """The training cells, in steps.
+    """Loads the training cells in batches.
 
     Attributes:
-        count: steps of an epoch.
+        count: steps per epoch.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class BatchLoader:
         processes: ProcessGroup,
         memory_format: torch.memory_format,
     ) -> None:
-        """Bring the training side to the device.
+        """Move the training split to the device.
 
         Args:
-            run: whose.
+            run: with cells and settings.
             channels: 1 for bright field alone, 2 with DAPI.
-            processes: that share each step.
+            processes: among which each step is divided.
             memory_format: of the images, as of the network.
         """
         cells, device = run.subset("training"), processes.device
@@ -78,18 +78,18 @@ class BatchLoader:
         self.count = math.ceil(len(self) / run.settings.batch_size)
 
     def __len__(self) -> int:
-        """Cells of an epoch, counting repeated ones."""
+        """Cells per epoch, counting repeated ones."""
         return len(self._rows)
 
     def order(self, epoch: int) -> list[NDArray[np.intp]]:
-        """Return the rows of each step of an epoch, alike in number."""
-        chance = np.random.default_rng((self._settings.seed, epoch))
-        return np.array_split(chance.permutation(self._rows), self.count)
+        """Return the rows of each step of an epoch, in nearly equal numbers."""
+        rng = np.random.default_rng((self._settings.seed, epoch))
+        return np.array_split(rng.permutation(self._rows), self.count)
 
     def batch(self, rows: NDArray[np.intp], step: int) -> Batch:
-        """Return this process's share of a step's cells, augmented."""
+        """Return this process's part of the cells of a step, augmented."""
         settings, processes = self._settings, self._team
-        generator = _chance((settings.seed, step, processes.rank), processes.device)
+        generator = _generator((settings.seed, step, processes.rank), processes.device)
         mine = torch.from_numpy(rows[processes.rank :: processes.size]).to(processes.device)
         levels = self._images[mine].float() - BACKGROUND_LEVEL
         scaled = settings.augmentation(levels, generator) / self._gain
@@ -104,14 +104,14 @@ class BatchLoader:
 
 
 def oversampled_rows(positive: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the rows of an epoch, those of a rare class as often as `RAREST` asks."""
+    """Return the rows of an epoch, with a rare class oversampled to `MIN_CLASS_FRACTION`."""
     rare, common = sorted((np.flatnonzero(positive), np.flatnonzero(~positive)), key=len)
-    wanted = math.ceil(len(common) * MIN_CLASS_FRACTION / (1 - MIN_CLASS_FRACTION))
-    return np.sort(np.concatenate((common, np.resize(rare, max(len(rare), wanted)))))
+    minimum = math.ceil(len(common) * MIN_CLASS_FRACTION / (1 - MIN_CLASS_FRACTION))
+    return np.sort(np.concatenate((common, np.resize(rare, max(len(rare), minimum)))))
 
 
-def _chance(numbers: tuple[int, ...], device: torch.device) -> torch.Generator:
-    """Make all sources of chance, PyTorch's own among them, depend on a few numbers alone."""
+def _generator(numbers: tuple[int, ...], device: torch.device) -> torch.Generator:
+    """Seed PyTorch's global state and return a generator, both from a few numbers."""
     seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
     number, own = (int(seed) for seed in seeds)
     torch.manual_seed(own)

@@ -1,4 +1,4 @@
-"""The processes that fit one network together, as `torchrun` starts them; else there is one."""
+"""The processes of a distributed fit, as started by `torchrun`; otherwise a single one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import distributed
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """This process among its equals.
+    """This process and the group that it belongs to.
 
     Attributes:
-        rank: its number; 0 alone writes files and speaks.
+        rank: number of this process; only process 0 writes files and output.
         size: number of processes.
-        device: where it computes.
+        device: of this process.
     """
 
     rank: int
@@ -27,18 +27,18 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this process writes files and output for the group."""
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Wait until all are here."""
+        """Wait for all processes."""
         if self.size > 1:
             distributed.barrier()
 
 
 @contextmanager
 def process_group() -> Iterator[ProcessGroup]:
-    """Join the processes that `torchrun` started, once; CUDA where there is a GPU, else the CPU."""
+    """Join the process group of `torchrun`, if any, on CUDA where there is a GPU."""
     local = int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local) if cuda else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Fit networks in run folders: hold whole groups out, check all, then one after the other."""
+"""Fit networks in run folders: assign splits by whole groups, check them, then train."""
 
 from __future__ import annotations
 
@@ -45,95 +45,96 @@ def fit_manifests(
     um_per_px: float | None = None,
     crop_px: float | None = None,
     init: Path | None = None,
-    note: Callable[[str], object] = lambda text: None,
-    stop: Callable[[], bool] = lambda: False,
+    on_warning: Callable[[str], object] = lambda text: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Run]:
     """Fit on the cells of manifests.
 
     Args:
         manifests: of cells to train on, a tenth of which is held out for validation.
         folder: of the run, or of the runs of its folds.
-        preset: what the network sees, where the next arguments do not say.
-        settings: what decides the weights.
-        validation: manifests of cells to hold out instead of that tenth.
+        preset: for the network input, where the arguments below are not given.
+        settings: of the fit.
+        validation: manifests of cells to hold out instead of a tenth.
         positive: as of `train.data.manifest.choose`.
         negative: as of `train.data.manifest.choose`.
         folds: number of folds; None for a single run.
         size: as of `train.fit.presets.input_for`.
         um_per_px: as of `train.fit.presets.input_for`.
         crop_px: as of `train.fit.presets.input_for`.
-        init: folder of a run or a model to start from.
-        note: is told what a person should know before a long fit.
-        stop: asked between images and between steps.
+        init: folder of a run or model with initial weights.
+        on_warning: callback for user-facing warnings before a long fit.
+        should_stop: called between images and between steps; return True to stop.
 
     Returns:
         The finished runs.
 
     Raises:
         ManifestError: a manifest or an image cannot be used.
-        LeakError: a patient is held out of whom the first weights have seen cells.
+        LeakageError: the initial weights were trained on cells of a held-out patient.
         ValueError: as of `fit` and `fit_folds`.
         ModelError: the model folder to start from is damaged.
-        Interrupted: it was asked to stop.
+        Interrupted: `should_stop` returned True.
     """
     if folds and validation:
-        raise ValueError("--folds holds out by itself; leave --folds or --validation away")
+        raise ValueError("--folds holds out cells by itself; omit --folds or --validation")
     initial = InitialWeights.of(init) if init else None
     rows = choose(read_manifests(manifests), positive, negative)
-    held = choose(read_manifests(validation), positive, negative) if validation else []
-    input = input_for([*rows, *held], preset, size, um_per_px, crop_px)
+    held_out = choose(read_manifests(validation), positive, negative) if validation else []
+    input = input_for([*rows, *held_out], preset, size, um_per_px, crop_px)
     with (
         process_group() as processes,
-        progress("Read", len(rows) + len(held), quiet=not processes.is_main) as advance,
+        progress("Read", len(rows) + len(held_out), quiet=not processes.is_main) as advance,
     ):
 
-        def each() -> None:
+        def on_cell() -> None:
             advance()
-            if stop():
+            if should_stop():
                 raise Interrupted
 
-        cells = read_cells([*rows, *held], input, each)
+        cells = read_cells([*rows, *held_out], input, on_cell)
     if folds:
-        sides = _splits_of_folds(cells, folds, settings.seed)
-    elif held:
-        sides = [np.where(np.arange(len(cells)) < len(rows), "training", "validation")]
+        all_splits = _splits_of_folds(cells, folds, settings.seed)
+    elif held_out:
+        all_splits = [np.where(np.arange(len(cells)) < len(rows), "training", "validation")]
     else:
-        sides = [assign_splits(cells, settings.seed)]
-    for side in sides:
-        dealt = zip([*rows, *held], side, strict=True)
-        _check_patients_unseen([row for row, place in dealt if place != "training"], initial)
-        few = too_few_problem(cells.positive[side == "validation"])
+        all_splits = [assign_splits(cells, settings.seed)]
+    for splits in all_splits:
+        assigned = zip([*rows, *held_out], splits, strict=True)
+        _check_patients_unseen([row for row, name in assigned if name != "training"], initial)
+        few = too_few_problem(cells.positive[splits == "validation"])
         if few and processes.is_main:
-            note(f"'export' will refuse this run: {few}")
+            on_warning(f"'export' will refuse this run: {few}")
     if folds:
-        fit_folds(cells, folds, settings, input, folder, initial=initial, stop=stop)
+        fit_folds(cells, folds, settings, input, folder, initial=initial, should_stop=should_stop)
     else:
-        fit(cells, sides[0], settings, input, folder, initial=initial, stop=stop)
+        fit(cells, all_splits[0], settings, input, folder, initial=initial, should_stop=should_stop)
     return open_runs(folder)
 
 
 def assign_splits(
     cells: Cells, seed: int, test: NDArray[np.bool_] | None = None
 ) -> NDArray[np.str_]:
-    """Hold out about a tenth of the training cells for validation, by whole groups.
+    """Assign cells to splits: about a tenth for validation, by whole groups.
 
     Args:
         cells: all.
         seed: of the choice.
-        test: (n,) bool, cells of groups that are held out for the test.
+        test: (n,) bool, cells of the test split.
 
     Returns:
-        (n,) the `train.fit.run.Side` of each cell.
+        (n,) the `train.fit.run.Split` of each cell.
 
     Raises:
         ValueError: too few groups.
     """
-    side = np.full(len(cells), "training", dtype="<U10")
+    splits = np.full(len(cells), "training", dtype="<U10")
     if test is not None:
-        side[test] = "test"
-    rest = np.flatnonzero(side == "training")
-    side[rest[split.hold_out(cells.select(rest), VALIDATION_FRACTION, seed)]] = "validation"
-    return side
+        splits[test] = "test"
+    training = np.flatnonzero(splits == "training")
+    held_out = split.hold_out(cells.select(training), VALIDATION_FRACTION, seed)
+    splits[training[held_out]] = "validation"
+    return splits
 
 
 def _splits_of_folds(cells: Cells, count: int, seed: int) -> list[NDArray[np.str_]]:
@@ -143,44 +144,44 @@ def _splits_of_folds(cells: Cells, count: int, seed: int) -> list[NDArray[np.str
 
 def fit(
     cells: Cells,
-    side: NDArray[np.str_],
+    splits: NDArray[np.str_],
     settings: FitSettings,
     input: InputSpec,
     folder: Path,
     *,
     initial: InitialWeights | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Classifier:
-    """Fit a network in a run folder, or go on where an earlier call was cut off.
+    """Fit a network in a run folder, or continue an interrupted fit.
 
-    Trains on the training side and watches the AUC of the validation side, one view. The weights
-    are the moving average at the end, when the learning rate has come to rest: choosing the best
-    epoch would tilt the validation figures. The same seed, cells and number of processes give the
-    same weights on the same CPU. Both classes count the same in the loss.
+    Trains on the training split and reports the AUC of the validation split, with one view. The
+    weights are the moving average after the learning-rate schedule has decayed to zero: choosing
+    the best epoch would bias the validation figures. The same seed, cells and number of processes
+    give the same weights on the same CPU. Both classes have equal weight in the loss.
 
     Args:
-        cells: of all sides.
-        side: (n,) the `train.fit.run.Side` of each cell.
-        settings: what decides the weights.
-        input: what the cells were brought to.
-        folder: the run, new, unfinished or finished.
-        initial: the first weights; drawn at random where None.
-        stop: asked between steps; once it says so, a checkpoint is written.
+        cells: of all splits.
+        splits: (n,) the `train.fit.run.Split` of each cell.
+        settings: of the fit.
+        input: network input of the cells.
+        folder: of the run, new, unfinished or finished.
+        initial: initial weights; random where None.
+        should_stop: called between steps; where it returns True, a checkpoint is written.
 
     Returns:
         The fitted network, in evaluation mode.
 
     Raises:
-        LeakError: a group or an image stands on two sides, or is held out although the first
+        LeakageError: a group or an image is in two splits, or is held out although the initial
             weights were trained on it.
-        FitError: a side lacks a class, there is no DAPI image to use, or the loss is not finite.
-        RunError: the folder holds another run, or another process fits there.
-        InitialError: the first weights are of another network.
+        FitError: a split lacks a class, there is no DAPI image to use, or the loss is not finite.
+        RunError: the folder contains another run, or another process fits there.
+        InitialWeightsError: the initial weights are of another network.
         OSError: the folder cannot be written.
-        Interrupted: it was asked to stop.
+        Interrupted: `should_stop` returned True.
     """
-    run = _run(folder, settings, input, cells, side, initial)
-    _fit([run], initial, stop)
+    run = _run(folder, settings, input, cells, splits, initial)
+    _fit([run], initial, should_stop)
     return run.network()
 
 
@@ -192,9 +193,9 @@ def fit_folds(
     folder: Path,
     *,
     initial: InitialWeights | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Classifier]:
-    """Fit one network for each of `count` folds, so that each cell is a test cell once.
+    """Fit one network per fold, so that each cell is a test cell once.
 
     Args:
         cells: all.
@@ -203,7 +204,7 @@ def fit_folds(
         input: as of `fit`.
         folder: parent of the runs `fold-1` and so on.
         initial: as of `fit`.
-        stop: as of `fit`.
+        should_stop: as of `fit`.
 
     Returns:
         The fitted networks.
@@ -212,12 +213,12 @@ def fit_folds(
         ValueError: too few groups; otherwise as `fit`.
     """
     if (folder / RUN_NAME).exists():
-        raise RunError(f"{folder} holds a run without folds; choose another --out, or remove it")
+        raise RunError(f"{folder} contains a run without folds; choose another --out, or remove it")
     runs = [
-        _run(folder / FOLD_NAME.format(number), settings, input, cells, side, initial)
-        for number, side in enumerate(_splits_of_folds(cells, count, settings.seed), 1)
+        _run(folder / FOLD_NAME.format(number), settings, input, cells, splits, initial)
+        for number, splits in enumerate(_splits_of_folds(cells, count, settings.seed), 1)
     ]
-    _fit(runs, initial, stop)
+    _fit(runs, initial, should_stop)
     return [run.network() for run in runs]
 
 
@@ -226,37 +227,46 @@ def _run(
     settings: FitSettings,
     input: InputSpec,
     cells: Cells,
-    side: NDArray[np.str_],
+    splits: NDArray[np.str_],
     initial: InitialWeights | None,
 ) -> Run:
     if initial is None:
-        return Run(folder, settings, input, cells, side)
-    return Run(folder, settings, input, cells, side, initial.sha256, initial.provenance)
+        return Run(folder, settings, input, cells, splits)
+    return Run(folder, settings, input, cells, splits, initial.sha256, initial.provenance)
 
 
-def _fit(runs: list[Run], initial: InitialWeights | None, stop: Callable[[], bool]) -> None:
+def _fit(runs: list[Run], initial: InitialWeights | None, should_stop: Callable[[], bool]) -> None:
     for run in runs:
         _check(run)
-    with process_group() as processes, _reproducible(processes.device), ExitStack() as held:
+    with process_group() as processes, _reproducible(processes.device), ExitStack() as locks:
         if initial is not None:
-            initial.network(runs[0])  # refuses another network's weights before anything is written
+            initial.network(
+                runs[0]
+            )  # raises for weights of another network before anything is written
         if processes.is_main:
-            # All of them first: a fold that is missing must not pass for a run with fewer.
+            # All of them first: an interrupted start must not be taken for a run of fewer folds.
             for run in runs:
-                held.enter_context(run.locked())
+                locks.enter_context(run.locked())
                 run.save()
         processes.barrier()
         for run in runs:
             if not run.finished:
                 train_network(
-                    _strategy(run, initial, processes, stop), run, run.folder, processes, stop
+                    _strategy(run, initial, processes, should_stop),
+                    run,
+                    run.folder,
+                    processes,
+                    should_stop,
                 )
 
 
 def _strategy(
-    run: Run, initial: InitialWeights | None, processes: ProcessGroup, stop: Callable[[], bool]
+    run: Run,
+    initial: InitialWeights | None,
+    processes: ProcessGroup,
+    should_stop: Callable[[], bool],
 ) -> BrightField:
-    """Make what is to be fitted; for a student that is to fit its teacher first."""
+    """Make the strategy to fit; for a student, fit its teacher first."""
     settings = run.settings
     torch.manual_seed(settings.seed)
     if settings.dapi != "teacher":
@@ -264,8 +274,8 @@ def _strategy(
     else:
         folder = run.folder / TEACHER_NAME
         if not (folder / WEIGHTS_NAME).is_file():
-            train_network(Teacher(settings), run, folder, processes, stop)
-        # Made anew: one fitted in this process lies otherwise in memory, and rounds otherwise.
+            train_network(Teacher(settings), run, folder, processes, should_stop)
+        # Loaded from its file: one fitted in this process has another memory layout and rounding.
         teacher = Teacher(settings)
         teacher.network.load_state_dict(load_weights(folder / WEIGHTS_NAME, processes.device))
         torch.manual_seed(settings.seed)
@@ -276,45 +286,44 @@ def _strategy(
 
 
 def _check(run: Run) -> None:
-    """Refuse cells that cannot be fitted on."""
-    sides = {name: run.subset(name) for name in ("training", "validation", "test")}
+    """Check that the cells of a run can be fitted on."""
+    splits = {name: run.subset(name) for name in ("training", "validation", "test")}
     for one, other in (("training", "validation"), ("training", "test"), ("validation", "test")):
-        split.check_no_leakage(sides[one], sides[other])
+        split.check_no_leakage(splits[one], splits[other])
     for name in ("validation", "test"):
-        _check_images_unseen(sides[name], run.earlier)
+        _check_images_unseen(splits[name], run.earlier)
     for name in ("training", "validation"):
-        if problem := split.one_class_problem(sides[name], name):
+        if problem := split.one_class_problem(splits[name], name):
             raise FitError(problem)
-    if run.settings.dapi != "none" and not sides["training"].has_nucleus.any():
+    if run.settings.dapi != "none" and not splits["training"].has_nucleus.any():
         raise FitError(
             f"no training cell has a DAPI image, which '--dapi {run.settings.dapi}' needs"
         )
 
 
-def _check_images_unseen(held: Cells, earlier: TrainingProvenance) -> None:
-    _check_none_seen(np.unique(held.group[np.isin(held.digest, earlier.digest)]).tolist())
+def _check_images_unseen(held_out: Cells, earlier: TrainingProvenance) -> None:
+    _check_none_seen(np.unique(held_out.group[np.isin(held_out.digest, earlier.digest)]).tolist())
 
 
-def _check_patients_unseen(held: Sequence[Row], initial: InitialWeights | None) -> None:
-    """Refuse to hold out other images of patients; samples of one name may be different ones."""
+def _check_patients_unseen(held_out: Sequence[Row], initial: InitialWeights | None) -> None:
+    """Check by patient, too; samples of the same name may be different samples."""
     if initial is not None:
         _check_none_seen(
-            initial.provenance.matching_groups(sorted({row.patient for row in held} - {""}))
+            initial.provenance.matching_groups(sorted({row.patient for row in held_out} - {""}))
         )
 
 
 def _check_none_seen(seen: list[str]) -> None:
     if seen:
         raise split.LeakageError(
-            f"the first weights were trained on cells of {len(seen):,} of the patients or samples"
-            f" that are to be held out, such as '{seen[0]}'; hold out others with --validation,"
-            " or leave --init away"
+            f"the initial weights were trained on cells of {len(seen):,} of the patients or samples"
+            f" to hold out, such as '{seen[0]}'; hold out others with --validation, or omit --init"
         )
 
 
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
-    """Ask for reproducible kernels on a CPU, for TF32 on a GPU; leave PyTorch as it was."""
+    """Use reproducible kernels on a CPU, TF32 on a GPU; then restore PyTorch's settings."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     precision = torch.get_float32_matmul_precision()
     with torch.random.fork_rng():

@@ -1,6 +1,6 @@
-"""The networks, all from MONAI, and how they see an image.
+"""The networks, all from MONAI, and their input.
 
-ResNets have a stem with stride 2 and a max-pool, as the original has: on a CPU it is four times as
+ResNets have a stem with stride 2 and a max-pool, as in the original: on a CPU this is four times as
 fast as MONAI's default.
 """
 
@@ -35,26 +35,26 @@ VIEWS = (1, 2, 4, 8)
 class Classifier(nn.Module):
     """A network whose only output is the logit of CTC.
 
-    The logit is one linear layer on the average over space of the last feature maps, whatever the
-    network, so that it can be traced back to places in the image.
+    In every network, the logit is one linear layer on the spatial mean of the last feature maps, so
+    that it can be mapped back to the image.
     """
 
     def __init__(self, name: str, width: float = 1.0, views: int = 1, channels: int = 1) -> None:
-        """Draw a network's first weights from PyTorch's random state.
+        """Initialise the weights from PyTorch's random state.
 
         Args:
             name: one of `NETWORKS`.
             width: factor on the number of channels inside; ResNets only.
-            views: 1, 2, 4 or 8; in evaluation mode the logit is the mean over so many mirrored and
-                turned copies of an image.
+            views: 1, 2, 4 or 8; in evaluation mode the logit is the mean over this number of
+                mirrored and rotated copies of an image.
             channels: of the image.
 
         Raises:
-            ValueError: unknown name, or no such width or views.
+            ValueError: unknown name, width or views.
         """
         super().__init__()
         if views not in VIEWS:
-            raise ValueError(f"a network sees {', '.join(map(str, VIEWS))} views, not {views}")
+            raise ValueError(f"views must be one of {', '.join(map(str, VIEWS))}, not {views}")
         self.name, self.width, self.views = name, width, views
         self.body = _body(name, width, channels)
         self.drop = nn.Dropout(self.body.drop)
@@ -145,9 +145,9 @@ class _EfficientNet(EfficientNetBN):
         super().__init__(
             "efficientnet-b4", pretrained=False, spatial_dims=2, in_channels=channels, num_classes=1
         )
-        # MONAI draws it for a thousand classes: with one, the first logits reach a hundred.
+        # MONAI initialises it for a thousand classes: with one, initial logits reach a hundred.
         self._fc.reset_parameters()
-        # The other form of the same activation cannot be exported.
+        # The memory-efficient form cannot be exported.
         self.set_swish(memory_efficient=False)
 
     @property
@@ -183,12 +183,12 @@ def memory_format(network: Classifier) -> torch.memory_format:
 
 
 def stack_views(images: Tensor, views: int) -> Tensor:
-    """Stack mirrored and turned copies of (n, c, side, side) images along the batch.
+    """Stack mirrored and rotated copies of (n, c, side, side) images along the batch.
 
     Args:
         images: any.
-        views: 1: themselves; 2: mirrored left to right, too; 4: and top to bottom; 8: and all of
-            these transposed, which makes every mirroring and quarter turn.
+        views: 1: the images; 2: also mirrored left to right; 4: also top to bottom; 8: also
+            transposed, which gives every mirroring and quarter turn.
 
     Returns:
         (views * n, c, side, side), one view after the other.
@@ -204,7 +204,7 @@ def stack_views(images: Tensor, views: int) -> Tensor:
 
 
 def deviation(inputs: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
-    """Turn inputs to float32 levels above the background.
+    """Convert inputs to float32 levels above the background.
 
     Args:
         inputs: (n, side, side), or (n, channels, side, side).

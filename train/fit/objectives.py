@@ -1,7 +1,7 @@
-"""What DAPI images may be used for in training; the network that results sees bright field alone.
+"""Uses of DAPI images in training; the resulting network takes bright field alone.
 
-A strategy is a module that holds the network and turns a batch into its loss. Cells without a DAPI
-image take part in all of them, as they are.
+A strategy is a module with the network that computes the loss of a batch. All strategies also use
+cells without a DAPI image.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class BrightField(nn.Module):
     """`none`: DAPI is not used. The base of the others.
 
     Attributes:
-        channels: images of a cell that a step needs: bright field, and DAPI.
-        network: what is fitted; it sees one view.
+        channels: number of images of a cell in a batch: bright field, or also DAPI.
+        network: the network to fit; it takes one view.
     """
 
     channels = 1
 
     def __init__(self, settings: FitSettings) -> None:
-        """Draw the network's first weights."""
+        """Initialise the network's weights."""
         super().__init__()
         self.network = Classifier(settings.network, settings.width)
 
@@ -48,12 +48,12 @@ class BrightField(nn.Module):
         return network
 
     def logits(self, network: Classifier, cells: Cells, gain: float) -> NDArray[np.float32]:
-        """Return the logits, (n,), that tell how a fit goes."""
+        """Return the logits, (n,), for monitoring."""
         return predict(self.result(network), cells.bright, gain)
 
 
 class DapiAsExtraSamples(BrightField):
-    """`samples`: the study's way, each DAPI image is one more image of its class."""
+    """`samples`: as in the study, each DAPI image is a further image of its class."""
 
     channels = 2
 
@@ -72,7 +72,7 @@ class DapiPrediction(BrightField):
     channels = 2
 
     def __init__(self, settings: FitSettings) -> None:
-        """Draw the first weights of network and decoder."""
+        """Initialise the weights of network and decoder."""
         super().__init__(settings)
         self.weight = settings.dapi_weight
         with torch.no_grad():
@@ -92,30 +92,30 @@ class DapiPrediction(BrightField):
         """Return the loss of a batch, with that of the DAPI images at a quarter of their side."""
         assert batch.nucleus is not None
         middle, last = self.network.stages(batch.bright)
-        told = _loss(self.network.classify(last), batch.target, batch.positive_weight)
-        painted = self.decoder(middle).float()
-        truth = F.interpolate(batch.nucleus, size=painted.shape[-2:], mode="area")
-        wrong = F.smooth_l1_loss(painted, truth, reduction="none").mean((1, 2, 3))
+        classification = _loss(self.network.classify(last), batch.target, batch.positive_weight)
+        predicted = self.decoder(middle).float()
+        truth = F.interpolate(batch.nucleus, size=predicted.shape[-2:], mode="area")
+        error = F.smooth_l1_loss(predicted, truth, reduction="none").mean((1, 2, 3))
         stained = batch.has_nucleus
-        return told + self.weight * (wrong * stained).sum() / stained.sum().clamp_min(1)
+        return classification + self.weight * (error * stained).sum() / stained.sum().clamp_min(1)
 
 
 class DapiDropout(BrightField):
-    """`dropout`: bright field and DAPI side by side, DAPI taken away at random.
+    """`dropout`: bright field and DAPI as two channels, DAPI dropped at random.
 
-    Without DAPI the second channel is zero, which is background; the result has it folded away.
+    Without DAPI the second channel is zero, which is background; the result has no second channel.
     """
 
     channels = 2
     kept = 0.5
 
     def __init__(self, settings: FitSettings) -> None:
-        """Draw the first weights of a network with two input channels."""
+        """Initialise the weights of a network with two input channels."""
         nn.Module.__init__(self)
         self.network = Classifier(settings.network, settings.width, channels=2)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, a random part of it without DAPI."""
+        """Return the loss of a batch, without DAPI in a random part of it."""
         assert batch.nucleus is not None
         kept = torch.rand(len(batch.nucleus), 1, 1, 1, device=batch.nucleus.device) < self.kept
         both = torch.cat((batch.bright, batch.nucleus * kept), 1)
@@ -139,7 +139,7 @@ class DapiDropout(BrightField):
 
 
 class Teacher(DapiDropout):
-    """Bright field and DAPI side by side, for the teacher that sees both."""
+    """Bright field and DAPI as two channels, for the teacher."""
 
     kept = 1.0
 
@@ -153,24 +153,24 @@ class Teacher(DapiDropout):
 
 
 class Student(BrightField):
-    """`teacher`: learns from the truth and from what a network that sees DAPI, too, says."""
+    """`teacher`: learns from the labels and from the probabilities of a network with DAPI."""
 
     channels = 2
 
     def __init__(self, settings: FitSettings, teacher: Classifier) -> None:
-        """Draw the first weights of the student."""
+        """Initialise the weights of the student."""
         super().__init__(settings)
         self.weight = settings.dapi_weight
-        # In a tuple, so that the teacher is no part of this module and is not fitted.
+        # In a tuple, so that the teacher is not a submodule and is not fitted.
         self._teacher = (copy.deepcopy(teacher).eval(),)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch beside truth and soft labels, mixed."""
+        """Return the loss of a batch with a mixture of labels and soft labels."""
         assert batch.nucleus is not None
         (teacher,) = self._teacher
         with torch.no_grad():
-            said = teacher(torch.cat((batch.bright, batch.nucleus), 1)).float().sigmoid()
-        mixed = torch.lerp(batch.target, said, self.weight)
+            soft = teacher(torch.cat((batch.bright, batch.nucleus), 1)).float().sigmoid()
+        mixed = torch.lerp(batch.target, soft, self.weight)
         target = torch.where(batch.has_nucleus, mixed, batch.target)
         return _loss(self.network(batch.bright), target, batch.positive_weight)
 
@@ -181,7 +181,7 @@ STRATEGIES = {
     "auxiliary": DapiPrediction,
     "dropout": DapiDropout,
 }
-"""All but `teacher`, which takes two fits."""
+"""All but `teacher`, which needs two fits."""
 
 
 def _loss(logits: Tensor, target: Tensor, positive_weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Recipes by name, for what a command line does not say."""
+"""Presets: default settings by name."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from .augment import FAMILIES, Augmentation
 from .run import FitSettings
 
 _COVERED_PX = 96
-"""Pixels of a crop that the input covers along an edge where um/px is unknown."""
+"""Crop pixels covered by the input along an edge, where um/px is unknown."""
 
 _INPUT = InputSpec(
     size=64, um_per_px=0.5, border=0.1, disk=0.5, contrast=(90.0, 99.0), floor=0.2, gain=96.0
 )
 
-# How much light a cell takes from the background tells something: a laboratory's own instrument
-# varies little, and what is drawn wider hides that.
+# The absolute contrast of a cell is informative: it varies little on a laboratory's own instrument,
+# and stronger augmentation would hide it.
 _ONE_INSTRUMENT = Augmentation(contrast=1.1, gamma=1.05, tilt=2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A recipe.
+    """A preset.
 
     Attributes:
-        purpose: what it is for, in a few words.
-        settings: how a network is fitted.
-        input: what it sees.
+        purpose: in a few words.
+        settings: of the fit.
+        input: network input.
     """
 
     purpose: str
@@ -42,11 +42,11 @@ class Preset:
     input: InputSpec = _INPUT
 
     def fit_settings(self, *, without: Collection[str] = (), **given: Any) -> FitSettings:
-        """Return its settings with some replaced.
+        """Return the settings with some replaced.
 
         Args:
             without: families of augmentation to leave out.
-            given: settings by name; None keeps the preset's. Another network has width 1.
+            given: settings by name; None keeps the preset's. Another network gets width 1.
 
         Raises:
             ValueError: an unknown family, network or use of DAPI, or a number out of range.
@@ -66,16 +66,16 @@ PRESETS = {
         "5,000 cells within 90 minutes on two cores", FitSettings(augmentation=_ONE_INSTRUMENT)
     ),
     "gpu": Preset(
-        "the study's best network, for one GPU or more; chosen without one, never run on one",
-        # Steps count more than epochs: as many as `cpu` takes, of twice the cells each. Cells lie
-        # on the GPU and are augmented there, so that there are no workers to choose.
+        "the study's best network, for one or more GPUs; chosen without one, not run on one yet",
+        # As many steps as `cpu`, with twice the cells each. Cells are kept and augmented on the
+        # GPU, so that there is no number of workers to choose.
         FitSettings(
             network="resnet50", width=1.0, epochs=220, batch_size=64, augmentation=_ONE_INSTRUMENT
         ),
         structs.replace(_INPUT, size=96, um_per_px=1 / 3),
     ),
     "tiny": Preset(
-        "seconds; proves the path, not the model",
+        "seconds; tests the process, not the model",
         FitSettings(network="resnet10", width=0.125, views=2, epochs=4, batch_size=32, ema=0.8),
     ),
 }
@@ -88,8 +88,8 @@ def preset_named(name: str) -> Preset:
         ValueError: unknown name.
     """
     if name not in PRESETS:
-        told = ", ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
-        raise ValueError(f"no preset '{name}' ({told})")
+        known = ", ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
+        raise ValueError(f"no preset '{name}' ({known})")
     return PRESETS[name]
 
 
@@ -100,23 +100,22 @@ def input_for(
     um_per_px: float | None = None,
     crop_px: float | None = None,
 ) -> InputSpec:
-    """Choose what the network is to see.
+    """Choose the network input.
 
     Args:
         rows: of manifests.
-        preset: for what is not given.
+        preset: for values that are not given.
         size: side of the input, pixels.
-        um_per_px: edge length of an input pixel, um, where the rows know theirs.
-        crop_px: edge length of an input pixel in pixels of the crop, where they do not.
+        um_per_px: edge length of an input pixel, um, where the rows have um/px.
+        crop_px: edge length of an input pixel in crop pixels, where they do not.
 
     Raises:
-        ManifestError: only some rows know their um/px, or the edge length is given in a unit that
-            they do not know.
+        ManifestError: only some rows have um/px, or the edge length is given in the wrong unit.
         ValueError: a number out of range.
     """
     known = {row.um_per_px is not None for row in rows}
     if len(known) > 1:
-        raise ManifestError("some manifests know their um/px and some do not; give it for all")
+        raise ManifestError("some manifests have um/px and some do not; give it for all")
     size = preset.input.size if size is None else size
     if known == {False}:
         if um_per_px is not None:
@@ -132,7 +131,7 @@ def input_for(
 
 
 def without_um_per_px(preset: Preset, size: int, crop_px: float | None = None) -> InputSpec:
-    """Return what the network is to see of crops whose um/px is unknown; see `input_for`."""
+    """Return the network input for crops of unknown um/px; see `input_for`."""
     sized = revised(preset.input, size=size)
     crop_px = _COVERED_PX / size if crop_px is None else crop_px
     return revised(sized, um_per_px=None, crop_px=crop_px)

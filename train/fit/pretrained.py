@@ -1,4 +1,4 @@
-"""First weights from an earlier run or from a model folder, instead of random ones."""
+"""Initial weights from an earlier run or from a model folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..data.dataset import TrainingProvenance, draw_by_sample
 from .networks import Classifier, deviation
 from .run import RUN_NAME, WEIGHTS_NAME, Run, open_runs
 
-_SEEN_CELLS = 256
+_NORM_CELLS = 256
 
 
 class InitialWeightsError(ValueError):
-    """First weights cannot be taken from there."""
+    """Initial weights cannot be taken from a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class InitialWeights:
     Attributes:
         file: a run's weights, or a model's floating-point graph.
         sha256: of the file.
-        saw: all cells that had a part in them.
+        provenance: all cells that the weights were trained on.
     """
 
     file: Path
@@ -46,7 +46,7 @@ class InitialWeights:
         """Find the weights of a finished run or of a model folder.
 
         Raises:
-            InitialError: there are none, or the model does not tell what it was made from.
+            InitialWeightsError: there are none, or the model has no training table.
             ModelError: the model folder is damaged.
         """
         model = load_model(folder) if (folder / SPEC_NAME).is_file() else None
@@ -64,52 +64,51 @@ class InitialWeights:
         file = folder / name
         if not file.is_file():
             raise InitialWeightsError(f"{file} is missing; is the run finished?")
-        saw = _seen_by_run(folder) if model is None else _seen_by_model(model)
-        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), saw)
+        provenance = _provenance_of_run(folder) if model is None else _provenance_of_model(model)
+        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), provenance)
 
     def network(self, run: Run) -> Classifier:
         """Return a run's network with these weights.
 
         Raises:
-            InitialError: they are of another network.
+            InitialWeightsError: the weights are of another network.
         """
         network = run.settings.classifier()
         try:
             if self.file.name == WEIGHTS_NAME:
                 network.load_state_dict(torch.load(self.file, weights_only=True))
             else:
-                seen = draw_by_sample(run.subset("training"), _SEEN_CELLS, run.settings.seed)
-                scaled = deviation(seen.bright) / run.input.gain
+                cells = draw_by_sample(run.subset("training"), _NORM_CELLS, run.settings.seed)
+                scaled = deviation(cells.bright) / run.input.gain
                 unfold_batch_norms(network, graph_weights(onnx.load(self.file).graph), scaled)
         except (KeyError, RuntimeError) as error:
             settings = run.settings
             raise InitialWeightsError(
-                f"{self.file} holds the weights of another network than {settings.network} of"
+                f"{self.file} has the weights of another network than {settings.network} of"
                 f" width {settings.width:g} ({str(error).strip().splitlines()[-1].strip()})"
             ) from None
         return network
 
 
-def _seen_by_run(folder: Path) -> TrainingProvenance:
+def _provenance_of_run(folder: Path) -> TrainingProvenance:
     (run,) = open_runs(folder)
     return run.earlier.concat(TrainingProvenance.of(run.subset("training")))
 
 
-def _seen_by_model(model: Model) -> TrainingProvenance:
+def _provenance_of_model(model: Model) -> TrainingProvenance:
     pinned = model.spec.training_table
     if pinned is None:
-        raise InitialWeightsError(
-            f"{model.folder} does not tell what it was made from; export it anew"
-        )
+        raise InitialWeightsError(f"{model.folder} has no training table; export it again")
     table = read_table(model.read(pinned))
     return table.provenance(np.isin(table.split, (TRAINING, EARLIER)))
 
 
 def unfold_batch_norms(network: Classifier, weights: dict[str, Tensor], scaled: Tensor) -> None:
-    """Give a network the weights of its exported graph, where batch norms are in the convolutions.
+    """Load the weights of an exported graph, whose batch norms are folded into the convolutions.
 
-    Each of those batch norms gets the mean and the spread of what it sees on a few cells, and the
-    scale and shift that undo them: the network answers as the graph does, and can be trained on.
+    Each of these batch norms gets the mean and the variance of its input for a few cells, and the
+    scale and shift that cancel them: the network computes the same logits as the graph, and can be
+    trained further.
 
     Args:
         network: receives the weights.
@@ -123,10 +122,10 @@ def unfold_batch_norms(network: Classifier, weights: dict[str, Tensor], scaled: 
     folded: list[Tensor] = []
     hooks = []
 
-    def leave(conv: nn.Module, bias: Tensor) -> None:
+    def keep_bias(conv: nn.Module, bias: Tensor) -> None:
         hooks.append(conv.register_forward_hook(lambda *_: folded.append(bias)))
 
-    def undo(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    def cancel(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None and norm.running_var is not None
         mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False)
@@ -138,7 +137,7 @@ def unfold_batch_norms(network: Classifier, weights: dict[str, Tensor], scaled: 
     with torch.no_grad():
         for name, module in network.body.named_modules():
             if isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in weights:
-                hooks.append(module.register_forward_pre_hook(undo))
+                hooks.append(module.register_forward_pre_hook(cancel))
                 continue
             own = dict(module.named_parameters(recurse=False))
             if isinstance(module, nn.BatchNorm2d):
@@ -151,7 +150,7 @@ def unfold_batch_norms(network: Classifier, weights: dict[str, Tensor], scaled: 
                     )
                 parameter.copy_(given)
             if isinstance(module, nn.Conv2d) and module.bias is None and f"{name}.bias" in weights:
-                leave(module, weights[f"{name}.bias"])
+                keep_bias(module, weights[f"{name}.bias"])
         network.eval().maps(scaled)
     for hook in hooks:
         hook.remove()
@@ -167,14 +166,14 @@ _PARAMETERS = {
 def graph_weights(graph: onnx.GraphProto) -> dict[str, Tensor]:
     """Return the weights of an exported graph, float32, by the network's own names.
 
-    A layer is named by its weights; its other parameters are what stands beside them, since the
-    exporter keeps equal ones, such as zeros, but once.
+    A layer is named after its weights; its other parameters are taken by their position, since the
+    exporter merges equal ones, such as zeros.
     """
-    held = {tensor.name: tensor for tensor in graph.initializer}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
     weights: dict[str, Tensor] = {}
     for node in graph.node:
         for key, name in zip(_PARAMETERS.get(node.op_type, ()), node.input[1:], strict=False):
             layer = node.input[1].removesuffix(".weight")
-            values = np.array(numpy_helper.to_array(held[name]), dtype=np.float32)
+            values = np.array(numpy_helper.to_array(tensors[name]), dtype=np.float32)
             weights[f"{layer}.{key}"] = torch.from_numpy(values)
     return weights

@@ -1,4 +1,4 @@
-"""A run: a folder that holds the cells a network is fitted on, how, and its weights.
+"""A run: a folder with the cells that a network is fitted on, its settings and its weights.
 
 A run with folds is a folder of runs, `fold-1` and so on.
 """
@@ -35,15 +35,15 @@ WEIGHTS_NAME = "weights.pt"
 LOG_NAME = "log.json"
 
 _EARLIER = "earlier_"
-"""Before the names of the columns of `Run.earlier`."""
+"""Prefix of the columns of `Run.earlier`."""
 _UNFINISHED = {CELLS_NAME, f".{CELLS_NAME}.tmp", f".{RUN_NAME}.tmp"}
-"""What is left of a run that was cut off while it was written."""
+"""Files of a run that was interrupted while it was written."""
 
 MIN_WIDTH = 1 / 16
-"""Of a network: its narrowest layer then has four channels."""
+"""Minimum width of a network; its narrowest layer then has four channels."""
 
 Split: TypeAlias = Literal["training", "validation", "test"]
-"""Validation cells serve calibration and operating points only; test cells serve nothing."""
+"""Validation cells are for calibration and operating points; test cells for figures only."""
 
 Dapi: TypeAlias = Literal["none", "samples", "auxiliary", "teacher", "dropout"]
 
@@ -54,23 +54,23 @@ class RunError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """All that decides the weights, besides the data and the first weights.
+    """All settings of a fit, besides the data and the initial weights.
 
     Attributes:
         network: one of `train.fit.networks.NETWORKS`.
         width: factor on the network's channels.
-        views: mirrored and turned copies of an image that the fitted network averages.
+        views: number of mirrored and rotated copies of an image that the network averages.
         epochs: passes over the training cells.
-        batch_size: cells a step, over all processes.
-        learning_rate: at its peak, after the warm-up.
-        warm_up: share of the steps in which it rises from zero; then it falls as a cosine to zero.
-        weight_decay: of matrices and kernels; biases and norms have none.
-        ema: decay a step of the moving average of the weights, which is the result.
-        dapi: what the DAPI images are used for in training; see `train.fit.objectives`.
-        dapi_weight: of the auxiliary loss, or the soft labels' share.
-        bf16: compute in bfloat16 where PyTorch deems it safe.
+        batch_size: cells per step, over all processes.
+        learning_rate: maximum, after the warm-up.
+        warm_up: fraction of the steps in which it rises from zero; then it decays as a cosine.
+        weight_decay: of matrices and kernels, not of biases and norms.
+        ema: decay per step of the moving average of the weights, which is the result.
+        dapi: use of the DAPI images in training; see `train.fit.objectives`.
+        dapi_weight: weight of the auxiliary loss, or of the soft labels.
+        bf16: compute in bfloat16 where autocast does.
         augmentation: the families and their strength.
-        seed: of the first weights, the order and the augmentation.
+        seed: of the initial weights, the order and the augmentation.
     """
 
     network: str = "resnet18"
@@ -101,11 +101,11 @@ class FitSettings:
             raise ValueError("a learning rate above 0 is needed")
 
     def with_overrides(self, **given: Any) -> FitSettings:
-        """Return the same with some replaced, by name; None keeps what is there."""
-        return replace(self, **{name: each for name, each in given.items() if each is not None})
+        """Return the settings with some replaced, by name; None keeps a setting."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def classifier(self) -> Classifier:
-        """Draw the first weights of the network that is to be fitted."""
+        """Return the network to fit, with random weights."""
         return Classifier(self.network, self.width, self.views)
 
 
@@ -114,13 +114,13 @@ class Run:
     """One network's cells, settings and, once it is fitted, weights.
 
     Attributes:
-        folder: where all of it lies.
-        settings: how the network is fitted.
-        input: what the network sees.
-        cells: all of them.
-        side: (n,) text, the `Side` of each cell; there is a test side under folds only.
-        init: SHA-256 of the weights it starts from; empty where they are drawn at random.
-        earlier: the cells that had a part in those weights.
+        folder: of the run.
+        settings: of the fit.
+        input: network input.
+        cells: of all splits.
+        split: (n,) text, the `Split` of each cell; there is a test split under folds only.
+        init: SHA-256 of the initial weights; empty where they are random.
+        earlier: the cells that the initial weights were trained on.
     """
 
     folder: Path
@@ -131,9 +131,9 @@ class Run:
     init: str = ""
     earlier: TrainingProvenance = field(default_factory=TrainingProvenance.empty)
 
-    def subset(self, side: Split) -> Cells:
-        """Return the cells of one side."""
-        return self.cells.select(self.split == side)
+    def subset(self, split: Split) -> Cells:
+        """Return the cells of one split."""
+        return self.cells.select(self.split == split)
 
     @property
     def finished(self) -> bool:
@@ -141,23 +141,23 @@ class Run:
         return (self.folder / WEIGHTS_NAME).is_file()
 
     def summary(self) -> str:
-        """Say in a line what was fitted, and what the validation cells say of it."""
+        """Return network, number of cells and validation AUC in one line."""
         validation = self.subset("validation")
         auc = roc_auc(
             validation.positive, predict(self.network(), validation.bright, self.input.gain)
         )
-        sides = ", ".join(
-            f"{count:,} {side}"
-            for side in get_args(Split)
-            if (count := np.count_nonzero(self.split == side))
+        counts = ", ".join(
+            f"{count:,} {split}"
+            for split in get_args(Split)
+            if (count := np.count_nonzero(self.split == split))
         )
-        return f"finished; {self.settings.network}; cells: {sides}; validation AUC {auc:.3f}"
+        return f"finished; {self.settings.network}; cells: {counts}; validation AUC {auc:.3f}"
 
     def network(self) -> Classifier:
         """Return the fitted network, in evaluation mode.
 
         Raises:
-            RunError: it is not fitted to the end.
+            RunError: the fit is not finished.
         """
         if not self.finished:
             raise RunError(f"{self.folder} is not finished; run its 'python -m train fit' again")
@@ -169,9 +169,9 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from fitting in the folder, which is made where it is missing.
+        """Lock the folder against other fits; the folder is created if missing.
 
-        The lock is the system's, on the folder itself: it ends with the process, however that ends.
+        The lock is a system lock on the folder itself, which ends with the process in any case.
 
         Raises:
             RunError: another process fits there.
@@ -192,27 +192,29 @@ class Run:
             os.close(descriptor)
 
     def save(self) -> None:
-        """Write cells and settings; a folder that holds the same run is left as it is.
+        """Write cells and settings; a folder with the same run is not changed.
 
         Raises:
-            RunError: the folder holds another run, or something else.
+            RunError: the folder contains another run, or something else.
         """
-        held = self.folder / RUN_NAME
-        if held.is_file():
+        record = self.folder / RUN_NAME
+        if record.is_file():
             if differ := differences(self.folder, self._record()):
                 raise RunError(
-                    f"{self.folder} holds a run with {'; '.join(differ)}; choose another --out, or"
-                    " remove it"
+                    f"{self.folder} contains a run with {'; '.join(differ)}; choose another"
+                    " --out, or remove it"
                 )
             return
         if self.folder.exists() and {path.name for path in self.folder.iterdir()} - _UNFINISHED:
-            raise RunError(f"{self.folder} holds something that is no run; choose another --out")
+            raise RunError(
+                f"{self.folder} contains something other than a run; choose another --out"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         earlier = {_EARLIER + name: column for name, column in self.earlier.columns().items()}
         columns = self.cells.columns() | {"side": self.split} | earlier
         atomic_write(self.folder / CELLS_NAME, npz_bytes(columns))
-        # Last, so that a folder with run.json is whole.
-        write_json(held, self._record())
+        # Last, so that a folder with run.json is complete.
+        write_json(record, self._record())
 
     def _record(self) -> dict[str, Any]:
         cells = {"cells": _digest(self.cells, self.split)}
@@ -220,25 +222,27 @@ class Run:
 
 
 def recipe(settings: FitSettings, input: InputSpec, init: str = "") -> dict[str, Any]:
-    """Return what a run's record holds besides its cells."""
+    """Return the record of a run without its cells."""
     return {"settings": asdict(settings), "input": plain(input), "init": init}
 
 
 def differences(folder: Path, record: dict[str, Any]) -> list[str]:
-    """Tell in what the run of a folder differs from a record, or from a record's recipe alone.
+    """Return the differences of a folder's run from a record, or from a recipe alone.
 
     Raises:
         RunError: the run's own record cannot be read.
     """
-    held, mine = _read_json(folder / RUN_NAME), json.loads(json.dumps(record))
+    stored, wanted = _read_json(folder / RUN_NAME), json.loads(json.dumps(record))
     differ = [
-        f"{name} {held.get(part, {}).get(name)} instead of {value}"
+        f"{name} {stored.get(part, {}).get(name)} instead of {value}"
         for part in ("settings", "input")
-        for name, value in mine[part].items()
-        if held.get(part, {}).get(name) != value
+        for name, value in wanted[part].items()
+        if stored.get(part, {}).get(name) != value
     ]
-    told = {"cells": "other cells, labels or sides", "init": "other first weights"}
-    differ += [text for part, text in told.items() if part in mine and held.get(part) != mine[part]]
+    texts = {"cells": "other cells, labels or splits", "init": "other initial weights"}
+    differ += [
+        text for part, text in texts.items() if part in wanted and stored.get(part) != wanted[part]
+    ]
     return differ
 
 
@@ -246,13 +250,13 @@ def open_runs(folder: Path) -> list[Run]:
     """Open the run of a folder, or those of all its folds.
 
     Raises:
-        RunError: it holds none, or a damaged one.
+        RunError: it has none, or a damaged one.
     """
     if (folder / RUN_NAME).is_file():
         return [_open(folder)]
     runs = fold_folders(folder)
     if not runs:
-        raise RunError(f"{folder} holds no run; make one with 'python -m train fit'")
+        raise RunError(f"{folder} contains no run; make one with 'python -m train fit'")
     return [_open(run) for run in runs]
 
 
@@ -269,7 +273,7 @@ def _open(folder: Path) -> Run:
     try:
         with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
-        side = columns.pop("side")
+        split = columns.pop("side")
         earlier = TrainingProvenance(
             **{
                 field.name: columns.pop(_EARLIER + field.name)
@@ -283,7 +287,7 @@ def _open(folder: Path) -> Run:
             settings=FitSettings(**settings, augmentation=augmentation),
             input=convert(record["input"], InputSpec),
             cells=Cells(**columns),
-            split=side,
+            split=split,
             init=record["init"],
             earlier=earlier,
         )
@@ -300,7 +304,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, record: object) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     atomic_write(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
@@ -311,11 +315,11 @@ def npz_bytes(arrays: dict[str, NDArray[Any]]) -> bytes:
     return file.getvalue()
 
 
-def _digest(cells: Cells, side: NDArray[np.str_]) -> str:
-    """SHA-256 of all that a fit depends on."""
+def _digest(cells: Cells, split: NDArray[np.str_]) -> str:
+    """SHA-256 of all columns that a fit depends on."""
     total = hashlib.sha256()
     for column in (cells.bright, cells.nucleus, cells.has_nucleus, cells.positive):
         total.update(np.ascontiguousarray(column).data)
-    for text in (cells.group, cells.sample, cells.cell, side):
+    for text in (cells.group, cells.sample, cells.cell, split):
         total.update("\n".join(text.tolist()).encode())
     return total.hexdigest()

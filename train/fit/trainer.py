@@ -1,4 +1,4 @@
-"""The loop that fits one network, and can be cut off at any moment."""
+"""The training loop of one network, which can be interrupted at any time."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class FitError(ValueError):
 
 
 class Interrupted(RuntimeError):
-    """A fit was asked to stop; a checkpoint is written."""
+    """A fit was stopped; a checkpoint is written."""
 
 
 @dataclass(slots=True)
 class _State:
-    """How far a fit has come, besides its tensors.
+    """Progress of a fit, besides its tensors.
 
     Attributes:
-        step: steps done, in all.
-        loss: sum over the epoch's steps; a tensor, so that a GPU is not waited for.
-        log: one entry for each epoch done.
+        step: number of steps done.
+        loss: sum over the epoch's steps; a tensor, to avoid synchronizing with a GPU.
+        log: one entry per finished epoch.
     """
 
     step: int = 0
@@ -52,20 +52,24 @@ class _State:
 
 
 def train_network(
-    strategy: BrightField, run: Run, folder: Path, processes: ProcessGroup, stop: Callable[[], bool]
+    strategy: BrightField,
+    run: Run,
+    folder: Path,
+    processes: ProcessGroup,
+    should_stop: Callable[[], bool],
 ) -> None:
-    """Fit a strategy's network, or go on from a checkpoint.
+    """Fit a strategy's network, or continue from a checkpoint.
 
     Args:
-        strategy: with its first weights.
-        run: whose cells and settings to use.
+        strategy: with initial weights.
+        run: with cells and settings.
         folder: receives `weights.pt` and `log.json`.
-        processes: that fit together.
-        stop: asked between steps; once it says so, a checkpoint is written.
+        processes: of a distributed fit.
+        should_stop: called between steps; where it returns True, a checkpoint is written.
 
     Raises:
         FitError: the loss is not finite.
-        Interrupted: it was asked to stop.
+        Interrupted: `should_stop` returned True.
     """
     settings, gain, device = run.settings, run.input.gain, processes.device
     layout = memory_format(strategy.network)
@@ -77,13 +81,13 @@ def train_network(
         strategy.network, multi_avg_fn=_moving_average(settings.ema), use_buffers=True
     )
     optimizer = torch.optim.AdamW(_parameter_groups(strategy, settings.weight_decay), fused=True)
-    held: dict[str, Any] = {"model": strategy, "average": average, "optimizer": optimizer}
-    state = _resume(folder / CHECKPOINT_NAME, held, device)
+    stateful: dict[str, Any] = {"model": strategy, "average": average, "optimizer": optimizer}
+    state = _resume(folder / CHECKPOINT_NAME, stateful, device)
     steps = settings.epochs * training.count
 
     def save() -> None:
         if processes.is_main:
-            tensors = {name: part.state_dict() for name, part in held.items()}
+            tensors = {name: part.state_dict() for name, part in stateful.items()}
             _save(folder / CHECKPOINT_NAME, tensors | {"state": asdict(state)})
 
     title = f"Fit {folder.name}"
@@ -93,11 +97,11 @@ def train_network(
             started, first = time.perf_counter(), state.step
             strategy.train()
             for rows in training.order(epoch)[state.step % training.count :]:
-                if stop():
+                if should_stop():
                     save()
                     raise Interrupted
                 for group in optimizer.param_groups:
-                    group["lr"] = _learning_rate(state.step, steps, settings)
+                    group["lr"] = _get_lr(state.step, steps, settings)
                 batch = training.batch(rows, state.step)
                 with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
                     loss = model(batch)
@@ -154,7 +158,7 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, o
     ]
 
 
-def _learning_rate(step: int, steps: int, settings: FitSettings) -> float:
+def _get_lr(step: int, steps: int, settings: FitSettings) -> float:
     warm_up = max(1, round(settings.warm_up * steps))
     if step < warm_up:
         return settings.learning_rate * (step + 1) / warm_up
@@ -162,13 +166,13 @@ def _learning_rate(step: int, steps: int, settings: FitSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _resume(path: Path, held: dict[str, Any], device: torch.device) -> _State:
+def _resume(path: Path, stateful: dict[str, Any], device: torch.device) -> _State:
     """Load a checkpoint, if there is one."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         return _State()
     checkpoint = load_weights(path, device)
-    for name, part in held.items():
+    for name, part in stateful.items():
         part.load_state_dict(checkpoint[name])
     return _State(**checkpoint["state"])
 
@@ -176,7 +180,7 @@ def _resume(path: Path, held: dict[str, Any], device: torch.device) -> _State:
 def _finish(network: Classifier, training: BatchLoader, state: _State, folder: Path) -> None:
     write_json(folder / LOG_NAME, {"cells_per_epoch": len(training), "epochs": state.log})
     network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    # Last, so that a folder with weights is whole.
+    # Last, so that a folder with weights is complete.
     _save(folder / WEIGHTS_NAME, network.state_dict())
     (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Labels without clicking: a person's review, else a table, else the stains."""
+"""`train label`: labels from reviews, a table or the stains, in that order."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def label_folder(
     pattern: str | None = None,
     um_per_px: float | None = None,
 ) -> None:
-    """Label an export: write its manifest and a picture of its gates, print a summary.
+    """Label an export: write its manifest and a picture of its gates, and print a summary.
 
     Args:
         folder: the export.
-        out: the manifest; the picture is the same name with `.gates.png`.
-        sidecars: root of the sidecars that may hold reviews; None for beside the images.
-        gate: do not read `labels.csv`.
+        out: the manifest; the picture has the same name with `.gates.png`.
+        sidecars: root of the reviewed sidecars; None for sidecars beside the images.
+        gate: ignore `labels.csv`.
         patients: table of samples and patients.
         run: of all rows.
         config: settings file instead of the folder's own.
@@ -40,7 +40,7 @@ def label_folder(
 
     Raises:
         SetupError: the folder or the settings cannot be used.
-        LabelError: the export cannot be labelled, or the manifest is there already.
+        LabelError: the export cannot be labelled, or the manifest exists.
         OSError: a file cannot be written.
     """
     if out.exists():

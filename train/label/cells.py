@@ -1,4 +1,4 @@
-"""The cells of an export folder, and the doubts about them."""
+"""The cells of an export folder, with warnings about them."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ _TABLE = "labels.csv"
 Key = TypeVar("Key")
 
 CellId = tuple[str, str]
-"""Sample and cell, verbatim."""
+"""Sample and cell, as in the export."""
 
 
 class LabelError(ValueError):
-    """An export cannot be labelled; the text says what to do."""
+    """An export cannot be labelled; the message says what to do."""
 
 
 @dataclass
 class Warnings:
-    """What a person should know of an export, each kind with the names that it concerns."""
+    """Warnings about an export by kind, with the names that each concerns."""
 
     names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, kind: str, name: str) -> None:
-        """Note one."""
+        """Add a name to a kind of warning."""
         self.names[kind].append(name)
 
     def lines(self) -> Iterable[str]:
-        """Each kind with its number and its first names."""
+        """Yield each kind with its number and its first names."""
         for kind, names in self.names.items():
-            yield f"{len(names):,} {kind}: {abbreviate(names)}"
+            yield f"{kind} ({len(names):,}): {abbreviate(names)}"
 
 
 @dataclass(frozen=True)
 class Export:
-    """What a folder holds.
+    """The contents of an export folder.
 
     Attributes:
         folder: the export.
         um_per_px: edge length of an image pixel, um; None where unknown.
         cells: by sample and cell, each channel's crop; bright field is always there.
-        doubts: cells that are left out, and why.
+        warnings: about cells that are left out, for example.
     """
 
     folder: Path
     um_per_px: float | None
     cells: dict[CellId, dict[str, Crop]]
-    doubts: Warnings
+    warnings: Warnings
 
 
 def read_export(
     folder: Path, *, config: Path | None, pattern: str | None, um_per_px: float | None
 ) -> Export:
-    """Find cells as the runtime does, with the folder's own settings.
+    """Find the cells as the runtime does, with the folder's own settings.
 
     Args:
         folder: the export.
@@ -74,7 +74,7 @@ def read_export(
 
     Raises:
         SetupError: the folder or the settings cannot be used.
-        LabelError: a cell has several images of one channel, or a name is no text.
+        LabelError: a cell has several images of one channel, or a name is not UTF-8.
     """
     settings = load_settings(
         folder, config, images={"pattern": pattern, "um_per_px": um_per_px}
@@ -90,23 +90,23 @@ def read_export(
         images[crop.channel] = crop
     if repeated:
         raise LabelError(
-            f"{len(repeated):,} images are a cell's second of one channel; give a --pattern that"
-            f" tells their samples or cells apart: {abbreviate(repeated)}"
+            "several images of a cell have the same channel; give a --pattern that separates"
+            f" samples or cells: {abbreviate(repeated)}"
         )
     paths = [folder / crop.path for images in cells.values() for crop in images.values()]
     if unwritable := [escape_control_chars(str(path)) for path in paths if not _is_text(path)]:
         raise LabelError(
-            "a manifest cannot hold names that are no text (UTF-8); rename these images or their"
+            "a manifest cannot have names that are not UTF-8; rename these images or their"
             f" folders: {abbreviate(unwritable)}"
         )
-    doubts = Warnings()
+    warnings = Warnings()
     for key in [key for key, images in cells.items() if BRIGHT_FIELD not in images]:
-        doubts.add("cells without bright field, left out", name(key))
+        warnings.add("cells without bright field, left out", name(key))
         del cells[key]
     for entry in listing.skipped:
         if entry.kind != "ignored" and entry.path != _TABLE and not is_own_file(entry.path):
-            doubts.add(f"files not understood ({entry.reason})", entry.path)
-    return Export(folder, settings.um_per_px, cells, doubts)
+            warnings.add(f"files that cannot be interpreted, {entry.reason}", entry.path)
+    return Export(folder, settings.um_per_px, cells, warnings)
 
 
 def _is_text(path: Path) -> bool:
@@ -118,7 +118,7 @@ def _is_text(path: Path) -> bool:
 
 
 def by_sample(cells: Iterable[CellId]) -> dict[str, list[CellId]]:
-    """Group cells."""
+    """Group cells by sample."""
     samples: dict[str, list[CellId]] = defaultdict(list)
     for key in cells:
         samples[key[0]].append(key)
@@ -126,10 +126,10 @@ def by_sample(cells: Iterable[CellId]) -> dict[str, list[CellId]]:
 
 
 def name(key: CellId) -> str:
-    """A cell's name for people."""
+    """Return a cell's name for messages."""
     return f"cell {key[1]} of sample {key[0]}"
 
 
 def repeated_keys(keys: Iterable[Key]) -> list[Key]:
-    """Those that come more than once."""
+    """Return the keys that occur more than once."""
     return [key for key, count in Counter(keys).items() if count > 1]

@@ -1,4 +1,4 @@
-"""The picture of the gates, for a person to check them at a glance."""
+"""Draw the gates of all samples, for a visual check."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from .gates import STRATA, GatedSample
 
 MAX_SAMPLES = 24
-"""Samples that one picture holds."""
+"""Maximum number of samples in a picture."""
 
-# The colours of Okabe and Ito, which colour-blind people can tell apart.
+# The colours of Okabe and Ito, which are distinct for colour-blind people.
 _COLOURS = dict(
     zip(
         STRATA,
@@ -39,12 +40,12 @@ def draw_gates(path: Path, gated: dict[str, GatedSample]) -> None:
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3.4, 1] * rows)
     for axes in grid.flat:
         axes.set_axis_off()
-    for number, (sample, each) in enumerate(shown):
+    for number, (sample, gated_sample) in enumerate(shown):
         row, column = divmod(number, columns)
         upper, lower = grid[2 * row, column], grid[2 * row + 1, column]
-        _draw_quadrants(upper, each)
-        _draw_nuclei(lower, each)
-        upper.set_title(f"{sample}: {len(each.stratum):,} cells", fontsize=10)
+        _draw_quadrants(upper, gated_sample)
+        _draw_nuclei(lower, gated_sample)
+        upper.set_title(f"{sample}: {len(gated_sample.stratum):,} cells", fontsize=10)
     handles = [
         grid[0, 0].plot([], [], "o", color=colour, label=stratum)[0]
         for stratum, colour in _COLOURS.items()
@@ -58,16 +59,16 @@ def draw_gates(path: Path, gated: dict[str, GatedSample]) -> None:
     )
     more = len(gated) - len(shown)
     note = f". {more:,} more samples are not shown" if more else ""
-    figure.supxlabel(f"Lines: gates. Dashed: a CTC lies above and left{note}", fontsize=9)
+    figure.supxlabel(f"Lines: gates. Dashed: CTCs are above and left{note}", fontsize=9)
     figure.savefig(path, dpi=110)
 
 
-def _draw_quadrants(axes: Axes, each: GatedSample) -> None:
-    gates = each.gates
-    cytokeratin, cd45 = each.place[:, 1], each.place[:, 2]
+def _draw_quadrants(axes: Axes, sample: GatedSample) -> None:
+    gates = sample.gates
+    cytokeratin, cd45 = sample.position[:, 1], sample.position[:, 2]
     axes.set_axis_on()
     for stratum in sorted(STRATA, key=_STRONG.__contains__):
-        chosen = each.stratum == stratum
+        chosen = sample.stratum == stratum
         strong = stratum in _STRONG
         axes.scatter(
             cd45[chosen],
@@ -80,7 +81,7 @@ def _draw_quadrants(axes: Axes, each: GatedSample) -> None:
         )
     axes.axhline(gates.cytokeratin.gate, color="black", linewidth=0.8)
     axes.axvline(gates.cd45.gate, color="black", linewidth=0.8)
-    _draw_corner(axes, each)
+    _draw_corner(axes, sample)
     axes.set_xlabel("CD45, grey levels")
     axes.set_ylabel("cytokeratin, grey levels")
     _grey_levels(axes, "x", cd45, gates.scale[2])
@@ -88,11 +89,11 @@ def _draw_quadrants(axes: Axes, each: GatedSample) -> None:
     axes.set_box_aspect(1)
 
 
-def _draw_corner(axes: Axes, each: GatedSample) -> None:
-    """Draw the line that leukocytes cross by chance only `FALSE_CTCS` times."""
-    ends = each.gates.cytokeratin, each.gates.cd45
+def _draw_corner(axes: Axes, sample: GatedSample) -> None:
+    """Draw the line that on average `FALSE_CTCS` leukocytes exceed by chance."""
+    ends = sample.gates.cytokeratin, sample.gates.cd45
     at_gate = (ends[0].gate - ends[0].middle) / ends[0].spread
-    depths = np.array([at_gate, each.gates.corner - at_gate])
+    depths = np.array([at_gate, sample.gates.corner - at_gate])
     if depths[0] < depths[1]:
         axes.plot(
             ends[1].middle + depths * ends[1].spread,
@@ -103,29 +104,33 @@ def _draw_corner(axes: Axes, each: GatedSample) -> None:
         )
 
 
-def _draw_nuclei(axes: Axes, each: GatedSample) -> None:
+def _draw_nuclei(axes: Axes, sample: GatedSample) -> None:
     axes.set_axis_on()
-    dapi = each.place[:, 0]
+    dapi = sample.position[:, 0]
     axes.hist(dapi, bins=60, color="#999999")
-    axes.axvline(each.gates.nucleus, color="black", linewidth=0.8)
+    axes.axvline(sample.gates.nucleus, color="black", linewidth=0.8)
     axes.set_yscale("symlog", linthresh=10)
     axes.set_xlabel("DAPI, grey levels")
     axes.set_ylabel("cells")
-    _grey_levels(axes, "x", dapi, each.gates.scale[0])
+    _grey_levels(axes, "x", dapi, sample.gates.scale[0])
 
 
-def _grey_levels(axes: Axes, which: str, values: np.ndarray, scale: float) -> None:
+def _grey_levels(axes: Axes, which: str, values: NDArray[np.float64], scale: float) -> None:
     """Label an axis with powers of ten in grey levels, and show nearly all values."""
     low, high = np.quantile(values, (0.001, 1.0))
     low = max(low, -2.0)
     margin = 0.04 * (high - low)
     levels = np.array([0.0, *10.0 ** np.arange(-3, 7)])
-    place = np.arcsinh(levels / scale)
-    fits = (place >= low - margin) & (place <= high + margin) & ((levels == 0) | (place > 0.7))
+    position = np.arcsinh(levels / scale)
+    fits = (
+        (position >= low - margin)
+        & (position <= high + margin)
+        & ((levels == 0) | (position > 0.7))
+    )
     texts = [f"{level:,.10g}" for level in levels[fits]]
     if which == "x":
         axes.set_xlim(low - margin, high + margin)
-        axes.set_xticks(place[fits], texts)
+        axes.set_xticks(position[fits], texts)
     else:
         axes.set_ylim(low - margin, high + margin)
-        axes.set_yticks(place[fits], texts)
+        axes.set_yticks(position[fits], texts)

@@ -1,4 +1,4 @@
-"""From an export to the rows of a manifest."""
+"""Label the cells of an export as rows of a manifest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .reference import ReferenceLabel
 from .stains import STAINS, Stains, measure_stains, nucleus_diameter
 
 _SHOWS = dict(zip(STAINS, ("nucleus", "cytokeratin", "CD45"), strict=True))
-_SCOUTS = 300  # cells of a sample that its typical nucleus is measured in
-_PALE = 0.2  # of the samples' median CD45; below, a sample's staining failed
+_DIAMETER_CELLS = 300  # number of cells for the typical nucleus of a sample
+_WEAK_CD45 = 0.2  # of the samples' median CD45; below it, a sample's staining failed
 
 _UNGATED = ReferenceLabel("", "ungated", "gated")
 
@@ -30,8 +30,8 @@ class Labelled:
     """A labelled export.
 
     Attributes:
-        rows: one a cell.
-        gated: by sample, its gates, of samples that needed them.
+        rows: one per cell.
+        gated: gates by sample, of samples that needed them.
     """
 
     rows: list[Row]
@@ -46,15 +46,15 @@ def label_export(
     patients: dict[str, str],
     run: str,
 ) -> Labelled:
-    """Label every cell: by its review, else by the table, else by its sample's gates.
+    """Label every cell by its review, the table or its sample's gates, in that order.
 
-    Only samples with cells that neither speaks of are gated. A reviewed cell keeps the stratum
-    that table or gates gave it.
+    Only samples with cells that are in neither review nor table are gated. A reviewed cell keeps
+    the stratum of table or gates.
 
     Args:
-        export: the cells; doubts that arise are added to its own.
-        table: from `truth.read_table`.
-        reviews: from `truth.read_reviews`.
+        export: the cells; warnings are added to its own.
+        table: from `reference.read_table`.
+        reviews: from `reference.read_reviews`.
         patients: by sample; samples may be missing.
         run: of all rows.
 
@@ -91,7 +91,7 @@ def label_export(
             " (sample,cell,label) into the export"
         )
     for sample, why in failed.items():
-        export.doubts.add("samples without gates", f"{sample}: {why}")
+        export.warnings.add("samples without gates", f"{sample}: {why}")
     truths |= table
     rows = []
     for key, crops in cells.items():
@@ -117,16 +117,16 @@ def label_export(
 
 
 def _readable(export: Export, key: CellId, crops: dict[str, Crop]) -> dict[str, Crop]:
-    """The cell's crops that decode; none where bright field does not."""
-    whole = {}
+    """Return the cell's readable crops; none where bright field is unreadable."""
+    readable = {}
     for channel, crop in crops.items():
         try:
             _pixels(export, crop)
-            whole[channel] = crop
+            readable[channel] = crop
         except (OSError, BadImage) as error:
             what = "cells, left out" if channel == BRIGHT_FIELD else "stain images, not used"
-            export.doubts.add(f"unreadable {what}", f"{crop.path} ({error})")
-    return whole if BRIGHT_FIELD in whole else {}
+            export.warnings.add(f"unreadable {what}", f"{crop.path} ({error})")
+    return readable if BRIGHT_FIELD in readable else {}
 
 
 def _pixels(export: Export, crop: Crop) -> GreyImage:
@@ -136,7 +136,7 @@ def _pixels(export: Export, crop: Crop) -> GreyImage:
 def _measure_sample(
     export: Export, cells: dict[CellId, dict[str, Crop]], advance: Callable[[], object]
 ) -> dict[CellId, Stains]:
-    """Measure the cells that have all stains.
+    """Measure the stains of the cells that have all of them.
 
     Raises:
         GateError: the sample lacks a stain, or nuclei.
@@ -144,27 +144,27 @@ def _measure_sample(
     for stain in STAINS:
         if not any(stain in crops for crops in cells.values()):
             raise GateError(
-                f"it has no {stain} images ({_SHOWS[stain]}); if they have another name, say so in"
+                f"it has no {stain} images ({_SHOWS[stain]}); if they have another name, set it in"
                 f' ctcedge.toml: [images] channels.{stain} = ["..."]'
             )
     stained = [crops for crops in cells.values() if crops.keys() >= set(STAINS)]
-    scouts = stained[:: max(1, len(stained) // _SCOUTS)]
-    diameters = [nucleus_diameter(_pixels(export, crops[STAINS[0]])) for crops in scouts]
+    chosen = stained[:: max(1, len(stained) // _DIAMETER_CELLS)]
+    diameters = [nucleus_diameter(_pixels(export, crops[STAINS[0]])) for crops in chosen]
     if np.isnan(diameters).all():
-        raise GateError("no nucleus stands out in DAPI")
+        raise GateError("no nucleus is above the background in DAPI")
     typical = float(np.nanmedian(diameters))
     measured = {}
     for key, crops in cells.items():
         advance()
         images = {stain: _pixels(export, crops[stain]) for stain in STAINS if stain in crops}
         if len(images) < len(STAINS):
-            export.doubts.add("cells that lack a stain, ungated", name(key))
+            export.warnings.add("cells that lack a stain, ungated", name(key))
         elif len({image.shape for image in images.values()}) > 1:
-            export.doubts.add("cells whose stains differ in size, ungated", name(key))
+            export.warnings.add("cells whose stains differ in size, ungated", name(key))
         else:
             measured[key] = measure_stains(images, typical)
             if measured[key].saturated:
-                export.doubts.add("cells with saturated stains; expose less next time", name(key))
+                export.warnings.add("cells with saturated stains; expose less next time", name(key))
     return measured
 
 
@@ -177,10 +177,10 @@ def _truths(keys: list[CellId], gated: GatedSample) -> dict[CellId, ReferenceLab
 
 
 def _weakly_stained(gated: dict[str, GatedSample]) -> list[str]:
-    """Samples whose leukocytes have far less CD45 than those of the others."""
+    """Return the samples whose leukocytes have far less CD45 than those of other samples."""
     level = {
-        sample: float(np.sinh(each.gates.cd45.middle) * each.gates.scale[2])
-        for sample, each in gated.items()
+        sample: float(np.sinh(sample_gates.gates.cd45.middle) * sample_gates.gates.scale[2])
+        for sample, sample_gates in gated.items()
     }
     typical = np.median(list(level.values())) if level else 0.0
-    return [sample for sample, value in level.items() if value < _PALE * typical]
+    return [sample for sample, value in level.items() if value < _WEAK_CD45 * typical]

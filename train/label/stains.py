@@ -1,4 +1,4 @@
-"""How strongly the central cell of a crop is stained, and what it looks like in its stains."""
+"""Measure stain intensity and shape of the central cell of a crop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ctcedge.images.decode import GreyImage
 
 NUCLEUS, CYTOKERATIN, CD45 = "DAPI", "PE", "APC"
 STAINS = (NUCLEUS, CYTOKERATIN, CD45)
-"""Channels by what they show, in the order of all arrays of this package."""
+"""Channels by stain, in the order of all arrays of this package."""
 
-_BORDER = 0.08  # width of the ring that the background is taken from, of the shorter side
-_BLOCKS = 4  # along each side of the ring; of all 16 the darker half is the background
+_BORDER = 0.08  # width of the border for the background, of the shorter side
+_BLOCKS = 4  # along each side of the border; the darker half of all 16 is the background
 _FAINT_NUCLEUS = 0.05  # of the brightest maximum of DAPI; fainter ones are debris
 _TENTH = 1.755  # mean of the largest tenth of a normal distribution, in standard deviations
 _QUARTER = 0.970  # from its 5 % quantile to its 25 % quantile
@@ -24,23 +24,23 @@ _OUTLINE = 0.3  # of the cell's own light, where its outline is drawn
 
 # Lengths in diameters of a typical nucleus of the sample.
 _LOBES = 0.2  # smoothing that merges the lobes of one nucleus
-_APART = 0.45  # least distance of two nuclei
+_MIN_DISTANCE = 0.45  # minimum distance of two nuclei
 _NOISE = 0.1  # smoothing against noise
 _DISK = 1.5  # diameter of the disk in which the stains are measured
 
 
 @dataclass(frozen=True, slots=True)
 class Stains:
-    """What was measured of one cell.
+    """Measurements of one cell.
 
     Attributes:
         signal: light above the background, in the order of `STAINS`, grey levels: of DAPI and of
-            cytokeratin, which fill a part of the cell, the mean of the disk's brightest tenth, less
-            what noise alone would give; of CD45, which covers it, the median.
+            cytokeratin, which fill a part of the cell, the mean of the disk's brightest tenth,
+            minus the expectation for noise alone; of CD45, which covers it, the median.
         noise: standard deviation of the smoothed background's pixels, grey levels.
-        length: of the outline in cytokeratin and CD45 together, with all that touches it, pixels.
+        length: of the outline in cytokeratin and CD45 together, with touching cells, pixels.
         roundness: area of the largest disk within the outline, over the outline's; 1 for a disk.
-        saturated: whether a tenth of the disk is at the largest value of the pixels' type.
+        saturated: whether a tenth of the disk has the largest value of the pixel type.
     """
 
     signal: tuple[float, ...]
@@ -58,7 +58,7 @@ def nucleus_diameter(dapi: GreyImage) -> float:
 
     Returns:
         Diameter of a disk of the area that is at least half as bright as the peak, pixels; NaN
-        where nothing stands out from the noise.
+        where nothing is above the noise.
     """
     light = _blurred(_light(dapi), 1.0)
     _, peak, _, (column, row) = cv2.minMaxLoc(light)
@@ -69,10 +69,10 @@ def nucleus_diameter(dapi: GreyImage) -> float:
 
 
 def measure_stains(images: Mapping[str, GreyImage], diameter: float) -> Stains:
-    """Measure the cell whose nucleus lies nearest to the crop's middle.
+    """Measure the cell whose nucleus is nearest to the middle of the crop.
 
-    The stains are measured in a disk about the nucleus, smaller than a leukocyte: neighbours stay
-    outside, and no threshold decides where a faint cell ends.
+    The stains are measured in a disk around the nucleus, smaller than a leukocyte, which excludes
+    neighbours and needs no threshold for the outline of a faint cell.
 
     Args:
         images: (height, width) of each of `STAINS`, all of one shape.
@@ -104,7 +104,7 @@ def _blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def _light(pixels: GreyImage) -> NDArray[np.float32]:
-    """The image above its background: the darker half of the border, as neighbours may cover it."""
+    """Subtract the background: the darker half of the border, as neighbours may cover it."""
     blocks = [
         block.mean() for side in _border(pixels) for block in np.array_split(side, _BLOCKS, axis=1)
     ]
@@ -113,7 +113,7 @@ def _light(pixels: GreyImage) -> NDArray[np.float32]:
 
 
 def _noise(smooth: NDArray[np.float32]) -> float:
-    """Standard deviation of the border's pixels, from the darker ones."""
+    """Return the standard deviation of the border's pixels, from the darker ones."""
     ring = np.concatenate([side.ravel() for side in _border(smooth)])
     low, middle = np.quantile(ring, (0.05, 0.25))
     return float(middle - low) / _QUARTER
@@ -125,18 +125,20 @@ def _border(pixels: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
 
 
 def _brightest(values: NDArray[np.float32]) -> float:
-    """Mean of the brightest tenth."""
+    """Return the mean of the brightest tenth."""
     return float(np.sort(values)[-max(1, len(values) // 10) :].mean())
 
 
-def _central_nucleus(dapi: NDArray[np.float32], least: float, diameter: float) -> tuple[int, int]:
-    """Row and column of the nearest nucleus to the middle, of those whose peak is at least that."""
+def _central_nucleus(
+    dapi: NDArray[np.float32], min_peak: float, diameter: float
+) -> tuple[int, int]:
+    """Return row and column of the nucleus nearest to the middle, with at least this peak."""
     smooth = cv2.GaussianBlur(dapi, (0, 0), max(0.5, _LOBES * diameter))
-    side = 2 * int(_APART * diameter) + 1
+    side = 2 * int(_MIN_DISTANCE * diameter) + 1
     highest = cv2.dilate(smooth, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     brightest = float(smooth.max())
-    least = min(brightest, max(_FAINT_NUCLEUS * brightest, least))
-    nuclei = np.argwhere((smooth == highest) & (smooth >= least))
+    min_peak = min(brightest, max(_FAINT_NUCLEUS * brightest, min_peak))
+    nuclei = np.argwhere((smooth == highest) & (smooth >= min_peak))
     middle = (np.array(dapi.shape) - 1) / 2
     row, column = nuclei[np.argmin(np.hypot(*(nuclei - middle).T))]
     return int(row), int(column)
@@ -145,7 +147,7 @@ def _central_nucleus(dapi: NDArray[np.float32], least: float, diameter: float) -
 def _outline(
     inside: NDArray[np.bool_], disk: NDArray[np.bool_], at: tuple[int, int]
 ) -> tuple[float, float]:
-    """Length and roundness of the part of `inside` that lies `at` a place; of the disk if none."""
+    """Return length and roundness of the part of `inside` at a position; of the disk if none."""
     _, parts = cv2.connectedComponents(inside.astype(np.uint8))
     part = (parts == parts[at] if inside[at] else disk).astype(np.uint8)
     framed = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))

@@ -1,4 +1,4 @@
-"""What a person sees after labelling."""
+"""Print a summary after labelling."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from .label import Labelled
 
 _OUTPUT = Console(highlight=False, soft_wrap=True, emoji=False)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-_MOST_SAMPLES = 20
-_MOST_STRATA = 12
+_MAX_SAMPLES = 20
+_MAX_STRATA = 12
 
 
 def print_summary(export: Export, labelled: Labelled, manifest: Path, picture: Path | None) -> None:
-    """Print strata by sample, sources, doubts and the next command."""
+    """Print strata by sample, sources, warnings and the next command."""
     rows = labelled.rows
     by_sample: dict[str, Counter[str]] = {}
     for row in rows:
         by_sample.setdefault(row.sample, Counter())[row.stratum] += 1
     total = sum(by_sample.values(), Counter())
-    ranked = [stratum for stratum, _ in total.most_common(_MOST_STRATA)]
-    strata = sorted(ranked, key=lambda each: STRATA.index(each) if each in STRATA else len(STRATA))
-    heads = (_printable(each).replace("-", "-\n") for each in strata)
+    ranked = [stratum for stratum, _ in total.most_common(_MAX_STRATA)]
+    strata = sorted(ranked, key=lambda name: STRATA.index(name) if name in STRATA else len(STRATA))
+    heads = (_printable(name).replace("-", "-\n") for name in strata)
     table = Table("sample", *heads, "cells", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
-    for sample, count in list(by_sample.items())[:_MOST_SAMPLES]:
+    for sample, count in list(by_sample.items())[:_MAX_SAMPLES]:
         table.add_row(
-            _printable(sample), *(f"{count[each]:,}" for each in strata), f"{count.total():,}"
+            _printable(sample), *(f"{count[name]:,}" for name in strata), f"{count.total():,}"
         )
-    if len(by_sample) > _MOST_SAMPLES:
-        more = len(by_sample) - _MOST_SAMPLES
+    if len(by_sample) > _MAX_SAMPLES:
+        more = len(by_sample) - _MAX_SAMPLES
         table.add_row(f"and {more:,} more", *("..." for _ in strata), "...")
     table.add_section()
-    table.add_row("all", *(f"{total[each]:,}" for each in strata), f"{total.total():,}")
+    table.add_row("all", *(f"{total[name]:,}" for name in strata), f"{total.total():,}")
     _OUTPUT.print(table)
     labels = Counter(row.label for row in rows)
     _OUTPUT.print(
@@ -53,15 +53,17 @@ def print_summary(export: Export, labelled: Labelled, manifest: Path, picture: P
     sources = Counter(row.source for row in rows)
     texts = (f"{count:,} {source}" for source, count in sources.most_common())
     _OUTPUT.print(f"Sources: {', '.join(texts)}")
-    for line in export.doubts.lines():
+    for line in export.warnings.lines():
         _MESSAGES.print(f"[yellow]{_printable(line)}[/]")
     if export.um_per_px is None:
         _MESSAGES.print(
-            "[yellow]um/px unknown: size can then be learnt only in pixels; give --um-per-px[/]"
+            "[yellow]um/px unknown: sizes are in pixels; give --um-per-px if it is known[/]"
         )
     if picture is not None:
-        _OUTPUT.print(f"Gates: {_printable(str(picture))}; look at it before you use the labels")
-        _OUTPUT.print("Gated CTCs are test truth only once a person confirmed them")
+        _OUTPUT.print(f"Gates: {_printable(str(picture))}; check them before you use the labels")
+        _OUTPUT.print(
+            "Gated CTCs can be used for evaluation only after a person has confirmed them"
+        )
     _OUTPUT.print(f"Next: python -m train fit {_printable(str(manifest))} --out runs/NAME")
 
 

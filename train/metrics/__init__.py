@@ -1,1 +1,1 @@
-"""Metrics of scores: ROC, calibration, and scores of exported ONNX graphs."""
+"""Metrics: ROC, calibration, and scores of exported ONNX graphs."""

@@ -1,4 +1,4 @@
-"""Run an exported graph as the runtime does: ONNX Runtime on the CPU, uint8 in, logits out."""
+"""Run an exported graph with ONNX Runtime on the CPU: uint8 inputs, logits as output."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def run_graph(
 ) -> NDArray[np.float32]:
     """Return one output, (n, ...), such as the logits, (n,), of (n, size, size) inputs."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    answers = [
+    outputs = [
         session.run([output], {INPUT_NAME: part[:, None]})[0]
         for part in batches(inputs, batch_size)
     ]
-    return np.concatenate(answers)
+    return np.concatenate(outputs)
 
 
 def probabilities(logits: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float64]:

@@ -1,11 +1,11 @@
-"""Figures of merit, of one set of cells or of many resamplings of it at once.
+"""Metrics of one set of cells, or of many resamplings of it at once.
 
 `positive` is (n,) bool, `called` (n,) bool, `score` and `probability` (n,) floats. `weight` is
-(..., n), how often each cell counts: one row of ones for the cells as they are, one row a draw for
-a bootstrap. Methods return (...,) float64, NaN where the weights leave a figure without meaning.
+(..., n), the weight of each cell: one row of ones for the cells themselves, one row per draw for a
+bootstrap. Methods return (...,) float64, NaN where a figure is undefined.
 
-What judges a probability weights the classes by `prior`, the share of CTCs at which the model
-states its probabilities, whatever their share among the cells at hand.
+Metrics of probabilities weight the classes by `prior`, the fraction of CTCs for which the model
+states its probabilities, not by their fraction among these cells.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Scores = NDArray[np.floating]
 Floats = NDArray[np.float64]
 
 BINS = 10
-"""Of equal width, for the expected calibration error."""
+"""Number of bins of equal width for the expected calibration error."""
 
 _MIN_PROBABILITY = 1e-6
 _ROUNDING = 1e-9
@@ -29,7 +29,7 @@ _NEWTON_STEPS = 30
 
 
 def roc_auc(positive: Labels, score: Scores) -> float:
-    """Chance that a positive scores above a negative; NaN where only one class is there."""
+    """Probability that a positive scores above a negative; NaN where there is one class only."""
     return float(Curve.of(positive, score).auc())
 
 
@@ -39,7 +39,7 @@ def average_precision(positive: Labels, score: Scores) -> float:
 
 
 def f1(positive: Labels, called: Labels) -> float:
-    """Harmonic mean of precision and sensitivity; 0 where nothing is right."""
+    """Harmonic mean of precision and sensitivity; 0 without a correct call."""
     return float(Calls.of(positive, called).f1())
 
 
@@ -50,7 +50,7 @@ def macro_f1(positive: Labels, called: Labels) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What is found, and what is called falsely, as the threshold falls.
+    """True and false positives as a function of the falling threshold.
 
     Attributes:
         hits: (..., k) weight of the positives at or above each of k distinct scores.
@@ -62,7 +62,7 @@ class Curve:
 
     @classmethod
     def of(cls, positive: Labels, score: Scores, weight: Floats | None = None) -> Curve:
-        """Sort cells by falling score; equal scores are one step."""
+        """Sort cells by descending score; equal scores are one step."""
         if weight is None:
             weight = np.ones(len(positive))
         order = np.argsort(-score, kind="stable")
@@ -74,7 +74,7 @@ class Curve:
         )
 
     def auc(self) -> Floats:
-        """Chance that a positive scores above a negative; ties count one half."""
+        """Probability that a positive scores above a negative; ties count one half."""
         sensitivity, false_rate = self.rates()
         widths = np.diff(false_rate, axis=-1)
         heights = (sensitivity[..., 1:] + sensitivity[..., :-1]) / 2
@@ -83,33 +83,33 @@ class Curve:
 
     def average_precision(self) -> Floats:
         """Mean precision over the steps of recall."""
-        found = np.diff(self.true_positives, prepend=0, axis=-1)
+        steps = np.diff(self.true_positives, prepend=0, axis=-1)
         precision = _ratio(self.true_positives, self.true_positives + self.false_positives, empty=1)
-        return _ratio(np.sum(found * precision, axis=-1), self.true_positives[..., -1])
+        return _ratio(np.sum(steps * precision, axis=-1), self.true_positives[..., -1])
 
-    def sensitivity_at(self, false_call_rate: float) -> Floats:
-        """Largest share of positives found while at most this share of negatives is called."""
+    def sensitivity_at(self, max_rate: float) -> Floats:
+        """Largest sensitivity with at most this false-positive rate."""
         sensitivity, false_rate = self.rates()
-        last = np.sum(false_rate <= false_call_rate + _ROUNDING, axis=-1, keepdims=True) - 1
+        last = np.sum(false_rate <= max_rate + _ROUNDING, axis=-1, keepdims=True) - 1
         return np.take_along_axis(sensitivity, np.maximum(last, 0), axis=-1)[..., 0]
 
     def reviewed_fraction(self, sensitivity: float, prevalence: float) -> Floats:
-        """Share of all cells above the threshold that finds this share of positives.
+        """Fraction of all cells at or above the threshold with this sensitivity.
 
         Args:
-            sensitivity: share of positives to find.
-            prevalence: share of positives among the cells to which the curve is carried over.
+            sensitivity: fraction of positives to find.
+            prevalence: fraction of positives among the cells that the curve is applied to.
         """
-        found, false_rate = self.rates()
-        first = np.sum(found < sensitivity - _ROUNDING, axis=-1, keepdims=True)
-        at = np.minimum(first, found.shape[-1] - 1)
-        found, false_rate = (
-            np.take_along_axis(r, at, axis=-1)[..., 0] for r in (found, false_rate)
+        true_rate, false_rate = self.rates()
+        first = np.sum(true_rate < sensitivity - _ROUNDING, axis=-1, keepdims=True)
+        at = np.minimum(first, true_rate.shape[-1] - 1)
+        true_rate, false_rate = (
+            np.take_along_axis(r, at, axis=-1)[..., 0] for r in (true_rate, false_rate)
         )
-        return prevalence * found + (1 - prevalence) * false_rate
+        return prevalence * true_rate + (1 - prevalence) * false_rate
 
     def rates(self) -> tuple[Floats, Floats]:
-        """Return sensitivity and false-call rate, (..., k + 1), both starting at 0."""
+        """Return sensitivity and false-positive rate, (..., k + 1), both starting at 0."""
         start = ((0, 0),) * (self.true_positives.ndim - 1) + ((1, 0),)
         return tuple(  # type: ignore[return-value]
             np.pad(_ratio(side, side[..., -1:]), start)
@@ -119,7 +119,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The four kinds of calls, each (...,) a weight."""
+    """Confusion matrix of calls, each element a weight, (...,)."""
 
     true_positive: Floats
     false_positive: Floats
@@ -135,7 +135,7 @@ class Calls:
         return cls(*(weight @ kind.astype(np.float64) for kind in kinds))
 
     def f1(self) -> Floats:
-        """Harmonic mean of precision and sensitivity; 0 where nothing is right."""
+        """Harmonic mean of precision and sensitivity; 0 without a correct call."""
         return self._f1(self.true_positive)
 
     def macro_f1(self) -> Floats:
@@ -143,23 +143,23 @@ class Calls:
         return (self._f1(self.true_positive) + self._f1(self.true_negative)) / 2
 
     def sensitivity(self) -> Floats:
-        """Share of the positives that is called."""
+        """Fraction of the positives that is called CTC."""
         return _ratio(self.true_positive, self.true_positive + self.false_negative)
 
     def false_positive_rate(self) -> Floats:
-        """Share of the negatives that is called."""
+        """Fraction of the negatives that is called CTC."""
         return _ratio(self.false_positive, self.false_positive + self.true_negative)
 
     def false_positive_rate_bound(self) -> Floats:
-        """Upper 95 % bound of the false-call rate (Clopper and Pearson, 1934), one-sided.
+        """Upper 95 % bound of the false-positive rate (Clopper and Pearson, 1934), one-sided.
 
-        It takes cells as independent: 0 of 1,667 still allows 18 in 10,000.
+        Cells are assumed independent: 0 of 1,667 still allows 18 in 10,000.
         """
         bound: Floats = betaincinv(self.false_positive + 1, self.true_negative, 0.95)
         return np.where(self.true_negative > 0, bound, 1.0)
 
-    def _f1(self, right: Floats) -> Floats:
-        return _ratio(2 * right, 2 * right + self.false_positive + self.false_negative, empty=0)
+    def _f1(self, correct: Floats) -> Floats:
+        return _ratio(2 * correct, 2 * correct + self.false_positive + self.false_negative, empty=0)
 
 
 def brier(positive: Labels, probability: Scores, weight: Floats, prior: float) -> Floats:
@@ -196,19 +196,19 @@ def calibration_line(
     """Regress the label on the logit of the probability (Cox, 1958).
 
     Returns:
-        Slope, 1 where the probabilities are as wide apart as they should be, less where they are
-        overconfident; and intercept, 0 where they are neither too high nor too low. NaN where
-        the classes do not overlap, and no finite slope fits best.
+        Slope, 1 for well calibrated probabilities, less for overconfident ones; and intercept, 0
+        where they are neither too high nor too low. NaN where the classes do not overlap, so that
+        there is no finite slope.
     """
     score = log_odds(probability)
-    share = class_weighted(positive, weight, prior)
+    normalised = class_weighted(positive, weight, prior)
     line = np.stack((np.ones(weight.shape[:-1]), np.zeros(weight.shape[:-1])), axis=-1)
     design = np.column_stack((score, np.ones_like(score)))
     products = np.einsum("ni,nj->nij", design, design).reshape(len(score), 4)
     for _ in range(_NEWTON_STEPS):
         expected = expit(line @ design.T)
-        gradient = (share * (positive - expected)) @ design
-        curvature = ((share * expected * (1 - expected)) @ products).reshape(*line.shape, 2)
+        gradient = (normalised * (positive - expected)) @ design
+        curvature = ((normalised * expected * (1 - expected)) @ products).reshape(*line.shape, 2)
         change = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient[..., None])[..., 0]
         line += np.clip(change, -1, 1)
         if np.abs(change).max() < 1e-8:
@@ -226,7 +226,7 @@ def log_odds(probability: Scores) -> Floats:
 
 
 def restate(probability: Scores, prior: float, prevalence: float) -> Floats:
-    """Move probabilities from one share of positives to another (Bayes' rule)."""
+    """Convert probabilities from one fraction of positives to another (Bayes' rule)."""
     shift = log_odds(np.array(prevalence)) - log_odds(np.array(prior))
     restated: Floats = expit(log_odds(probability) + shift)
     return restated

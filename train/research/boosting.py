@@ -40,7 +40,7 @@ class Boosted:
     at: dict[float, list[Floats]]
 
 
-def boost(cells: Cells, said: TrialScores, spec: InputSpec) -> Boosted:
+def boost(cells: Cells, trials: TrialScores, spec: InputSpec) -> Boosted:
     """Fit the boosting for every fold, on all and on fractions of the acquisitions."""
     inputs = {"bright": cells, "nucleus": replace(cells, bright=cells.nucleus)}
     with progress("Describe", 2 * len(cells)) as advance:
@@ -52,13 +52,13 @@ def boost(cells: Cells, said: TrialScores, spec: InputSpec) -> Boosted:
     views["both"] = replace(views["bright"], features=together)
     fold_of = split.assign_folds(cells, FOLDS, SPLIT_SEED) + 1
     draws = list(itertools.product(_TRAINING_FRACTIONS, range(_DRAWS)))
-    folds = np.unique(said.fold)
-    out_of_fold = {name: np.empty(len(said.rows)) for name in views}
-    at = {draw: np.empty(len(said.rows)) for draw in draws}
+    folds = np.unique(trials.fold)
+    out_of_fold = {name: np.empty(len(trials.rows)) for name in views}
+    at = {draw: np.empty(len(trials.rows)) for draw in draws}
     with progress("Boost", len(folds) * (len(views) + len(draws))) as advance:
         for fold in folds:
-            test, training = said.fold == fold, fold_of != fold
-            rows = said.rows[test]
+            test, training = trials.fold == fold, fold_of != fold
+            rows = trials.rows[test]
             for name, view in views.items():
                 out_of_fold[name][test] = _boosted(view, training, rows)
                 advance()

@@ -78,13 +78,13 @@ def compare(
     if not common.size:
         return None
     positive, sample = cells.positive[common], cells.sample[common]
-    said = {"mine": _at(mine, common)}
+    probability = {"mine": _at(mine, common)}
     if other is not None:
-        said["other"] = _at(other, common)
+        probability["other"] = _at(other, common)
 
     def statistics(weight: Floats) -> dict[str, dict[str, Floats]]:
-        auc = {name: Curve.of(positive, p, weight).auc() for name, p in said.items()}
-        figures = {"auc": auc["mine"], **of_samples(positive, said["mine"], sample, weight)}
+        auc = {name: Curve.of(positive, p, weight).auc() for name, p in probability.items()}
+        figures = {"auc": auc["mine"], **of_samples(positive, probability["mine"], sample, weight)}
         if "other" in auc:
             figures["gain"] = auc["mine"] - auc["other"]
         return {"all": figures}
@@ -111,8 +111,10 @@ def _chance(cells: Cells, rows: NDArray[np.intp], seeds: Sequence[HeldOutScores]
 
 
 def _at(
-    said: HeldOutScores, rows: NDArray[np.intp], what: str = "probability"
+    scores: HeldOutScores, rows: NDArray[np.intp], what: str = "probability"
 ) -> NDArray[np.float64]:
-    order = np.argsort(said.row)
-    found: NDArray[np.float64] = getattr(said, what)[order][np.searchsorted(said.row[order], rows)]
+    order = np.argsort(scores.row)
+    found: NDArray[np.float64] = getattr(scores, what)[order][
+        np.searchsorted(scores.row[order], rows)
+    ]
     return found

@@ -37,26 +37,26 @@ SHEET_NAME = "against-their-label.png"
 _TILE, _ACROSS, _MOST = 100, 8, 48
 
 
-def section(said: TrialScores, traits: Traits, made: Boosted) -> tuple[str, NDArray[np.intp]]:
+def section(trials: TrialScores, traits: Traits, made: Boosted) -> tuple[str, NDArray[np.intp]]:
     """Write the section; also return the cells to show, as indices of the scores."""
-    measure = Measure(said)
-    labels, doubted = of_labels(said, made.nucleus, traits.contrast, measure)
+    measure = Measure(trials)
+    labels, doubted = of_labels(trials, made.nucleus, traits.contrast, measure)
     parts = [
-        by_traits(said, traits, measure),
-        by_acquisition(said, measure),
+        by_traits(trials, traits, measure),
+        by_acquisition(trials, measure),
         labels,
-        by_ensemble(said, measure),
+        by_ensemble(trials, measure),
         of_training(made, measure),
     ]
     gains = {what: gain for part in parts for what, gain in part.gains.items()}
     order = sorted(gains, key=lambda what: -gains[what].value)
     rows = [[what[0].upper() + what[1:], format_gain(gains[what])] for what in order]
-    found = measure({"auc": measure.auc(said.reference)})["auc"]
+    found = measure({"auc": measure.auc(trials.reference)})["auc"]
     head = f"""\
 {stamp("python -m train.research.error_analysis")}
 
-Of {len(said.rows):,} cells of {len(np.unique(said.group))} acquisitions in
-{len(np.unique(said.fold))} of {FOLDS} folds. The reference, fitted for a few epochs, reaches an AUC
+Of {len(trials.rows):,} cells of {len(np.unique(trials.group))} acquisitions in
+{len(np.unique(trials.fold))} of {FOLDS} folds. The reference, fitted for a few epochs, reaches an AUC
 of {format_estimate("auc", found)} on them; the parts below show where it errs. Intervals are over
 acquisitions.
 
@@ -108,10 +108,10 @@ def main(
         spec = TRIALS[0].input()
         with progress("Read", len(rows)) as advance:
             cells = read_cells(rows, spec, advance)
-        said = read_trial_scores(cells, runs)
-    chosen = [rows[index] for index in said.rows]
+        trials = read_trial_scores(cells, runs)
+    chosen = [rows[index] for index in trials.rows]
     traits = _traits(chosen)
-    text, doubted = section(said, traits, boost(cells, said, spec))
+    text, doubted = section(trials, traits, boost(cells, trials, spec))
     out.mkdir(parents=True, exist_ok=True)
     if doubted.size:
         shown_cells = doubted[:_MOST]
@@ -120,7 +120,7 @@ def main(
             [
                 f"{row.sample_id} {row.cell} {row.stratum} {log_odds_of_mean:+.1f}"
                 for row, log_odds_of_mean in (
-                    (chosen[index], said.ensemble[index]) for index in shown_cells
+                    (chosen[index], trials.ensemble[index]) for index in shown_cells
                 )
             ],
         )

@@ -37,10 +37,10 @@ _TRAITS = {
 }
 
 
-def by_traits(said: TrialScores, traits: Traits, measure: Measure) -> Part:
+def by_traits(trials: TrialScores, traits: Traits, measure: Measure) -> Part:
     """Write the AUC of each third of the cells by each trait."""
     rows, matter = [], []
-    score = said.reference
+    score = trials.reference
     thirds = {
         name: np.digitize(value, np.quantile(value, np.arange(1, _PARTS) / _PARTS))
         for name, value in traits.columns().items()
@@ -52,7 +52,9 @@ def by_traits(said: TrialScores, traits: Traits, measure: Measure) -> Part:
         gain = found.pop("gain")
         if not gain.low <= 0 <= gain.high:
             matter.append(lower_first(title))
-        shares = " / ".join(f"{said.positive[third == part].mean():.0%}" for part in range(_PARTS))
+        shares = " / ".join(
+            f"{trials.positive[third == part].mean():.0%}" for part in range(_PARTS)
+        )
         each = [format_estimate("auc", one) for one in found.values()]
         rows.append([title, *each, format_gain(gain), shares])
     seen = measure.auc(score, thirds["contrast"] > 0)
@@ -69,27 +71,31 @@ their background. The thirds differ by more than chance by: {", ".join(matter) o
     return Part(text, {"review of the third with the lowest contrast": gains["gain"]})
 
 
-def by_acquisition(said: TrialScores, measure: Measure) -> Part:
+def by_acquisition(trials: TrialScores, measure: Measure) -> Part:
     """Write the part of the error that whole acquisitions have in common."""
-    score = said.reference
-    between, within = variance_parts(score, said.positive, said.group)
-    centre = np.where(said.positive, score[said.positive].mean(), score[~said.positive].mean())
-    shift = _means(score - centre, said.group)
+    score = trials.reference
+    between, within = variance_parts(score, trials.positive, trials.group)
+    centre = np.where(
+        trials.positive, score[trials.positive].mean(), score[~trials.positive].mean()
+    )
+    shift = _means(score - centre, trials.group)
     one, even = measure.auc(score), measure.auc(score - shift)
     found = measure({"all": one, "even": even, "gain": difference(even, one)})
     names = [
-        name for name in np.unique(said.group) if np.count_nonzero(said.group == name) >= _FEW_CELLS
+        name
+        for name in np.unique(trials.group)
+        if np.count_nonzero(trials.group == name) >= _FEW_CELLS
     ]
-    each = np.array([_of_group(said, score, name) for name in names])
+    each = np.array([_of_group(trials, score, name) for name in names])
     chance = np.random.default_rng(SPLIT_SEED)
     mixed = score.copy()
     for kind in (True, False):
-        of_kind = np.flatnonzero(said.positive == kind)
+        of_kind = np.flatnonzero(trials.positive == kind)
         mixed[of_kind] = score[chance.permutation(of_kind)]
-    by_chance = np.array([_of_group(said, mixed, name) for name in names])
+    by_chance = np.array([_of_group(trials, mixed, name) for name in names])
     low, middle, high = np.percentile(each, (10, 50, 90))
     wrong = sum(
-        (score[said.group == name].mean() > 0) != said.positive[said.group == name][0]
+        (score[trials.group == name].mean() > 0) != trials.positive[trials.group == name][0]
         for name in names
     )
     text = f"""\
@@ -133,10 +139,10 @@ def variance_parts(score: Floats, positive: Labels, group: NDArray[np.str_]) -> 
     return max(0.0, float((of_groups - within) * freedom[0] / spread)), float(within)
 
 
-def _of_group(said: TrialScores, score: Floats, name: str) -> float:
-    inside = said.group == name
-    rows = inside | (said.positive != said.positive[inside][0])
-    return roc_auc(said.positive[rows], score[rows])
+def _of_group(trials: TrialScores, score: Floats, name: str) -> float:
+    inside = trials.group == name
+    rows = inside | (trials.positive != trials.positive[inside][0])
+    return roc_auc(trials.positive[rows], score[rows])
 
 
 def _means(value: Floats, group: NDArray[np.str_]) -> Floats:
@@ -146,13 +152,13 @@ def _means(value: Floats, group: NDArray[np.str_]) -> Floats:
     return mean
 
 
-def by_ensemble(said: TrialScores, measure: Measure) -> Part:
+def by_ensemble(trials: TrialScores, measure: Measure) -> Part:
     """Write the gain of the mean of several networks over one."""
-    count = np.isfinite(np.stack(list(said.logit.values()))).sum(axis=0)
+    count = np.isfinite(np.stack(list(trials.logit.values()))).sum(axis=0)
     several = count > 1
     lines, gains = [], {}
     if several.any():
-        one, every = (measure.auc(each, several) for each in (said.reference, said.ensemble))
+        one, every = (measure.auc(each, several) for each in (trials.reference, trials.ensemble))
         found = measure({"one": one, "all": every, "gain": difference(every, one)}, several)
         gains["the mean of all trials instead of one"] = found["gain"]
         mean_auc, reference_auc = (format_estimate("auc", found[key]) for key in ("all", "one"))
@@ -161,16 +167,16 @@ def by_ensemble(said: TrialScores, measure: Measure) -> Part:
             f" {mean_auc} on {np.count_nonzero(several):,} cells, where the reference alone reaches"
             f" {reference_auc}: {format_gain(found['gain'])}."
         )
-        lines.append(_by_members(said, several))
-    seeds = [REFERENCE, *(name for name in SEEDS if name in said.logit)]
-    same = said.scored_by(seeds)
+        lines.append(_by_members(trials, several))
+    seeds = [REFERENCE, *(name for name in SEEDS if name in trials.logit)]
+    same = trials.scored_by(seeds)
     if len(seeds) > 1 and same.any():
-        together = np.mean([said.logit[name] for name in seeds], axis=0)
-        single = np.mean([roc_auc(said.positive[same], said.logit[n][same]) for n in seeds])
-        one, every = measure.auc(said.reference, same), measure.auc(together, same)
+        together = np.mean([trials.logit[name] for name in seeds], axis=0)
+        single = np.mean([roc_auc(trials.positive[same], trials.logit[n][same]) for n in seeds])
+        one, every = measure.auc(trials.reference, same), measure.auc(together, same)
         pooled = measure({"auc": every, "gain": difference(every, one)}, same)
         gains[f"the mean of {len(seeds)} seeds instead of one"] = pooled["gain"]
-        correlation = np.corrcoef([said.logit[name][same] for name in seeds])
+        correlation = np.corrcoef([trials.logit[name][same] for name in seeds])
         lines.append(
             f"{len(seeds)} seeds of the reference alone: {single:.3f} each on average, their mean"
             f" {format_estimate('auc', pooled['auc'])}; their log odds correlate by"
@@ -181,19 +187,19 @@ def by_ensemble(said: TrialScores, measure: Measure) -> Part:
     return Part("### Several networks instead of one\n\n" + "\n\n".join(lines), gains)
 
 
-def _by_members(said: TrialScores, rows: Labels) -> str:
+def _by_members(trials: TrialScores, rows: Labels) -> str:
     """Write the AUC of the mean of several trials, drawn from those run on each fold, by number."""
     chance = np.random.default_rng(SPLIT_SEED)
-    folds = np.unique(said.fold[rows])
+    folds = np.unique(trials.fold[rows])
     held = {
         fold: [
-            logit[rows & (said.fold == fold)]
-            for logit in said.logit.values()
-            if np.isfinite(logit[rows & (said.fold == fold)]).all()
+            logit[rows & (trials.fold == fold)]
+            for logit in trials.logit.values()
+            if np.isfinite(logit[rows & (trials.fold == fold)]).all()
         ]
         for fold in folds
     }
-    positive = np.concatenate([said.positive[rows & (said.fold == fold)] for fold in folds])
+    positive = np.concatenate([trials.positive[rows & (trials.fold == fold)] for fold in folds])
     lines = []
     for size in (1, 2, 4, 8, 16):
         if size > min(map(len, held.values())):
@@ -210,26 +216,26 @@ def _by_members(said: TrialScores, rows: Labels) -> str:
 
 
 def of_labels(
-    said: TrialScores, nucleus: Floats, contrast: Floats, measure: Measure
+    trials: TrialScores, nucleus: Floats, contrast: Floats, measure: Measure
 ) -> tuple[Part, NDArray[np.intp]]:
     """Write the evidence for wrong labels.
 
     Args:
-        said: by the trials.
+        trials: by the trials.
         nucleus: (n,) log odds by boosting on the nucleus image, out of fold.
         contrast: (n,) as of `Traits`.
         measure: of the same cells.
 
     Returns:
         The text; the cells that every trial calls against their label with certainty, as indices
-        of `said`, the most certain first.
+        of `trials`, the most certain first.
     """
-    against = np.where(said.positive, -1, 1) * np.stack(list(said.logit.values()))
+    against = np.where(trials.positive, -1, 1) * np.stack(list(trials.logit.values()))
     least = np.nanmin(against, axis=0)
     count = np.isfinite(against).sum(axis=0)
     wrong = least > _CERTAIN
     order = np.flatnonzero(wrong)[np.argsort(-least[wrong], kind="stable")]
-    with_label = (nucleus > 0) == said.positive
+    with_label = (nucleus > 0) == trials.positive
     share = measure(
         {
             "wrong": lambda weight: weight @ wrong / weight.sum(axis=1),
@@ -237,26 +243,26 @@ def of_labels(
             "all": lambda weight: weight @ with_label / weight.sum(axis=1),
         }
     )
-    auc = roc_auc(said.positive, said.reference)
+    auc = roc_auc(trials.positive, trials.reference)
     of_all, of_wrong = share["all"].value, share["agrees"].value
     mistaken = share["wrong"].value * float(np.clip((of_all - of_wrong) / (2 * of_all - 1), 0, 1))
     needed = 1 - (auc - 0.5) / (TARGET_AUC - 0.5)
     surest = np.argsort(-np.nanmean(against, axis=0), kind="stable")
     rows = []
     for noise in _NOISE_FRACTIONS:
-        label = said.positive.copy()
+        label = trials.positive.copy()
         flipped = surest[: round(noise * len(label))]
         label[flipped] = ~label[flipped]
         rows.append(
             [
                 f"{noise:.0%}",
                 f"{_without_noise(auc, noise):.3f}",
-                f"{roc_auc(label, said.reference):.3f}",
+                f"{roc_auc(label, trials.reference):.3f}",
             ]
         )
-    groups, size = np.unique(said.group[wrong], return_counts=True)
+    groups, size = np.unique(trials.group[wrong], return_counts=True)
     faint = contrast < np.quantile(contrast, 1 / _PARTS)
-    missed = wrong & said.positive
+    missed = wrong & trials.positive
     reach = (
         f"Random label errors in {needed / 2:.1%} of each class would by themselves explain the"
         f" difference from {TARGET_AUC:.2f}."
@@ -272,8 +278,8 @@ individually. All of the {format_range(count)} trials call {format_percent(share
 cells wrongly with a probability of at least 0.8 ({wrong.sum():,} cells of {len(groups)}
 acquisitions, at most {size.max(initial=0)} of one). Of the {missed.sum():,} tumour cells among them
 {np.count_nonzero(missed & faint):,} are in the third of least contrast, where
-{said.positive[faint].mean():.0%} of the cells are tumour and elsewhere
-{said.positive[~faint].mean():.0%}: invisible cells are called benign.
+{trials.positive[faint].mean():.0%} of the cells are tumour and elsewhere
+{trials.positive[~faint].mean():.0%}: invisible cells are called benign.
 
 Gradient boosting on the texture of the *nucleus* image of these cells, which most networks do not
 use, agrees with the label of {format_percent(share["agrees"])} of them, and of

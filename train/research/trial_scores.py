@@ -111,10 +111,10 @@ def _read(
     differ = differences(folder, recipe(trial.settings, trial.input(), first))
     with (
         np.load(folder / CELLS_NAME, allow_pickle=False) as fitted,
-        np.load(folder / SCORES_NAME, allow_pickle=False) as said,
+        np.load(folder / SCORES_NAME, allow_pickle=False) as stored,
     ):
         theirs = {name: fitted[name] for name in _IDENTITY}
-        tested, probability = said["row"], said["probability"]
+        tested, probability = stored["row"], stored["probability"]
     one, other = (np.lexsort([each[name] for name in _IDENTITY]) for each in (theirs, mine))
     if len(one) != len(other) or any(
         (theirs[name][one] != mine[name][other]).any() for name in _IDENTITY

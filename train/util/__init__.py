@@ -1,1 +1,1 @@
-"""Helpers shared by the training commands: progress, errors, files."""
+"""Helpers of all training commands: progress, errors, batches."""

@@ -1,4 +1,4 @@
-"""Ending a command with one line and exit code 2, where a person can mend what is wrong."""
+"""End a command with a one-line message and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 @contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
-    """End with one line and exit code 2 where one of these is raised."""
+    """Turn these exceptions into a one-line message and exit code 2."""
     try:
         yield
     except kinds as error:
@@ -18,6 +18,6 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def fail(text: str) -> typer.Exit:
-    """Print the line, and return what ends the command."""
+    """Print the message, and return the exception that ends the command."""
     typer.echo(f"train: {text}", err=True)
     return typer.Exit(2)

@@ -1,4 +1,4 @@
-"""Progress with the time left, on standard error, for all long work."""
+"""Progress bars with the remaining time, on standard error."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rich.progress import (
 
 
 class Advance(Protocol):
-    """Tells the bar that work was done."""
+    """Callback that advances a progress bar."""
 
     def __call__(self, steps: int = 1, note: str = "") -> None:
-        """Move on by `steps`; a non-empty `note` replaces the text behind the bar."""
+        """Advance by `steps`; a non-empty `note` replaces the text after the bar."""
 
 
 @contextmanager
 def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
-    """Show a bar while the block runs.
+    """Show a progress bar during the block.
 
     Args:
-        title: what is done.
-        total: steps in all.
-        quiet: show nothing, as one of several processes that do the same.
+        title: of the bar.
+        total: number of steps.
+        quiet: show nothing.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -78,13 +78,14 @@ def test_training_cells_beyond_a_number_are_listed_but_not_shown(cells, table):
 
 
 def test_a_table_that_shows_one_class_is_refused(table):
-    with pytest.raises(TrainingTableError, match="cells of one class only; export the model anew"):
+    message = "features of one class only; export the model again"
+    with pytest.raises(TrainingTableError, match=message):
         baseline_scores(table.select(~table.positive), table, seed=1)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK no archive", b"\x93NUMPY"])
 def test_what_is_no_table_is_refused(data):
-    with pytest.raises(TrainingTableError, match="export the model anew"):
+    with pytest.raises(TrainingTableError, match="export the model again"):
         read_table(data)
 
 

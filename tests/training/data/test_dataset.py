@@ -65,7 +65,7 @@ def test_blank_images_are_not_one_image(rows):
 def test_every_image_that_cannot_be_read_is_named(rows):
     for row in rows:
         row.images["BF"].write_bytes(b"no image")
-    with pytest.raises(ManifestError, match="2 cells have an image that cannot be read") as error:
+    with pytest.raises(ManifestError, match="images of 2 cells cannot be read") as error:
         read_cells(rows, INPUT, lambda: None)
     assert all(f"cell {row.cell} of sample S1" in str(error.value) for row in rows)
 

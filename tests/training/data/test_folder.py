@@ -42,8 +42,7 @@ def test_it_is_said_by_what_um_per_px_they_are_seen(folder):
         "um/px unknown, the model's own 0.5 assumed"
     )
     assert (
-        crops.scale(structs.replace(SPEC, um_per_px=None, crop_px=1.0))
-        == "the model knows no um/px"
+        crops.scale(structs.replace(SPEC, um_per_px=None, crop_px=1.0)) == "the model has no um/px"
     )
 
 

@@ -65,9 +65,9 @@ def test_optional_columns_have_defaults(tmp_path):
     [
         ("A,2,tumour,a.png", "line 3: label is 'tumour', not CTC, other or empty"),
         ("A,2,CTC,", "line 3: no bright-field image"),
-        ("A,2,CTC,gone.png", r"line 3: .*gone\.png is not there"),
+        ("A,2,CTC,gone.png", r"line 3: .*gone\.png does not exist"),
         (",2,CTC,a.png", "line 3: sample and cell must be given"),
-        ("A,2,CTC", "line 3: as many values as columns"),
+        ("A,2,CTC", "line 3: the number of values differs"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, line, text):
@@ -91,7 +91,7 @@ def test_a_cell_stands_only_once_unless_its_run_differs(tmp_path, row):
     one, other = tmp_path / "one.csv", tmp_path / "other.csv"
     write_manifest(one, [row])
     write_manifest(other, [row])
-    with pytest.raises(ManifestError, match=r"cell 00340 of sample r1/día 3 stands in .*one\.csv"):
+    with pytest.raises(ManifestError, match=r"cell 00340 of sample r1/día 3 is in .*one\.csv"):
         read_manifests([one, other])
     write_manifest(other, [replace(row, run="r2")])
     assert len(read_manifests([one, other])) == 2

@@ -26,7 +26,7 @@ def samples(hospitals):
 
 def test_a_shared_group_is_a_leak(hospitals):
     even = np.arange(len(hospitals)) % 2 == 0
-    with pytest.raises(LeakageError, match="'h00' stands on both sides"):
+    with pytest.raises(LeakageError, match="'h00' is in two splits"):
         check_no_leakage(hospitals.select(even), hospitals.select(~even))
 
 
@@ -85,7 +85,7 @@ def test_too_few_groups_are_refused(hospitals):
     cells = grouped(hospitals, [32, 32], np.array([True, False]))
     with pytest.raises(ValueError, match="cannot be split"):
         hold_out(cells, 0.1, seed=1)
-    with pytest.raises(ValueError, match="cannot fill 2 parts"):
+    with pytest.raises(ValueError, match="cannot fill 2 folds"):
         assign_folds(cells, 2, seed=1)
     one = replace(hospitals, group=np.full(len(hospitals), "h00"))
     with pytest.raises(ValueError, match="all cells are of one patient or sample, 'h00'"):

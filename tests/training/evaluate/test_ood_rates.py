@@ -51,7 +51,7 @@ def said(*arguments: object) -> dict[str, float]:
     """Run the command and return the percentage of runs warned of, by what it says it of."""
     result = CliRunner().invoke(strangers.app, [str(each) for each in arguments])
     assert result.exit_code == 0, result.output
-    found = re.findall(r"^(.+): ([\d.]+)% of \d+ runs warned of;", result.output, re.MULTILINE)
+    found = re.findall(r"^(.+): alert for ([\d.]+)% of \d+ runs;", result.output, re.MULTILINE)
     return {what: float(share) for what, share in found}
 
 
@@ -60,7 +60,7 @@ def test_the_model_of_a_fold_knows_its_own_crops_and_warns_of_others(fold, tmp_p
         noise = np.random.default_rng(number).integers(0, 256, (64, 64), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / f"{number}_BF.png"), noise)
     found = said("held-out", *fold, tmp_path)
-    assert found.pop("held-out acquisitions, as they are") <= 5
+    assert found.pop("held-out acquisitions, unchanged") <= 5
     assert found[f"{tmp_path}, all in one"] == 100
     assert found["held-out acquisitions, blurred by 2 px"] == 100
     assert len(found) == 7
@@ -114,13 +114,13 @@ def test_what_cannot_be_judged_is_refused_in_one_line(fold, tmp_path):
     for number in (1, 2):
         shutil.copytree(run, tmp_path / f"folds/fold-{number}")
     told = refused("held-out", tmp_path / "folds", model, crops, crops)
-    assert "holds 2 folds; give one, such as" in told
+    assert "contains 2 folds; give one, such as" in told
     opened = open_runs(run)[0]
     rest = opened.split != "test"
     cells, side = opened.cells.select(rest), opened.split[rest]
     whole = dataclasses.replace(opened, folder=tmp_path / "whole", cells=cells, split=side)
     whole.save()
-    assert "holds out no cells" in refused("held-out", whole.folder, model, crops, crops)
+    assert "has no test cells" in refused("held-out", whole.folder, model, crops, crops)
 
 
 def test_a_folders_own_um_per_px_is_used_and_told(fold, tmp_path):
@@ -142,4 +142,4 @@ def test_the_scale_is_wrong_by_a_factor_whatever_the_model_knows():
 def test_a_model_that_judges_no_runs_is_refused(model_folder, tmp_path):
     result = CliRunner().invoke(strangers.app, ["simulated", str(model_folder), str(tmp_path)])
     assert result.exit_code == 2
-    assert "judges no runs" in result.output
+    assert "has no run statistics" in result.output

@@ -281,7 +281,7 @@ def test_what_the_runtime_would_refuse_replaces_no_model(run, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "--name", "x"], "holds no run"),
+        (["nowhere", "--name", "x"], "contains no run"),
         (["RUN", "--name", "../x"], "'../x' cannot be a model's name"),
         (["RUN", "--name", "x", "--about", "a\nb"], "printable text"),
     ],

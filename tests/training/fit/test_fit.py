@@ -109,7 +109,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_weights(hospitals, side, tmp
 
     for _ in range(40):
         try:
-            fit(hospitals, side, settings, INPUT, tmp_path / "pieces", stop=stop)
+            fit(hospitals, side, settings, INPUT, tmp_path / "pieces", should_stop=stop)
             break
         except Interrupted:
             pass
@@ -137,7 +137,7 @@ def test_what_the_first_weights_saw_is_not_held_out(hospitals, side, tmp_path):
     assert set(initial.provenance.digest) == set(training.digest)
     assert set(initial.provenance.sample_digest) == set(name_digests(training.group))
     swapped = np.where(side == "training", "validation", "training")
-    with pytest.raises(LeakageError, match="the first weights were trained on cells of"):
+    with pytest.raises(LeakageError, match="the initial weights were trained on cells of"):
         fit(hospitals, swapped, SETTINGS, INPUT, tmp_path / "second", initial=initial)
     with pytest.raises(LeakageError, match="or leave --init away"):
         fit_folds(hospitals, 2, SETTINGS, INPUT, tmp_path / "folds", initial=initial)
@@ -188,13 +188,13 @@ def test_folds_test_each_cell_once(hospitals, tmp_path):
     assert (tested == 1).all()
     for run in runs:
         assert not set(run.subset("test").group) & set(run.subset("training").group)
-    with pytest.raises(RunError, match="holds something that is no run"):
+    with pytest.raises(RunError, match="contains something other than a run"):
         fit(hospitals, assign_splits(hospitals, 1), settings, INPUT, tmp_path / "run")
 
 
 def test_a_run_is_not_turned_to_folds(hospitals, side, tmp_path):
     fit(hospitals, side, replace(SETTINGS, epochs=1), INPUT, tmp_path / "run")
-    with pytest.raises(RunError, match="holds a run without folds"):
+    with pytest.raises(RunError, match="contains a run without folds"):
         fit_folds(hospitals, 2, SETTINGS, INPUT, tmp_path / "run")
 
 
@@ -233,7 +233,7 @@ def test_the_command_fits_and_says_what_is_next(manifests, tmp_path):
     assert set(fitted.subset("validation").group) == {"h03"}
     assert not fitted.settings.augmentation.noise
     assert "python -m train export" in result.stdout
-    assert "'export' will refuse this run: the validation side holds" in result.stderr
+    assert "'export' will refuse this run: the validation split has" in result.stderr
     before = weights(tmp_path / "run")
     again = train(*command(manifests, tmp_path / "run"), *held)
     assert again.exit_code == 0
@@ -249,7 +249,7 @@ def test_the_command_fits_and_says_what_is_next(manifests, tmp_path):
         (("--without", "light"), "no augmentation 'light'"),
         (("--crop-px", "1.5"), "give --um-per-px"),
         (("--init", "nowhere"), "neither a model folder nor a run"),
-        (("--folds", "9"), "3 patients or samples cannot fill 9 parts"),
+        (("--folds", "9"), "3 patients or samples cannot fill 9 folds"),
         (("--positive", "CTC"), "give strata"),
         (("--positive", "CTC", "--negative", "clot"), "no cell of stratum 'clot'"),
     ],
@@ -285,7 +285,7 @@ def test_patients_that_the_first_weights_saw_are_not_held_out(manifests, tmp_pat
         "--init", tmp_path / "first", "--out", tmp_path / "second", *tiny,
     )  # fmt: skip
     assert second.exit_code == 2
-    assert "the first weights were trained on cells of 1 of the patients" in second.stderr
+    assert "the initial weights were trained on cells of 1 of the patients" in second.stderr
     assert "such as 'Anna'" in second.stderr
 
 
@@ -293,14 +293,14 @@ def test_folds_and_validation_exclude_each_other(manifests, tmp_path):
     both = ("--folds", "2", "--validation", manifests / "fourth.csv")
     result = train(*command(manifests, tmp_path / "run"), *both)
     assert result.exit_code == 2
-    assert "leave --folds or --validation away" in result.stderr
+    assert "omit --folds or --validation" in result.stderr
 
 
 def test_a_leak_between_manifests_is_refused(manifests, tmp_path):
     held = ("--validation", manifests / "three.csv")
     result = train(*command(manifests, tmp_path / "run"), *held)
     assert result.exit_code == 2
-    assert "stands on both sides" in result.stderr
+    assert "is in two splits" in result.stderr
 
 
 def started(arguments, launcher=("-m", "train")):

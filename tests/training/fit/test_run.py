@@ -79,8 +79,8 @@ def test_another_run_is_refused(run, hospitals):
         r"epochs \d+ instead of 5;": replace(run, settings=replace(SETTINGS, epochs=5)),
         f"gain {INPUT.gain} instead of 20": replace(run, input=structs.replace(INPUT, gain=20.0)),
         "other cells": replace(run, cells=replace(hospitals, positive=~hospitals.positive)),
-        "labels or sides": replace(run, split=run.split[::-1]),
-        "other first weights": replace(run, init=""),
+        "labels or splits": replace(run, split=run.split[::-1]),
+        "other initial weights": replace(run, init=""),
     }
     for text, other in others.items():
         with pytest.raises(RunError, match=text):
@@ -90,7 +90,7 @@ def test_another_run_is_refused(run, hospitals):
 def test_a_folder_of_something_else_is_refused(run):
     run.folder.mkdir()
     (run.folder / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="holds something that is no run"):
+    with pytest.raises(RunError, match="contains something other than a run"):
         run.save()
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_run_is_named(run, name):
 
 
 def test_no_run_is_named(tmp_path):
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="contains no run"):
         open_runs(tmp_path)
 
 

@@ -111,8 +111,8 @@ def test_a_table_without_a_ctc_says_what_its_labels_count_as(export, tmp_path):
     assert result.exit_code == 0
     told = " ".join(result.stderr.split())
     assert (
-        "2 labels of labels.csv, none of them CTC or tumour, so that no cell is a CTC: CTCs; WBC"
-        in told
+        "labels of labels.csv, none of which is CTC or tumour, so that no cell is a CTC (2):"
+        " CTCs; WBC" in told
     )
 
 
@@ -120,7 +120,7 @@ def test_a_name_that_is_no_text_is_refused_and_leaves_nothing(export, tmp_path):
     (export / "A").rename(os.fsdecode(os.fsencode(export) + b"/M\xfcller"))
     result = label(export, tmp_path / "m.csv")
     assert result.exit_code == 2
-    assert "a manifest cannot hold names that are no text (UTF-8)" in result.stderr
+    assert "a manifest cannot have names that are not UTF-8" in result.stderr
     assert "\\udcfcller/001_BF.png" in result.stderr
     assert not list(tmp_path.glob("*m.csv*"))
 
@@ -143,13 +143,14 @@ def test_rows_and_images_that_do_not_fit_are_named(export, tmp_path):
     assert result.exit_code == 0, result.output
     said = " ".join(result.stderr.split())
     for text in (
-        "1 cells without bright field, left out: cell 003 of sample A",
-        "1 unreadable cells, left out: A/004_BF.png",
-        "1 unreadable stain images, not used: B/001_DAPI.png",
-        "1 cells that labels.csv names twice, alike: cell 001 of sample A",
-        "1 rows of labels.csv without a cell, left out: cell 1 of sample A",
-        "1 rows of labels.csv without a label: cell 002 of sample A",
-        "files not understood (channel 'x' is not in the channel table): notes_x.png",
+        "cells without bright field, left out (1): cell 003 of sample A",
+        "unreadable cells, left out (1): A/004_BF.png",
+        "unreadable stain images, not used (1): B/001_DAPI.png",
+        "cells with the same label twice in labels.csv (1): cell 001 of sample A",
+        "rows of labels.csv without a cell, left out (1): cell 1 of sample A",
+        "rows of labels.csv without a label (1): cell 002 of sample A",
+        "files that cannot be interpreted, channel 'x' is not in the channel table (1):"
+        " notes_x.png",
     ):
         assert text in said
     assert "ctcedge-report.html" not in said
@@ -166,7 +167,7 @@ def test_a_review_beats_the_table_and_its_last_word_counts(export, tmp_path):
     review(export / "B/001_BF.png", "CTC")
     crop(review(export / "B/002_BF.png", "CTC").with_name("002_BF.png"), level=90)
     result = label(export, tmp_path / "m.csv")
-    assert "1 reviews of an image that changed since, not used: cell 002 of sample B" in " ".join(
+    assert "reviews of an image that changed since, not used (1): cell 002 of sample B" in " ".join(
         result.stderr.split()
     )
     said = [(row.label, row.stratum, row.source) for row in read_manifests([tmp_path / "m.csv"])]
@@ -192,10 +193,10 @@ def test_a_table_that_does_not_know_makes_no_negatives(export, tmp_path):
     ]
     told = " ".join(result.stderr.split())
     assert (
-        "2 rows of labels.csv that say unsure or review, left undecided:"
+        "rows of labels.csv with unsure or review, left undecided (2):"
         " cell 002 of sample A; cell 001 of sample B" in told
     )
-    assert "1 rows of labels.csv without a label: cell 002 of sample B" in told
+    assert "rows of labels.csv without a label (1): cell 002 of sample B" in told
 
 
 def test_reviews_may_lie_elsewhere_and_suffice(export, tmp_path):
@@ -217,7 +218,7 @@ def test_a_review_that_makes_no_sense_is_not_used(export, tmp_path, block):
     result = label(export, tmp_path / "m.csv")
     assert result.exit_code == 0, result.output
     assert rows(tmp_path / "m.csv")["A", "001"].source == "labels.csv"
-    assert "1 sidecars that cannot be read, not used: 001_BF.png.ctc.json" in " ".join(
+    assert "sidecars that cannot be read, not used (1): 001_BF.png.ctc.json" in " ".join(
         result.stderr.split()
     )
 
@@ -240,11 +241,11 @@ def test_what_cannot_be_labelled_is_refused_in_one_line(export, tmp_path):
     table(export, "A,1,CTC")
     assert "no row of" in refusal(export, out)
     table(export, "A,001,CTC", "A,001,x")
-    assert "says two things of cell 001 of sample A" in refusal(export, out)
+    assert "has two labels for cell 001 of sample A" in refusal(export, out)
     (export / "labels.csv").write_text("cell,label\n001,CTC\n")
     assert "needs the columns sample, cell, label" in refusal(export, out)
     crop(export / "A/img_001_BF.png")
-    assert "a cell's second of one channel" in refusal(export, out)
+    assert "several images of a cell have the same channel" in refusal(export, out)
     assert "does not exist" in refusal(tmp_path / "gone", out)
 
 

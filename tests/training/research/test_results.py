@@ -213,7 +213,7 @@ def test_a_trial_starts_from_the_weights_it_names(manifest, tmp_path):
     cells = benchmark(manifest, first)
     told = read_scores([first, onwards], cells, tmp_path)
     assert (told["first"].probability != told["onwards"].probability).any()
-    with pytest.raises(RunError, match="other first weights"):
+    with pytest.raises(RunError, match="other initial weights"):
         read_scores([replace(onwards, init=None)], cells, tmp_path)
 
 
