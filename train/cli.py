@@ -9,13 +9,33 @@ from typing import Annotated
 
 import typer
 
+from .options import (
+    Config,
+    CropPx,
+    Dapi,
+    Demonstration,
+    FalsePositives,
+    Folds,
+    Force,
+    Gate,
+    Init,
+    Negative,
+    Network,
+    Patients,
+    Pattern,
+    Positive,
+    ReviewFraction,
+    Seed,
+    Sidecars,
+    Size,
+    TrustGates,
+    Validation,
+    Width,
+    Without,
+)
 from .util.errors import exit_on, fail
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
-
-Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.")]
-Positive = Annotated[list[str] | None, typer.Option(help="Stratum to use as CTC; repeatable.")]
-Negative = Annotated[list[str] | None, typer.Option(help="Stratum to use as negative; repeatable.")]
 
 
 @app.callback()
@@ -32,9 +52,7 @@ def build(
     runs: Annotated[
         Path, typer.Option(help="Parent of the run folder, which is not shipped.")
     ] = Path("runs"),
-    init: Annotated[
-        Path | None, typer.Option(help="Run or model folder with initial weights.")
-    ] = None,
+    init: Init = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, show_default="of the build's settings")
     ] = None,
@@ -83,34 +101,10 @@ def export(
     version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")] = "0.1.0",
     out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
     about: Annotated[str, typer.Option(help="One line on the origin of the cells.")] = "",
-    review_fraction: Annotated[
-        float,
-        typer.Option(
-            "--review-fraction",
-            "--review-share",
-            min=0,
-            max=0.9,
-            help="Fraction of the held-out cells in the review band.",
-        ),
-    ] = 0.1,
-    false_positives: Annotated[
-        float,
-        typer.Option(
-            min=0.01,
-            max=10_000,
-            help="Maximum false positives per 10,000 negatives at the operating point 'confirm'.",
-        ),
-    ] = 10,
-    demonstration: Annotated[
-        bool,
-        typer.Option(
-            "--demonstration", help="Trained on simulated cells; every use of the model warns."
-        ),
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Export although the INT8 graphs exceed the accepted loss."),
-    ] = False,
+    review_fraction: ReviewFraction = 0.1,
+    false_positives: FalsePositives = 10,
+    demonstration: Demonstration = False,
+    force: Force = False,
     seed: Seed = 1,
 ) -> None:
     """Write a model folder: quantized graphs, calibrated on held-out cells, and a model card.
@@ -149,51 +143,23 @@ def fit(
         Path, typer.Option(help="Run folder; the same command continues an interrupted fit.")
     ],
     preset: Annotated[str, typer.Option(help="Default settings: cpu, gpu or tiny.")] = "cpu",
-    network: Annotated[
-        str | None, typer.Option(help="Network, such as resnet18.", show_default="of the preset")
-    ] = None,
-    width: Annotated[
-        float | None,
-        typer.Option(
-            help="Width of a ResNet.", show_default="of the preset; 1 for another network"
-        ),
-    ] = None,
+    network: Network = None,
+    width: Width = None,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="of the preset")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, show_default="of the preset")] = None,
     learning_rate: Annotated[float | None, typer.Option(show_default="of the preset")] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="Augmentation to omit: geometry, illumination, noise; repeatable."),
-    ] = None,
-    dapi: Annotated[
-        str, typer.Option(help="Use of DAPI images: none, samples, auxiliary, teacher, dropout.")
-    ] = "none",
-    folds: Annotated[
-        int | None,
-        typer.Option(min=2, help="Number of folds by whole groups; fits one network per fold."),
-    ] = None,
-    validation: Annotated[
-        list[Path] | None,
-        typer.Option(help="Manifest of cells to hold out instead of a tenth; repeatable."),
-    ] = None,
+    without: Without = None,
+    dapi: Dapi = "none",
+    folds: Folds = None,
+    validation: Validation = None,
     positive: Positive = None,
     negative: Negative = None,
-    size: Annotated[
-        int | None, typer.Option(help="Input side, pixels.", show_default="of the preset")
-    ] = None,
+    size: Size = None,
     um_per_px: Annotated[
         float | None, typer.Option(help="Edge of an input pixel, um.", show_default="of the preset")
     ] = None,
-    crop_px: Annotated[
-        float | None,
-        typer.Option(
-            help="Edge of an input pixel in crop pixels, where um/px is unknown.",
-            show_default="96 / size",
-        ),
-    ] = None,
-    init: Annotated[
-        Path | None, typer.Option(help="Run or model folder with initial weights.")
-    ] = None,
+    crop_px: CropPx = None,
+    init: Init = None,
     seed: Seed = 1,
 ) -> None:
     """Fit a network on labelled cells; whole patients or samples are held out.
@@ -261,10 +227,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the report.")],
     positive: Positive = None,
     negative: Negative = None,
-    trust_gates: Annotated[
-        bool,
-        typer.Option("--trust-gates", help="Accept CTCs that are labelled by their stains alone."),
-    ] = False,
+    trust_gates: TrustGates = False,
     seed: Seed = 1,
 ) -> None:
     """Evaluate a model on cells that it was not trained on, beside two baselines.
@@ -301,28 +264,17 @@ def evaluate(
 def label(
     export: Annotated[Path, typer.Argument(help="Folder of crops, searched recursively.")],
     out: Annotated[Path, typer.Option(help="The manifest, a new CSV file.")],
-    sidecars: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the reviewed sidecars.", show_default="beside the images"),
-    ] = None,
-    gate: Annotated[
-        bool, typer.Option("--gate", help="Label by the stains and ignore labels.csv.")
-    ] = False,
-    patients: Annotated[
-        Path | None, typer.Option(help="CSV file with the columns sample,patient.")
-    ] = None,
+    sidecars: Sidecars = None,
+    gate: Gate = False,
+    patients: Patients = None,
     run: Annotated[
         str,
         typer.Option(
             help="Name of the run, to distinguish samples of the same name in several exports."
         ),
     ] = "",
-    config: Annotated[
-        Path | None, typer.Option(help="Settings file instead of EXPORT/ctcedge.toml.")
-    ] = None,
-    pattern: Annotated[
-        str | None, typer.Option(help="Pattern of the file names; see `ctcedge inspect --help`.")
-    ] = None,
+    config: Config = None,
+    pattern: Pattern = None,
     um_per_px: Annotated[
         float | None, typer.Option(help="Edge length of an image pixel in um.")
     ] = None,

@@ -172,7 +172,7 @@ def gate(cells: Sequence[Stains]) -> GatedSample:
     _require_signal(cd45[alone], "CD45", CD45)
     positive, of_cytokeratin, of_cd45 = _leukocytes(cytokeratin, cd45, alone)
     if of_cd45.middle < np.arcsinh(2 * np.median(noise[alone, 2]) / scale[2]):
-        raise GateError("no CD45+ population stands out from the background")
+        raise GateError("no CD45+ population is above the background")
     gates = Gates(
         scale,
         nucleus,

@@ -28,7 +28,7 @@ from .boosting import Boosted, boost, of_training
 from .cell_traits import Traits, traits_of
 from .error_sources import by_acquisition, by_ensemble, by_traits, of_labels
 from .markdown import put_sections, stamp
-from .results import CEILING, ORDER
+from .results import ERROR_ANALYSIS, ORDER
 from .trial_figures import Measure, TrialScores, format_gain, read_trial_scores
 from .trials import FOLDS, TRIALS
 
@@ -56,9 +56,9 @@ def section(trials: TrialScores, traits: Traits, made: Boosted) -> tuple[str, ND
 {stamp("python -m train.research.error_analysis")}
 
 Of {len(trials.rows):,} cells of {len(np.unique(trials.group))} acquisitions in
-{len(np.unique(trials.fold))} of {FOLDS} folds. The reference, fitted for a few epochs, reaches an AUC
-of {format_estimate("auc", found)} on them; the parts below show where it errs. Intervals are over
-acquisitions.
+{len(np.unique(trials.fold))} of {FOLDS} folds. The reference, fitted for a few epochs, reaches an
+AUC of {format_estimate("auc", found)} on them; the parts below show where it errs. Intervals are
+over acquisitions.
 
 {markdown_table(["Gain from", "AUC"], rows)}"""
     return "\n\n".join([head, *(part.text for part in parts)]), doubted
@@ -125,7 +125,7 @@ def main(
             ],
         )
         atomic_write(out / SHEET_NAME, cv2.imencode(".png", sheet)[1].tobytes())
-    put_sections(write, {CEILING: text}, ORDER)
+    put_sections(write, {ERROR_ANALYSIS: text}, ORDER)
     typer.echo(f"{write} written")
 
 

@@ -44,11 +44,11 @@ from .trials import (
 RESULTS = Path("train/RESULTS.md")
 
 RECIPE = "The recipe: preset `cpu`, the INT8 graphs that the runtime loads"
-CEILING = "What stands between this and an AUC of 0.90"
+ERROR_ANALYSIS = "Error analysis: what limits the AUC"
 CLAIMED = "What the study claims, and what this shows"
 COMPARED = "One change at a time"
 NETWORKED = "The study's networks"
-ORDER = (RECIPE, CEILING, CLAIMED, COMPARED, NETWORKED)
+ORDER = (RECIPE, ERROR_ANALYSIS, CLAIMED, COMPARED, NETWORKED)
 """Headings of the document; `train.research.error_analysis` makes the second section."""
 
 
@@ -58,7 +58,7 @@ _CONCLUSIONS = {
     WORSE: "The opposite is shown for",
     BY_CHANCE: "Not shown (no more than another seed makes) for",
     NOTHING: "Nothing is shown for",
-    UNKNOWN: "Cannot be told for",
+    UNKNOWN: "Not estimable for",
     _NOT_RUN: "Not run yet",
 }
 _COMMAND = "python -m train.research.results"
@@ -81,8 +81,8 @@ def made_sections(cells: Cells, out: Path) -> dict[str, str]:
     if any(trial.name in held for trial in changes):
         names = (REFERENCE, *SEEDS) if REFERENCE in held else ()
         seeds = [held[name] for name in names if name in held]
-        told = "\n".join(f"- {_claim(cells, held, claim, seeds)}" for claim in CLAIMS)
-        made[CLAIMED] = f"{stamp(_COMMAND)}\n\n{_OF_CLAIMS}\n\n{told}"
+        lines = "\n".join(f"- {_claim(cells, held, claim, seeds)}" for claim in CLAIMS)
+        made[CLAIMED] = f"{stamp(_COMMAND)}\n\n{_OF_CLAIMS}\n\n{lines}"
         made[COMPARED] = _comparisons(cells, held, changes, REFERENCE, seeds, _INTRODUCTION)
     if any(trial.name in held for trial in networks):
         # The reference's seeds are of another width, and say nothing of these.
@@ -162,8 +162,8 @@ def _claim(
         if pair.better in held and pair.other in held:
             found = compare(cells, held[pair.better], held[pair.other], seeds)
         verdict = found.verdict if found else _NOT_RUN
-        told = f" {_gain(found.gain)} on {_folds(found.folds)}" if found else ""
-        by_verdict.setdefault(_CONCLUSIONS[verdict], []).append(f"{pair.title}{told}")
+        gain = f" {_gain(found.gain)} on {_folds(found.folds)}" if found else ""
+        by_verdict.setdefault(_CONCLUSIONS[verdict], []).append(f"{pair.title}{gain}")
     parts = [
         f"{conclusion}: {', '.join(by_verdict[conclusion])}"
         for conclusion in dict.fromkeys(_CONCLUSIONS.values())

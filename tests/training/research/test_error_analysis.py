@@ -23,7 +23,7 @@ from train.research.error_sources import (
     variance_parts,
 )
 from train.research.markdown import sections
-from train.research.results import CEILING
+from train.research.results import ERROR_ANALYSIS
 from train.research.trial_figures import Measure, TrialScores
 from train.research.trial_scores import SCORES_NAME
 from train.research.trials import FOLDS, REFERENCE, SPLIT_SEED
@@ -176,9 +176,9 @@ def test_the_command_writes_its_section_alone_and_a_picture(benchmark, tmp_path)
         "Several",
         "More acquisitions",
     ):
-        assert f"### {part}" in told[CEILING]
-    assert "nan" not in told[CEILING]
-    assert "| The mean of 2 seeds instead of one |" in told[CEILING]
+        assert f"### {part}" in told[ERROR_ANALYSIS]
+    assert "nan" not in told[ERROR_ANALYSIS]
+    assert "| The mean of 2 seeds instead of one |" in told[ERROR_ANALYSIS]
     sheet = cv2.imread(str(tmp_path / "out" / SHEET_NAME), cv2.IMREAD_UNCHANGED)
     assert sheet.shape == (118, 8 * 204)
     assert sheet.std() > 20
