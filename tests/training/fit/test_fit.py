@@ -139,7 +139,7 @@ def test_what_the_first_weights_saw_is_not_held_out(hospitals, side, tmp_path):
     swapped = np.where(side == "training", "validation", "training")
     with pytest.raises(LeakageError, match="the initial weights were trained on cells of"):
         fit(hospitals, swapped, SETTINGS, INPUT, tmp_path / "second", initial=initial)
-    with pytest.raises(LeakageError, match="or leave --init away"):
+    with pytest.raises(LeakageError, match="or omit --init"):
         fit_folds(hospitals, 2, SETTINGS, INPUT, tmp_path / "folds", initial=initial)
     fit(hospitals, side, SETTINGS, INPUT, tmp_path / "third", initial=initial)
     others = replace(hospitals, digest=np.char.add("other", hospitals.digest))
@@ -333,7 +333,7 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(manifests, tmp_path)
         process.send_signal(number)
         output, _ = process.communicate()
         assert process.returncode == code, output
-    assert "the same command goes on" in output
+    assert "the same command continues" in output
     assert not (tmp_path / "cut" / WEIGHTS_NAME).exists()
     again = started(command(manifests, tmp_path / "cut", *length))
     for each in (whole, again):
