@@ -25,6 +25,7 @@ from ctcedge.cli.console import (
 )
 from ctcedge.cli.render_models import UM_PER_PX_UNKNOWN, measured_rates
 from ctcedge.discovery.naming import BRIGHT_FIELD, Skipped
+from ctcedge.discovery.not_understood import NOT_READ
 from ctcedge.results.tally import Tally
 from ctcedge.sidecars.schema import CALLS
 
@@ -180,10 +181,11 @@ def print_not_understood(images: list[Skipped]) -> None:
             (f"{entry.path}: {entry.reason}" for entry in images),
             messages,
         )
-        messages.print(
-            "Describe the names by --pattern, or list what to leave out in the setting 'ignore';"
-            " 'ctcedge inspect' shows how each name is parsed."
-        )
+        if any(entry.reason != NOT_READ for entry in images):
+            messages.print(
+                "Describe the names by --pattern, or list what to leave out in the setting"
+                " 'ignore'; 'ctcedge inspect' shows how each name is parsed."
+            )
 
 
 def print_damaged_sidecars(summary: Summary) -> None:

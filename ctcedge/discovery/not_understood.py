@@ -6,8 +6,11 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Naming, Skipped
+from ctcedge.discovery.naming import BRIGHT_FIELD, IMAGE_SUFFIXES, Naming, Skipped
+
+NOT_READ = "of a format that is not read; export it as PNG or TIFF"
 
 _IMAGES = frozenset(
     "avif bmp btf cif czi dcm dib dng dv flex gif hdr heic heif ics im3 img ims j2k jfif jif jp2"
@@ -35,7 +38,9 @@ def not_understood(
         naming: how names are read.
     """
     unmatched = [
-        entry for entry in skipped if entry.kind == "unmatched" and is_image_like(entry.path)
+        entry if entry.path.lower().endswith(IMAGE_SUFFIXES) else replace(entry, reason=NOT_READ)
+        for entry in skipped
+        if entry.kind == "unmatched" and is_image_like(entry.path)
     ]
     if not unmatched:
         return []

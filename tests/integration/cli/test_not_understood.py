@@ -29,6 +29,7 @@ def test_classify_and_status_name_them(crops: Path, model_folder: Path, tmp_path
         summary = json.loads(done.stdout)
         assert [entry["path"] for entry in summary["not_understood"]] == MISSED
         assert summary["complete"] is False
+        assert summary["not_understood"][1]["reason"].startswith("of a format that is not read")
         for name in MISSED:
             assert name in text.stderr
             assert name in done.stderr
