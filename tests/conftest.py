@@ -10,8 +10,7 @@ import pytest
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.model.folder import load_model
-from tests.helpers import disk_model as disks
-from tests.helpers import support
+from tests.helpers import cli_runner, disk_model, drawn_cells
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -41,7 +40,7 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small valid model folder that sees the size of disks; do not change it."""
     folder = tmp_path_factory.mktemp("models") / "disks"
-    disks.build(folder)
+    disk_model.build(folder)
     return folder
 
 
@@ -52,21 +51,23 @@ def classifier(model_folder: Path) -> Classifier:
 
 
 @pytest.fixture
-def model_copy(model_folder: Path, tmp_path: Path) -> disks.EditableModel:
+def model_copy(model_folder: Path, tmp_path: Path) -> disk_model.EditableModel:
     folder = tmp_path / "model-copy"
     shutil.copytree(model_folder, folder)
-    return disks.EditableModel(folder)
+    return disk_model.EditableModel(folder)
 
 
 @pytest.fixture
 def crops(tmp_path: Path) -> Path:
     """A folder of two samples: one cell of each call, other channels, and a file to pass over."""
     folder = tmp_path / "export"
-    for number, diameter in enumerate((support.LEUKOCYTE, support.REVIEW, support.CTC), start=1):
-        support.save(folder / "S1" / f"{number:05}_BF.png", support.cell(diameter))
-    support.save(folder / "S1" / "00001_DAPI.png", support.cell(support.LEUKOCYTE))
-    tiff = support.cell(support.CTC, background=2048, contrast=960, dtype=np.uint16)
-    support.save(folder / "S2" / "Cell_00034_Brightfield.tif", tiff)
+    for number, diameter in enumerate(
+        (drawn_cells.LEUKOCYTE, drawn_cells.REVIEW, drawn_cells.CTC), start=1
+    ):
+        drawn_cells.save(folder / "S1" / f"{number:05}_BF.png", drawn_cells.cell(diameter))
+    drawn_cells.save(folder / "S1" / "00001_DAPI.png", drawn_cells.cell(drawn_cells.LEUKOCYTE))
+    tiff = drawn_cells.cell(drawn_cells.CTC, background=2048, contrast=960, dtype=np.uint16)
+    drawn_cells.save(folder / "S2" / "Cell_00034_Brightfield.tif", tiff)
     (folder / "labels.csv").write_text("sample,cell,label\n", encoding="utf-8")
     return folder
 
@@ -74,7 +75,7 @@ def crops(tmp_path: Path) -> Path:
 @pytest.fixture
 def called(crops: Path, model_folder: Path) -> Path:
     """The same folder, classified by the small model."""
-    support.classify(crops, model_folder)
+    cli_runner.classify(crops, model_folder)
     return crops
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 
 from ctcedge.report.build import REPORT_NAME
 from tests.browser.report_page import SIZE, ReportPage
-from tests.helpers import report_data as reports
+from tests.helpers import report_data
 
 ODD_NAME = "<img src=x onerror=document.title=1> \u202eevil"
 
@@ -16,9 +16,9 @@ ODD_NAME = "<img src=x onerror=document.title=1> \u202eevil"
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 86 cells with a report."""
-    folder = reports.run_of(tmp_path_factory.mktemp("browser") / "run", leukocytes=80)
-    reports.add(folder, ODD_NAME, "00999", 0.95)
-    reports.write(folder)
+    folder = report_data.run_of(tmp_path_factory.mktemp("browser") / "run", leukocytes=80)
+    report_data.add(folder, ODD_NAME, "00999", 0.95)
+    report_data.write(folder)
     return folder
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.browser.report_page import ReportPage
-from tests.helpers import report_data as reports
-from tests.helpers.support import call, sidecars
+from tests.helpers import report_data
+from tests.helpers.cli_runner import call
+from tests.helpers.sidecar_files import sidecars
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def test_saved_file_imports(
     blank: ReportPage, tmp_path: Path, file: Path, *, pseudonymise: bool
 ) -> None:
     page = blank
-    run = reports.run_of(tmp_path / "run")
-    page.open(reports.write(run, pseudonymise=pseudonymise))
+    run = report_data.run_of(tmp_path / "run")
+    page.open(report_data.write(run, pseudonymise=pseudonymise))
     page.show("gallery")
     page.press("ArrowRight", "l")
     page.enter_reviewer()
@@ -43,7 +44,7 @@ def test_saved_file_imports(
     sidecar = sidecars(run)["S2/00003_BF.png"]
     assert (sidecar["call"], sidecar["review"]["call"]) == ("CTC", "leukocyte")
     assert sidecar["review"]["reviewer"] == "Ada"
-    page.open(reports.write(run, pseudonymise=pseudonymise))
+    page.open(report_data.write(run, pseudonymise=pseudonymise))
     page.show("gallery")
     page.filter("reviewed", "before")
     assert len(page.tiles()) == 1

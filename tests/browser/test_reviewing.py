@@ -8,7 +8,7 @@ import pytest
 
 from ctcedge.report.build import REPORT_NAME
 from tests.browser.report_page import ReportPage
-from tests.helpers import report_data as reports
+from tests.helpers import report_data
 
 
 def test_arrows_move_and_keys_decide_in_the_gallery(page: ReportPage, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_key_after_the_name_goes_to_the_page(page: ReportPage) -> None:
 
 
 def test_drawn_cells_carry_their_weight(page: ReportPage, run: Path, tmp_path: Path) -> None:
-    data = reports.data_of(run / REPORT_NAME)
+    data = report_data.data_of(run / REPORT_NAME)
     page.show("review")
     page.press("l")
     page.enter_reviewer()
@@ -141,11 +141,11 @@ def test_a_review_of_a_call_that_changed_since_does_not_count(
     blank: ReportPage, tmp_path: Path
 ) -> None:
     page = blank
-    run = reports.run_of(tmp_path / "run")
-    page.open(reports.write(run))
+    run = report_data.run_of(tmp_path / "run")
+    page.open(report_data.write(run))
     page.show("gallery")
     page.press("ArrowRight", "c")
     page.enter_reviewer()
-    reports.add(run, "S2", "00003", 0.1)
-    page.open(reports.write(run))
+    report_data.add(run, "S2", "00003", 0.1)
+    page.open(report_data.write(run))
     assert not page.can_save()

@@ -10,7 +10,7 @@ import pytest
 
 from ctcedge.report.build import REPORT_NAME
 from tests.browser.report_page import ReportPage
-from tests.helpers import report_data as reports
+from tests.helpers import report_data
 
 
 def test_opens_without_a_request_and_names_are_only_text(page: ReportPage, run: Path) -> None:
@@ -147,8 +147,8 @@ def test_thirty_thousand_cells_scroll(blank: ReportPage, tmp_path: Path) -> None
 
 def report_of_many(folder: Path, cells: int) -> Path:
     """A page of many cells that repeats the pictures of a small run."""
-    page = reports.write(reports.run_of(folder / "run"))
-    text, data = page.read_text(encoding="utf-8"), reports.data_of(page)
+    page = report_data.write(report_data.run_of(folder / "run"))
+    text, data = page.read_text(encoding="utf-8"), report_data.data_of(page)
     small = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     assert small in text
     columns, first = data["cells"], 1  # the only cluster is not repeated

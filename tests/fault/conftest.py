@@ -7,7 +7,7 @@ import pytest
 
 from tests.fault.service import Service
 from tests.fault.workbench import Workbench
-from tests.helpers.support import Process
+from tests.helpers.cli_runner import Process
 
 
 @pytest.fixture

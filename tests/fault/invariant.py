@@ -16,7 +16,7 @@ from typing import Any
 from ctcedge.discovery.naming import SIDECAR_SUFFIX
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import decode
-from tests.helpers.support import load
+from tests.helpers.sidecar_files import load
 
 Signature = tuple[int, ...]
 _IMAGES = (".png", ".tif")

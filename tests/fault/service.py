@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from tests.fault.invariant import Invariant, read_sidecar
-from tests.helpers.support import CTC, LEUKOCYTE, Process, cell, encoded, process, tiff
+from tests.helpers.cli_runner import Process, process
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, encoded
+from tests.helpers.image_builder import tiff
 
 
 def image(number: int, diameter: float | None = None, suffix: str = ".png") -> bytes:

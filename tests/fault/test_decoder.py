@@ -13,7 +13,8 @@ from ctcedge.images.sandbox import CRASHED
 from ctcedge.pipeline.crash_journal import RECORD
 from tests.fault.decoder import Decoder, Mark, marked
 from tests.fault.service import Service, image, kill
-from tests.helpers.support import Process, process, run, sidecars, state, until
+from tests.helpers.cli_runner import Process, process, run, until
+from tests.helpers.sidecar_files import sidecars, state
 
 SIGNALS = {
     Mark.ABORTS: signal.SIGABRT,

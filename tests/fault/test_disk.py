@@ -11,7 +11,7 @@ import pytest
 
 from tests.fault.kernel import small_disk, without_file_capabilities
 from tests.fault.service import Service, image, kill
-from tests.helpers.support import Process, run
+from tests.helpers.cli_runner import Process, run
 
 PAGE = 4096
 

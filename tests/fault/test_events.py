@@ -12,7 +12,7 @@ import pytest
 
 from tests.fault.kernel import fuse_mount, mounted, small_disk, unmount, with_inotify_limit
 from tests.fault.service import Service, image, kill
-from tests.helpers.support import Process, run
+from tests.helpers.cli_runner import Process, run
 
 RARE_RESCANS = ("--rescan-interval", 3600)
 

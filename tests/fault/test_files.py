@@ -17,7 +17,8 @@ import pytest
 
 from tests.fault.service import Service, image
 from tests.fault.workbench import Workbench
-from tests.helpers.support import CTC, LEUKOCYTE, cell, encoded, sidecars
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, encoded
+from tests.helpers.sidecar_files import sidecars
 
 
 def test_half_written_and_finished_later(bench: Workbench) -> None:

@@ -16,7 +16,9 @@ import pytest
 from ctcedge.pipeline.crash_journal import RECORD
 from tests.fault.kernel import as_process_1
 from tests.fault.service import Service, image, kill
-from tests.helpers.support import Process, cell, process, run, save, sidecars, state, stray, until
+from tests.helpers.cli_runner import Process, process, run, until
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecars, state, stray
 
 COUNT = 300
 

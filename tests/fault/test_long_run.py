@@ -12,7 +12,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from tests.fault.service import Service
-from tests.helpers.support import Process
+from tests.helpers.cli_runner import Process
 
 MIB = 2**20
 _PER_CROP = 1024  # bytes that the watch may keep per crop

@@ -9,7 +9,9 @@ import pytest
 
 from tests.fault.service import Service, image
 from tests.fault.workbench import Workbench
-from tests.helpers.support import CTC, LEUKOCYTE, Process, run, sidecars
+from tests.helpers.cli_runner import Process, run
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE
+from tests.helpers.sidecar_files import sidecars
 
 PATH_MAX = 4096
 NAME_MAX = 255

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.fault.invariant import torn_versions
 from tests.fault.service import Service, kill
-from tests.helpers.support import sidecar
+from tests.helpers.sidecar_files import sidecar
 
 KINDS = 5
 

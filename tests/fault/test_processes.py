@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from tests.fault.service import Service, image, kill
-from tests.helpers import disk_model as disks
-from tests.helpers.support import run
+from tests.helpers import disk_model
+from tests.helpers.cli_runner import run
 
 _CLOCK = """
 import os
@@ -59,7 +59,7 @@ def test_two_watchers_of_one_folder_with_an_output_each(service: Service) -> Non
 
 
 def test_a_model_that_is_replaced_while_running(
-    tmp_path: Path, model_copy: disks.EditableModel
+    tmp_path: Path, model_copy: disk_model.EditableModel
 ) -> None:
     """The loaded model makes the calls until the restart; then all crops are classified again."""
     service = Service(tmp_path, model_copy.folder)
@@ -84,7 +84,7 @@ def test_a_model_that_is_replaced_while_running(
 
 
 def test_a_model_that_is_half_replaced_stops_the_next_start(
-    tmp_path: Path, model_copy: disks.EditableModel
+    tmp_path: Path, model_copy: disk_model.EditableModel
 ) -> None:
     service = Service(tmp_path, model_copy.folder)
     service.put_many(3)

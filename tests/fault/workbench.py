@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.fault.service import Service
-from tests.helpers.support import Process
+from tests.helpers.cli_runner import Process
 
 
 class Workbench:

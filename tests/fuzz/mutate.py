@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from tests.fuzz import seeds
-from tests.helpers.support import png_chunk
+from tests.helpers.image_builder import png_chunk
 
 _NUMBERS = (
     *(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 32, 64, 127, 128, 255, 256, 257),

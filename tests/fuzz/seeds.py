@@ -13,8 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.helpers import disk_model as disks
-from tests.helpers import support
+from tests.helpers import disk_model, drawn_cells, image_builder
 
 SIDE = 48
 _TILE = 32
@@ -24,13 +23,15 @@ _NOISE = np.random.default_rng(0).integers(1, 255, (SIDE, SIDE, 4), dtype=np.uin
 @cache
 def png() -> tuple[bytes, ...]:
     colours = {0: (8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-    palette = support.png_chunk(b"PLTE", bytes(range(6)))
+    palette = image_builder.png_chunk(b"PLTE", bytes(range(6)))
     drawn = [
-        support.png(SIDE, SIDE, bits=bits, colour=colour, before=palette if colour == 3 else b"")
+        image_builder.png(
+            SIDE, SIDE, bits=bits, colour=colour, before=palette if colour == 3 else b""
+        )
         for colour, depths in colours.items()
         for bits in depths
     ]
-    return (*drawn, *(support.encoded(pixels) for pixels in _pixels()), _interlaced())
+    return (*drawn, *(drawn_cells.encoded(pixels) for pixels in _pixels()), _interlaced())
 
 
 @cache
@@ -127,7 +128,7 @@ def model_files() -> dict[str, bytes]:
     """The files of a small sound model folder, by name."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "disks"
-        disks.build(folder)
+        disk_model.build(folder)
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -144,7 +145,7 @@ def _interlaced() -> bytes:
     rows = b"".join((b"\0" + b"\x80" * columns) * number for columns, number in sizes)
     header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 1)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(support.png_chunk(*chunk) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(image_builder.png_chunk(*chunk) for chunk in chunks)
 
 
 def _tiff(order: str, big: bool, compression: int, bits: int, samples: int, tiled: bool) -> bytes:
@@ -194,7 +195,7 @@ def _compressed(raw: bytes, compression: int, rows: int) -> bytes:
         runs = [raw[i : i + 128] for i in range(0, len(raw), 128)]
         return b"".join(bytes([len(run) - 1]) + run for run in runs)
     if compression == 7:
-        return support.encoded(np.frombuffer(raw, np.uint8).reshape(rows, -1), ".jpg")
+        return drawn_cells.encoded(np.frombuffer(raw, np.uint8).reshape(rows, -1), ".jpg")
     return raw
 
 

@@ -29,10 +29,10 @@ from ctcedge.settings import DecisionSettings, load_settings
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 from tests.fuzz import seeds
-from tests.helpers import support
+from tests.helpers import drawn_cells
 
 _CROP = Crop("S/1_BF.png", "S", "1", "BF")
-_CELL = support.cell()
+_CELL = drawn_cells.cell()
 _NAMES = ("1_BF.png", "a/run1/00034_BF.png", "x" * 200 + ".png", "1" * 200, "\udcff\n.tif")
 
 

@@ -26,7 +26,7 @@ from ctcedge.model.spec import (
     PinnedFile,
 )
 from ctcedge.records import plain
-from tests.helpers import support
+from tests.helpers import drawn_cells
 
 SIZE = 64
 
@@ -89,7 +89,7 @@ def build(folder: Path) -> None:
         training="drawn disks",
         demonstration=True,
         labels=Labels("CTC", "leukocyte"),
-        input=InputSpec(SIZE, support.UM_PER_PX, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0),
+        input=InputSpec(SIZE, drawn_cells.UM_PER_PX, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0),
         calibration=Calibration(1.0, 0.0),
         prior=0.5,
         decision=DecisionThresholds(0.5, (0.4, 0.6)),
@@ -99,13 +99,15 @@ def build(folder: Path) -> None:
         card=_pin(folder / "README.md"),
     )
     model = Model(folder, spec, "")
-    crops = np.stack([support.cell(d) for d in (support.LEUKOCYTE, support.REVIEW, support.CTC)])
-    verdicts = Classifier.open(model, "cpu").classify(list(crops), support.UM_PER_PX)
+    crops = np.stack(
+        [drawn_cells.cell(d) for d in (drawn_cells.LEUKOCYTE, drawn_cells.REVIEW, drawn_cells.CTC)]
+    )
+    verdicts = Classifier.open(model, "cpu").classify(list(crops), drawn_cells.UM_PER_PX)
     probabilities = np.array([verdict.probability for verdict in verdicts])
     np.savez(
         golden,
         crops=crops,
-        um_per_px=np.full(3, support.UM_PER_PX),
+        um_per_px=np.full(3, drawn_cells.UM_PER_PX),
         probability_int8=probabilities,
         probability_fp16=probabilities,
     )

@@ -12,7 +12,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers.support import DEADLINE, until
+from tests.helpers.cli_runner import DEADLINE, until
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

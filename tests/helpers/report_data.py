@@ -14,7 +14,7 @@ from ctcedge.discovery.naming import Naming
 from ctcedge.report import write_report
 from ctcedge.report.cells import Cell, read_contents
 from ctcedge.sidecars.scan import scan_sidecars
-from tests.helpers.support import cell, encoded
+from tests.helpers.drawn_cells import cell, encoded
 
 MODEL = {"name": "by-hand", "version": "1", "sha256": "a" * 64, "variant": "int8"}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import ctcedge
 from ctcedge.model.folder import models_folder
-from tests.helpers import support
+from tests.helpers import cli_runner
 
 _COMMAND = """#!/opt/ctcedge/bin/python
 import sys
@@ -109,7 +109,7 @@ def booted(root: Path) -> Iterator[Machine]:
     try:
         leader = _leader(nspawn, log)
         machine = Machine(root, leader)
-        support.until(
+        cli_runner.until(
             lambda: (
                 "running" in machine.run("systemctl", "is-system-running", check=False)
                 or "degraded" in machine.run("systemctl", "is-system-running", check=False)
@@ -120,7 +120,7 @@ def booted(root: Path) -> Iterator[Machine]:
     finally:
         nspawn.terminate()
         try:
-            nspawn.wait(timeout=support.DEADLINE)
+            nspawn.wait(timeout=cli_runner.DEADLINE)
         except subprocess.TimeoutExpired:
             nspawn.kill()
             nspawn.wait()
@@ -161,5 +161,5 @@ def _leader(nspawn: subprocess.Popen[bytes], log: Path) -> int:
         pids = children.read_text().split()
         return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "systemd\n"]
 
-    support.until(first, "the machine's first process")
+    cli_runner.until(first, "the machine's first process")
     return int(first()[0])

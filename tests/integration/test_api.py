@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import ctcedge
-from tests.helpers.support import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, save, sidecars, state
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, save
+from tests.helpers.sidecar_files import sidecars, state
 
 
 def loaded_by(code: str) -> set[str]:

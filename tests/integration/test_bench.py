@@ -35,8 +35,10 @@ from ctcedge.fs.mounts import file_system
 from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.folder import load_model
 from ctcedge.settings import Settings
+from tests.helpers.cli_runner import call, process, run
 from tests.helpers.disk_model import EditableModel
-from tests.helpers.support import CTC, LEUKOCYTE, call, cell, process, run, save, state
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, save
+from tests.helpers.sidecar_files import state
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 

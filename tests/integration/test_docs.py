@@ -28,7 +28,7 @@ from ctcedge.quality.checks import Reason
 from ctcedge.settings import load_settings
 from docs import generate
 from tests.helpers.pages import PAGES, README, ROOT, Block, Lab, blocks, name
-from tests.helpers.support import load, sidecars
+from tests.helpers.sidecar_files import load, sidecars
 
 SAMPLE = ROOT / "tests" / "sample"
 # Their commands are examples of the code's own help, not steps that follow each other.

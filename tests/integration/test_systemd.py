@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import systemd_container as booted
-from tests.helpers.support import CTC, LEUKOCYTE, cell, save, sidecars, until
+from tests.helpers import systemd_container
+from tests.helpers.cli_runner import until
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, save
+from tests.helpers.sidecar_files import sidecars
 from tests.helpers.systemd_container import Machine
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -73,14 +75,14 @@ def test_unit_is_hardened(tmp_path: Path, drop_ins: tuple[str, ...], limit: floa
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Iterator[Machine]:
     """A booted machine with the tests' model in /opt/disks, where a hang shows within seconds."""
-    if reason := booted.missing():
+    if reason := systemd_container.missing():
         pytest.skip(reason)
     root = tmp_path_factory.mktemp("machine") / "root"
     root.mkdir()
     with contextlib.ExitStack() as stack:
         try:
-            made = stack.enter_context(booted.booted(root))
-        except booted.CannotBootError as error:
+            made = stack.enter_context(systemd_container.booted(root))
+        except systemd_container.CannotBootError as error:
             pytest.skip(f"no container boots here: {error}")
         shutil.copytree(model_folder, root / "opt" / "disks")
         write(

@@ -13,8 +13,9 @@ import pytest
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.golden import verify
 from ctcedge.model.folder import load_model
+from tests.helpers.cli_runner import call
 from tests.helpers.disk_model import EditableModel
-from tests.helpers.support import call, sidecars
+from tests.helpers.sidecar_files import sidecars
 
 NOTICE = "model has no um/px"
 

@@ -11,8 +11,8 @@ import pytest
 
 from ctcedge import doctor
 from ctcedge.model.session import nvidia_driver_problem
+from tests.helpers.cli_runner import call, run
 from tests.helpers.disk_model import EditableModel
-from tests.helpers.support import call, run
 
 
 def examined(*arguments: object, code: int = 0) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 
 from ctcedge import log as logs
-from tests.helpers.support import cell, command, process, run, save, sidecars, until
+from tests.helpers.cli_runner import command, process, run, until
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecars
 
 log = logging.getLogger("ctcedge.test")
 

@@ -11,17 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.support import (
-    call,
-    cell,
-    process,
-    run,
-    save,
-    sidecar,
-    sidecars,
-    state,
-    stray,
-)
+from tests.helpers.cli_runner import call, process, run
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecar, sidecars, state, stray
 from tests.integration.cli import MODEL_CALLS
 
 

@@ -12,11 +12,9 @@ import pytest
 from ctcedge.classification.ood import DomainShift, OodScore, RunFeatures
 from ctcedge.model.session import Engine
 from ctcedge.quality.checks import Quality
+from tests.helpers.cli_runner import call
 from tests.helpers.disk_model import EditableModel
-from tests.helpers.support import (
-    call,
-    sidecars,
-)
+from tests.helpers.sidecar_files import sidecars
 from tests.integration.cli import MODEL_CALLS, POINTS
 
 

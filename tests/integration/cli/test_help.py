@@ -8,10 +8,7 @@ import sys
 import pytest
 
 import ctcedge
-from tests.helpers.support import (
-    call,
-    run,
-)
+from tests.helpers.cli_runner import call, run
 
 
 def test_version() -> None:

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.cli_runner import call, run
 from tests.helpers.disk_model import EditableModel
-from tests.helpers.support import (
-    call,
-    run,
-    sidecars,
-)
+from tests.helpers.sidecar_files import sidecars
 from tests.integration.cli import POINTS
 
 

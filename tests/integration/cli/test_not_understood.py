@@ -8,7 +8,8 @@ import pty
 import subprocess
 from pathlib import Path
 
-from tests.helpers.support import call, cell, command, run, save
+from tests.helpers.cli_runner import call, command, run
+from tests.helpers.drawn_cells import cell, save
 
 MISSED = ["S1/00007.png", "S1/00008_BF.jpg"]
 

@@ -10,16 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.support import (
-    DATA,
-    call,
-    cell,
-    command,
-    encoded,
-    run,
-    save,
-    sidecars,
-)
+from tests.helpers.cli_runner import call, command, run
+from tests.helpers.drawn_cells import cell, encoded, save
+from tests.helpers.real_data import DATA
+from tests.helpers.sidecar_files import sidecars
 
 NAMES = [
     'a b\'s "c"_BF.png',

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.support import (
-    call,
-    cell,
-    save,
-)
+from tests.helpers.cli_runner import call
+from tests.helpers.drawn_cells import cell, save
 
 
 def close_folders(monkeypatch: pytest.MonkeyPatch) -> None:

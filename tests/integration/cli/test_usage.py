@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from ctcedge.model.session import nvidia_driver_problem
-from tests.helpers.support import (
-    call,
-    cell,
-    run,
-    save,
-    sidecars,
-    state,
-)
+from tests.helpers.cli_runner import call, run
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecars, state
 
 
 def test_nothing_matched_says_what_was_found_and_what_to_do(tmp_path: Path) -> None:

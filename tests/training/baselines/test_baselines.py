@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from ctcedge.images.preprocess import InputSpec
-from tests.helpers import support
+from tests.helpers import real_data
 from train.baselines.baselines import (
     TrainingTable,
     TrainingTableError,
@@ -27,7 +27,7 @@ from train.metrics.roc import roc_auc
 from train.simulate import simulate_cells
 
 INPUT = InputSpec(64, 0.5, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0)
-BREAST = support.DATA / "breast"
+BREAST = real_data.DATA / "breast"
 
 
 @pytest.fixture(scope="module")

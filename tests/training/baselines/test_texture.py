@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ctcedge.images.preprocess import InputSpec, network_input
-from tests.helpers import support
+from tests.helpers import drawn_cells
 from train.baselines.texture import COUNT, texture_features
 
 INPUT = InputSpec(64, None, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0, crop_px=1.0)
@@ -19,7 +19,7 @@ def features(pixels: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def cell():
     grain = np.random.default_rng(1).normal(0, 6, (64, 64))
-    lopsided = support.cell(24, contrast=40).astype(float) + grain
+    lopsided = drawn_cells.cell(24, contrast=40).astype(float) + grain
     lopsided[20:30, 24:30] -= 30
     return np.clip(np.rint(lopsided), 0, 255).astype(np.uint8)
 
@@ -44,7 +44,7 @@ def test_an_empty_input_is_described(level):
 
 
 def test_the_blob_is_measured():
-    area, outline, eccentricity, solidity, level, offset = features(support.cell(30))[-6:]
+    area, outline, eccentricity, solidity, level, offset = features(drawn_cells.cell(30))[-6:]
     assert area == pytest.approx(np.pi * 15**2, rel=0.1)
     assert outline == pytest.approx(np.pi * 30, rel=0.15)
     assert eccentricity < 0.2
@@ -54,7 +54,7 @@ def test_the_blob_is_measured():
 
 
 def test_grain_raises_the_energy_of_the_finest_scale():
-    smooth = support.cell(30)
+    smooth = drawn_cells.cell(30)
     grain = np.random.default_rng(2).normal(0, 8, smooth.shape)
     grainy = np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8)
     finest_around_the_cell = 18 + 7 + 16 + 1

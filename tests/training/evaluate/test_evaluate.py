@@ -20,8 +20,7 @@ from ctcedge.classification.classifier import Classifier
 from ctcedge.images.decode import decode
 from ctcedge.model.folder import load_model
 from ctcedge.records import plain
-from tests.helpers import disk_model as disks
-from tests.helpers import support
+from tests.helpers import disk_model, drawn_cells
 from train.baselines.baselines import TABLE_NAME, training_table
 from train.cli import app
 from train.data.dataset import read_cells
@@ -51,7 +50,7 @@ def export(folder: Path, samples: int, each: int = 8, seed: int = 3, **changes: 
         for cell in range(each):
             diameter = chance.normal(CTC_PX if positive else OTHER_PX, 4)
             grain = chance.normal(0, 3, (64, 64))
-            pixels = np.clip(np.rint(support.cell(diameter) + grain), 0, 255).astype(np.uint8)
+            pixels = np.clip(np.rint(drawn_cells.cell(diameter) + grain), 0, 255).astype(np.uint8)
             name = f"{folder.name}{sample}"
             rows.append(
                 Row(
@@ -60,8 +59,8 @@ def export(folder: Path, samples: int, each: int = 8, seed: int = 3, **changes: 
                     label="CTC" if positive else "other",
                     stratum="CTC" if positive else "leukocyte",
                     source="reviewed",
-                    um_per_px=support.UM_PER_PX,
-                    images={"BF": support.save(folder / name / f"{cell:05}_BF.png", pixels)},
+                    um_per_px=drawn_cells.UM_PER_PX,
+                    images={"BF": drawn_cells.save(folder / name / f"{cell:05}_BF.png", pixels)},
                 )
             )
     rows = [dataclasses.replace(row, **changes) for row in rows]
@@ -102,7 +101,7 @@ def test_manifest(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, train_manifest):
     folder = tmp_path_factory.mktemp("models") / "disks"
-    disks.build(folder)
+    disk_model.build(folder)
     return with_table(
         folder, train_manifest, lambda name: "validation" if name == "T7" else "training"
     )
@@ -155,7 +154,7 @@ def test_scores_are_those_of_the_runtime(report, model, test_manifest):
         (row.sample, row.cell, row.label) for row in rows
     ]
     crops = [decode(row.images["BF"].read_bytes()).pixels for row in rows]
-    verdicts = Classifier.load(model, "cpu").classify(crops, support.UM_PER_PX)
+    verdicts = Classifier.load(model, "cpu").classify(crops, drawn_cells.UM_PER_PX)
     assert [line["call"] for line in told] == [verdict.call for verdict in verdicts]
     assert [float(line["probability"]) for line in told] == pytest.approx(
         [verdict.probability for verdict in verdicts], abs=1e-5
@@ -193,7 +192,7 @@ def doubtful(tmp_path_factory):
                 stratum=cell.label,
                 source="reviewed",
                 um_per_px=cell.um_per_px,
-                images={"BF": support.save(folder / cell.sample / f"{cell.cell}.png", pixels)},
+                images={"BF": drawn_cells.save(folder / cell.sample / f"{cell.cell}.png", pixels)},
             )
         )
         crops.append(pixels)
@@ -361,7 +360,7 @@ def test_other_images_of_a_patient_it_was_made_from_are_refused(model, tmp_path)
 
 
 def test_baselines_that_were_fitted_on_fewer_cells_say_so(train_manifest, test_manifest, tmp_path):
-    disks.build(tmp_path / "disks")
+    disk_model.build(tmp_path / "disks")
     with_table(tmp_path / "disks", train_manifest, lambda name: "training", most=40)
     evaluation = evaluate(tmp_path / "disks", [test_manifest], seed=1)
     assert as_dict(evaluation)["baselines_fitted_on"] == [40, 64]
@@ -387,7 +386,7 @@ def two_folds(tmp_path, train_manifest):
     """Two models, one of which never saw T0 to T3, the other T4 to T7."""
     for fold, held_out in (("fold-1", "0123"), ("fold-2", "4567")):
         (tmp_path / "folds").mkdir(exist_ok=True)
-        disks.build(tmp_path / "folds" / fold)
+        disk_model.build(tmp_path / "folds" / fold)
         with_table(
             tmp_path / "folds" / fold,
             train_manifest,
@@ -435,7 +434,7 @@ def test_a_sample_that_nobody_labelled_is_scored_by_the_first_fold(
 def test_models_that_do_not_tell_what_they_saw_are_refused(tmp_path, test_manifest):
     (tmp_path / "models").mkdir()
     for name in ("one", "two"):
-        disks.build(tmp_path / "models" / name)
+        disk_model.build(tmp_path / "models" / name)
     output = refused(tmp_path / "models", test_manifest, "--out", tmp_path / "out")
     assert "2 models without training tables" in output.replace("\n", " ")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.launch import Recorder
-from tests.helpers import disk_model as disks
+from tests.helpers import disk_model
 from train.evaluate import evaluate, write
 
 from .test_evaluate import export, with_table
@@ -14,7 +14,7 @@ from .test_evaluate import export, with_table
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    disks.build(folder / "disks")
+    disk_model.build(folder / "disks")
     model = with_table(folder / "disks", export(folder / "T", 8, seed=1), lambda _: "training")
     write(evaluate(model, [export(folder / "E", 12, seed=2)], seed=1), folder / "out")
     return folder / "out" / "report.html"

@@ -9,7 +9,8 @@ import pytest
 from ctcedge.discovery.ignore import BIN_REASON, IGNORE_REASON
 from ctcedge.discovery.naming import Naming
 from ctcedge.discovery.scan import find_one, list_folder
-from tests.helpers.support import call, run, sidecars
+from tests.helpers.cli_runner import call, run
+from tests.helpers.sidecar_files import sidecars
 
 BINS = [
     "#recycle",

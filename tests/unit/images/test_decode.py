@@ -9,7 +9,9 @@ import pytest
 
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import decode
-from tests.helpers.support import DATA, encoded, png, png_chunk, tiff
+from tests.helpers.drawn_cells import encoded
+from tests.helpers.image_builder import png, png_chunk, tiff
+from tests.helpers.real_data import DATA
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
 

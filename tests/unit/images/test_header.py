@@ -8,7 +8,8 @@ import pytest
 from ctcedge.errors import BadImage
 from ctcedge.images.header import read_header
 from ctcedge.images.types import ImageHeader
-from tests.helpers.support import cell, encoded, png, tiff
+from tests.helpers.drawn_cells import cell, encoded
+from tests.helpers.image_builder import png, tiff
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from ctcedge.errors import BadImage
 from ctcedge.images.header import read_header
 from ctcedge.images.png import inflated_png
-from tests.helpers.support import png, png_chunk
+from tests.helpers.image_builder import png, png_chunk
 
 REFUSED = {
     "PNG magic alone": (png(16, 16)[:8], "unreadable", "truncated"),

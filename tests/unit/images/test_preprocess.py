@@ -8,7 +8,7 @@ from ctcedge.classification.classifier import Classifier
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input, network_inputs
 from ctcedge.records import revised
-from tests.helpers.support import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, encoded
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, encoded
 
 SPEC = InputSpec(64, UM_PER_PX, 0.1, 0.5, (90.0, 99.0), 0.01, 48.0)
 

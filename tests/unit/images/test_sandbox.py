@@ -12,7 +12,8 @@ from ctcedge.images import sandbox
 from ctcedge.images.decode import decode
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.images.types import MAX_PIXELS
-from tests.helpers.support import cell, encoded, png
+from tests.helpers.drawn_cells import cell, encoded
+from tests.helpers.image_builder import png
 
 SIDE = int(MAX_PIXELS**0.5)
 

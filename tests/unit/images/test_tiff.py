@@ -8,7 +8,7 @@ import pytest
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import decode
 from ctcedge.images.header import read_header
-from tests.helpers.support import tiff
+from tests.helpers.image_builder import tiff
 
 _BIGTIFF_ENTRY = struct.pack("<HHQQ", 256, 4, 16, 2**64 - 2)
 

@@ -14,7 +14,7 @@ from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.pipeline import Pipeline
 from ctcedge.settings import ImageSettings
 from ctcedge.sidecars.store import SidecarStore
-from tests.helpers.support import UM_PER_PX
+from tests.helpers.drawn_cells import UM_PER_PX
 
 
 def fingerprint(classifier: Classifier, um_per_px: float | None = UM_PER_PX) -> Fingerprint:

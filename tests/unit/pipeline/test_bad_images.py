@@ -10,7 +10,10 @@ import pytest
 
 from ctcedge.errors import BadImage
 from ctcedge.images.read import read_file
-from tests.helpers.support import CTC, cell, encoded, no_disk, png, png_chunk, save, sidecars, tiff
+from tests.helpers.cli_runner import no_disk
+from tests.helpers.drawn_cells import CTC, cell, encoded, save
+from tests.helpers.image_builder import png, png_chunk, tiff
+from tests.helpers.sidecar_files import sidecars
 from tests.unit.pipeline.bench import Bench, done
 
 _ANIMATED = png_chunk(b"acTL", struct.pack(">II", 2, 0))

@@ -11,7 +11,8 @@ from ctcedge.classification.decision import DecisionRule
 from ctcedge.settings import DecisionSettings
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar
 from ctcedge.sidecars.store import SidecarStore
-from tests.helpers.support import LEUKOCYTE, REVIEW, as_dict, cell, save, sidecars
+from tests.helpers.drawn_cells import LEUKOCYTE, REVIEW, cell, save
+from tests.helpers.sidecar_files import as_dict, sidecars
 from tests.unit.pipeline.bench import REVIEWED, Bench, done
 
 

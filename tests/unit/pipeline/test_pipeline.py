@@ -14,21 +14,10 @@ from ctcedge.pipeline.crash_journal import CrashJournal
 from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.pipeline import Pipeline
 from ctcedge.sidecars.store import SidecarStore
-from tests.helpers.support import (
-    CTC,
-    DATA,
-    LEUKOCYTE,
-    REVIEW,
-    UM_PER_PX,
-    as_dict,
-    cell,
-    encoded,
-    png,
-    save,
-    sidecars,
-    state,
-    stray,
-)
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, REVIEW, UM_PER_PX, cell, encoded, save
+from tests.helpers.image_builder import png
+from tests.helpers.real_data import DATA
+from tests.helpers.sidecar_files import as_dict, sidecars, state, stray
 from tests.unit.pipeline.bench import Bench, done, fingerprint
 
 

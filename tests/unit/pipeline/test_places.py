@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from tests.helpers.support import cell, save, sidecar, sidecars, stray
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecar, sidecars, stray
 from tests.unit.pipeline.bench import Bench, done
 
 

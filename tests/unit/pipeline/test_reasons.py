@@ -12,7 +12,8 @@ from ctcedge.classification.ood import OodScore
 from ctcedge.pipeline.outcome import TallyKey
 from ctcedge.quality.checks import Quality
 from ctcedge.settings import DecisionSettings
-from tests.helpers.support import CTC, REVIEW, as_dict, cell, save, sidecars
+from tests.helpers.drawn_cells import CTC, REVIEW, cell, save
+from tests.helpers.sidecar_files import as_dict, sidecars
 from tests.unit.pipeline.bench import Bench
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ctcedge.classification.classifier import Classifier
-from tests.helpers.support import cell, save, sidecar, sidecars
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecar, sidecars
 from tests.unit.pipeline.bench import Bench, done
 
 

@@ -12,7 +12,8 @@ import pytest
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.ood import OodScore
 from ctcedge.sidecars.json_schema import read_schema
-from tests.helpers.support import CTC, cell, save, sidecar, sidecars, state, stray
+from tests.helpers.drawn_cells import CTC, cell, save
+from tests.helpers.sidecar_files import sidecar, sidecars, state, stray
 from tests.unit.pipeline.bench import REVIEWED, Bench, done
 
 

@@ -12,7 +12,7 @@ import pytest
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.model.folder import load_model
 from ctcedge.quality.checks import Quality, assess
-from tests.helpers.support import cell
+from tests.helpers.drawn_cells import cell
 
 SPEC = load_model(None).spec.input
 UM_PER_PX = 0.5

@@ -18,7 +18,7 @@ from ctcedge.model.folder import load_model
 from ctcedge.quality.checks import Quality, Reason, assess
 from tests.helpers import quality_crops
 from tests.helpers.defects import DEFECTS, Crop, add_defect, real
-from tests.helpers.support import DATA
+from tests.helpers.real_data import DATA
 
 SPEC = load_model(None).spec.input
 

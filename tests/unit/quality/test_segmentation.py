@@ -8,7 +8,7 @@ import pytest
 
 from ctcedge.quality.segmentation import Segmentation, segment
 from tests.helpers.discs import SIDE, discs, noisy
-from tests.helpers.support import cell
+from tests.helpers.drawn_cells import cell
 
 
 def segmented(pixels: np.ndarray) -> Segmentation:

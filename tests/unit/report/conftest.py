@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import report_data as reports
+from tests.helpers import report_data
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A folder of crops with sidecars."""
-    return reports.run_of(tmp_path / "run")
+    return report_data.run_of(tmp_path / "run")

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ctcedge.errors import NoCropsError, OutputError, SetupError
-from tests.helpers import report_data as reports
-from tests.helpers.support import call, cell, encoded, state
+from tests.helpers import report_data
+from tests.helpers.cli_runner import call
+from tests.helpers.drawn_cells import cell, encoded
+from tests.helpers.sidecar_files import state
 
 
 def test_an_internal_error_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,13 +22,13 @@ def test_an_internal_error_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_report_of_one_sample(run: Path, tmp_path: Path) -> None:
-    page = reports.write(run, sample="S2", out=tmp_path / "S2.html")
-    data = reports.data_of(page)
+    page = report_data.write(run, sample="S2", out=tmp_path / "S2.html")
+    data = report_data.data_of(page)
     assert data["samples"] == ["S2"]
     assert "<title>ctcedge: run / S2</title>" in page.read_text(encoding="utf-8")
     assert data["draw"]["leukocytes"] < 12
     with pytest.raises(NoCropsError, match="no bright-field crop of sample 'S3'"):
-        reports.write(run, sample="S3")
+        report_data.write(run, sample="S3")
 
 
 def test_a_report_is_written_completely_or_not_at_all(
@@ -40,14 +42,14 @@ def test_a_report_is_written_completely_or_not_at_all(
 
     monkeypatch.setattr("ctcedge.report.montage.sheet", fail)
     with pytest.raises(KeyboardInterrupt):
-        reports.write(run, out=out)
+        report_data.write(run, out=out)
     assert out.read_text(encoding="utf-8") == "before"
     assert set(tmp_path.iterdir()) == {run, out}
 
 
 def test_nothing_but_the_page_is_written(run: Path) -> None:
     before = state(run)
-    page = reports.write(run)
+    page = report_data.write(run)
     after = state(run)
     assert after.keys() - before.keys() == {page.name}
     assert {name: after[name] for name in before} == before
@@ -56,7 +58,7 @@ def test_nothing_but_the_page_is_written(run: Path) -> None:
 @pytest.mark.parametrize("where", ["no/such/folder/page.html", "run"])
 def test_a_file_that_cannot_be_written_is_named(run: Path, tmp_path: Path, where: str) -> None:
     with pytest.raises(OutputError, match=re.escape(str(tmp_path / where))):
-        reports.write(run, out=tmp_path / where)
+        report_data.write(run, out=tmp_path / where)
 
 
 @pytest.mark.parametrize("name", ["S1/00003_BF.png", "S1/00003_BF.png.ctc.json", "ctcedge.toml"])
@@ -69,10 +71,10 @@ def test_other_files_are_not_replaced(run: Path, name: str) -> None:
 
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(NoCropsError):
-        reports.write(tmp_path)
+        report_data.write(tmp_path)
     (tmp_path / "1_BF.png").write_bytes(encoded(cell()))
     with pytest.raises(SetupError, match="ctcedge classify"):
-        reports.write(tmp_path)
+        report_data.write(tmp_path)
     assert not (tmp_path / "ctcedge-report.html").exists()
 
 
@@ -81,5 +83,5 @@ def test_command_names_the_page(run: Path, tmp_path: Path) -> None:
     call("classify", run, "--out", tmp_path / "out", "--provider", "cpu")
     page = tmp_path / "p.html"
     call("report", run, "--sidecars", tmp_path / "out", "--out", page, "--pseudonymise")
-    assert reports.data_of(page)["pseudonymised"] is True
+    assert report_data.data_of(page)["pseudonymised"] is True
     assert "no crop" in call("report", run, "--sidecars", tmp_path / "none", code=2).stderr

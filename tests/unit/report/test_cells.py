@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import report_data as reports
+from tests.helpers import report_data
 
 
 def test_clusters_come_first_then_probability(run: Path) -> None:
-    data = reports.data_of(reports.write(run))
+    data = report_data.data_of(report_data.write(run))
     clusters, probabilities = data["cells"]["cluster"], data["cells"]["probability"]
     assert (clusters[0], probabilities[0]) == (1, 0.01)
     assert clusters[1:] == [0] * (len(clusters) - 1)
@@ -22,9 +22,9 @@ def test_clusters_come_first_then_probability(run: Path) -> None:
 def test_probabilities_at_different_priors_are_ordered_by_likelihood_ratio(
     tmp_path: Path,
 ) -> None:
-    reports.add(tmp_path, "S", "1", 0.9)
-    reports.add(tmp_path, "S", "2", 0.01, prior=0.0002, call="CTC")
-    assert [cell.crop.cell for cell in reports.cells_of(tmp_path)] == ["2", "1"]
+    report_data.add(tmp_path, "S", "1", 0.9)
+    report_data.add(tmp_path, "S", "2", 0.01, prior=0.0002, call="CTC")
+    assert [cell.crop.cell for cell in report_data.cells_of(tmp_path)] == ["2", "1"]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,6 @@ def test_edited_sidecars_do_not_break_the_page(run: Path, change: dict[str, Any]
     for key, value in change.items():
         (content["image"] if key in content["image"] else content)[key] = value
     path.write_text(json.dumps(content), encoding="utf-8")
-    data = reports.data_of(reports.write(run))
+    data = report_data.data_of(report_data.write(run))
     assert "S1/00001_BF.png" not in data["cells"]["path"]
     assert ["No call yet", "1: damaged sidecar"] in data["facts"]

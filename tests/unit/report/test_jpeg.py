@@ -14,7 +14,7 @@ from ctcedge.report.jpeg import (
     strip,
     tile_zooms,
 )
-from tests.helpers.support import cell
+from tests.helpers.drawn_cells import cell
 
 
 def test_tiles_share_one_scale_in_um_if_known() -> None:

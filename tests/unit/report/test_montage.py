@@ -15,8 +15,8 @@ from ctcedge.report.jpeg import (
     bright_field,
     tile,
 )
-from tests.helpers import report_data as reports
-from tests.helpers.support import cell, encoded
+from tests.helpers import report_data
+from tests.helpers.drawn_cells import cell, encoded
 
 
 def blocks(page: Path, kind: str) -> list[np.ndarray]:
@@ -31,8 +31,8 @@ def blocks(page: Path, kind: str) -> list[np.ndarray]:
 
 
 def test_tiles_and_strips_are_the_cells_pictures(run: Path) -> None:
-    page = reports.write(run)
-    data = reports.data_of(page)
+    page = report_data.write(run)
+    data = report_data.data_of(page)
     (sheet,) = blocks(page, "sheets")
     assert sheet.shape == (ACROSS * TILE, ACROSS * TILE)
     for index, path in enumerate(data["cells"]["path"]):
@@ -52,7 +52,7 @@ def test_an_image_that_changed_is_not_shown_nor_reviewed(run: Path) -> None:
     (run / "S1" / "00001_BF.png").write_bytes(encoded(cell(20)))
     (run / "S2" / "00003_BF.png").unlink()
     (run / "S1" / "00002_BF.png").write_bytes(b"")
-    data = reports.data_of(reports.write(run))
+    data = report_data.data_of(report_data.write(run))
     states = dict(zip(data["cells"]["path"], data["cells"]["image"], strict=True))
     assert states["S1/00001_BF.png"] == 1
     assert data["images"][1].startswith("The image changed since the call")

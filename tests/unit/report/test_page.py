@@ -12,11 +12,11 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 import ctcedge
-from tests.helpers import report_data as reports
+from tests.helpers import report_data
 
 
 def test_policy_permits_one_script_and_nothing_else(run: Path) -> None:
-    text = reports.write(run).read_text(encoding="utf-8")
+    text = report_data.write(run).read_text(encoding="utf-8")
     policy = re.search(r'http-equiv="Content-Security-Policy" content="(.*?)"', text)
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy[1].split("; "))
@@ -32,19 +32,19 @@ def test_policy_permits_one_script_and_nothing_else(run: Path) -> None:
 def test_names_are_data_never_markup(tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>&'\"</script><!--"
     folder = tmp_path / "@style@ <b>"
-    reports.add(folder, name.replace("/", "_"), name.replace("/", "_"), 0.9)
-    page = reports.write(folder)
+    report_data.add(folder, name.replace("/", "_"), name.replace("/", "_"), 0.9)
+    page = report_data.write(folder)
     text = page.read_text(encoding="utf-8")
     assert "<img" not in text
     assert "<b>" not in text
     assert "<title>ctcedge: @style@ &lt;b&gt;</title>" in text
-    assert reports.data_of(page)["samples"] == [name.replace("/", "_")]
+    assert report_data.data_of(page)["samples"] == [name.replace("/", "_")]
 
 
 def test_names_that_are_not_utf8_are_preserved(tmp_path: Path) -> None:
     odd = os.fsdecode(b"caf\xe9\x01")
-    reports.add(tmp_path, odd, "1", 0.9)
-    data = reports.data_of(reports.write(tmp_path))
+    report_data.add(tmp_path, odd, "1", 0.9)
+    data = report_data.data_of(report_data.write(tmp_path))
     assert data["cells"]["path"] == [f"{odd}/1_BF.png"]
 
 

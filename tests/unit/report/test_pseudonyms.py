@@ -10,7 +10,7 @@ import pytest
 
 from ctcedge.errors import OutputError
 from ctcedge.report.pseudonyms import KEY_NAME
-from tests.helpers import report_data as reports
+from tests.helpers import report_data
 
 
 def test_pseudonyms_stay_the_same_and_hide_every_name(run: Path, tmp_path: Path) -> None:
@@ -26,10 +26,10 @@ def test_pseudonyms_stay_the_same_and_hide_every_name(run: Path, tmp_path: Path)
         "weight": None,
         "history": [],
     }
-    reports.add(run, "S1", "00001", 0.97, review=review)
-    plain = reports.data_of(reports.write(run))
-    page = reports.write(run, pseudonymise=True)
-    data, text = reports.data_of(page), page.read_text(encoding="utf-8")
+    report_data.add(run, "S1", "00001", 0.97, review=review)
+    plain = report_data.data_of(report_data.write(run))
+    page = report_data.write(run, pseudonymise=True)
+    data, text = report_data.data_of(page), page.read_text(encoding="utf-8")
     assert page.name == "ctcedge-pseudonymised-report.html"
     assert data["pseudonymised"] is True
     assert data["cells"]["sha256"] == plain["cells"]["sha256"]
@@ -39,15 +39,19 @@ def test_pseudonyms_stay_the_same_and_hide_every_name(run: Path, tmp_path: Path)
     assert "<title>ctcedge: run-" in text
     assert len(set(data["cells"]["path"])) == len(data["cells"]["path"])
     assert len(data["samples"]) == 2
-    assert reports.data_of(reports.write(run, pseudonymise=True))["samples"] == data["samples"]
+    assert (
+        report_data.data_of(report_data.write(run, pseudonymise=True))["samples"] == data["samples"]
+    )
     key = run / KEY_NAME
     assert key.stat().st_mode & 0o777 == 0o600
     assert key.read_bytes().hex() not in text
     key.unlink()
-    assert reports.data_of(reports.write(run, pseudonymise=True))["samples"] != data["samples"]
+    assert (
+        report_data.data_of(report_data.write(run, pseudonymise=True))["samples"] != data["samples"]
+    )
 
 
 def test_a_wrong_key_is_refused(run: Path) -> None:
     (run / KEY_NAME).write_bytes(b"short")
     with pytest.raises(OutputError, match="not a key of 32 bytes"):
-        reports.write(run, pseudonymise=True)
+        report_data.write(run, pseudonymise=True)

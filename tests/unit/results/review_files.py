@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ctcedge.results import reviews as module
-from tests.helpers.support import call, load, sidecar
+from tests.helpers.cli_runner import call
+from tests.helpers.sidecar_files import load, sidecar
 
 SCHEMA = json.loads(
     (Path(module.__file__).parents[1] / "sidecars" / "schemas" / "corrections-1.json").read_text(

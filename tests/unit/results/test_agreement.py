@@ -13,7 +13,7 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.results.agreement import assess, kappa
 from ctcedge.sidecars.scan import CropRecord
 from tests.helpers.sidecar_data import HASH, record
-from tests.helpers.support import typed
+from tests.helpers.sidecar_files import typed
 
 
 def said(word: str, **changes: Any) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from ctcedge.records import plain
 from ctcedge.results import controls as module
 from ctcedge.results.controls import Control, DecisionContext, read, usable_controls
 from ctcedge.results.false_positives import expected_false_positives
-from tests.helpers.support import call, cell, run, save, sidecar, typed
+from tests.helpers.cli_runner import call, run
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecar, typed
 
 CONTEXT = DecisionContext("0" * 64, "balanced", "1" * 64)
 

@@ -15,7 +15,7 @@ import pytest
 import ctcedge
 from ctcedge.results import corrections as module
 from ctcedge.results.corrections import CorrectionsError, json_schema, read_corrections
-from tests.helpers.support import call
+from tests.helpers.cli_runner import call
 
 SCHEMA = Path(ctcedge.__file__).parent / "sidecars" / "schemas" / "corrections-1.json"
 

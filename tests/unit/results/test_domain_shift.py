@@ -9,7 +9,7 @@ from ctcedge.results.domain_shift import FolderFeatures
 from ctcedge.sidecars.scan import ModelRef
 from ctcedge.sidecars.schema import Sidecar
 from tests.helpers.sidecar_data import record
-from tests.helpers.support import typed
+from tests.helpers.sidecar_files import typed
 
 ONE, TWO = (ModelRef(name, "1", name * 64) for name in "ab")
 

@@ -10,7 +10,9 @@ import pytest
 
 from ctcedge.results.inspect import inspect_folder
 from ctcedge.settings import ImageSettings
-from tests.helpers.support import call, cell, run, save, sidecars, state
+from tests.helpers.cli_runner import call, run
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import sidecars, state
 
 
 @pytest.fixture

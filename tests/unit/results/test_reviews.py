@@ -13,7 +13,9 @@ import pytest
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import OutputError
 from ctcedge.sidecars.store import SidecarStore
-from tests.helpers.support import CTC, call, cell, classify, load, save, sidecar, state, typed
+from tests.helpers.cli_runner import call, classify
+from tests.helpers.drawn_cells import CTC, cell, save
+from tests.helpers.sidecar_files import load, sidecar, state, typed
 from tests.unit.results.review_files import entry, imported
 
 

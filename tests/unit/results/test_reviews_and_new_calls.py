@@ -14,19 +14,9 @@ import pytest
 from ctcedge.discovery.naming import Crop
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar
 from ctcedge.sidecars.store import SidecarStore
-from tests.helpers.support import (
-    CTC,
-    LEUKOCYTE,
-    REVIEW,
-    cell,
-    classify,
-    load,
-    process,
-    run,
-    save,
-    sidecar,
-    typed,
-)
+from tests.helpers.cli_runner import classify, process, run
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, REVIEW, cell, save
+from tests.helpers.sidecar_files import load, sidecar, typed
 from tests.unit.results.review_files import IMAGES, entry, imported
 
 _ROUNDS = 15

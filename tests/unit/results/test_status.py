@@ -20,19 +20,10 @@ import pytest
 from ctcedge.discovery.naming import Naming
 from ctcedge.results.status import Status, collect_status, is_running
 from ctcedge.sidecars.scan import CropScan
+from tests.helpers.cli_runner import call, command, process, run
+from tests.helpers.drawn_cells import cell, encoded, save
 from tests.helpers.sidecar_data import record
-from tests.helpers.support import (
-    call,
-    cell,
-    command,
-    encoded,
-    process,
-    run,
-    save,
-    sidecar,
-    state,
-    typed,
-)
+from tests.helpers.sidecar_files import sidecar, state, typed
 
 FIRST = "S1/00001_BF.png"
 CALLS = {"CTC": 2, "review": 1, "leukocyte": 1}

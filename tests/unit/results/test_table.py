@@ -19,8 +19,10 @@ from ctcedge.results import table as module
 from ctcedge.results.columns import KINDS, MEANINGS
 from ctcedge.results.table import escape_formula, picklist, unescape_formula
 from ctcedge.sidecars.scan import CropRecord
+from tests.helpers.cli_runner import call, run
+from tests.helpers.drawn_cells import cell, save
 from tests.helpers.sidecar_data import record as whole
-from tests.helpers.support import call, cell, run, save, sidecar, sidecars, typed
+from tests.helpers.sidecar_files import sidecar, sidecars, typed
 
 COLUMNS = (
     "path sample cell status call probability prior threshold review_low review_high"

@@ -14,20 +14,10 @@ from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.model.folder import load_model
 from ctcedge.model.spec import Parity
 from ctcedge.results import verify as module
+from tests.helpers.cli_runner import call, classify
 from tests.helpers.disk_model import EditableModel
-from tests.helpers.support import (
-    CTC,
-    LEUKOCYTE,
-    call,
-    cell,
-    classify,
-    load,
-    save,
-    sidecar,
-    sidecars,
-    state,
-    typed,
-)
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, save
+from tests.helpers.sidecar_files import load, sidecar, sidecars, state, typed
 
 IMAGE = "S1/00003_BF.png"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.helpers.support import CTC, LEUKOCYTE, cell, encoded, save, sidecars, stray
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, encoded, save
+from tests.helpers.sidecar_files import sidecars, stray
 from tests.unit.service.watches import Place
 
 

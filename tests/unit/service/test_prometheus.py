@@ -17,7 +17,8 @@ import ctcedge
 from ctcedge.classification.ood import DomainShift, State
 from ctcedge.service.prometheus import MetricsFile, render, write
 from ctcedge.service.watch_state import WatchState
-from tests.helpers.support import cell, process, save
+from tests.helpers.cli_runner import process
+from tests.helpers.drawn_cells import cell, save
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is not installed"

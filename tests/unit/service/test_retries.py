@@ -9,7 +9,9 @@ import pytest
 
 from ctcedge.results.summary import Summary
 from ctcedge.service.watcher import Watcher
-from tests.helpers.support import CTC, cell, encoded, no_disk, save, sidecars, stray
+from tests.helpers.cli_runner import no_disk
+from tests.helpers.drawn_cells import CTC, cell, encoded, save
+from tests.helpers.sidecar_files import sidecars, stray
 from tests.unit.service.watches import Clock, collected
 
 

@@ -11,7 +11,8 @@ from ctcedge.pipeline.run import Run, open_run
 from ctcedge.service import sample_reports as module
 from ctcedge.service.sample_reports import SampleReports, report_name
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
-from tests.helpers.support import CTC, LEUKOCYTE, call, cell, process, save, until
+from tests.helpers.cli_runner import call, process, until
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, save
 
 
 class Clock:

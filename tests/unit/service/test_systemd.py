@@ -13,7 +13,7 @@ import pytest
 from ctcedge.errors import SetupError
 from ctcedge.service import systemd as service
 from ctcedge.service.systemd import Remove, Run, Service, Step, Write, apply, quoted, unit_name
-from tests.helpers.support import call
+from tests.helpers.cli_runner import call
 
 ODD_NAMES = {
     "/": "-",

@@ -14,19 +14,9 @@ from ctcedge.pipeline.run import open_run
 from ctcedge.results.summary import Summary
 from ctcedge.service.watcher import Watcher
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
-from tests.helpers.support import (
-    CTC,
-    LEUKOCYTE,
-    cell,
-    encoded,
-    process,
-    run,
-    save,
-    sidecar,
-    sidecars,
-    state,
-    stray,
-)
+from tests.helpers.cli_runner import process, run
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, encoded, save
+from tests.helpers.sidecar_files import sidecar, sidecars, state, stray
 from tests.unit.service.test_arrivals import copied
 from tests.unit.service.watches import Clock, Place, collected, without_events
 

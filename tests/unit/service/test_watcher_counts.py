@@ -17,7 +17,9 @@ from ctcedge.results.summary import Summary
 from ctcedge.service.watcher import Watcher
 from ctcedge.settings import ImageSettings, Settings, WatchSettings
 from ctcedge.sidecars.index import IndexEntry
-from tests.helpers.support import CTC, LEUKOCYTE, cell, encoded, png, save, sidecars
+from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, encoded, save
+from tests.helpers.image_builder import png
+from tests.helpers.sidecar_files import sidecars
 from tests.unit.service.watches import without_events
 
 

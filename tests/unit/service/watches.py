@@ -12,7 +12,9 @@ import pytest
 
 from ctcedge.pipeline.outcome import Outcome
 from ctcedge.service.watcher import Watcher
-from tests.helpers.support import Process, cell, load, process, save
+from tests.helpers.cli_runner import Process, process
+from tests.helpers.drawn_cells import cell, save
+from tests.helpers.sidecar_files import load
 
 
 class Place:

@@ -12,7 +12,7 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar, history_after
 from ctcedge.sidecars.store import SidecarStore
 from tests.helpers.sidecar_data import REVIEW, record
-from tests.helpers.support import typed
+from tests.helpers.sidecar_files import typed
 
 CROP = Crop("S/1_BF.png", "S", "1", "BF")
 

@@ -9,7 +9,7 @@ import pytest
 
 from ctcedge.sidecars.store import SidecarStore
 from tests.helpers.sidecar_data import REVIEW, record
-from tests.helpers.support import as_dict, load, stray, typed
+from tests.helpers.sidecar_files import as_dict, load, stray, typed
 from tests.unit.sidecars.stored import CROP, SECOND, of_schema_1, of_schema_2, planted
 
 TORN: dict[str, bytes] = {

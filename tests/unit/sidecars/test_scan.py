@@ -17,8 +17,10 @@ from ctcedge.sidecars.scan import (
     require_sidecars,
     scan_sidecars,
 )
+from tests.helpers.cli_runner import call
+from tests.helpers.drawn_cells import cell, save
 from tests.helpers.sidecar_data import HASH, record
-from tests.helpers.support import as_dict, call, cell, save, sidecar, typed
+from tests.helpers.sidecar_files import as_dict, sidecar, typed
 
 
 @pytest.fixture

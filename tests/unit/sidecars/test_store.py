@@ -17,7 +17,7 @@ from ctcedge.sidecars import files as module
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar, history_after
 from ctcedge.sidecars.store import NotWritten, SidecarStore, try_writing
 from tests.helpers.sidecar_data import HASH, REVIEW, record
-from tests.helpers.support import as_dict, load, stray, typed
+from tests.helpers.sidecar_files import as_dict, load, stray, typed
 from tests.unit.sidecars.stored import CALLED, CROP, SECOND, planted, reviewed
 
 

@@ -13,7 +13,7 @@ from ctcedge.sidecars.json_schema import generate_schema, read_schema
 from ctcedge.sidecars.schema import history_after
 from ctcedge.sidecars.store import SidecarStore
 from tests.helpers.sidecar_data import REVIEW, record
-from tests.helpers.support import as_dict, load, stray
+from tests.helpers.sidecar_files import as_dict, load, stray
 from tests.unit.sidecars.stored import ADDED_IN_2, CALLED, CROP, of_schema_1, of_schema_2, planted
 
 
