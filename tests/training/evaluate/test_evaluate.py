@@ -8,8 +8,6 @@ import json
 import math
 import re
 import shutil
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,112 +16,17 @@ from typer.testing import CliRunner
 import train.evaluate
 from ctcedge.classification.classifier import Classifier
 from ctcedge.images.decode import decode
-from ctcedge.model.folder import load_model
-from ctcedge.records import plain
 from tests.helpers import disk_model, drawn_cells
-from train.baselines.baselines import TABLE_NAME, training_table
+from train.baselines.baselines import TABLE_NAME
 from train.cli import app
-from train.data.dataset import read_cells
-from train.data.manifest import Row, read_manifests, write_manifest
+from train.data.manifest import read_manifests, write_manifest
 from train.data.splits import LeakageError
-from train.evaluate import evaluate, figures, write
+from train.evaluate import evaluate, figures
 from train.evaluate.charts import charts
 from train.evaluate.figures import MEANING
 from train.evaluate.report import as_dict, markdown
-from train.evaluate.tables import summary
-from train.export.model_folder import pin
-from train.export.ood_statistics import FEATURES_FILE
-from train.simulate import simulate_cells
 
-MODELS = Path(__file__).parents[3] / "models"
-
-CTC_PX, OTHER_PX = 27, 21
-"""Mean diameters; the model's threshold lies between."""
-
-
-def export(folder: Path, samples: int, each: int = 8, seed: int = 3, **changes: object) -> Path:
-    """Write crops of samples of one class each, and their manifest."""
-    chance = np.random.default_rng(seed)
-    rows = []
-    for sample in range(samples):
-        positive = sample % 2 == 0
-        for cell in range(each):
-            diameter = chance.normal(CTC_PX if positive else OTHER_PX, 4)
-            grain = chance.normal(0, 3, (64, 64))
-            pixels = np.clip(np.rint(drawn_cells.cell(diameter) + grain), 0, 255).astype(np.uint8)
-            name = f"{folder.name}{sample}"
-            rows.append(
-                Row(
-                    sample=name,
-                    cell=f"{cell:05}",
-                    label="CTC" if positive else "other",
-                    stratum="CTC" if positive else "leukocyte",
-                    source="reviewed",
-                    um_per_px=drawn_cells.UM_PER_PX,
-                    images={"BF": drawn_cells.save(folder / name / f"{cell:05}_BF.png", pixels)},
-                )
-            )
-    rows = [dataclasses.replace(row, **changes) for row in rows]
-    write_manifest(folder / "cells.csv", rows)
-    return folder / "cells.csv"
-
-
-def with_table(folder: Path, manifest: Path, side, most: int = 1000) -> Path:
-    """Tell in a model folder that it was made from a manifest's cells.
-
-    Args:
-        folder: of the model.
-        manifest: whose cells.
-        side: from a sample's name to `training`, `validation` or `test`.
-        most: training cells to show.
-    """
-    spec = load_model(folder).spec.input
-    rows = read_manifests([manifest])
-    sides = np.array([side(row.sample) for row in rows])
-    table = training_table(read_cells(rows, spec, lambda: None), sides, spec)
-    table.limited(most, seed=1).save(folder / TABLE_NAME)
-    text = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    text["training_table"] = plain(pin(folder / TABLE_NAME))
-    (folder / "model.json").write_text(json.dumps(text), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def train_manifest(tmp_path_factory):
-    return export(tmp_path_factory.mktemp("exports") / "T", samples=8, seed=1)
-
-
-@pytest.fixture(scope="module")
-def test_manifest(tmp_path_factory):
-    return export(tmp_path_factory.mktemp("exports") / "E", samples=12, seed=2)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, train_manifest):
-    folder = tmp_path_factory.mktemp("models") / "disks"
-    disk_model.build(folder)
-    return with_table(
-        folder, train_manifest, lambda name: "validation" if name == "T7" else "training"
-    )
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory, model, test_manifest):
-    out = tmp_path_factory.mktemp("reports") / "new"
-    result = CliRunner().invoke(
-        app, ["evaluate", str(model), str(test_manifest), "--out", str(out)], catch_exceptions=False
-    )
-    assert result.exit_code == 0, result.output
-    assert str(out / "report.html") in result.output.replace("\n", "")
-    return out
-
-
-def refused(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    assert "train: " in result.output
-    return result.output
+from .evaluated import export, refused, with_table
 
 
 def test_every_figure_is_in_the_json(report):
@@ -160,95 +63,6 @@ def test_scores_are_those_of_the_runtime(report, model, test_manifest):
         [verdict.probability for verdict in verdicts], abs=1e-5
     )
     assert {line["call"] for line in told} == {"CTC", "leukocyte", "review"}
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    """The shipped model with a more anxious guard, and without what it was made from."""
-    folder = tmp_path_factory.mktemp("models") / "guarded"
-    shutil.copytree(MODELS / "sim-resnet18", folder)
-    text = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    with np.load(folder / FEATURES_FILE) as features:
-        nearer = {**features, "distance": features["distance"] * 0.35}
-    np.savez(folder / FEATURES_FILE, **nearer)
-    text["features"] = plain(pin(folder / FEATURES_FILE))
-    text["training_table"] = None
-    (folder / "model.json").write_text(json.dumps(text), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def doubtful(tmp_path_factory):
-    """Simulated cells, some of which no network should judge alone: manifest and crops."""
-    folder = tmp_path_factory.mktemp("exports") / "S"
-    rows, crops = [], []
-    for cell in simulate_cells(hospitals=2, samples=2, cells=10, seed=777, channels=("BF",)):
-        pixels = cell.images["BF"]
-        rows.append(
-            Row(
-                sample=cell.sample,
-                cell=cell.cell,
-                label="CTC" if cell.label == "CTC" else "other",
-                stratum=cell.label,
-                source="reviewed",
-                um_per_px=cell.um_per_px,
-                images={"BF": drawn_cells.save(folder / cell.sample / f"{cell.cell}.png", pixels)},
-            )
-        )
-        crops.append(pixels)
-    write_manifest(folder / "cells.csv", rows)
-    return folder / "cells.csv", crops
-
-
-def runtime_verdicts(model, rows, crops):
-    classifier = Classifier.load(model, "cpu")
-    return [
-        verdict
-        for row, crop in zip(rows, crops, strict=True)
-        for verdict in classifier.classify([crop], row.um_per_px)
-    ]
-
-
-def test_calls_and_reasons_are_those_of_the_runtime(guarded, doubtful, tmp_path):
-    manifest, crops = doubtful
-    verdicts = runtime_verdicts(guarded, read_manifests([manifest]), crops)
-    evaluation = evaluate(guarded, [manifest], seed=1)
-    write(evaluation, tmp_path)
-    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
-        told = list(csv.DictReader(file))
-    assert [line["call"] for line in told] == [verdict.call for verdict in verdicts]
-    assert [tuple(line["reasons"].split()) for line in told] == [v.reasons for v in verdicts]
-    assert {"truncated", "debris", "near-threshold", "out-of-distribution"} <= {
-        reason for verdict in verdicts for reason in verdict.reasons
-    }
-    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    calls = Counter(verdict.call for verdict in verdicts)
-    for call, part in told["calls"].items():
-        assert part["ctcs"] + part["others"] == calls[call]
-    assert sum(part["ctcs_share"] for part in told["calls"].values()) == pytest.approx(1)
-    reasons = Counter(reason for verdict in verdicts for reason in verdict.reasons)
-    found = {name: part["ctcs"] + part["others"] for name, part in told["reasons"].items()}
-    assert found == reasons
-    for name in ("report.md", "report.html"):
-        text = (tmp_path / name).read_text(encoding="utf-8")
-        assert "Called review" in text
-        assert all(reason in text for reason in reasons)
-
-
-def test_no_size_is_judged_where_images_or_model_know_no_um_per_px(guarded, doubtful, tmp_path):
-    """As in the runtime, where debris is told by its true size alone."""
-    manifest, crops = doubtful
-    rows = read_manifests([manifest])
-    unknown = [dataclasses.replace(row, um_per_px=None) for row in rows]
-    write_manifest(tmp_path / "unknown.csv", unknown)
-    shutil.copytree(guarded, tmp_path / "unscaled")
-    text = json.loads((guarded / "model.json").read_text(encoding="utf-8"))
-    text["input"] |= {"um_per_px": None, "crop_px": 1.0}
-    (tmp_path / "unscaled" / "model.json").write_text(json.dumps(text), encoding="utf-8")
-    for model, path in ((guarded, tmp_path / "unknown.csv"), (tmp_path / "unscaled", manifest)):
-        verdicts = runtime_verdicts(model, read_manifests([path]), crops)
-        assert evaluate(model, [path], seed=1).scored.verdicts == verdicts
-        assert "debris" not in {reason for verdict in verdicts for reason in verdict.reasons}
 
 
 def test_the_texts_warn_and_show_the_figures(report):
@@ -379,64 +193,6 @@ def test_a_model_that_does_not_tell_has_no_baselines(model_folder, test_manifest
     assert result.exit_code == 0, result.output
     assert "Baselines: not available" in (tmp_path / "out" / "report.md").read_text("utf-8")
     assert json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["baselines"] is None
-
-
-@pytest.fixture
-def two_folds(tmp_path, train_manifest):
-    """Two models, one of which never saw T0 to T3, the other T4 to T7."""
-    for fold, held_out in (("fold-1", "0123"), ("fold-2", "4567")):
-        (tmp_path / "folds").mkdir(exist_ok=True)
-        disk_model.build(tmp_path / "folds" / fold)
-        with_table(
-            tmp_path / "folds" / fold,
-            train_manifest,
-            lambda name, held_out=held_out: "test" if name[-1] in held_out else "training",
-        )
-    return tmp_path / "folds"
-
-
-def test_each_cell_is_scored_by_the_fold_that_never_saw_it(two_folds, train_manifest, tmp_path):
-    result = CliRunner().invoke(
-        app, ["evaluate", str(two_folds), str(train_manifest), "--out", str(tmp_path / "out")]
-    )
-    assert result.exit_code == 0, result.output
-    with (tmp_path / "out" / "scores.csv").open(newline="", encoding="utf-8") as file:
-        fold_of = {line["sample"]: line["fold"] for line in csv.DictReader(file)}
-    assert fold_of == {f"T{i}": "fold-1" if i < 4 else "fold-2" for i in range(8)}
-    told = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert told["cells"] == 64
-    assert len(told["models"]) == 2
-    assert told["baselines"]["size"]["auc"] > 0.7
-
-
-def test_a_sample_that_several_folds_may_score_is_refused(two_folds, test_manifest):
-    with pytest.raises(
-        LeakageError, match=r"2 of the models were not trained on 'E0'.*one of them.*only"
-    ):
-        evaluate(two_folds, [test_manifest], seed=1)
-
-
-def test_a_sample_that_nobody_labelled_is_scored_by_the_first_fold(
-    two_folds, train_manifest, tmp_path
-):
-    """As one whose stains could not be gated: fit left it out, so that no fold saw it."""
-    shutil.copytree(train_manifest.parent, tmp_path / "T")
-    ungated = export(tmp_path / "T" / "U", samples=1, seed=8, label="", stratum="ungated")
-    rows = [*read_manifests([train_manifest]), *read_manifests([ungated])]
-    write_manifest(tmp_path / "cells.csv", rows)
-    evaluation = evaluate(two_folds, [tmp_path / "cells.csv"], seed=1)
-    scored, found = evaluation.scored, evaluation.figures
-    assert set(scored.by[scored.cells.sample == "U0"]) == {0}
-    assert (found.cells, found.unlabelled) == (64, 8)
-    assert "by the first where it has no labelled cell" in summary(evaluation)
-
-
-def test_models_that_do_not_tell_what_they_saw_are_refused(tmp_path, test_manifest):
-    (tmp_path / "models").mkdir()
-    for name in ("one", "two"):
-        disk_model.build(tmp_path / "models" / name)
-    output = refused(tmp_path / "models", test_manifest, "--out", tmp_path / "out")
-    assert "2 models without training tables" in output.replace("\n", " ")
 
 
 def test_gated_ctcs_are_no_truth_unless_trusted(model, tmp_path):

@@ -8,7 +8,7 @@ from tests.browser.launch import Recorder
 from tests.helpers import disk_model
 from train.evaluate import evaluate, write
 
-from .test_evaluate import export, with_table
+from .evaluated import export, with_table
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from tests.training.drawn import drawn_cells
-from tests.training.evaluate.test_evaluate import export
+from tests.training.evaluate.evaluated import export
 from train.data import splits as split
 from train.data.manifest import choose, read_manifests
 from train.fit.fit import assign_splits
