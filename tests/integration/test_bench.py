@@ -193,7 +193,7 @@ def test_wrong_use(place: Path, tmp_path: Path, model_folder: Path) -> None:
     (tmp_path / "empty").mkdir()
     for words, text in (
         ((tmp_path / "nowhere",), "does not exist"),
-        ((tmp_path / "empty",), "--pattern"),
+        ((tmp_path / "empty",), "Give the folder that holds the crops"),
         (("--out", tmp_path / "nowhere"), "--out DIR"),
         (("--model", "nobody"), "no model folder"),
     ):
