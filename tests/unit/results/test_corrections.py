@@ -16,21 +16,9 @@ import ctcedge
 from ctcedge.results import corrections as module
 from ctcedge.results.corrections import CorrectionsError, json_schema, read_corrections
 from tests.helpers.cli_runner import call
+from tests.unit.results.review_files import corrections
 
 SCHEMA = Path(ctcedge.__file__).parent / "sidecars" / "schemas" / "corrections-1.json"
-
-
-def corrections(*entries: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {
-        "schema": "ctcedge/corrections/1",
-        "report_id": "a" * 64,
-        "folder_name": "export",
-        "pseudonymised": False,
-        "created": "2026-01-02T03:05:00Z",
-        "reviewer": "Ada",
-        "draw": {"drawn": 1, "leukocytes": 1},
-        "entries": list(entries),
-    } | changes
 
 
 VALID = corrections(
