@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ctcedge.classification.analysis import CellAnalysis, InferenceProvenance
@@ -27,7 +26,7 @@ from ctcedge.images.preprocess import network_inputs
 from ctcedge.images.types import MIN_SIDE
 from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.folder import Model, load_model
-from ctcedge.model.session import Engine, ModelOutput, open_engine
+from ctcedge.model.session import RUNTIME_VERSION, Engine, ModelOutput, open_engine
 from ctcedge.quality.checks import Quality, assess
 from ctcedge.records import MAX_NUMBER
 from ctcedge.settings import (
@@ -146,7 +145,7 @@ class Classifier:
     @property
     def onnxruntime_version(self) -> str:
         """Version of the installed ONNX Runtime."""
-        return str(ort.__version__)
+        return RUNTIME_VERSION
 
     @property
     def provenance(self) -> InferenceProvenance:

@@ -23,6 +23,9 @@ from ctcedge.model.folder import Model
 from ctcedge.model.spec import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME, Variant
 from ctcedge.settings import ProviderChoice
 
+RUNTIME_VERSION = str(ort.__version__)
+"""Version of ONNX Runtime."""
+
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
 
 _ORT_NAMES: dict[Provider, str] = {
