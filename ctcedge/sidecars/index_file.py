@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import sqlite3
+import stat
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
@@ -94,9 +96,8 @@ def open_index(path: Path) -> sqlite3.Connection:
     Raises:
         OSError, sqlite3.Error: it cannot be opened, or it is not an index of this version.
     """
-    # Only the owner may read it: names can identify patients.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    os.utime(path)
+    _create(path)
+    os.utime(path, follow_symlinks=False)
     connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT, check_same_thread=False)
     connection.text_factory = bytes
     try:
@@ -117,6 +118,24 @@ def open_index(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _create(path: Path) -> None:
+    """Create the file of an index where it is missing.
+
+    An existing file is not opened: closing it would drop the locks that this process holds on it
+    through other connections (a rule of POSIX), and another process would then remove the
+    write-ahead log while it is in use.
+
+    Raises:
+        OSError: it cannot be created, or something else has its name, such as a link.
+    """
+    try:
+        # Only the owner may read it: names can identify patients.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OSError(errno.ELOOP, "not a regular file", str(path)) from None
 
 
 def is_damage(error: Exception) -> bool:

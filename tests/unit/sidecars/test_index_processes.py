@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.unit.sidecars.index_place import KNOWN, Place, listed, started
+from tests.unit.sidecars.index_place import KNOWN, Place, listed, plain, started
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -44,3 +45,15 @@ def test_a_process_that_is_killed_leaves_nothing_wrong(place: Place) -> None:
         assert set(place.known(*crops)) <= {None, KNOWN}
     place.note(*crops)
     assert place.known(*crops) == [KNOWN] * 300
+
+
+def test_the_locks_of_a_reader_survive_another_connection_of_its_process(place: Place) -> None:
+    """Otherwise the next process takes itself for the last one and removes the write-ahead log."""
+    (crop,) = place.many(1)
+    log = Path(f"{place.file()}-wal")
+    with place.open() as opened:
+        opened.lookup([crop])
+        place.note(crop)  # opens and closes the file, as each write in the background does
+        started(place, 0, 1, "once").communicate(b"x")
+        assert log.exists()
+        assert plain(opened.lookup([crop])[0]) == KNOWN
