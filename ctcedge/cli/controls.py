@@ -32,6 +32,13 @@ def controls_add(
         str | None,
         typer.Option(metavar="NAME", help="Name of the folder's only sample, if not its path."),
     ] = None,
+    with_confirmed_ctcs: Annotated[
+        bool,
+        typer.Option(
+            "--with-confirmed-ctcs",
+            help="Also add samples in which reviewers confirmed CTCs.",
+        ),
+    ] = False,
     config: Config = None,
     pattern: Pattern = None,
     as_json: Json = False,
@@ -39,7 +46,8 @@ def controls_add(
     """Count the false positives in classified runs of healthy donors.
 
     Each CTC call in such a run is one. The counts predict the number of false positives in other
-    runs. Adding a sample again replaces its earlier count.
+    runs. Adding a sample again replaces its earlier count. A sample in which reviewers confirmed
+    CTCs is refused.
 
     Example: ctcedge controls add /deparray/donor7 --sidecars /data/calls
     """
@@ -49,7 +57,7 @@ def controls_add(
 
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
     cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming())
-    added = add(folder, cells, name)
+    added = add(folder, cells, name, with_confirmed_ctcs=with_confirmed_ctcs)
     if as_json:
         print_json({"schema": "ctcedge/controls-added/1", **added.as_json()})
     else:

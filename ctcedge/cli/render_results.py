@@ -200,9 +200,10 @@ def print_controls(controls: Iterable[Control], path: str) -> None:
 def _control(control: Control) -> str:
     rate = 10_000 * control.ctc_calls / control.cells
     context = control.context
+    ctcs = f"; {plural(control.confirmed_ctcs, 'confirmed CTC')}" if control.confirmed_ctcs else ""
     return (
         f"{printable(control.sample)}: {control.ctc_calls:,} of {plural(control.cells, 'cell')}"
         f" called CTC ({rate:.1f} per 10,000) by {printable(control.model)}"
         f" ({context.model_sha256[:12]}), {context.operating_point or 'own thresholds'};"
-        f" added {control.added[:10]}"
+        f" added {control.added[:10]}{ctcs}"
     )

@@ -59,8 +59,10 @@ def review_import(
     Example: ctcedge review import corrections.json /deparray/out --sidecars /data/calls
     """
     from ctcedge.cli import render_results
+    from ctcedge.cli.console import print_warning
     from ctcedge.discovery.naming import folder_name
     from ctcedge.results.agreement import assess
+    from ctcedge.results.controls import with_new_ctcs
     from ctcedge.results.corrections import read_corrections
     from ctcedge.results.reviews import import_reviews
     from ctcedge.sidecars.scan import require_sidecars
@@ -79,6 +81,7 @@ def review_import(
         changed_calls=changed_calls,
     )
     assessment = assess(require_sidecars(folder, root, naming))
+    controls_with_ctcs = with_new_ctcs(folder, require_sidecars(folder, root, naming))
     same_name = corrections.pseudonymised or corrections.folder_name == folder_name(folder)
     if as_json:
         print_json(
@@ -87,11 +90,14 @@ def review_import(
                 "folder": str(folder),
                 **imported.as_json(),
                 "reviews": assessment.as_json(),
+                "controls_with_ctcs": controls_with_ctcs,
             }
         )
     else:
         render_results.print_import(imported, None if same_name else corrections.folder_name)
         render_results.print_assessment(assessment)
+        for warning in controls_with_ctcs:
+            print_warning(warning)
     exit_if_incomplete(cells.unreadable_dirs)
     if not imported.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)

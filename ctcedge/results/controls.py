@@ -69,6 +69,9 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         context: model, operating point and image settings.
         cells: number of classified cells.
         ctc_calls: number of cells called CTC.
+        confirmed_ctcs: number of cells that persons reviewed as CTC, whatever their call; not 0
+            only where the sample was added in spite of them. None: added by an earlier version,
+            which did not keep the number.
     """
 
     sample: _Text
@@ -78,6 +81,7 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: DecisionContext = msgspec.field(name="rule")
     cells: Annotated[int, Meta(ge=1, le=10**9)]
     ctc_calls: Count
+    confirmed_ctcs: Count | None = None
 
     def __post_init__(self) -> None:
         if self.ctc_calls > self.cells:
@@ -151,7 +155,13 @@ def read(folder: Path) -> list[Control]:
         raise SetupError(f"{path}: {error}; repair or remove it") from None
 
 
-def add(folder: Path, crops: Iterable[CropRecord], name: str | None = None) -> AddResult:
+def add(
+    folder: Path,
+    crops: Iterable[CropRecord],
+    name: str | None = None,
+    *,
+    with_confirmed_ctcs: bool = False,
+) -> AddResult:
     """Count the calls of a folder's samples and keep the counts as controls of this account.
 
     Earlier counts of the same sample and context are replaced.
@@ -160,15 +170,22 @@ def add(folder: Path, crops: Iterable[CropRecord], name: str | None = None) -> A
         folder: the searched folder.
         crops: its crops with their sidecars.
         name: name for its only sample, instead of that in the paths.
+        with_confirmed_ctcs: also add samples in which persons confirmed CTCs.
 
     Raises:
-        SetupError: no crop is classified, a sample was classified in several contexts, or a sample
-            of the same name came from another folder.
+        SetupError: no crop is classified, a sample was classified in several contexts, a sample of
+            the same name came from another folder, or persons confirmed CTCs in a sample.
     """
     counts = _Counts()
     for crop in crops:
         counts.add(crop)
     added = counts.controls(folder, name)
+    if counts.confirmed_ctcs and not with_confirmed_ctcs:
+        raise SetupError(
+            f"{'; '.join(counts.confirmed())}: a sample with CTCs is no healthy-donor control, and"
+            " nothing was added; if the reviews are wrong, correct them, otherwise"
+            " --with-confirmed-ctcs adds it all the same"
+        )
     with _changed_controls() as controls:
         replaced = []
         for control in added:
@@ -207,26 +224,74 @@ def remove(sample: str) -> int:
     return removed
 
 
+def with_new_ctcs(folder: Path, crops: Iterable[CropRecord]) -> list[str]:
+    """Describe controls of a folder in which persons confirmed CTCs after they were added.
+
+    Args:
+        folder: the searched folder.
+        crops: its crops with their sidecars.
+    """
+    root = folder.resolve()
+    near = [
+        control
+        for control in usable_controls()
+        if root.is_relative_to(control.folder) or Path(control.folder).is_relative_to(root)
+    ]
+    if not near:
+        return []
+    counts = _Counts()
+    for crop in crops:
+        counts.add(crop)
+    texts = []
+    for sample, count in counts.confirmed_ctcs.items():
+        for control in near:
+            # A folder of one sample may have been added under another name.
+            renamed = control.folder == str(root) and counts.samples == {sample}
+            if (control.sample == sample or renamed) and count > (control.confirmed_ctcs or 0):
+                texts.append(
+                    f"sample '{control.sample}' counts as a healthy-donor control, and"
+                    f" {_reviewed_as_ctc(count)}; 'ctcedge controls remove' removes it"
+                )
+    return list(dict.fromkeys(texts))
+
+
+def _reviewed_as_ctc(count: int) -> str:
+    cells = "1 cell was" if count == 1 else f"{count:,} cells were"
+    return f"{cells} reviewed as CTC"
+
+
+def _is_confirmed_ctc(record: Sidecar) -> bool:
+    """Whether the latest review of any reviewer is CTC, of this image or an earlier one."""
+    return "CTC" in {review.reviewer: review.call for review in record.reviews}.values()
+
+
 class _Counts:
-    """Counts of calls by sample and context."""
+    """Counts of calls by sample and context.
+
+    Attributes:
+        samples: names of the samples.
+        confirmed_ctcs: cells that persons reviewed as CTC, by sample; only of samples with any.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[str, Counter[tuple[DecisionContext, str]]] = defaultdict(Counter)
         self._models: dict[str, str] = {}
         self._without_call: Counter[str] = Counter()
-        self._reviewed_as_ctc: Counter[str] = Counter()
+        self.samples: set[str] = set()
+        self.confirmed_ctcs: Counter[str] = Counter()
 
     def add(self, crop: CropRecord) -> None:
         """Count one crop."""
         sample, record = crop.crop.sample, crop.record
+        self.samples.add(sample)
+        if record is not None and _is_confirmed_ctc(record):
+            self.confirmed_ctcs[sample] += 1
         if record is None or record.call is None:
             self._without_call[sample] += 1
             return
         context = DecisionContext.of(record)
         self._calls[sample][context, record.call] += 1
         self._models[context.model_sha256] = f"{record.model.name} {record.model.version}"
-        if record.review is not None and record.review.call == "CTC":
-            self._reviewed_as_ctc[sample] += 1
 
     def controls(self, folder: Path, name: str | None) -> list[Control]:
         """Return the counts of each sample; arguments and errors as of `add`."""
@@ -251,18 +316,21 @@ class _Counts:
                 context=context,
                 cells=counts.total(),
                 ctc_calls=counts[context, "CTC"],
+                confirmed_ctcs=self.confirmed_ctcs[sample],
             )
             controls.append(control)
         return controls
 
+    def confirmed(self) -> list[str]:
+        """Return how many CTCs persons confirmed, a text for each sample that has any."""
+        return [
+            f"sample '{sample}': {_reviewed_as_ctc(count)}"
+            for sample, count in self.confirmed_ctcs.items()
+        ]
+
     def warnings(self) -> list[str]:
         """Return what a person should know of the samples."""
-        warnings = []
-        for sample, count in self._reviewed_as_ctc.items():
-            cells = "1 cell was" if count == 1 else f"{count:,} cells were"
-            warnings.append(
-                f"sample '{sample}': {cells} reviewed as CTC; a control must contain none"
-            )
+        warnings = [f"{text}; a control must contain none" for text in self.confirmed()]
         for sample, count in self._without_call.items():
             crops = "1 crop has" if count == 1 else f"{count:,} crops have"
             warnings.append(f"sample '{sample}': {crops} no usable call")

@@ -40,6 +40,8 @@ class FalsePositives(msgspec.Struct, frozen=True):
         samples: number of control samples; 1 for a model's own rate, whose samples are pooled.
         control_cells: number of cells of the control samples.
         source: `controls` of this laboratory, or the `model`'s own rate, measured on real cells.
+        samples_with_ctcs: number of control samples in which persons confirmed CTCs; where it is
+            not 0, the prediction is too high.
     """
 
     cells: int
@@ -49,6 +51,7 @@ class FalsePositives(msgspec.Struct, frozen=True):
     samples: int
     control_cells: int
     source: Literal["controls", "model"]
+    samples_with_ctcs: int = 0
 
     @property
     def number(self) -> str:
@@ -60,7 +63,9 @@ class FalsePositives(msgspec.Struct, frozen=True):
         """The data that the prediction follows from, in words."""
         samples = f"{self.samples:,} healthy-donor sample{'s' * (self.samples != 1)}"
         source = samples if self.source == "controls" else "the model's own rate"
-        return f"{source} of {self.control_cells:,} cells"
+        count = self.samples_with_ctcs
+        ctcs = f" (CTCs were confirmed in {count:,} of them)" if count else ""
+        return f"{source} of {self.control_cells:,} cells{ctcs}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the prediction for `--json`."""
@@ -87,13 +92,17 @@ def expected_false_positives(
     """
     if cells <= 0:
         return None
-    counts = [
-        (control.ctc_calls, control.cells)
+    matching = [
+        control
         for control in (usable_controls() if controls is None else controls)
         if control.context == context
     ]
-    if counts:
-        return _predict(cells, counts, "controls")
+    if matching:
+        counts = [(control.ctc_calls, control.cells) for control in matching]
+        with_ctcs = sum(bool(control.confirmed_ctcs) for control in matching)
+        return msgspec.structs.replace(
+            _predict(cells, counts, "controls"), samples_with_ctcs=with_ctcs
+        )
     measured = None if spec is None else _measured_by_model(spec, context.operating_point)
     return None if measured is None else _predict(cells, [measured], "model")
 

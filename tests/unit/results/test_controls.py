@@ -15,10 +15,11 @@ from ctcedge.fs import paths as places
 from ctcedge.records import plain
 from ctcedge.results import controls as module
 from ctcedge.results.controls import Control, DecisionContext, read, usable_controls
-from ctcedge.results.false_positives import expected_false_positives
+from ctcedge.results.false_positives import describe, expected_false_positives
 from tests.helpers.cli_runner import call, run
 from tests.helpers.drawn_cells import cell, save
 from tests.helpers.sidecar_files import sidecar, typed
+from tests.unit.results.review_files import corrections, entry, imported
 
 CONTEXT = DecisionContext("0" * 64, "balanced", "1" * 64)
 
@@ -230,3 +231,117 @@ def test_adding_at_once_loses_nothing(donors: Path) -> None:
         names = [f"donor {i}" for i in range(8)]
         list(pool.map(lambda name: run("controls", "add", donors / "D1", "--name", name), names))
     assert sorted(each.sample for each in usable_controls()) == names
+
+
+def review(image: Path, *calls: tuple[str, str]) -> None:
+    """Put reviews, (reviewer, call), oldest first, into an image's sidecar."""
+    record = json.loads(sidecar(image).read_bytes())
+    entries = [
+        {
+            "call": word,
+            "reviewer": reviewer,
+            "time": f"2026-01-02T03:04:{second:02}.678Z",
+            "from": record["call"],
+            "note": "",
+            "image_sha256": record["image"]["sha256"],
+            "channels": ["BF"],
+            "blinded": True,
+            "weight": None,
+        }
+        for second, (reviewer, word) in enumerate(calls)
+    ]
+    sidecar(image).write_text(
+        json.dumps(record | {"review": entries[-1] | {"history": entries[:-1]}})
+    )
+
+
+def test_a_sample_with_confirmed_ctcs_is_refused(donors: Path, state: Path) -> None:
+    review(donors / "D1" / "2_BF.png", ("Ada", "CTC"))
+    review(donors / "D1" / "0_BF.png", ("Ada", "CTC"))
+    done = call("controls", "add", donors, code=2)
+    assert "'D1': 2 cells were reviewed as CTC" in done.stderr
+    assert "--with-confirmed-ctcs" in done.stderr
+    assert "D2" not in done.stderr
+    assert usable_controls() == [] and not (state / "controls.json").exists()
+    assert call("controls", "add", donors, "--json", code=2).stdout == ""
+
+
+def test_a_sample_with_confirmed_ctcs_is_marked_where_it_is_added(
+    donors: Path, state: Path
+) -> None:
+    review(donors / "D1" / "2_BF.png", ("Ada", "CTC"))
+    done = call("controls", "add", donors, "--with-confirmed-ctcs", "--json")
+    added = json.loads(done.stdout)
+    assert {each["sample"]: each["confirmed_ctcs"] for each in added["controls"]} == {
+        "D1": 1,
+        "D2": 0,
+    }
+    assert added["doubts"] == [
+        "sample 'D1': 1 cell was reviewed as CTC; a control must contain none"
+    ]
+    kept = json.loads((state / "controls.json").read_bytes())["controls"]
+    listed = json.loads(call("controls", "list", "--json").stdout)["controls"]
+    for controls in (kept, listed):
+        assert [each["confirmed_ctcs"] for each in controls] == [1, 0]
+    lines = call("controls", "list").stdout.splitlines()
+    assert "1 confirmed CTC" in lines[0] and "confirmed" not in lines[1]
+    record = typed(json.loads(sidecar(donors / "D2" / "0_BF.png").read_bytes()))
+    found = expected_false_positives(100, DecisionContext.of(record))
+    assert found is not None and found.as_json()["samples_with_ctcs"] == 1
+    assert "CTCs were confirmed in 1 of them" in describe(found)
+
+
+@pytest.mark.parametrize(
+    ("calls", "refused"),
+    [
+        ((("Ada", "CTC"), ("Ada", "leukocyte")), False),
+        ((("Ada", "leukocyte"), ("Ada", "unsure")), False),
+        ((("Ada", "CTC"), ("Bob", "leukocyte")), True),
+        ((("Ada", "leukocyte"), ("Ada", "CTC")), True),
+    ],
+)
+def test_the_last_review_of_each_reviewer_counts(
+    donors: Path, calls: tuple[tuple[str, str], ...], refused: bool
+) -> None:
+    review(donors / "D2" / "0_BF.png", *calls)
+    call("controls", "add", donors, code=2 if refused else 0)
+
+
+def test_a_confirmed_ctc_counts_where_the_image_cannot_be_read_any_more(
+    donors: Path, model_folder: Path
+) -> None:
+    review(donors / "D1" / "2_BF.png", ("Ada", "CTC"))
+    (donors / "D1" / "2_BF.png").write_bytes(b"torn")
+    words = ("classify", donors, "--model", model_folder, "--provider", "cpu", "--um-per-px", 0.5)
+    call(*words, code=3)
+    assert "1 cell was reviewed as CTC" in call("controls", "add", donors, code=2).stderr
+
+
+def test_a_control_of_an_earlier_version_is_read(state: Path) -> None:
+    record = plain(control())
+    del record["confirmed_ctcs"]
+    state.mkdir()
+    content = {"schema": module.SCHEMA, "controls": [record]}
+    (state / "controls.json").write_text(json.dumps(content))
+    (found,) = usable_controls()
+    assert found.confirmed_ctcs is None
+    assert "confirmed" not in call("controls", "list").stdout
+
+
+@pytest.mark.parametrize("name", [None, "donor 7"])
+def test_ctcs_that_are_confirmed_in_a_control_later_are_named(
+    donors: Path, tmp_path: Path, name: str | None
+) -> None:
+    folder = donors / "D1" if name else donors
+    call("controls", "add", folder, *(() if name is None else ("--name", name)))
+    file = tmp_path / "corrections.json"
+    path = "2_BF.png" if name else "D1/2_BF.png"
+    file.write_text(json.dumps(corrections(entry(folder, path, call="CTC"))))
+    done = call("review", "import", file, folder)
+    expected = f"ample '{name or 'D1'}' counts as a healthy-donor control, and 1 cell was reviewed"
+    assert expected in done.stderr
+    (text,) = imported(file, folder)["controls_with_ctcs"]
+    assert expected in text
+    call("controls", "add", folder, *(() if name is None else ("--name", name)), code=2)
+    call("controls", "remove", name or "D1")
+    assert imported(file, folder)["controls_with_ctcs"] == []
