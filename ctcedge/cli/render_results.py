@@ -150,6 +150,12 @@ def print_verification(verified: Verified) -> None:
     output.print(
         f"{verified.same_image:,} of {plural(verified.sidecars, 'sidecar')} match their image"
     )
+    output.print(f"{plural(verified.followed, 'call follows', 'calls follow')} from the score")
+    chains = plural(verified.sidecars - len(verified.without_chain), "sidecar has", "sidecars have")
+    output.print(f"{chains} a hash chain, by which edited or removed reviews and calls show")
+    if verified.without_chain:
+        without = plural(len(verified.without_chain), "sidecar has", "sidecars have")
+        output.print(f"{without} none yet: it is added when the sidecar is written again")
     output.print(
         f"Reproduced {verified.reproduced:,} of {plural(verified.chosen, 'recomputed call')}"
     )
@@ -168,6 +174,16 @@ def print_verification(verified: Verified) -> None:
         ),
         ("sidecar without an image", "sidecars without an image", verified.orphans),
         ("sidecar cannot be used", "sidecars cannot be used", pairs(verified.unusable)),
+        (
+            "sidecar does not belong to its path",
+            "sidecars do not belong to their paths",
+            pairs(verified.misplaced),
+        ),
+        (
+            "sidecar was changed after it was written",
+            "sidecars were changed after they were written",
+            pairs(verified.altered),
+        ),
         ("call differs", "calls differ", pairs(verified.different)),
         (
             "call cannot be recomputed by this ctcedge",

@@ -126,8 +126,10 @@ def verify(
 ) -> None:
     """Verify that sidecars match images and that calls reproduce.
 
-    Hashes every image and recomputes a sample of the calls, the same sample each time. Exit code 3:
-    something differs or cannot be recomputed, for instance because its model is missing.
+    Hashes every image, checks for every sidecar that its call follows from its score and that no
+    review or earlier call was edited or removed, and recomputes a sample of the calls, the same
+    sample each time. Exit code 3: something differs or cannot be recomputed, for instance because
+    its model is missing.
 
     Example: ctcedge verify /deparray/out --sidecars /data/calls --all
     """

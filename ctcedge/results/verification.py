@@ -25,9 +25,15 @@ class Verified:
         changed: images with another hash, or that cannot be read now.
         orphans: paths of sidecars without a crop.
         unusable: sidecars that are damaged, or belong to another crop.
+        misplaced: sidecars whose image name or cell is not that of their path.
+        altered: sidecars that were changed, or lost reviews or earlier calls, since they were
+            written, as their hash chain shows.
+        without_chain: paths of crops whose sidecar has no hash chain, so that this is not known.
+        followed: number of sidecars whose call follows from their score, or from their probability
+            where they hold no score or their model is not available.
         chosen: number of calls to recompute.
         reproduced: number of recomputed calls that are the same.
-        different: recomputed calls that differ.
+        different: calls that do not follow from their score, or differ when recomputed.
         other_rules: calls made by a version of ctcedge with other rules, which is not recomputed.
         models: number of sidecars by model.
         missing_models: models of sidecars that are not available here.
@@ -42,6 +48,10 @@ class Verified:
     changed: list[Problem] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     unusable: list[Problem] = field(default_factory=list)
+    misplaced: list[Problem] = field(default_factory=list)
+    altered: list[Problem] = field(default_factory=list)
+    without_chain: list[str] = field(default_factory=list)
+    followed: int = 0
     chosen: int = 0
     reproduced: int = 0
     different: list[Problem] = field(default_factory=list)
@@ -58,6 +68,8 @@ class Verified:
             self.changed
             or self.orphans
             or self.unusable
+            or self.misplaced
+            or self.altered
             or self.different
             or self.other_rules
             or self.missing_models
@@ -77,6 +89,10 @@ class Verified:
             "changed": _by_path(self.changed),
             "without_image": self.orphans,
             "unusable": _by_path(self.unusable),
+            "misplaced": _by_path(self.misplaced),
+            "altered": _by_path(self.altered),
+            "without_chain": self.without_chain,
+            "calls_follow": self.followed,
             "unreadable_folders": _by_path(list(self.unreadable_dirs.items())),
             "chosen": self.chosen,
             "reproduced": self.reproduced,

@@ -1,7 +1,9 @@
 """Verify sidecars against images, and recompute a sample of calls.
 
-Every image is hashed. A sample of the calls, or all, is recomputed by the code that `classify`
-uses, with the operating point and the prevalence of the sidecar. A call is reproduced if:
+Every image is hashed, and every sidecar is checked by what it holds: image name and cell against
+its path, its call against its score, history and reviews against their hash chain. A sample of the
+calls, or all, is recomputed by the code that `classify` uses, with the operating point and the
+prevalence of the sidecar. A call is reproduced if:
 
 - Call and probability follow exactly from the stored score and review flags.
 - The recomputed probability, at the model's prior, is within the tolerance of the model's golden
@@ -20,18 +22,22 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET
+
 from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier, PreparedCrop
-from ctcedge.classification.decision import DecisionRule, probability
+from ctcedge.classification.decision import probability
 from ctcedge.classification.fingerprints import inference_sha256, recorded_pixel_size
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
-from ctcedge.errors import BadImage, ModelError, ProviderError, SettingsError
+from ctcedge.errors import BadImage, ModelError, ProviderError
 from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.model.folder import Model, available_models, load_model
+from ctcedge.results.consistency import CallCheck, path_problem
 from ctcedge.results.verification import Verified
-from ctcedge.settings import DecisionSettings, ProviderChoice
+from ctcedge.settings import ProviderChoice
+from ctcedge.sidecars.chain import alterations
 from ctcedge.sidecars.scan import ModelRef, read_current_image, require_sidecars
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
@@ -70,6 +76,7 @@ def verify(
     models = available_models(None if model is None else load_model(model))
     sample_heap: list[tuple[str, str]] = []  # hash_rank and path; the greatest ranks stay
     crops: dict[str, Crop] = {}
+    call_check = CallCheck(models)
     scan = require_sidecars(folder, sidecars, naming)
     for entry in scan:
         path = entry.crop.path
@@ -82,11 +89,12 @@ def verify(
         result.sidecars += 1
         used_model = ModelRef.of(entry.record)
         result.models[used_model] += 1
+        follows = _check_record(entry.crop, entry.record, call_check, result)
         if (why := _image_change(folder, entry.crop, entry.record)) is not None:
             result.changed.append((path, why))
             continue
         result.same_image += 1
-        if used_model.sha256 not in models:
+        if used_model.sha256 not in models or not follows:
             continue
         if sample is None or len(sample_heap) < sample:
             heapq.heappush(sample_heap, (_hash_rank(path), path))
@@ -100,6 +108,22 @@ def verify(
         [crops[path] for path in sorted(path for _, path in sample_heap)]
     )
     return result
+
+
+def _check_record(crop: Crop, record: Sidecar, calls: CallCheck, result: Verified) -> bool:
+    """Check what needs neither image nor network, and return whether the call follows."""
+    path = crop.path
+    if (why := path_problem(crop, record)) is not None:
+        result.misplaced.append((path, why))
+    if record.chain is UNSET:
+        result.without_chain.append(path)
+    elif found := alterations(record):
+        result.altered.append((path, "; ".join(found)))
+    if (why := calls.problem(record)) is not None:
+        result.different.append((path, why))
+        return False
+    result.followed += record.call is not None
+    return True
 
 
 def _hash_rank(path: str) -> str:
@@ -156,6 +180,7 @@ class Recomputation:
         self._models = models
         self._result = result
         self._classifiers: dict[_Key, Classifier | None] = {}
+        self._call_check = CallCheck(models)
 
     def run(self, crops: list[Crop]) -> None:
         """Recompute the calls of these crops."""
@@ -226,7 +251,8 @@ class Recomputation:
             if isinstance(found, BadImage):
                 self._compare_refusal(case.crop, case.record, found)
                 continue
-            why = _difference(case.record, found, classifier.model)
+            why = self._call_check.problem(case.record)
+            why = why or _difference(case.record, found, classifier.model)
             if why is None:
                 self._result.reproduced += 1
             else:
@@ -261,12 +287,6 @@ def _difference(record: Sidecar, recomputed: CellAnalysis, model: Model) -> str 
     stored = CellAnalysis.from_sidecar(record)
     if stored is None:
         return "the sidecar does not hold what its call was made from"
-    try:
-        why = _inconsistent_fields(record, stored, model)
-    except (SettingsError, ValueError, TypeError) as error:
-        return f"its decision cannot be recomputed: {error}"
-    if why is not None:
-        return why
     before = probability(stored.score, model.spec.calibration)
     after = probability(recomputed.score, model.spec.calibration)
     if not abs(before - after) <= _tolerance(model, stored, recomputed):
@@ -278,24 +298,6 @@ def _difference(record: Sidecar, recomputed: CellAnalysis, model: Model) -> str 
         return "it was {}, but is {} now".format(*before_after)
     if stored.review_flags != recomputed.review_flags and _ood_changed(stored, recomputed):
         return "its out-of-distribution score has changed"
-    return None
-
-
-def _inconsistent_fields(record: Sidecar, stored: CellAnalysis, model: Model) -> str | None:
-    prevalence = None if record.prior == model.spec.prior else record.prior
-    rule = DecisionRule.of(model.spec, DecisionSettings(record.operating_point, prevalence))
-    prediction = rule.decide(stored)
-    expected = {
-        "call": prediction.call,
-        "probability": prediction.probability,
-        "reasons": prediction.reasons,
-        "threshold": rule.threshold,
-        "review_band": rule.review_band,
-    }
-    wrong = [name for name, value in expected.items() if getattr(record, name) != value]
-    if wrong:
-        verb = "does" if len(wrong) == 1 else "do"
-        return f"its {' and '.join(wrong)} {verb} not follow from its score"
     return None
 
 

@@ -20,6 +20,7 @@ from ctcedge.sidecars.schema import (
     SCHEMA,
     SCHEMA_FAMILY,
     SCHEMA_VERSION,
+    ChainRecord,
     HistoryEntry,
     ReviewEntry,
     ReviewRecord,
@@ -73,11 +74,13 @@ class Salvaged(NamedTuple):
         review: the reviews that can be read; None where there are none.
         history: the calls that can be read, oldest first.
         complete: whether nothing else of value is in the file.
+        chain: the hash chain over them; None where it cannot be read.
     """
 
     review: ReviewRecord | None
     history: tuple[HistoryEntry, ...]
     complete: bool
+    chain: ChainRecord | None = None
 
 
 def parse(data: bytes) -> Parsed | None:
@@ -132,7 +135,8 @@ def salvage(data: bytes) -> Salvaged:
         history = history if own is None else (*history, own)
         complete = complete and own is not None
     review = ReviewRecord.of(reviews) if reviews else None
-    return Salvaged(review, history, complete and version > 0)
+    chain = _converted(record.get("chain"), ChainRecord)
+    return Salvaged(review, history, complete and version > 0, chain)
 
 
 def _salvaged_reviews(review: object) -> tuple[tuple[ReviewEntry, ...], bool]:

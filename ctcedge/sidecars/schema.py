@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ctcedge.images.types import MAX_PIXELS
 from ctcedge.records import MAX_NUMBER, Fraction, Number, Sha256, Time
@@ -221,6 +221,25 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         datetime.fromisoformat(self.created)
 
 
+class ChainRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Hashes by which `ctcedge verify` sees what was edited or removed."""
+
+    record: Annotated[
+        Sha256, Meta(description="Hash of all that is neither review nor history nor chain.")
+    ]
+    history: Annotated[
+        Sha256 | None,
+        Meta(
+            description="Hash of the last entry of history, each together with the hash of the one"
+            " before it; null where there never was one."
+        ),
+    ]
+    reviews: Annotated[
+        Sha256 | None,
+        Meta(description="The same of the reviews, oldest first; null where there never was one."),
+    ]
+
+
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Classification of one bright-field crop."""
 
@@ -302,6 +321,13 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         tuple[HistoryEntry, ...],
         Meta(description="Earlier calls that this one replaced, oldest first."),
     ]
+    chain: Annotated[
+        ChainRecord | UnsetType,
+        Meta(
+            description="Hash chain over history and reviews; absent in what an earlier version"
+            " wrote, until it is written again."
+        ),
+    ] = UNSET
 
     def __post_init__(self) -> None:
         datetime.fromisoformat(self.created)

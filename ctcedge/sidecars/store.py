@@ -31,6 +31,7 @@ from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import CtcEdgeError, OutputError
 from ctcedge.fs.files import UnsuitableFileError, read_limited
 from ctcedge.sidecars import files
+from ctcedge.sidecars.chain import chained, chained_to_salvaged
 from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, Parsed, encode, parse, salvage
 from ctcedge.sidecars.schema import Sidecar, history_after
 
@@ -205,9 +206,12 @@ class SidecarStore:
             directory = directories.descriptor(parent)
             with files.locked_file(name, directory, MAX_BYTES) as data:
                 old = None if data is None else _parse(data, name)
-                sidecar, complete = change(None if old is None else old.sidecar), True
-                if data is not None and old is None:
+                previous = None if old is None else old.sidecar
+                sidecar, complete = change(previous), True
+                if data is not None and previous is None:
                     sidecar, complete = _with_salvaged(sidecar, data)
+                else:
+                    sidecar = chained(sidecar, previous)
                 content = encode(sidecar)
                 if len(content) > MAX_BYTES:  # it could not be read again
                     raise NotWritten(
@@ -349,4 +353,4 @@ def _with_salvaged(sidecar: Sidecar, data: bytes) -> tuple[Sidecar, bool]:
         review=salvaged.review or sidecar.review,
         history=salvaged.history or sidecar.history,
     )
-    return combined, salvaged.complete
+    return chained_to_salvaged(combined, salvaged.chain), salvaged.complete

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 
+from ctcedge.sidecars.chain import alterations, chained
 from ctcedge.sidecars.json_schema import read_schema
 from ctcedge.sidecars.parse import encode, parse
 from ctcedge.sidecars.schema import Sidecar
@@ -40,6 +41,17 @@ def as_dict(record: Sidecar | None) -> dict[str, Any]:
     assert record is not None
     read: dict[str, Any] = json.loads(encode(record))
     return read
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the chain that ctcedge gives to a new sidecar of this content."""
+    return as_dict(chained(typed(record), None))
+
+
+def without_chain(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without its chain, which has to fit."""
+    assert alterations(typed(record)) == []
+    return {key: value for key, value in record.items() if key != "chain"}
 
 
 def sidecars(root: Path) -> dict[str, dict[str, Any]]:

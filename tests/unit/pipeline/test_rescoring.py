@@ -38,7 +38,7 @@ def test_another_decision_runs_no_network_and_says_what_a_fresh_run_would(
         (entry,) = found["history"]
         assert (entry["call"], entry["score"]) == (outcome.record.call, found["score"])
         assert (entry["operating_point"], entry["prior"]) == (None, 0.5)
-        ignored = {"created": None, "history": None}
+        ignored = {"created": None, "history": None, "chain": None}
         assert json.dumps(found | ignored) == json.dumps(wanted | ignored)
 
 

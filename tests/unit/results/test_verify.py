@@ -17,7 +17,7 @@ from ctcedge.results import verify as module
 from tests.helpers.cli_runner import call, classify
 from tests.helpers.disk_model import EditableModel
 from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, save
-from tests.helpers.sidecar_files import load, sidecar, sidecars, state, typed
+from tests.helpers.sidecar_files import load, sealed, sidecar, sidecars, state, typed
 
 IMAGE = "S1/00003_BF.png"
 
@@ -30,11 +30,18 @@ def verified(folder: Path, model: Path | None, *words: object, code: int = 0) ->
     return result
 
 
-def edit(folder: Path, change: Callable[[dict[str, Any]], object], path: str = IMAGE) -> None:
+def edit(
+    folder: Path,
+    change: Callable[[dict[str, Any]], object],
+    path: str = IMAGE,
+    *,
+    seal: bool = True,
+) -> None:
+    """Change a sidecar as another ctcedge might have written it; by hand where it is not sealed."""
     place = sidecar(folder / path)
     record = load(place)
     change(record)
-    place.write_text(json.dumps(record))
+    place.write_text(json.dumps(sealed(record) if seal else record))
 
 
 def test_help_shows_an_example() -> None:

@@ -17,7 +17,7 @@ from ctcedge.sidecars import files as module
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar, history_after
 from ctcedge.sidecars.store import NotWritten, SidecarStore, try_writing
 from tests.helpers.sidecar_data import HASH, REVIEW, record
-from tests.helpers.sidecar_files import as_dict, load, stray, typed
+from tests.helpers.sidecar_files import as_dict, load, stray, typed, without_chain
 from tests.unit.sidecars.stored import CALLED, CROP, SECOND, planted, reviewed
 
 
@@ -30,8 +30,8 @@ def test_places(tmp_path: Path) -> None:
 def test_what_is_written_is_read_back(out: SidecarStore) -> None:
     written = record(cell="0\udcff\n[red]é")
     out.write(CROP, typed(written))
-    assert as_dict(out.read(CROP)) == written
-    assert load(out.path(CROP)) == written
+    assert as_dict(out.read(CROP)) == load(out.path(CROP))
+    assert without_chain(load(out.path(CROP))) == written
     assert list(out.path(CROP).parent.iterdir()) == [out.path(CROP)]
 
 
@@ -79,7 +79,7 @@ def test_what_is_no_file_is_not_opened_but_replaced(out: SidecarStore, make: Any
     make(out.path(CROP))
     assert out.read(CROP) is None
     out.write(CROP, typed(record()))
-    assert load(out.path(CROP)) == record()
+    assert without_chain(load(out.path(CROP))) == record()
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
@@ -114,7 +114,7 @@ def test_the_root_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "real")
     SidecarStore(tmp_path / "in", tmp_path / "out").write(CROP, typed(record()))
-    assert load(tmp_path / "real" / "S" / "1_BF.png.ctc.json") == record()
+    assert without_chain(load(tmp_path / "real" / "S" / "1_BF.png.ctc.json")) == record()
 
 
 def test_a_link_planted_under_a_temporary_name_is_not_followed(
@@ -129,7 +129,7 @@ def test_a_link_planted_under_a_temporary_name_is_not_followed(
     try_writing(out.root)
     out.write(CROP, typed(record()))
     assert precious.read_text() == "kept"
-    assert load(out.path(CROP)) == record()
+    assert without_chain(load(out.path(CROP))) == record()
     assert stray(out.root) == []
 
 

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from ctcedge.errors import OutputError
+from ctcedge.sidecars.chain import chained
 from ctcedge.sidecars.json_schema import generate_schema, read_schema
 from ctcedge.sidecars.schema import history_after
 from ctcedge.sidecars.store import SidecarStore
 from tests.helpers.sidecar_data import REVIEW, record
-from tests.helpers.sidecar_files import as_dict, load, stray
+from tests.helpers.sidecar_files import as_dict, load, stray, without_chain
 from tests.unit.sidecars.stored import ADDED_IN_2, CALLED, CROP, of_schema_1, of_schema_2, planted
 
 
@@ -109,8 +110,8 @@ def test_schema_2_is_read_as_schema_3_and_left_as_it_is(out: SidecarStore) -> No
     assert as_dict(parsed.sidecar) == expected
     assert path.read_bytes() == before
     with out.batch() as write:
-        assert write(CROP, None) == (parsed.sidecar, None)
-    assert load(path) == expected
+        assert write(CROP, None) == (chained(parsed.sidecar, None), None)
+    assert without_chain(load(path)) == expected
     assert stray(out.root) == []
 
 
