@@ -111,7 +111,7 @@ def _model(name: str | None) -> Iterator[Check]:
             " give a --model with um/px"
         )
         yield Check("um/px", "note", "the model has none", fix)
-    providers: tuple[Provider, ...] = ("cpu", "cuda", "tensorrt")
+    providers: tuple[Provider, ...] = ("cpu", "cuda")
     for provider in providers:
         try:
             classifier = Classifier.open(model, provider)

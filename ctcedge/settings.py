@@ -26,7 +26,7 @@ FOLDER_CONFIG = "ctcedge.toml"
 _MAX_CONFIG_BYTES = 64 * 1024
 _DAY = 86_400
 
-ProviderChoice: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
+ProviderChoice: TypeAlias = Literal["auto", "cuda", "cpu"]
 OperatingPointName: TypeAlias = Literal["screening", "balanced", "confirm"]
 
 _Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]

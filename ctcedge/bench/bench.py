@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ from ctcedge.errors import OutputError, ProviderError
 from ctcedge.fs.mounts import file_system
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import Provider, open_engine
+from ctcedge.model.spec import Variant
 from ctcedge.pipeline.pipeline import chunk_size
 from ctcedge.settings import Settings
 
@@ -263,7 +264,7 @@ def _sweep_sessions(
     model, own = opened.model, (opened.provider, opened.provenance.variant)
     sessions: list[BareSession] = []
     unavailable: dict[str, str] = {}
-    for provider in _providers(opened.provider, settings):
+    for provider in sorted(get_args(Provider), key=lambda name: name != opened.provider):
         on_progress(f"Bare sessions on {provider.upper()} by batch size")
         try:
             engine = open_engine(model, provider)
@@ -287,19 +288,14 @@ def _sweep_sessions(
     return sessions, unavailable
 
 
-def _providers(first: Provider, settings: Settings) -> list[Provider]:
-    """Providers to measure; TensorRT, which builds for minutes, only where it was asked for."""
-    known: tuple[Provider, ...] = ("cpu", "cuda", "tensorrt")
-    wanted = {"cpu", "cuda", first, settings.provider}
-    return sorted((name for name in known if name in wanted), key=lambda name: name != first)
-
-
-def _variants(model: Model, provider: Provider, first: str) -> list[str]:
-    """Graphs to measure; INT8 with 8-bit activations has no kernels on a GPU."""
+def _variants(model: Model, provider: Provider, first: Variant) -> list[Variant]:
+    """Graphs to measure; INT8 has no kernels on a GPU."""
     others = [
         variant
-        for variant in model.spec.graphs
-        if variant != first and (provider, variant) != ("cuda", "int8")
+        for variant in get_args(Variant)
+        if variant in model.spec.graphs
+        and variant != first
+        and (provider, variant) != ("cuda", "int8")
     ]
     return [first, *others]
 

@@ -22,7 +22,6 @@ class ProviderName(enum.StrEnum):
 
     auto = "auto"
     cuda = "cuda"
-    tensorrt = "tensorrt"
     cpu = "cpu"
 
 

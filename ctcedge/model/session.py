@@ -26,18 +26,16 @@ from ctcedge.settings import ProviderChoice
 RUNTIME_VERSION = str(ort.__version__)
 """Version of ONNX Runtime."""
 
-Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
+Provider: TypeAlias = Literal["cpu", "cuda"]
 
 _ORT_NAMES: dict[Provider, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
 }
-# INT8 convolutions have no CUDA kernels; TensorRT takes symmetric INT8 or FP16.
+# INT8 convolutions have no CUDA kernels.
 _VARIANTS: dict[Provider, tuple[Variant, ...]] = {
     "cpu": ("int8",),
     "cuda": ("fp16", "fp32"),
-    "tensorrt": ("int8-symmetric", "fp16"),
 }
 _CPU_BATCH = 32  # fits into the caches of a core
 _FATAL = 4  # log severity: fatal errors only
@@ -222,10 +220,6 @@ def _session(
     # Parallel batches of one thread each keep all cores busy: no thread waits for another.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     providers: list[tuple[str, dict[str, str]]] = []
-    if provider == "tensorrt":
-        size = model.spec.input.size
-        own = gpu.tensorrt_options(model.sha256, size, variant, gpu_memory_mb)
-        providers.append((_ORT_NAMES["tensorrt"], own))
     if provider != "cpu":
         providers.append((_ORT_NAMES["cuda"], gpu.cuda_options(gpu_memory_mb)))
     providers.append((_ORT_NAMES["cpu"], {}))

@@ -34,7 +34,8 @@ ACTIVATION_NAME = "activation"
 OPERATING_POINTS = ("screening", "balanced", "confirm")
 MAX_FILE_BYTES = 1024 * 1024 * 1024
 
-Variant: TypeAlias = Literal["int8", "int8-symmetric", "fp16", "fp32"]
+Variant: TypeAlias = Literal["int8", "fp16", "fp32"]
+_FORMER_VARIANTS = ("int8-symmetric",)  # of earlier model folders; never run
 
 _Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
 _FileName: TypeAlias = Annotated[
@@ -201,7 +202,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         prior: fraction of CTCs at which the probability is calibrated.
         decision: from the probability to a call.
         opset: ONNX operator set of the graphs.
-        graphs: ONNX files by graph: `int8`, `int8-symmetric`, `fp16`, `fp32`.
+        graphs: ONNX files by graph: `int8`, `fp16`, `fp32`. In earlier models also
+            `int8-symmetric`, which is not used.
         golden: reference outputs.
         card: the model card.
         parity: by graph, also of graphs that are not in the folder; empty where it is unknown.
@@ -235,9 +237,10 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if "int8" not in self.graphs:
             raise ValueError("'graphs' must contain 'int8'")
+        variants = (*get_args(Variant), *_FORMER_VARIANTS)
         for where, names, known in (
-            ("graphs", self.graphs, get_args(Variant)),
-            ("parity", self.parity, get_args(Variant)),
+            ("graphs", self.graphs, variants),
+            ("parity", self.parity, variants),
             ("operating_points", self.operating_points, OPERATING_POINTS),
         ):
             if unknown := names.keys() - set(known):

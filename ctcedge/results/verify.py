@@ -206,7 +206,8 @@ class Recomputation:
         if record is None or record.model.sha256 not in self._models:
             self._differs(crop, "the sidecar changed during verification")
             return key, None
-        key = record.model.sha256, record.software.provider
+        provider = record.software.provider
+        key = record.model.sha256, "cpu" if provider == "tensorrt" else provider
         classifier = self._classifier(*key)
         if classifier is None:
             return key, None

@@ -23,6 +23,7 @@ Call: TypeAlias = Literal["CTC", "leukocyte", "review"]
 ReviewCall: TypeAlias = Literal["CTC", "leukocyte", "unsure"]
 Status: TypeAlias = Literal["classified", "unreadable", "unsupported"]
 OperatingPoint: TypeAlias = Literal["screening", "balanced", "confirm"]
+# With graphs and providers of earlier versions.
 Variant: TypeAlias = Literal["int8", "int8-symmetric", "fp16", "fp32"]
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
 

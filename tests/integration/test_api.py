@@ -117,7 +117,7 @@ def test_a_classifier_is_shown_in_a_line(classifier: ctcedge.Classifier) -> None
         ({"model": ""}, "'model' must be a path, not ''"),
         ({"model": "x\0"}, "NUL"),
         ({"model": "nothing"}, "no model folder or shipped model"),
-        ({"provider": "gpu"}, "'provider' must be one of 'auto', 'cuda', 'tensorrt', 'cpu', not"),
+        ({"provider": "gpu"}, "'provider' must be one of 'auto', 'cuda', 'cpu', not"),
         ({"provider": ["cpu"]}, "'provider' must be one of"),
         ({"operating_point": "best"}, "'decision.operating_point' must be one of"),
         ({"prevalence": 1}, "'decision.prevalence' must be a number above 0 and below 1"),

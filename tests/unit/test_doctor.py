@@ -24,7 +24,7 @@ def examined(*arguments: object, code: int = 0) -> dict[str, dict[str, Any]]:
 def test_a_machine_without_a_gpu_is_well(model_folder: Path, tmp_path: Path) -> None:
     checks = examined(tmp_path, "--model", model_folder)
     assert checks["runs on cpu"]["state"] == "ok"
-    for name in ("GPU", "runs on cuda", "runs on tensorrt"):
+    for name in ("GPU", "runs on cuda"):
         assert checks[name]["state"] == "note"
         assert checks[name]["found"]
     assert checks["GPU"]["fix"]

@@ -119,7 +119,7 @@ def test_the_folders_own_file_may_hold_nothing_else(tmp_path: Path, text: str) -
         ),
         ("[images]\num_per_px = nan", r"'images\.um_per_px' must be a number between .*, not nan"),
         ("[images]\nchannels.BF = 'x'", r"'images\.channels\.BF' must be a list"),
-        ("provider = 'gpu'", "'provider' must be one of 'auto', 'cuda', 'tensorrt', 'cpu'"),
+        ("provider = 'gpu'", "'provider' must be one of 'auto', 'cuda', 'cpu'"),
         ("batch_size = 0", "'batch_size' must be a whole number between 1 and 4,096, not 0"),
         ("batch_size = true", "'batch_size' must be a whole number"),
         ("[watch]\nstability_delay = -1", "'watch.stability_delay' must be seconds between 0 and"),

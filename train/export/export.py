@@ -209,8 +209,7 @@ def export_run(
             calibration=calibration,
             decision=decision,
             points=points,
-            parity=graphs.parity,
-            quantization=graphs.quantization,
+            graphs=graphs,
             tested=tested,
         )
         return publish(_write(folder, facts, graphs, settings), destination)
@@ -241,7 +240,7 @@ def _write(folder: Path, facts: CardFacts, graphs: Graphs, settings: ExportSetti
             graphs={variant: pin(folder / graph_name(variant)) for variant in by_variant},
             golden=Golden(pin(folder / GOLDEN_NAME), GOLDEN_TOLERANCE),
             card=pin(folder / CARD_NAME),
-            parity=facts.parity,
+            parity=facts.graphs.parity,
             operating_points=facts.points,
             features=pin(folder / FEATURES_FILE),
             training_table=pin(folder / TABLE_NAME),

@@ -1,13 +1,13 @@
 """Make the ONNX graphs of a network and check each against the network.
 
-The INT8 graphs are quantized in several ways, in the order of `quantize.RECIPES`, until one makes
+The INT8 graph is quantized in several ways, in the order of `quantize.RECIPES`, until one makes
 nearly the same calls as the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..data.dataset import Cells, draw_by_sample
 from ..metrics.onnx_scores import probabilities, run_graph
 from .onnx import fp16_graph, fp32_graph
 from .parity import ParityError, ParityLimits, measure_parity
-from .quantize import RECIPES, Recipe, int8_graph, symmetric_graph
+from .quantize import RECIPES, Recipe, int8_graph
 
 CALIBRATION_IMAGES = 512
 CALIBRATION_DRAWS = 4
@@ -80,25 +80,18 @@ class Graphs:
 
     Attributes:
         by_variant: each accepted graph with its comparison.
-        calibration_images: by INT8 variant, number of training crops that set its ranges.
+        recipe: of the INT8 graph.
+        calibration_images: number of training crops that set its ranges.
     """
 
     by_variant: dict[Variant, Candidate]
-    calibration_images: dict[Variant, int] = field(default_factory=dict)
+    recipe: Recipe
+    calibration_images: int
 
     @property
     def parity(self) -> dict[str, Parity]:
         """Parity with the network by variant."""
         return {variant: candidate.parity for variant, candidate in self.by_variant.items()}
-
-    @property
-    def quantization(self) -> dict[str, tuple[Recipe, int]]:
-        """By INT8 variant, its recipe and the number of crops that set its ranges."""
-        return {
-            variant: (recipe, self.calibration_images[variant])
-            for variant, candidate in self.by_variant.items()
-            if (recipe := candidate.recipe) is not None
-        }
 
 
 def make_graphs(
@@ -113,8 +106,6 @@ def make_graphs(
 ) -> Graphs:
     """Make and check every graph.
 
-    The symmetric INT8 graph is omitted where it differs too much: TensorRT can use the FP16 graph.
-
     Args:
         body: from `onnx.float_graph`.
         spec: of the input.
@@ -128,13 +119,10 @@ def make_graphs(
         ParityError: a graph differs too much from the network, whatever the recipe.
     """
 
-    def asymmetric(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
+    def quantize(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
         return int8_graph(body, spec, views, inputs, recipe)
 
-    def symmetric(recipe: Recipe, inputs: NDArray[np.uint8]) -> bytes:
-        return symmetric_graph(body, spec, views, inputs, recipe)
-
-    best = _best_quantization("int8", asymmetric, draws, check, on_warning)
+    best = _best_quantization(quantize, draws, check, on_warning)
     if best.violations:
         if not force:
             raise ParityError(
@@ -143,11 +131,6 @@ def make_graphs(
             )
         on_warning(f"int8: exported all the same, quantized with {best.recipe}")
     accepted: dict[Variant, Candidate] = {"int8": best}
-    best = _best_quantization("int8-symmetric", symmetric, draws, check, on_warning)
-    if best.violations:
-        on_warning("int8-symmetric: left out")
-    else:
-        accepted["int8-symmetric"] = best
     accepted["fp16"] = check("fp16", fp16_graph(body, spec, views))
     accepted["fp32"] = check("fp32", fp32_graph(body, spec, views))
     for variant in ("fp16", "fp32"):
@@ -156,12 +139,8 @@ def make_graphs(
             raise ParityError(f"not exported; {'; '.join(violations)}")
         if violations:
             on_warning(f"exported all the same; {'; '.join(violations)}")
-    images = {
-        variant: len(candidate.recipe.images(draws[0]))
-        for variant, candidate in accepted.items()
-        if candidate.recipe is not None
-    }
-    return Graphs(accepted, images)
+    assert best.recipe is not None
+    return Graphs(accepted, best.recipe, len(best.recipe.images(draws[0])))
 
 
 def draw_calibration_inputs(training: Cells, seed: int) -> list[NDArray[np.uint8]]:
@@ -174,7 +153,6 @@ def draw_calibration_inputs(training: Cells, seed: int) -> list[NDArray[np.uint8
 
 
 def _best_quantization(
-    variant: Variant,
     quantize: Quantize,
     draws: list[NDArray[np.uint8]],
     check: ParityCheck,
@@ -192,20 +170,20 @@ def _best_quantization(
     for recipe in RECIPES:
         if recipe.float_ends and accepted:
             break
-        candidates = [check(variant, quantize(recipe, inputs), recipe) for inputs in draws]
+        candidates = [check("int8", quantize(recipe, inputs), recipe) for inputs in draws]
         tried.append(closest := _closest(candidates))
         if closest.violations:
             problems = "; ".join(closest.violations)
-            on_warning(f"{variant} with {recipe} is not good enough; {problems}")
+            on_warning(f"int8 with {recipe} is not good enough; {problems}")
             continue
         accepted.append(closest)
         if not check.limits.above_target(closest.parity):
             break
     best = _closest(accepted or tried)
     if best.recipe != RECIPES[0] and not best.violations:
-        on_warning(f"{variant}: quantized with {best.recipe}")
+        on_warning(f"int8: quantized with {best.recipe}")
     if accepted and (above := check.limits.above_target(best.parity)):
-        on_warning(f"{variant}: {above}")
+        on_warning(f"int8: {above}")
     return best
 
 

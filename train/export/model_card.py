@@ -9,21 +9,20 @@ from importlib.metadata import version as installed
 
 import numpy as np
 
-from ctcedge.model.spec import Calibration, DecisionThresholds, OperatingPoint, Parity, Rate
+from ctcedge.model.spec import Calibration, DecisionThresholds, OperatingPoint, Rate
 
 from ..data.dataset import Cells
 from ..evaluate.figures import MEANING, SECTIONS, Figures
 from ..evaluate.tables import format_estimate, markdown_table
 from ..fit.run import Run
 from ..metrics.calibration import PRIOR, review_rule
-from .quantize import Recipe
+from .graphs import Graphs
 
 _LIBRARIES = ("torch", "monai", "onnx", "onnxruntime-gpu", "numpy", "opencv-python-headless")
 _GRAPHS = {
     "fp32": "ONNX FP32",
     "fp16": "ONNX FP16",
     "int8": "ONNX INT8",
-    "int8-symmetric": "ONNX INT8, symmetric",
 }
 _BASELINES = {"size": "size alone", "texture": "gradient boosting on texture"}
 
@@ -45,8 +44,7 @@ class CardFacts:
         calibration: from logit to probability.
         decision: from probability to call.
         points: operating points.
-        parity: by graph.
-        quantization: by INT8 graph, its recipe and the number of crops that set its ranges.
+        graphs: with their parity and the recipe of the INT8 graph.
         tested: figures of the INT8 graph on the test split; None where there is none.
     """
 
@@ -62,8 +60,7 @@ class CardFacts:
     calibration: Calibration
     decision: DecisionThresholds
     points: dict[str, OperatingPoint | None]
-    parity: dict[str, Parity]
-    quantization: dict[str, tuple[Recipe, int]]
+    graphs: Graphs
     tested: Figures | None
 
     @property
@@ -150,12 +147,11 @@ def _graphs(facts: CardFacts) -> str:
             f"{one.changed_calls:.2%}",
             f"{one.flips:.2%}",
         ]
-        for variant, one in facts.parity.items()
+        for variant, one in facts.graphs.parity.items()
     ]
-    quantised = "\n".join(
-        f"- {_GRAPHS[variant]}: QDQ, weights per channel, {recipe}, set by {count:,} training"
-        " crops."
-        for variant, (recipe, count) in facts.quantization.items()
+    quantized = (
+        f"- {_GRAPHS['int8']}: QDQ, weights per channel, {facts.graphs.recipe}, set by"
+        f" {facts.graphs.calibration_images:,} training crops."
     )
     head = [
         "Graph",
@@ -176,7 +172,7 @@ PyTorch. A flip is a change between CTC and leukocyte, not to or from `review`. 
 ranges are drawn evenly from both classes, and within a class from all samples. Where there are
 more crops than are drawn, several draws are made, and the graph closest to PyTorch is kept.
 
-{quantised}"""
+{quantized}"""
 
 
 def _decision(facts: CardFacts) -> str:

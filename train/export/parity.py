@@ -46,7 +46,7 @@ class ParityLimits:
         """Return what a graph exceeds; an empty list where it is accepted.
 
         Args:
-            variant: `fp32`, `fp16`, `int8` or `int8-symmetric`.
+            variant: `fp32`, `fp16` or `int8`.
             parity: of that graph.
         """
         calls = _at_least_few(self.int8_calls, parity)

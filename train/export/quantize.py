@@ -1,9 +1,8 @@
 """Static INT8 quantization by ONNX Runtime, and the recipes to try in turn.
 
 The CPU graph has U8 activations and S8 weights per channel; its input is already quantized and is
-dequantized about the background level, which ONNX Runtime fuses into the first convolution. The
-symmetric graph, for TensorRT, has S8 activations without zero points. Rounding shifts the logits
-of both slightly; the bias of the last layer is corrected for it.
+dequantized about the background level, which ONNX Runtime fuses into the first convolution.
+Rounding shifts the logits slightly; the bias of the last layer is corrected for it.
 """
 
 from __future__ import annotations
@@ -97,61 +96,12 @@ def int8_graph(
         calibration_inputs: (n, size, size) training inputs, made by the runtime's preprocessing.
         recipe: ranges and float layers.
     """
-    quantized = _quantize(
-        with_scaled_input(copied(body), spec),
-        calibration_inputs,
-        recipe,
-        scaled=(np.float32(1 / spec.gain), np.uint8(BACKGROUND_LEVEL)),
-        activation_type=QuantType.QUInt8,
-        reduce_range=True,
-        extra_options={},
-    )
-    if not recipe.float_ends:
-        _use_image_as_quantized(quantized.graph)
-    return finish(quantized, views)
-
-
-def symmetric_graph(
-    body: onnx.ModelProto,
-    spec: InputSpec,
-    views: int,
-    calibration_inputs: NDArray[np.uint8],
-    recipe: Recipe = RECIPES[0],
-) -> bytes:
-    """Quantize for TensorRT: S8 activations and weights, no zero points, float biases.
-
-    Args and result are those of `int8_graph`.
-    """
-    quantized = _quantize(
-        with_scaled_input(copied(body), spec),
-        calibration_inputs,
-        recipe,
-        scaled=(np.float32(BACKGROUND_LEVEL / 127 / spec.gain), np.int8(0)),
-        activation_type=QuantType.QInt8,
-        reduce_range=False,
-        extra_options={"ActivationSymmetric": True, "QuantizeBias": False},
-    )
-    return finish(quantized, views)
-
-
-def _quantize(
-    model: onnx.ModelProto,
-    inputs: NDArray[np.uint8],
-    recipe: Recipe,
-    *,
-    scaled: tuple[np.float32, np.integer],
-    activation_type: QuantType,
-    reduce_range: bool,
-    extra_options: dict[str, object],
-) -> onnx.ModelProto:
-    scale, zero_point = scaled
-    extra_options |= {
-        "CalibPercentile": _PERCENTILE,
-        "TensorQuantOverrides": {
-            SCALED: [{"scale": np.array(scale), "zero_point": np.array(zero_point)}]
-        },
+    model = with_scaled_input(copied(body), spec)
+    scale = {
+        "scale": np.array(1 / spec.gain, np.float32),
+        "zero_point": np.array(BACKGROUND_LEVEL, np.uint8),
     }
-    inputs = recipe.images(inputs)
+    inputs = recipe.images(calibration_inputs)
     expected = run_graph(model.SerializeToString(), inputs)  # before quantization changes it
     # Marks the model as pre-processed, or ONNX Runtime logs advice to do so.
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
@@ -163,17 +113,22 @@ def _quantize(
             _Calibration(inputs),
             quant_format=QuantFormat.QDQ,
             calibrate_method=_METHODS[recipe.ranges],
-            activation_type=activation_type,
+            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=reduce_range,
+            reduce_range=True,
             nodes_to_exclude=sorted(_float_nodes(model.graph, recipe)),
-            extra_options=extra_options,
+            extra_options={
+                "CalibPercentile": _PERCENTILE,
+                "TensorQuantOverrides": {SCALED: [scale]},
+            },
         )
         quantized = onnx.load(path)
     shift = np.median(run_graph(quantized.SerializeToString(), inputs) - expected)
     _subtract_from_bias(quantized.graph, shift)
-    return quantized
+    if not recipe.float_ends:
+        _use_image_as_quantized(quantized.graph)
+    return finish(quantized, views)
 
 
 def _subtract_from_bias(graph: onnx.GraphProto, shift: np.float32) -> None:

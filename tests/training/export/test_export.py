@@ -24,7 +24,7 @@ from train.export import graphs
 from train.export.export import ExportSettings, export
 from train.export.onnx import fp32_graph
 from train.export.parity import ParityError, ParityLimits
-from train.export.quantize import RECIPES
+from train.export.quantize import RECIPES, int8_graph
 from train.fit.presets import PRESETS
 from train.fit.run import open_runs
 from train.metrics.onnx_scores import run_graph
@@ -70,7 +70,7 @@ def test_the_folder_holds_what_the_spec_pins_and_no_more(made):
     ]
     names = {file.file for file in pinned} | {"model.json"}
     assert {path.name for path in made.folder.iterdir()} == names
-    assert set(spec.graphs) == {"int8", "int8-symmetric", "fp16", "fp32"}
+    assert set(spec.graphs) == {"int8", "fp16", "fp32"}
 
 
 def test_the_folder_is_open_to_whom_any_new_folder_is(made, tmp_path):
@@ -88,7 +88,7 @@ def test_the_runtime_takes_it(made):
 
 def test_the_spec_tells_parity_and_operating_points(made):
     spec = made.spec
-    assert set(spec.parity) == {"int8", "int8-symmetric", "fp16", "fp32"}
+    assert set(spec.parity) == {"int8", "fp16", "fp32"}
     assert all(one.cells == 90 and one.auc_loss <= 0.005 for one in spec.parity.values())
     assert spec.parity["fp32"].largest_difference < 1e-4
     assert set(spec.operating_points) == set(OPERATING_POINTS)
@@ -117,7 +117,7 @@ def test_the_card_shows_the_figures(made):
         "drawn disks",
         "not a diagnostic",
         "Area under the ROC curve (AUC), size alone",
-        "ONNX INT8, symmetric",
+        "- ONNX INT8: QDQ, weights per channel",
         "| confirm | too few validation cells |",
         "um/px of the training images is unknown",
     ):
@@ -130,7 +130,7 @@ def test_all_graphs_are_shipped_and_say_much_the_same(made, run):
     (opened,) = open_runs(run)
     inputs = opened.subset("test").bright[:4]
     exact = run_graph(made.read_graph("fp32"), inputs)
-    for variant in ("int8", "int8-symmetric", "fp16"):
+    for variant in ("int8", "fp16"):
         np.testing.assert_allclose(run_graph(made.read_graph(variant), inputs), exact, atol=0.2)
 
 
@@ -161,36 +161,29 @@ def test_force_exports_what_is_closest_and_says_so(run, tmp_path):
     settings = ExportSettings("forced", limits=limits, force=True)
     (model,) = export(run, settings, tmp_path, notes.append)
     assert any("exported all the same, quantized with" in note for note in notes)
-    # The symmetric one is no one's only graph.
     assert set(model.spec.graphs) == {"int8", "fp16", "fp32"}
 
 
-@pytest.mark.parametrize("made", ["int8_graph", "symmetric_graph"])
-def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch, made):
-    original, tried = getattr(graphs, made), []
+def test_the_first_remedy_that_helps_is_taken(run, tmp_path, monkeypatch):
+    tried = []
 
     def spoilt_at_first(body, spec, views, inputs, recipe):
         tried.append(recipe)
         if recipe == RECIPES[0]:
             wrong = structs.replace(spec, gain=spec.gain * 3)
             return fp32_graph(body, wrong, views)
-        return original(body, spec, views, inputs, recipe)
+        return int8_graph(body, spec, views, inputs, recipe)
 
-    monkeypatch.setattr(graphs, made, spoilt_at_first)
+    monkeypatch.setattr(graphs, "int8_graph", spoilt_at_first)
     notes = []
     (model,) = export(run, ExportSettings("mended"), tmp_path, notes.append)
     assert tried == [*RECIPES[:2]]
-    assert set(model.spec.graphs) == {"int8", "int8-symmetric", "fp16", "fp32"}
-    mended, untouched = ("int8", "int8-symmetric")[:: 1 if made == "int8_graph" else -1]
-    assert f"{mended}: quantized with {RECIPES[1]}" in notes
-    assert any(note.startswith(f"{mended} with {RECIPES[0]} is not good enough") for note in notes)
-    assert not any(note.startswith(f"{untouched}:") for note in notes)
-    title = {"int8": "ONNX INT8", "int8-symmetric": "ONNX INT8, symmetric"}
+    assert set(model.spec.graphs) == {"int8", "fp16", "fp32"}
+    assert f"int8: quantized with {RECIPES[1]}" in notes
+    assert any(note.startswith(f"int8 with {RECIPES[0]} is not good enough") for note in notes)
     lines = model.read(model.spec.card).decode().splitlines()
-    for variant, how in ((mended, RECIPES[1]), (untouched, RECIPES[0])):
-        count = 128 if how == RECIPES[1] else 180
-        told = f"QDQ, weights per channel, {how}, set by {count} training crops."
-        assert f"- {title[variant]}: {told}" in lines
+    recipe = f"QDQ, weights per channel, {RECIPES[1]}, set by 128 training crops."
+    assert f"- ONNX INT8: {recipe}" in lines
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from ctcedge.errors import ModelError
 from ctcedge.model.folder import load_model, models_folder, shipped_models
+from ctcedge.model.session import open_engine
 from tests.helpers.disk_model import EditableModel, graph
 
 PARITY = dict.fromkeys(
@@ -236,6 +237,18 @@ def test_shipped_models_load() -> None:
         assert model.spec.name == name
         for variant in model.spec.graphs:
             model.read_graph(variant)
+
+
+def test_a_model_with_a_graph_for_tensorrt_loads(model_copy: EditableModel) -> None:
+    model_copy.edit(
+        lambda spec: (
+            spec["graphs"].update({"int8-symmetric": spec["graphs"]["int8"]})
+            or spec["parity"].update({"int8-symmetric": PARITY})
+        )
+    )
+    model = load_model(model_copy.folder)
+    assert "int8-symmetric" in model.spec.graphs
+    assert open_engine(model, "cpu").variant == "int8"
 
 
 def test_a_spec_from_before_operating_points_loads(model_copy: EditableModel) -> None:
