@@ -8,9 +8,9 @@ neither the model nor the folder of the sidecars.
 from __future__ import annotations
 
 import os
-import tomllib
+import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,12 +18,21 @@ from msgspec import Meta
 from ctcedge.discovery.naming import Naming
 from ctcedge.errors import SettingsError
 from ctcedge.fs.files import UnsuitableFileError, read_limited
+from ctcedge.fs.text import TextError, line_of_key, load_toml
 from ctcedge.records import RecordError, convert, plain, plain_number
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 FOLDER_CONFIG = "ctcedge.toml"
 _MAX_CONFIG_BYTES = 64 * 1024
+_OTHER_NAMES = (
+    "ctcedge.toml.txt",  # of the editor of Windows, which hides the suffix
+    "Ctcedge.toml",
+    "CtcEdge.toml",
+    "CTCEDGE.TOML",
+    "CTCEdge.toml",
+    "ctcedge.TOML",
+)
 _DAY = 86_400
 
 ProviderChoice: TypeAlias = Literal["auto", "cuda", "cpu"]
@@ -162,6 +171,7 @@ def load_settings(
     elif (own := folder / FOLDER_CONFIG).exists() or own.is_symlink():
         settings = Settings(images=_read(_FolderSettings, own).images)
     else:
+        _refuse_other_names(folder)
         settings = Settings()
     return merged(settings, images=images, decision=decision, watch=watch, **flags)
 
@@ -214,26 +224,53 @@ def _read(kind: type[T], path: Path) -> T:
     # The folder's own file comes from outside, and a link there could lead anywhere.
     follow = kind is not _FolderSettings
     try:
-        data = read_limited(path, _MAX_CONFIG_BYTES, follow=follow)
-        return convert(tomllib.loads(_decoded(data)), kind)
+        content, text = load_toml(read_limited(path, _MAX_CONFIG_BYTES, follow=follow))
     except UnsuitableFileError:
         text = f"{path}: not a regular file of at most {_MAX_CONFIG_BYTES} bytes"
         raise SettingsError(text) from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    except TextError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    _refuse_control_characters(path, content)
+    try:
+        return convert(content, kind)
     except RecordError as error:
-        hint = ""
+        hint = _place(str(error), text)
         if not follow:
-            hint = (
+            hint += (
                 f". {FOLDER_CONFIG} in the folder may hold [images] only; use --config for the rest"
             )
         raise SettingsError(f"{path}: {error}{hint}") from None
-    except (ValueError, RecursionError) as error:  # also of numbers and bytes that cannot be read
-        raise SettingsError(f"{path}: not valid TOML: {error}") from None
 
 
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")  # editors on Windows begin a file with a byte-order mark
-    except UnicodeDecodeError:
-        raise ValueError("its text is not UTF-8; save the file as UTF-8") from None
+def _refuse_other_names(folder: Path) -> None:
+    """Refuse a file that is meant as the folder's settings, and would be passed over in silence."""
+    for name in _OTHER_NAMES:
+        if os.path.isfile(folder / name):
+            raise SettingsError(
+                f"{folder / name} is not read, as settings are in {FOLDER_CONFIG}; rename it"
+            )
+
+
+def _refuse_control_characters(path: Path, content: dict[str, Any]) -> None:
+    """Refuse texts in which a backslash and a letter became a control character."""
+    images = content.get("images")
+    pattern = images.get("pattern") if isinstance(images, dict) else None
+    texts = {"model": content.get("model"), "out": content.get("out"), "pattern": pattern}
+    for key, text in texts.items():
+        allowed = "\n\r\t" if key == "pattern" else ""  # of a verbose pattern
+        if isinstance(text, str) and any(c < " " and c not in allowed for c in text):
+            raise SettingsError(
+                f"{path}: '{key}' contains a control character ({text!r:.60}); write texts with a"
+                " backslash in single quotes"
+            )
+
+
+def _place(message: str, text: str) -> str:
+    """Return the line that a message is about, where it can be found, and the cure of a comma."""
+    found = re.search(r"'([^']+)'", message)
+    line = line_of_key(text, found[1]) if found else None
+    place = "" if line is None else f" (line {line})"
+    comma = re.search(r"not text \('\d+,\d+'\)", message)
+    return place + ("; write 0.5 with a point, without quotes" if comma else "")

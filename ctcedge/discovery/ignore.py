@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import unicodedata
 from collections.abc import Sequence
 
 BIN_REASON = "recycle bin or snapshots of a file server"
@@ -64,6 +65,7 @@ class IgnoreRules:
         """
         if not folder and self._names is None and self._paths is None:
             return None
+        path = _composed(path)
         name = path.rpartition("/")[2]
         if folder and is_bin(name):
             return BIN_REASON
@@ -83,4 +85,10 @@ class IgnoreRules:
 
 
 def _joined(globs: list[str]) -> re.Pattern[str] | None:
-    return re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
+    patterns = [fnmatch.translate(_composed(glob)) for glob in globs]
+    return re.compile("|".join(patterns)) if patterns else None
+
+
+def _composed(text: str) -> str:
+    # File systems write letters with accents as one character or as two.
+    return text if text.isascii() else unicodedata.normalize("NFC", text)

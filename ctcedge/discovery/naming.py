@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +175,7 @@ def folder_name(folder: Path) -> str:
 
 
 def _folded(alias: str) -> str:
-    return re.sub(r"[ _.-]", "", alias).casefold()
+    return unicodedata.normalize("NFC", re.sub(r"[ _.-]", "", alias).casefold())
 
 
 def _channel_table(own: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

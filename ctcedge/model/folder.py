@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge.errors import ModelError
 from ctcedge.fs.files import UnsuitableFileError, read_limited
+from ctcedge.fs.text import load_json
 from ctcedge.model.spec import SPEC_NAME, ModelSpec, PinnedFile
 from ctcedge.records import convert
 
@@ -102,7 +102,7 @@ def load_model(name_or_folder: str | Path | None = None) -> Model:
     if data is None:
         raise ModelError(f"{path}: not a regular file of at most {_MAX_SPEC_BYTES:,} bytes")
     try:
-        spec = convert(json.loads(data), ModelSpec)
+        spec = convert(load_json(data), ModelSpec)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: {error}") from None
     return Model(folder, spec, hashlib.sha256(data).hexdigest())

@@ -22,6 +22,7 @@ from msgspec import Meta
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths
 from ctcedge.fs.files import UnsuitableFileError, atomic_write, read_limited
+from ctcedge.fs.text import load_json, same_form
 from ctcedge.log import event
 from ctcedge.records import Count, convert, plain
 from ctcedge.sidecars.scan import CropRecord
@@ -125,7 +126,7 @@ def usable_controls() -> list[Control]:
     controls: dict[tuple[str, DecisionContext], Control] = {}
     for folder in folders:
         try:
-            controls |= {(control.sample, control.context): control for control in read(folder)}
+            controls |= {(same_form(each.sample), each.context): each for each in read(folder)}
         except SetupError as error:
             log.warning("%s", error, extra=event("controls"))
     return list(controls.values())
@@ -143,7 +144,7 @@ def read(folder: Path) -> list[Control]:
     path = folder / FILE_NAME
     try:
         data = read_limited(path, _MAX_BYTES, follow=True)
-        return list(convert(json.loads(data), _Contents).controls)
+        return list(convert(load_json(data), _Contents).controls)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
     except UnsuitableFileError:
@@ -190,12 +191,13 @@ def add(
         replaced = []
         for control in added:
             for index, other in enumerate(controls):
-                if other.sample == control.sample and other.folder != control.folder:
+                same_name = same_form(other.sample) == same_form(control.sample)
+                if same_name and other.folder != control.folder:
                     raise SetupError(
                         f"a sample '{control.sample}' was already added from {other.folder}; if it"
                         " is the same, 'ctcedge controls remove' it first, otherwise give --name"
                     )
-                if (other.sample, other.context) == (control.sample, control.context):
+                if same_name and other.context == control.context:
                     del controls[index]
                     replaced.append(control.sample)
                     break
@@ -213,7 +215,8 @@ def remove(sample: str) -> int:
         SetupError: this account has no sample of that name.
     """
     with _changed_controls() as controls:
-        kept = [control for control in controls if control.sample != sample]
+        name = same_form(sample)
+        kept = [control for control in controls if same_form(control.sample) != name]
         removed = len(controls) - len(kept)
         if not removed:
             names = ", ".join(sorted({control.sample for control in controls})) or "none"
@@ -247,7 +250,8 @@ def with_new_ctcs(folder: Path, crops: Iterable[CropRecord]) -> list[str]:
         for control in near:
             # A folder of one sample may have been added under another name.
             renamed = control.folder == str(root) and counts.samples == {sample}
-            if (control.sample == sample or renamed) and count > (control.confirmed_ctcs or 0):
+            same = renamed or same_form(control.sample) == same_form(sample)
+            if same and count > (control.confirmed_ctcs or 0):
                 texts.append(
                     f"sample '{control.sample}' counts as a healthy-donor control, and"
                     f" {_reviewed_as_ctc(count)}; 'ctcedge controls remove' removes it"

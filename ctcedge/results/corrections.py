@@ -5,7 +5,6 @@ Files of this schema are read by every version of ctcedge from now on.
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -15,6 +14,7 @@ from msgspec import Meta
 
 from ctcedge.errors import SetupError
 from ctcedge.fs.files import FileTooLargeError, NotRegularFileError, read_limited
+from ctcedge.fs.text import load_json
 from ctcedge.records import Sha256, Time, convert
 from ctcedge.sidecars.schema import Call
 
@@ -158,7 +158,7 @@ def read_corrections(path: Path) -> Corrections:
     except OSError as error:
         raise CorrectionsError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        return _checked(json.loads(data, object_pairs_hook=_unique_keys))
+        return _checked(load_json(data))
     except (ValueError, RecursionError) as error:
         raise CorrectionsError(
             f"{path}: not a file that a report page of this ctcedge saved: {error}"
@@ -177,13 +177,6 @@ def json_schema() -> dict[str, Any]:
         "description": " ".join(description.split()),
         "$defs": definitions,
     }
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a table contains a key twice")
-    return table
 
 
 def _checked(content: Any) -> Corrections:

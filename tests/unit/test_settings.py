@@ -173,3 +173,45 @@ def test_a_settings_file_that_leads_nowhere(tmp_path: Path) -> None:
 def test_impossible_flags(tmp_path: Path, flags: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         load_settings(tmp_path, **flags)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"], ids=str
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_settings_as_other_editors_save_them(tmp_path: Path, encoding: str, end: str) -> None:
+    text = end.join(("# µm", "[images]", "um_per_px = 0.5", 'ignore = ["Müller"]', ""))
+    (tmp_path / "ctcedge.toml").write_bytes(text.encode(encoding))
+    images = load_settings(tmp_path).images
+    assert (images.um_per_px, images.ignore) == (0.5, ("Müller",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n[images]\num_per_px = 0,5\n", r"line 3.*write numbers with a point"),
+        ("\n[images]\num_per_px = '0,5'\n", r"'images.um_per_px' must be .* \(line 3\).*a point"),
+        ("[images]\n\num_per_px = 50\n", r"'images.um_per_px' must be .* \(line 3\)"),
+        ("[images]\nUM_PER_PX = 0.5\n", r"unknown key 'images.UM_PER_PX' .*\(line 2\)"),
+        ('out = "D:\\temp"\n', r"'out' contains a control character .*single quotes"),
+        (
+            '[images]\npattern = "\\b(?P<cell>[0-9]+)_BF.png"\n',
+            r"'pattern' contains a control character .*single quotes",
+        ),
+    ],
+)
+def test_a_value_that_is_not_meant_so_is_refused_with_line_and_cure(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(tmp_path, written(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["ctcedge.toml.txt", "CTCEDGE.TOML", "Ctcedge.toml"])
+def test_settings_of_a_similar_name_are_not_passed_over(tmp_path: Path, name: str) -> None:
+    written(tmp_path, "[images]\num_per_px = 0.5\n", name)
+    with pytest.raises(SettingsError, match=rf"{name} is not read.*rename it"):
+        load_settings(tmp_path)
+    load_settings(tmp_path, written(tmp_path, "", "other.toml"))
+    written(tmp_path, "", "ctcedge.toml")
+    load_settings(tmp_path)

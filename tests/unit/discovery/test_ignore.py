@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 
@@ -77,3 +79,17 @@ def test_classify_lists_what_it_passes_over(crops: Path) -> None:
     assert 0 < len(sidecars(crops)) < before
     assert all(path.startswith("S1/") for path in sidecars(crops))
     assert "#recycle" in call("inspect", crops).stdout
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+def test_names_are_compared_in_one_unicode_form(
+    tmp_path: Path, on_disk: Literal["NFC", "NFD"], typed: Literal["NFC", "NFD"]
+) -> None:
+    names = [normalize(on_disk, name) for name in ("Müller/1_BF.png", "S/1_Détail.png")]
+    folder = touched(tmp_path, *names)
+    naming = Naming(ignore=[normalize(typed, "Müll*")])
+    listing = list_folder(folder, naming)
+    assert [entry.reason for entry in listing.passed_over()] == [IGNORE_REASON]
+    naming = Naming(channels={"BF": (normalize(typed, "détail"),)})
+    assert [crop.path for crop in list_folder(folder, naming).crops] == [names[1]]

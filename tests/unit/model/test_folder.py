@@ -274,3 +274,15 @@ def test_the_other_files_are_checked_too(model_copy: EditableModel, name: str) -
     path.write_bytes(b"other")
     with pytest.raises(ModelError, match="SHA-256 differs"):
         model.check_files()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_spec_that_an_editor_saved_again_is_read(
+    model_copy: EditableModel, encoding: str
+) -> None:
+    path = model_copy.folder / "model.json"
+    path.write_bytes(path.read_bytes().decode().encode(encoding))
+    assert load_model(model_copy.folder).spec.name == "disks"
+    path.write_bytes(path.read_bytes().decode(encoding).replace("disks", "Müller").encode("cp1252"))
+    with pytest.raises(ModelError, match=r"line \d+ is not UTF-8 .*Müller"):
+        load_model(model_copy.folder)

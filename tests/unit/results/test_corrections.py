@@ -200,3 +200,32 @@ def test_hostile_values_are_refused_or_harmless(tmp_path: Path, key: str, value:
         assert len(str(error)) < 1000
     else:
         assert getattr(found.entries[0], "model_call" if key == "from" else key) == value
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_a_file_that_an_editor_saved_again_is_read(tmp_path: Path, encoding: str, end: str) -> None:
+    content = VALID | {"reviewer": "Jörg"}
+    text = json.dumps(content, ensure_ascii=False, indent=1).replace("\n", end)
+    path = tmp_path / "corrections.json"
+    path.write_bytes(text.encode(encoding))
+    assert read_corrections(path).reviewer == "Jörg"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.encode("cp1252"), r"line 7 is not UTF-8 .*Jörg.*as UTF-8"),
+        (lambda text: text.replace('"Jörg"', "“Jörg”").encode(), "line 7.*typographic quotes"),
+        (lambda text: text[:-200].encode(), "the file is incomplete"),
+        (lambda text: text.encode("utf-16")[:-1], "UTF-16, but is damaged or cut off"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_with_line_and_cure(
+    tmp_path: Path, change: Callable[[str], bytes], message: str
+) -> None:
+    path = tmp_path / "corrections.json"
+    text = json.dumps(VALID | {"reviewer": "Jörg"}, ensure_ascii=False, indent=1)
+    path.write_bytes(change(text))
+    with pytest.raises(CorrectionsError, match=message):
+        read_corrections(path)
