@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.naming import BRIGHT_FIELD, DEFAULT_CHANNELS
 from ctcedge.fs.files import atomic_write
+from ctcedge.fs.text import same_form
 from ctcedge.report.texts import plural
+
+from .tables import TableError, TableRow, parse_number, read_table
 
 Label: TypeAlias = Literal["CTC", "other", ""]
 """`other` is any cell that is not a CTC; empty where unknown."""
@@ -30,6 +33,7 @@ NEGATIVE: Label = "other"
 
 _COLUMNS = ("sample", "cell", "label", "stratum", "source", "um_per_px", "patient", "run")
 _NEEDED = ("sample", "cell", "label", BRIGHT_FIELD)
+_KNOWN = (*_COLUMNS, *DEFAULT_CHANNELS)
 _MAX_NAMES = 20
 
 
@@ -42,8 +46,8 @@ class Row:
     """One cell.
 
     Attributes:
-        sample: as in the export.
-        cell: as in the export.
+        sample: as in the export, in Unicode's composed form.
+        cell: as in the export, in the composed form.
         label: whether it is a CTC.
         stratum: finer than the label, such as `double-positive`.
         source: origin of the label.
@@ -157,38 +161,19 @@ def abbreviate(names: Sequence[str], separator: str = "; ") -> str:
     return separator.join([*names[:_MAX_NAMES], *([f"and {more:,} more"] if more > 0 else [])])
 
 
-def read_csv(path: Path, error: type[ValueError] = ManifestError) -> list[dict[str, str]]:
-    """Read a table with a header.
-
-    Args:
-        path: of a CSV file, UTF-8.
-        error: exception to raise.
-
-    Raises:
-        ValueError: it cannot be read; raised as `error`.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as cause:
-        raise error(f"{path} cannot be read: {cause}") from None
-
-
 def _read(path: Path) -> Iterable[Row]:
-    table = read_csv(path)
+    try:
+        table = read_table(path, _NEEDED, _KNOWN, other_columns=True)
+    except TableError as error:
+        raise ManifestError(f"{error}; make it with 'python -m train label'") from None
     if not table:
         raise ManifestError(f"{path} has no cells")
-    missing = [name for name in _NEEDED if name not in table[0]]
-    if missing:
-        raise ManifestError(
-            f"{path} has no column {' and '.join(missing)}; make it with 'python -m train label'"
-        )
     rows, bad = [], []
-    for line, record in enumerate(table, start=2):
+    for record in table:
         try:
             rows.append(_row(record, path.parent))
         except ValueError as error:
-            bad.append(f"line {line}: {error}")
+            bad.append(f"line {record.line}: {error}")
     if bad:
         raise ManifestError(
             f"{path} has {plural(len(bad), 'bad row')}; correct or remove:\n  "
@@ -197,10 +182,10 @@ def _read(path: Path) -> Iterable[Row]:
     return rows
 
 
-def _row(record: dict[str, str], folder: Path) -> Row:
-    if None in record or None in record.values():
-        raise ValueError("the number of values differs from the number of columns")
-    texts = {name: record.get(name, "") for name in _COLUMNS}
+def _row(record: TableRow, folder: Path) -> Row:
+    if record.problem is not None:
+        raise ValueError(record.problem)
+    texts = {name: same_form(record.values.get(name, "")) for name in _COLUMNS}
     if not texts["sample"] or not texts["cell"]:
         raise ValueError("sample and cell must be given")
     if texts["label"] not in get_args(Label):
@@ -209,15 +194,12 @@ def _row(record: dict[str, str], folder: Path) -> Row:
     if source not in get_args(Source):
         raise ValueError(f"source is '{source}', not one of {', '.join(get_args(Source))}")
     images = {
-        channel: folder / name
-        for channel, name in record.items()
-        if channel not in _COLUMNS and name
+        channel: _image(folder, name)
+        for channel, name in record.values.items()
+        if channel not in _COLUMNS and same_form(name)
     }
     if BRIGHT_FIELD not in images:
         raise ValueError("no bright-field image")
-    for image in images.values():
-        if not image.is_file():
-            raise ValueError(f"{image} does not exist")
     return Row(
         sample=texts["sample"],
         cell=texts["cell"],
@@ -231,14 +213,24 @@ def _row(record: dict[str, str], folder: Path) -> Row:
     )
 
 
+def _image(folder: Path, name: str) -> Path:
+    """Return the path of an image, in the Unicode form that it has on the disk."""
+    if os.path.isfile(folder / name):
+        return folder / name
+    path = folder
+    for part in Path(name.strip()).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        path /= next((form for form in forms if os.path.exists(path / form)), part)
+    if not os.path.isfile(path):
+        raise ValueError(f"{folder / name} does not exist")
+    return path
+
+
 def _parse_pixel_size(text: str) -> float | None:
     if not text:
         return None
-    try:
-        um_per_px = float(text)
-    except ValueError:
-        um_per_px = math.nan
-    if not 0.01 <= um_per_px <= 20:
+    um_per_px = parse_number(text)
+    if um_per_px is None or not 0.01 <= um_per_px <= 20:
         raise ValueError(f"um_per_px is '{text}', not a number between 0.01 and 20")
     return um_per_px
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..data.manifest import write_manifest
 from .cells import LabelError, read_export
 from .label import label_export
-from .reference import read_patients, read_reviews, read_table
+from .reference import read_labels, read_patients, read_reviews
 from .summary import print_summary
 
 __all__ = ["LabelError", "label_folder"]
@@ -51,7 +51,7 @@ def label_folder(
     samples = {sample for sample, _ in export.cells}
     labelled = label_export(
         export,
-        {} if gate else read_table(export),
+        {} if gate else read_labels(export),
         read_reviews(export, sidecars),
         patients=read_patients(patients, samples) if patients else {},
         run=run,

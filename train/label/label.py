@@ -53,7 +53,7 @@ def label_export(
 
     Args:
         export: the cells; warnings are added to its own.
-        table: from `reference.read_table`.
+        table: from `reference.read_labels`.
         reviews: from `reference.read_reviews`.
         patients: by sample; samples may be missing.
         run: of all rows.

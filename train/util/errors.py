@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from ctcedge.log import escape_control_chars
+
 
 @contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
@@ -19,5 +21,6 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
 
 def fail(text: str) -> typer.Exit:
     """Print the message, and return the exception that ends the command."""
-    typer.echo(f"train: {text}", err=True)
+    lines = map(escape_control_chars, text.split("\n"))
+    typer.echo("train: " + "\n".join(lines), err=True)
     return typer.Exit(2)

@@ -116,3 +116,26 @@ def test_undecided_cells_are_left_out_unless_their_stratum_is_chosen(row):
         choose([row], positive=["CTC"])
     with pytest.raises(ManifestError, match="no cell of stratum 'benign'"):
         choose([row, other], positive=["CTC"], negative=["benign"])
+
+
+@pytest.mark.parametrize(("text", "um_per_px"), [("0.5", 0.5), ("0,5", 0.5), ("1,5", 1.5)])
+def test_a_manifest_that_a_spreadsheet_saved_again(tmp_path, text, um_per_px):
+    header = "Sample;cell;LABEL;bf;um_per_px;Patient"
+    path = manifest(tmp_path, f"A;1;other;a.png;{text};P1 ", header=header)
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+    (row,) = read_manifests([path])
+    assert (row.um_per_px, row.patient, row.images) == (um_per_px, "P1", {"BF": tmp_path / "a.png"})
+
+
+@pytest.mark.parametrize("text", ["1_5", "1.000,5", "0,5,0", "1e9", "150"])
+def test_numbers_that_could_be_misread_are_refused(tmp_path, text):
+    header = "sample;cell;label;BF;um_per_px"
+    with pytest.raises(ManifestError, match=f"line 2: um_per_px is '{text}'"):
+        read_manifests([manifest(tmp_path, f"A;1;other;a.png;{text}", header=header)])
+
+
+def test_a_patient_is_one_in_any_unicode_form(tmp_path):
+    header = "sample,cell,label,BF,patient"
+    lines = ("A,1,other,a.png,Jos\u00e9", "B,1,other,a.png,Jose\u0301 ")
+    found = read_manifests([manifest(tmp_path, *lines, header=header)])
+    assert len({row.group for row in found}) == 1

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -301,3 +302,82 @@ def test_real_exports_are_read_to_the_last_cell(tmp_path, name, cells, ctcs):
         assert made.keys() == {(row["sample"], row["cell"]) for row in csv.DictReader(file)}
     assert len(made) == cells
     assert sum(row.label == "CTC" for row in made.values()) == ctcs
+
+
+LINES = ("A,001,CTC", "A,002,x", "B,001,x", "B,002,tumour")
+SAME = {("A", "001"): "CTC", ("A", "002"): "other", ("B", "001"): "other", ("B", "002"): "CTC"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ";").encode("utf-8-sig"),
+        lambda text: ("sep=;\r\n" + text.replace(",", ";")).encode(),
+        lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"),
+        lambda text: text.upper().replace("X", "x").replace("\n", "\r").encode(),
+    ],
+    ids=["semicolons", "sep", "Unicode text", "capitals and CR"],
+)
+def test_a_table_as_spreadsheets_write_it(export, tmp_path, change):
+    (export / "labels.csv").write_bytes(change("\n".join(("sample,cell,label", *LINES)) + "\n"))
+    result = label(export, tmp_path / "m.csv")
+    assert result.exit_code == 0, result.output
+    assert {key: row.label for key, row in rows(tmp_path / "m.csv").items()} == SAME
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_names_in_another_unicode_form_are_the_same(tmp_path, on_disk):
+    typed = "NFD" if on_disk == "NFC" else "NFC"
+    export, patients = tmp_path / "export", tmp_path / "p.tsv"
+    crop(export / unicodedata.normalize(on_disk, "Müller") / "é1_BF.png")
+    table(export, unicodedata.normalize(typed, "Müller,é1,CTC"))
+    patients.write_text(f"Patient\tSample\nP1\t{unicodedata.normalize(typed, 'Müller')}\n")
+    result = label(export, tmp_path / "m.csv", "--patients", patients)
+    assert result.exit_code == 0, result.output
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(unicodedata.normalize(typed, manifest.read_text().replace(",", ";")))
+    ((key, row),) = rows(manifest).items()
+    assert (key, row.label, row.patient) == (("Müller", "é1"), "CTC", "P1")
+    assert row.images["BF"].is_file()
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (("A;001;CTC",), "bad rows; correct or remove: line 2: the number of values differs"),
+        (("A,001,CTC", "A,002,CTC,0,5"), "line 3: the number of values differs"),
+        (("A,001,CTC", 'A,"002,x', 'B,001",x'), "line 3: a value holds a line break"),
+        (("Ä,001,CTC",), "line 2 is not UTF-8 (in Windows-1252: Ä,001,CTC)"),
+        ((), "has no rows; it needs the columns sample, cell, label"),
+    ],
+)
+def test_a_table_that_could_be_misread_is_refused(export, tmp_path, lines, text):
+    content = "\n".join(("sample,cell,label", *lines)) + "\n"
+    (export / "labels.csv").write_bytes(content.encode("cp1252"))
+    assert text in refusal(export, tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("name", ["labels.csv.txt", "LABELS.CSV", "labels.tsv", "labels.xlsx"])
+def test_a_table_of_a_similar_name_is_not_passed_over(export, tmp_path, name):
+    table(export, *LINES)
+    (export / "labels.csv").rename(export / name)
+    text = refusal(export, tmp_path / "m.csv")
+    assert f"{name} is not read: save it as labels.csv" in text and "--gate" in text
+
+
+def test_zeros_that_a_spreadsheet_removed_are_named(export, tmp_path):
+    table(export, "A,1,CTC", "A,002,x", "B,001,x", "B,002,x")
+    result = label(export, tmp_path / "m.csv")
+    assert "cell 1 of sample A (001 without its zeros? keep cells as text)" in " ".join(
+        result.stderr.split()
+    )
+
+
+def test_labels_that_resemble_ctc_are_named(export, tmp_path):
+    table(export, "A,001,CTC", "A,002,CTC?", "B,001,no CTC", "B,002,x")
+    result = label(export, tmp_path / "m.csv")
+    assert result.exit_code == 0
+    assert (
+        "neither CTC nor tumour, and count as not a CTC (2): 'CTC?' of cell 002 of sample A;"
+        " 'no CTC' of cell 001 of sample B" in " ".join(result.stderr.split())
+    )
