@@ -39,6 +39,7 @@ ProviderChoice: TypeAlias = Literal["auto", "cuda", "cpu"]
 OperatingPointName: TypeAlias = Literal["screening", "balanced", "confirm"]
 
 _Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
+_ChannelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]  # as in corrections
 _UmPerPx: TypeAlias = Annotated[float, Meta(ge=0.01, le=20)]
 _Delay: TypeAlias = Annotated[
     float, Meta(ge=0, le=_DAY, extra={"wanted": f"seconds between 0 and {_DAY:,}"})
@@ -70,7 +71,10 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pattern: Annotated[str, Meta(max_length=4096)] | None = None
     um_per_px: _UmPerPx | None = None
-    channels: dict[_Text, Annotated[tuple[_Text, ...], Meta(max_length=100)]] = {}
+    channels: Annotated[
+        dict[_ChannelName, Annotated[tuple[_Text, ...], Meta(max_length=100)]],
+        Meta(max_length=50, extra={"wanted": "a table of at most 50 channels"}),
+    ] = {}
     ignore: Annotated[tuple[_Text, ...], Meta(max_length=100)] = ()
 
     def naming(self) -> Naming:

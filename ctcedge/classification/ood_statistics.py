@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.sidecars.schema import MAX_FEATURES
+
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 _TAIL_FRACTION = 0.1
@@ -88,6 +90,8 @@ class ShiftSubspace:
         """
         axes = read_numbers(arrays, f"{name}_axes", measures, None)
         count = axes.shape[1]
+        if count > MAX_FEATURES:
+            raise ValueError(f"'{name}_axes' must have at most {MAX_FEATURES} features")
         between = read_numbers(arrays, f"{name}_between", count)
         usual, spread = read_numbers(arrays, f"{name}_distance", 2).tolist()
         if not min(between.min(), usual, spread) > 0:

@@ -270,6 +270,12 @@ def print_status(status: Status) -> None:
     print_list(
         "crop without a call", "crops without a call", pairs(status.examples.items()), more=""
     )
+    print_list(
+        "sidecar cannot be used",
+        "sidecars cannot be used",
+        pairs(status.sidecar_problems.items()),
+        more="",
+    )
     if status.tally.calls:
         _print_domain_shift(
             status.domain_shift,

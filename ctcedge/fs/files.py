@@ -30,10 +30,15 @@ class NotRegularFileError(UnsuitableFileError):
 
 
 class FileTooLargeError(UnsuitableFileError):
-    """A file that is larger than the caller's limit."""
+    """A file that is larger than the caller's limit.
 
-    def __init__(self, path: str | Path, max_bytes: int) -> None:
+    Attributes:
+        data: its beginning, one byte longer than the limit.
+    """
+
+    def __init__(self, path: str | Path, max_bytes: int, data: bytes) -> None:
         super().__init__(errno.EFBIG, f"larger than {max_bytes:,} bytes", os.fspath(path))
+        self.data = data
 
 
 def read_limited(path: str | Path, max_bytes: int, *, follow: bool = False) -> bytes:
@@ -63,9 +68,10 @@ def read_limited(path: str | Path, max_bytes: int, *, follow: bool = False) -> b
             size += len(part)
     finally:
         os.close(descriptor)
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
     if size > max_bytes:
-        raise FileTooLargeError(path, max_bytes)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        raise FileTooLargeError(path, max_bytes, data)
+    return data
 
 
 def file_signature(path: str) -> Signature | None:

@@ -38,6 +38,7 @@ Variant: TypeAlias = Literal["int8", "fp16", "fp32"]
 _FORMER_VARIANTS = ("int8-symmetric",)  # of earlier model folders; never run
 
 _Text: TypeAlias = Annotated[str, Meta(max_length=10_000)]
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1000)]  # sidecars hold it
 _FileName: TypeAlias = Annotated[
     str,
     Meta(
@@ -216,8 +217,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     schema: Literal["ctcedge/model/1"]
-    name: _Text
-    version: _Text
+    name: _Name
+    version: _Name
     training: _Text
     demonstration: bool
     labels: Labels

@@ -8,10 +8,12 @@ from typing import NamedTuple
 from ctcedge.classification.analysis import CellAnalysis, InferenceProvenance
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import Fingerprint
-from ctcedge.discovery.naming import Crop
-from ctcedge.errors import BadImage
+from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
+from ctcedge.errors import BadImage, ModelError
+from ctcedge.sidecars.parse import encode, parse
 from ctcedge.sidecars.schema import (
     SCHEMA,
+    SCHEMA_VERSION,
     Call,
     ImageRecord,
     ModelRecord,
@@ -21,6 +23,7 @@ from ctcedge.sidecars.schema import (
     SoftwareRecord,
     Status,
 )
+from ctcedge.times import now
 from ctcedge.version import __version__
 
 
@@ -40,6 +43,9 @@ class SidecarBuilder:
     Args:
         classifier: model and decision rule.
         fingerprint: of the settings.
+
+    Raises:
+        ModelError: what it makes could not be read back.
     """
 
     def __init__(self, classifier: Classifier, fingerprint: Fingerprint) -> None:
@@ -50,6 +56,28 @@ class SidecarBuilder:
         model_um_per_px = classifier.model.spec.input.um_per_px
         self._um_per_px = fingerprint.um_per_px or model_um_per_px
         self._um_per_px_assumed = fingerprint.um_per_px is None and model_um_per_px is not None
+        self._check_readable()
+
+    def _check_readable(self) -> None:
+        """Check that what this run writes can be read back, whatever model and settings are.
+
+        Raises:
+            ModelError: it could not, so that every run would classify every crop again.
+        """
+        example = self._sidecar(
+            Crop("1", "1", "1", BRIGHT_FIELD),
+            ImageFacts("0" * 64, 1, 8, 8, 8),
+            now(),
+            self._classifier.provenance,
+            status="classified",
+            call="review",
+            probability=0.5,
+        )
+        if parse(encode(example)) != (example, SCHEMA_VERSION):
+            raise ModelError(
+                f"sidecars of model {self._classifier.model.spec.name} could not be read back: its"
+                " thresholds or um/px are not what a sidecar can hold"
+            )
 
     def build(
         self, crop: Crop, image: ImageFacts, result: CellAnalysis | BadImage, created: str

@@ -13,10 +13,8 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.results.agreement import Assessment, assess
 from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderFeatures
-from ctcedge.sidecars.scan import CropRecord, ModelRef
+from ctcedge.sidecars.scan import CONFLICTING_SIDECAR, CropRecord, ModelRef
 from ctcedge.sidecars.schema import ReviewEntry, Sidecar
-
-CONFLICTING_SIDECAR = "conflicting sidecar: of another sample, of a newer ctcedge, or not readable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -362,13 +362,28 @@ def _changed_controls() -> Iterator[list[Control]]:
         controls = read(folder)
         yield controls
         contents = plain(_Contents(SCHEMA, tuple(controls)))
+        data = (json.dumps(contents, indent=1) + "\n").encode()
+        _check_readable(path, data)
         try:
-            data = (json.dumps(contents, indent=1) + "\n").encode()
             atomic_write(path, data, world_readable=machine_wide)
         except OSError as error:
             raise _not_written(path, error) from None
     finally:
         os.close(descriptor)
+
+
+def _check_readable(path: Path, data: bytes) -> None:
+    """Check that a file can be read back, before it replaces the one that is there.
+
+    Raises:
+        SetupError: it cannot.
+    """
+    if len(data) > _MAX_BYTES:
+        raise SetupError(f"{path} would be larger than {_MAX_BYTES:,} bytes; remove old controls")
+    try:
+        convert(json.loads(data), _Contents)
+    except ValueError as error:
+        raise SetupError(f"{path} is not changed: {error}") from None
 
 
 def _not_written(path: Path, error: OSError) -> OutputError:

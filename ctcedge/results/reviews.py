@@ -18,6 +18,7 @@ import msgspec
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.results.corrections import Corrections, Entry
+from ctcedge.sidecars.parse import MAX_REVIEW_BYTES, MAX_REVIEWS, reviews_fit
 from ctcedge.sidecars.scan import CropRecord, read_current_image
 from ctcedge.sidecars.schema import ReviewEntry, ReviewRecord, Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
@@ -97,6 +98,7 @@ def import_reviews(
     """
     result = Imported(corrections.reviewer, len(corrections.entries))
     latest = datetime.now(UTC) + _MAX_CLOCK_DIFFERENCE
+    full: dict[str, frozenset[ReviewEntry]] = {}  # reviews of cells that can hold no more
     lookup = _CropLookup(crops, by_name=not corrections.pseudonymised)
     for entry in sorted(corrections.entries, key=_time):
         path = entry.path
@@ -111,8 +113,13 @@ def import_reviews(
             continue
         change = _AddReview(entry, corrections.reviewer, changed_calls)
         try:
+            change.check_full(full.get(crop.path))
             sidecars.amend(crop, change)
             result.applied += 1
+        except _FullError as error:
+            full[crop.path] = error.reviews
+            result.failed.append((path, str(error)))
+            continue
         except _AlreadyThereError:
             result.known += 1
         except _CellChangedError as error:
@@ -172,6 +179,21 @@ class _CellChangedError(Exception):
     """The cell differs from what the person saw, as the text describes."""
 
 
+class _FullError(Exception):
+    """The cell has as many reviews as a sidecar can hold.
+
+    Attributes:
+        reviews: those reviews.
+    """
+
+    def __init__(self, reviews: Iterable[ReviewEntry]) -> None:
+        self.reviews = frozenset(reviews)
+        super().__init__(
+            f"its sidecar has {len(self.reviews):,} reviews and cannot hold this one: at most"
+            f" {MAX_REVIEWS:,}, of {MAX_REVIEW_BYTES:,} bytes together, are kept of a cell"
+        )
+
+
 @dataclass(slots=True)
 class _AddReview:
     """Adds a review to a sidecar.
@@ -187,10 +209,26 @@ class _AddReview:
     conflict: str | None = None
     later: str | None = None
 
+    def check_full(self, reviews: frozenset[ReviewEntry] | None) -> None:
+        """Spare the work for a cell that can hold no more reviews.
+
+        Args:
+            reviews: its reviews; None where it can hold more.
+
+        Raises:
+            _AlreadyThereError: they contain this review.
+            _FullError: they do not.
+        """
+        if reviews is not None:
+            if _review(self.entry, self.reviewer) in reviews:
+                raise _AlreadyThereError
+            raise _FullError(reviews)
+
     def __call__(self, record: Sidecar) -> Sidecar:
         """Return the record with the review.
 
         Raises:
+            _FullError: the record can hold no more reviews.
             _AlreadyThereError: the record contains the review.
             _CellChangedError: it is of another image, or has another call.
         """
@@ -210,7 +248,10 @@ class _AddReview:
         last = reviews[-1]
         if last is not review:
             self.later = f"{last.reviewer}: {last.call} at {last.time}"
-        return msgspec.structs.replace(record, review=ReviewRecord.of(tuple(reviews)))
+        combined = ReviewRecord.of(tuple(reviews))
+        if not reviews_fit(combined):
+            raise _FullError(record.reviews)
+        return msgspec.structs.replace(record, review=combined)
 
 
 def _review(entry: Entry, reviewer: str) -> ReviewEntry:

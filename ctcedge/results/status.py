@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctcedge.discovery.naming import Crop, Skipped
 from ctcedge.model.folder import Model, available_models
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
 from ctcedge.results.tally import OTHER_REASONS, Tally
-from ctcedge.sidecars.scan import ModelRef, read_current_image
+from ctcedge.sidecars.scan import CONFLICTING_SIDECAR, TORN, ModelRef, read_current_image
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 from ctcedge.times import rfc3339
@@ -52,6 +52,7 @@ class Status:
         domain_shift: comparison of the samples with the training data.
         unreadable_dirs: sub-folders that cannot be read, and why.
         examples: errors of the first unclassified crops, by path.
+        sidecar_problems: why the first sidecars that cannot be used are not, by path of the crop.
         not_understood: files that look like images, whose names fit no rule.
     """
 
@@ -70,6 +71,7 @@ class Status:
     unreadable_dirs: dict[str, str] = field(default_factory=dict)
     not_understood: list[Skipped] = field(default_factory=list)
     examples: dict[str, str] = field(default_factory=dict)
+    sidecar_problems: dict[str, str] = field(default_factory=dict)
     _features: FolderFeatures = field(default_factory=FolderFeatures)
 
     @property
@@ -121,6 +123,9 @@ class Status:
             "domain_shift": asdict(self.domain_shift),
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
+            "unusable_sidecars": [
+                {"path": path, "reason": why} for path, why in self.sidecar_problems.items()
+            ],
             "unreadable_folders": [
                 {"path": path, "reason": why} for path, why in self.unreadable_dirs.items()
             ],
@@ -190,8 +195,10 @@ def collect_status(
         except OSError:
             continue  # deleted since
         record = _current_sidecar(crop, folder, image, sidecars)
-        if isinstance(record, str):
-            status.pending[record] += 1
+        if isinstance(record, _Pending):
+            status.pending[record.reason] += 1
+            if record.problem and len(status.sidecar_problems) < _MAX_EXAMPLES:
+                status.sidecar_problems[crop.path] = record.problem
         else:
             status.add_record(record)
             if record.call is None and len(status.examples) < _MAX_EXAMPLES:
@@ -224,24 +231,34 @@ def is_running(root: Path) -> bool | None:
     return False
 
 
+class _Pending(NamedTuple):
+    """Why a crop is pending, and what is wrong with the sidecar that it has."""
+
+    reason: str
+    problem: str | None = None
+
+
+_CHANGED = _Pending("image changed since classification")
+
+
 def _current_sidecar(
     crop: Crop, folder: Path, image: os.stat_result, sidecars: SidecarStore
-) -> Sidecar | str:
+) -> Sidecar | _Pending:
     """Return the sidecar of the present image, or why the crop is pending."""
     try:
         written = os.lstat(sidecars.path(crop)).st_ctime_ns
     except OSError:
-        return "no sidecar"
+        return _Pending("no sidecar")
     try:
         record = sidecars.read(crop)
-    except NotWritten:
-        return "conflicting sidecar: of another sample, of a newer ctcedge, or not readable"
+    except NotWritten as error:
+        return _Pending(CONFLICTING_SIDECAR, str(error))
     if record is None:
-        return "damaged sidecar"
+        return _Pending("damaged sidecar", TORN)
     size = record.image.bytes
     if size is not None and size != image.st_size:
-        return "image changed since classification"
+        return _CHANGED
     if image.st_ctime_ns < written:
         return record
     current = read_current_image(folder, crop)
-    return record if current.sha256 == record.image.sha256 else "image changed since classification"
+    return record if current.sha256 == record.image.sha256 else _CHANGED

@@ -30,6 +30,12 @@ from ctcedge.sidecars.schema import (
 MAX_BYTES = 4 * 1024 * 1024
 """Largest sidecar file that is read."""
 
+MAX_REVIEWS = 1000
+"""Reviews of one cell; `ctcedge review import` adds no more."""
+
+MAX_REVIEW_BYTES = 1024 * 1024
+"""Bytes of the reviews of one cell, so that there is always room for a call."""
+
 _VERSION = re.compile(re.escape(SCHEMA_FAMILY) + r"([0-9]{1,9})")
 _ADDED_IN_2 = (
     "operating_point",
@@ -47,6 +53,7 @@ _REASONS_RENAMED_IN_3 = {
     "neighbour": "multiple-objects",
     "too-few-pixels": "low-resolution",
 }
+_BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
 _ERRORS = (ValueError, TypeError, OverflowError, RecursionError)
 
 _Json = dict[str, Any]
@@ -107,13 +114,22 @@ def parse(data: bytes) -> Parsed | None:
 
 def encode(sidecar: Sidecar) -> bytes:
     """The bytes of a sidecar's file: JSON in which each key begins a line."""
-    try:
-        compact = _encode(sidecar)
-    except UnicodeEncodeError:
-        # A lone surrogate becomes a JSON escape.
-        text = json.dumps(msgspec.to_builtins(sidecar), ensure_ascii=False, indent=1) + "\n"
-        return text.encode("utf-8", "backslashreplace")
-    return msgspec.json.format(compact, indent=1) + b"\n"
+    return _json(sidecar, indent=1) + b"\n"
+
+
+def reviews_fit(review: ReviewRecord) -> bool:
+    """Whether a cell may hold so many reviews, of such lengths."""
+    return len(review.history) < MAX_REVIEWS and len(_json(review, indent=2)) <= MAX_REVIEW_BYTES
+
+
+def is_oversized_sidecar(data: bytes) -> bool:
+    """Whether a file is larger than what is read, and begins like a sidecar.
+
+    Args:
+        data: its first bytes, more than `MAX_BYTES` where it is too large.
+    """
+    oversized = len(data) > MAX_BYTES
+    return oversized and data.lstrip(_BEFORE_JSON)[:1] == b"{" and SCHEMA_FAMILY.encode() in data
 
 
 def salvage(data: bytes) -> Salvaged:
@@ -157,6 +173,16 @@ def _each(values: object, kind: type[_T]) -> tuple[tuple[_T, ...], bool]:
         return (), False
     entries = [_converted(value, kind) for value in values]
     return tuple(e for e in entries if e is not None), None not in entries
+
+
+def _json(record: msgspec.Struct, indent: int) -> bytes:
+    try:
+        compact = _encode(record)
+    except UnicodeEncodeError:
+        # A lone surrogate becomes a JSON escape.
+        text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False, indent=indent)
+        return text.encode("utf-8", "backslashreplace")
+    return msgspec.json.format(compact, indent=indent)
 
 
 def _loads(data: bytes) -> _Json | None:

@@ -18,6 +18,14 @@ from ctcedge.images.types import MAX_BYTES
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 
+CONFLICTING_SIDECAR = (
+    "conflicting sidecar: of another crop or sample, of a newer ctcedge, too large, or not readable"
+)
+"""Summary of the problems of sidecars that must not be replaced."""
+
+TORN = "it is torn, or no sidecar"
+"""Problem of a file that is no sidecar."""
+
 
 class ModelRef(NamedTuple):
     """A model as sidecars name it."""
@@ -88,7 +96,7 @@ class ScanResult:
         except NotWritten as error:
             return CropRecord(crop, path, None, str(error))
         if record is None and os.path.lexists(path):
-            return CropRecord(crop, path, None, "it is torn, or no sidecar", damaged=True)
+            return CropRecord(crop, path, None, TORN, damaged=True)
         return CropRecord(crop, path, record)
 
 

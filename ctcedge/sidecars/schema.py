@@ -27,6 +27,8 @@ OperatingPoint: TypeAlias = Literal["screening", "balanced", "confirm"]
 Variant: TypeAlias = Literal["int8", "int8-symmetric", "fp16", "fp32"]
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt"]
 
+MAX_FEATURES = 4096
+
 CALLS: tuple[Call, ...] = ("CTC", "leukocyte", "review")
 
 Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
@@ -143,7 +145,7 @@ class OodRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         tuple[Number, ...],
         Meta(
             description="Features whose mean over a run is compared with the training data.",
-            max_length=4096,
+            max_length=MAX_FEATURES,
         ),
     ]
 

@@ -29,10 +29,18 @@ import msgspec
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import CtcEdgeError, OutputError
-from ctcedge.fs.files import UnsuitableFileError, read_limited
+from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError, read_limited
 from ctcedge.sidecars import files
 from ctcedge.sidecars.chain import chained, chained_to_salvaged
-from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, Parsed, encode, parse, salvage
+from ctcedge.sidecars.parse import (
+    MAX_BYTES,
+    NewerSchemaError,
+    Parsed,
+    encode,
+    is_oversized_sidecar,
+    parse,
+    salvage,
+)
 from ctcedge.sidecars.schema import Sidecar, history_after
 
 # Errors of one path; any other error of a write concerns all paths and ends the run.
@@ -126,6 +134,9 @@ class SidecarStore:
         path = f"{self.root}/{crop.path}{SIDECAR_SUFFIX}"
         try:
             parsed = _parse(read_limited(path, MAX_BYTES), path)
+        except FileTooLargeError as error:
+            _keep_oversized(error.data)
+            parsed = None
         except UnsuitableFileError:
             parsed = None
         except OSError as error:
@@ -206,6 +217,7 @@ class SidecarStore:
             directory = directories.descriptor(parent)
             with files.locked_file(name, directory, MAX_BYTES) as data:
                 old = None if data is None else _parse(data, name)
+                _keep_oversized(data)
                 previous = None if old is None else old.sidecar
                 sidecar, complete = change(previous), True
                 if data is not None and previous is None:
@@ -215,7 +227,9 @@ class SidecarStore:
                 content = encode(sidecar)
                 if len(content) > MAX_BYTES:  # it could not be read again
                     raise NotWritten(
-                        f"sidecar would be larger than {MAX_BYTES:,} bytes: it has too many reviews"
+                        f"sidecar would be larger than {MAX_BYTES:,} bytes, with"
+                        f" {len(sidecar.reviews):,} reviews and {len(sidecar.history):,} earlier"
+                        " calls; what is there is kept"
                     )
                 aside = None
                 try:
@@ -326,6 +340,19 @@ def _parse(data: bytes, path: str) -> Parsed | None:
         raise NotWritten(
             f"{path} was written by a newer ctcedge; update ctcedge or give another --out"
         ) from None
+
+
+def _keep_oversized(data: bytes | None) -> None:
+    """Check that a file is no sidecar that is larger than what is read, which must not be replaced.
+
+    Raises:
+        _NotRead: it is one.
+    """
+    if data is not None and is_oversized_sidecar(data):
+        raise _NotRead(
+            f"sidecar is larger than {MAX_BYTES:,} bytes; it is kept: move it away to have the crop"
+            " classified again"
+        )
 
 
 def _replacing(crop: Crop, sidecar: Sidecar | None) -> Callable[[Sidecar | None], Sidecar]:

@@ -119,6 +119,11 @@ def test_the_folders_own_file_may_hold_nothing_else(tmp_path: Path, text: str) -
         ),
         ("[images]\num_per_px = nan", r"'images\.um_per_px' must be a number between .*, not nan"),
         ("[images]\nchannels.BF = 'x'", r"'images\.channels\.BF' must be a list"),
+        (f"[images.channels]\n{'c' * 201} = ['x']", "a key of 'images.channels' must be text"),
+        (
+            "[images.channels]\n" + "\n".join(f"c{n} = ['a{n}']" for n in range(51)),
+            "'images.channels' must be a table of at most 50 channels",
+        ),
         ("provider = 'gpu'", "'provider' must be one of 'auto', 'cuda', 'cpu'"),
         ("batch_size = 0", "'batch_size' must be a whole number between 1 and 4,096, not 0"),
         ("batch_size = true", "'batch_size' must be a whole number"),

@@ -57,6 +57,24 @@ def test_help_shows_an_example(words: str) -> None:
     assert f"Example: ctcedge {words}" in call(*words.split(), "--help").stdout
 
 
+@pytest.mark.parametrize("longer", ["name", "model"])
+def test_what_could_not_be_read_back_is_not_written(donors: Path, state: Path, longer: str) -> None:
+    call("controls", "add", donors)
+    before = (state / "controls.json").read_bytes()
+    if longer == "model":
+        for path in donors.rglob("*.ctc.json"):
+            record = json.loads(path.read_bytes())
+            record["model"] |= {"name": "m" * 4096, "sha256": "a" * 64}
+            path.write_text(json.dumps(record))
+        done = call("controls", "add", donors, code=2)
+    else:
+        one = donors / "D1"
+        done = call("controls", "add", one, "--name", "x" * 5000, code=2)
+    assert "controls.json is not changed: " in done.stderr
+    assert (state / "controls.json").read_bytes() == before
+    assert len(counts()) == 2
+
+
 def test_adding_a_folder(donors: Path, state: Path) -> None:
     done = call("controls", "add", donors)
     assert "D1: 1 of 3 cells" in done.stdout

@@ -230,6 +230,7 @@ def test_json(classified: Path) -> None:
         "domain_shift": {"samples": {}, "overall": None},
         "pending": 0,
         "pending_reasons": {},
+        "unusable_sidecars": [],
         "unreadable_folders": [],
         "not_understood": [],
         "warnings": [],
