@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx
 
-from tests.fuzz import seeds
+from tests.fuzz import seeds, text_mutate
+from tests.fuzz.mutate_json import changed_bytes, changed_json
 from tests.helpers.image_builder import png_chunk
 
 _NUMBERS = (
@@ -22,31 +21,6 @@ _NUMBERS = (
     *(4096, 8192, 32773, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1),
     *(2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1),
 )
-
-
-def changed_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Flip, cut, double, insert, blank or zero some bytes."""
-    out = bytearray(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        place = rng.randrange(len(out) + 1)
-        length = rng.choice((1, 1, 2, 4, 8, 64, 512))
-        match rng.randrange(14):
-            case 0:
-                del out[place:]
-            case 1:
-                del out[place : place + length]
-            case 2:
-                out[place:place] = out[place : place + length]
-            case 3:
-                out[place:place] = rng.randbytes(length)
-            case 4:
-                out[place:] = bytes(len(out) - place)
-            case 5:
-                out[place : place + length] = rng.randbytes(len(out[place : place + length]))
-            case _:
-                if place < len(out):
-                    out[place] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
-    return bytes(out)
 
 
 def png(rng: random.Random) -> bytes:
@@ -167,58 +141,12 @@ def _change_entry(data: bytearray, rng: random.Random) -> None:
         pass
 
 
-_ODD_VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1, 2, 0.5, -0.0, 1e308, -1e308, 5e-324, 10**30, -(10**400)),
-    *(float("nan"), float("inf"), float("-inf"), "", "x", "\0", "\ud800", "\udcff", "é\n\x1b[31m"),
-    *("../x", "/etc/passwd", ".", "..", "a/b", "CTC", "int8", "x" * 5000, [], {}, [[]], [None]),
-    *({"": {}}, {"sha256": None}, {"schema": 1}, [0.4, 0.6], [90, 90], 8, 4096, "0" * 64),
-)
-
-
 def sidecar(rng: random.Random) -> bytes:
-    return _json(rng.choice(seeds.sidecar()), rng)
+    return changed_json(rng.choice(seeds.sidecar()), rng)
 
 
 def model(rng: random.Random) -> bytes:
-    return _json(seeds.model_files()["model.json"], rng)
-
-
-def _json(data: bytes, rng: random.Random) -> bytes:
-    value = json.loads(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        value = _changed_value(value, rng)
-    text = json.dumps(value, ensure_ascii=rng.random() < 0.5)
-    match rng.randrange(12):
-        case 0:
-            text = text.replace("{", '{"schema": "ctcedge/model/1", "schema": 7, ', 1)
-        case 1:
-            depth = rng.choice((10, 900, 1100, 50_000))
-            mark = rng.choice("[{")
-            text = text.replace("0", mark * depth + ("]" if mark == "[" else "}") * depth, 1)
-        case 2:
-            text = text.replace("0.5", rng.choice(("1e999", "-1e999", "9" * 5000, "00", "0x1")))
-        case _:
-            pass
-    made = text.encode("utf-8", "surrogatepass")
-    return changed_bytes(made, rng) if rng.random() < 0.15 else made
-
-
-def _changed_value(value: Any, rng: random.Random) -> Any:
-    """Replace, drop or double something somewhere in parsed JSON."""
-    if isinstance(value, dict) and value and rng.random() < 0.85:
-        key = rng.choice(list(value))
-        match rng.randrange(12):
-            case 0:
-                return {k: v for k, v in value.items() if k != key}
-            case 1:
-                return {**value, rng.choice(("", "x", "\ud800", key + " ")): value[key]}
-            case _:
-                return {**value, key: _changed_value(value[key], rng)}
-    if isinstance(value, list) and value and rng.random() < 0.7:
-        place = rng.randrange(len(value))
-        changed = _changed_value(value[place], rng)
-        return value[:place] + [changed] * rng.randrange(4) + value[place + 1 :]
-    return rng.choice(_ODD_VALUES)
+    return changed_json(seeds.model_files()["model.json"], rng)
 
 
 _TOML_VALUES = (
@@ -238,6 +166,17 @@ _TOML_VALUES = (
     *("'(?P<cell>(?P<cell>x))'", "'" + "(" * 500 + "'", "'(?P<cell>\\d)(?(2)a|b)'", "'(?P<x>.)'"),
     *("'(?P<cell>(?i)x)'", "'(?P<cell>\\Q)'", "'(?P<cell>x)/(?P<sample>.*)'", "'(?L)(?P<cell>x)'"),
     *("'(?P<cell>(?P<channel>.))(?P<sample>.)?.*'", "'(?P<cell>[\\w--\\d])'", "0.5", "19.9", "64"),
+    *(
+        "0,5",
+        "'0,5'",
+        "“x”",
+        '"\\b(?P<cell>x)"',
+        '"D:\\temp"',
+        "1_5",
+        "0.5 µm",
+        "\u00a01",
+        "['é', 'e\u0301']",
+    ),
 )
 _TOML_LINES = (
     *("[images]", "[watch]", "[[images]]", "[images.channels]", "[a" + ".a" * 500 + "]", "x = 1"),
@@ -256,6 +195,8 @@ def settings(rng: random.Random) -> bytes:
             lines[place : place + 1] = [lines[place]] * rng.choice((0, 2))
         else:
             lines.insert(place, rng.choice(_TOML_LINES))
+    if rng.random() < 0.2:
+        return text_mutate.encoded("\n".join(lines), rng)
     made = "\n".join(lines).encode("utf-8", "surrogatepass")
     return changed_bytes(made, rng) if rng.random() < 0.3 else made
 
@@ -349,12 +290,16 @@ def _change_graph(made: onnx.ModelProto, rng: random.Random) -> None:
 
 
 TARGETS: dict[str, tuple[int, Callable[[random.Random], bytes]]] = {
-    "png": (30, png),
-    "tiff": (36, tiff),
-    "sidecar": (10, sidecar),
-    "settings": (10, settings),
-    "model": (8, model),
-    "golden": (4, golden),
+    "png": (24, png),
+    "tiff": (30, tiff),
+    "sidecar": (9, sidecar),
+    "settings": (9, settings),
+    "table": (8, text_mutate.table),
+    "corrections": (6, text_mutate.corrections),
+    "controls": (3, text_mutate.controls),
+    "pattern": (2, text_mutate.pattern),
+    "model": (4, model),
+    "golden": (3, golden),
     "graph": (2, graph),
 }
 """By name: share of the inputs in percent, and what makes one."""

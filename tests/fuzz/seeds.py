@@ -11,8 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 
+from ctcedge.sidecars.chain import chained
+from ctcedge.sidecars.parse import parse
 from tests.helpers import disk_model, drawn_cells, image_builder
 
 SIDE = 48
@@ -105,7 +108,16 @@ def sidecar() -> tuple[bytes, ...]:
     newest |= {"schema": "ctcedge/sidecar/3", "ood": ood}
     bad = {**whole, "status": "unreadable", "call": None, "probability": None, "error": "empty"}
     again = {**whole, "history": [{**earlier, "image_sha256": hash_}] * 3}
-    return tuple(json.dumps(record).encode() for record in (whole, newer, newest, bad, again))
+    found = tuple(json.dumps(record).encode() for record in (whole, newer, newest, bad, again))
+    return (*found, *(_chained(record) for record in (found[1], found[4])))
+
+
+def _chained(data: bytes) -> bytes:
+    """The sidecar in the present schema, with its hash chain."""
+    parsed = parse(data)
+    assert parsed is not None
+    record = chained(parsed.sidecar, None)
+    return json.dumps(msgspec.to_builtins(record)).encode()
 
 
 @cache

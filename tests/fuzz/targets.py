@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.decision import DecisionRule
 from ctcedge.classification.fingerprints import settings_sha256
 from ctcedge.classification.golden import read_golden
-from ctcedge.discovery.naming import Crop
+from ctcedge.discovery.naming import Crop, Naming
 from ctcedge.errors import BadImage, ModelError, SettingsError
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import network_input
@@ -25,10 +26,13 @@ from ctcedge.model.session import open_engine
 from ctcedge.model.spec import PinnedFile
 from ctcedge.quality.checks import assess
 from ctcedge.records import plain
+from ctcedge.results.consistency import CallCheck
 from ctcedge.settings import DecisionSettings, load_settings
+from ctcedge.sidecars.chain import alterations, chained
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 from tests.fuzz import seeds
+from tests.fuzz.text_targets import TextTargets
 from tests.helpers import drawn_cells
 
 _CROP = Crop("S/1_BF.png", "S", "1", "BF")
@@ -53,11 +57,18 @@ class Targets:
         self._policy = DecisionRule.of(self._model.spec, DecisionSettings(prevalence=0.001))
         self._sidecars = SidecarStore(folder / "in", folder / "out")
         self._sidecars.path(_CROP).parent.mkdir(parents=True)
+        self._text = TextTargets(folder / "text")
+        self._call_check = CallCheck({"0" * 64: self._model})
+        logging.getLogger("ctcedge").addHandler(logging.NullHandler())
         self._by_name: dict[str, Callable[[bytes], None]] = {
             "png": self._image,
             "tiff": self._image,
             "sidecar": self._sidecar,
             "settings": self._settings,
+            "pattern": _pattern,
+            "table": self._text.table,
+            "corrections": self._text.corrections,
+            "controls": self._text.controls,
             "model": self._spec,
             "golden": self._golden,
             "graph": self._graph,
@@ -92,6 +103,9 @@ class Targets:
             if analysis := CellAnalysis.from_sidecar(record):
                 self._policy.decide_score(analysis.score, analysis.review_flags)
             assert msgspec.convert(msgspec.to_builtins(record), Sidecar) == record
+            self._call_check.problem(record)
+            alterations(record)
+            assert not alterations(chained(record, None))
             self._sidecars.write(_CROP, record)
             assert self._sidecars.read(_CROP) is not None
 
@@ -107,6 +121,7 @@ class Targets:
             settings_sha256(images, self._model.spec, self._policy)
             for name in _NAMES:
                 naming.read(name, "S")
+                naming.ignore.reason(name, folder=False)
 
     def _spec(self, data: bytes) -> None:
         path = self._model_folder / "model.json"
@@ -147,3 +162,14 @@ class Targets:
     def _pinned(self, name: str, data: bytes) -> PinnedFile:
         (self._model_folder / name).write_bytes(data)
         return PinnedFile(name, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _pattern(data: bytes) -> None:
+    content = json.loads(data)
+    try:
+        naming = Naming(content["pattern"])
+        for name in content["names"]:
+            if isinstance(crop := naming.read(name, "S"), Crop):
+                naming.channel_spans(crop.path)
+    except SettingsError:
+        return

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import run, seeds
+from tests.fuzz import run, seeds, text_seeds
 from tests.fuzz.targets import Targets
 
 KEPT = sorted((Path(__file__).parent / "kept").iterdir())
@@ -15,7 +15,7 @@ def test_mutated_files_get_a_documented_answer(tmp_path: Path) -> None:
     counts, found = run.fuzz(INPUTS, seed=1, findings=tmp_path)
     assert found == []
     assert counts.total() == INPUTS
-    assert len(counts) == 7
+    assert len(counts) == len(run.mutate.TARGETS)
 
 
 def test_the_same_number_makes_the_same_input() -> None:
@@ -40,6 +40,12 @@ def test_what_was_once_a_finding_is_none_any_more(
 @pytest.mark.parametrize("name", ["png", "tiff", "sidecar", "settings"])
 def test_what_mutations_start_from_is_sound(name: str, targets: Targets) -> None:
     for data in getattr(seeds, name)():
+        targets.feed(name, data)
+
+
+@pytest.mark.parametrize("name", ["table", "corrections", "controls", "pattern"])
+def test_texts_that_mutations_start_from_are_sound(name: str, targets: Targets) -> None:
+    for data in getattr(text_seeds, name)():
         targets.feed(name, data)
 
 
