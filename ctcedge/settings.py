@@ -61,8 +61,8 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the images of an export are read.
 
     Attributes:
-        pattern: regular expression of file names, with the named group `cell` and optionally
-            `channel` and `sample`; None for the default.
+        pattern: template of file names with `{cell}` and optionally `{channel}` and `{sample}`, or
+            a regular expression with named groups of these names; None for the default.
         um_per_px: edge length of an image pixel, um; None when unknown.
         channels: aliases by channel; a channel named here replaces its default aliases.
         ignore: files and folders to pass over: names such as `*_thumb.png`, or paths relative to

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.images.preprocess import InputSpec
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ctcedge.classification.decision import DecisionRule
 from ctcedge.classification.ood import OOD_VERSION
-from ctcedge.discovery.naming import BRIGHT_FIELD, DEFAULT_CHANNELS
+from ctcedge.discovery.channels import ALIASES_OF_FINGERPRINT, BRIGHT_FIELD
 from ctcedge.images.decode import DECODING_VERSION
 from ctcedge.model.spec import ModelSpec
 from ctcedge.quality.checks import QUALITY_VERSION
@@ -71,7 +71,7 @@ def settings_sha256(images: ImageSettings, spec: ModelSpec, rule: DecisionRule) 
     """
     content = _inference(known_pixel_size(images, spec)) | {
         "pattern": images.pattern,
-        "bright_field": list(images.channels.get(BRIGHT_FIELD, DEFAULT_CHANNELS[BRIGHT_FIELD])),
+        "bright_field": list(images.channels.get(BRIGHT_FIELD, ALIASES_OF_FINGERPRINT)),
         "operating_point": rule.operating_point,
         "prior": rule.prior,
         "threshold": rule.threshold,

@@ -23,10 +23,12 @@ from rich.text import Text
 from ctcedge.log import escape_control_chars
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
 
 
 _UNLIMITED = 1_000_000  # columns
+_MAX_VALUES = 6  # printed of a counter
 
 
 class _Console(Console):
@@ -65,6 +67,13 @@ _MORE_IN_JSON = "; --json lists all"
 def printable(text: str) -> str:
     """Escape control characters and markup in text from outside, such as a file name."""
     return escape(escape_control_chars(text))
+
+
+def format_counts(counter: Counter[str] | Counter[int]) -> str:
+    """Return the most common values with their counts: `PNG (12), TIFF (3)`."""
+    shown = [f"{value} ({count:,})" for value, count in counter.most_common(_MAX_VALUES)]
+    more = len(counter) - len(shown)
+    return ", ".join(shown or ["none"]) + (f" and {more:,} more" if more else "")
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

@@ -71,17 +71,26 @@ def inspect(
     config: Config = None,
     pattern: Pattern = None,
     um_per_px: UmPerPx = None,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", help="Write the pattern that is given or proposed into FOLDER/ctcedge.toml."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    r"""Show how a folder is read, and what is left out and why.
+    """Show how a folder is read, and what is left out and why.
 
-    Classifies nothing.
+    Classifies nothing. Where the names of images are not understood, it proposes a pattern.
 
-    Example: ctcedge inspect /deparray/out --pattern '(?P<cell>\d+)_(?P<channel>\w+)\.png'
+    Example: ctcedge inspect /deparray/out --pattern '{sample}/{cell}_{channel}.png'
     """
-    from ctcedge.cli import render
+    from ctcedge.cli.console import messages, printable
+    from ctcedge.cli.render_inspection import print_inspection
     from ctcedge.discovery.scan import check_folder
+    from ctcedge.errors import SettingsError
     from ctcedge.results.inspect import inspect_folder
+    from ctcedge.results.pattern_file import write_pattern
 
     check_folder(folder)
     options = RunOptions(config=config, pattern=pattern, um_per_px=um_per_px)
@@ -89,7 +98,14 @@ def inspect(
     if as_json:
         print_json(inspection.as_json())
     else:
-        render.print_inspection(inspection)
+        print_inspection(inspection)
+    if write:
+        if pattern is None and inspection.proposal is not None:
+            pattern = inspection.proposal.template
+        if pattern is None:
+            raise SettingsError("there is no pattern to write; give one by --pattern")
+        path = write_pattern(folder, pattern)
+        messages.print(f"Written: {printable(str(path))}")
 
 
 def doctor(

@@ -100,10 +100,10 @@ Config = Annotated[
 Pattern = Annotated[
     str | None,
     typer.Option(
-        metavar="REGEX",
+        metavar="TEMPLATE",
         help=(
-            "Pattern of file names, with groups cell, channel, sample:"
-            r" '(?P<cell>\d+)_(?P<channel>\w+)\.png'."
+            "How file names are built, with {cell}, {channel}, {sample}:"
+            " '{sample}/{cell}_{channel}.png'. Also a regular expression."
         ),
     ),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from ctcedge.cli.console import (
     MAX_LINES,
+    format_counts,
     messages,
     output,
     pairs,
@@ -24,7 +24,7 @@ from ctcedge.cli.console import (
     printable,
 )
 from ctcedge.cli.render_models import UM_PER_PX_UNKNOWN, measured_rates
-from ctcedge.discovery.naming import BRIGHT_FIELD, Skipped
+from ctcedge.discovery.naming import Skipped
 from ctcedge.discovery.not_understood import NOT_READ
 from ctcedge.results.tally import Tally
 from ctcedge.sidecars.schema import CALLS
@@ -36,12 +36,10 @@ if TYPE_CHECKING:  # these would make light commands slow
     from ctcedge.model.spec import ModelSpec
     from ctcedge.pipeline.run import Run
     from ctcedge.results.domain_shift import FolderDomainShift
-    from ctcedge.results.inspect import Inspection
     from ctcedge.results.status import Status
     from ctcedge.results.summary import Summary
 
 _LABELS = {"CTC": "CTC", "review": "review", "leukocyte": "leukocyte (not a CTC)"}
-_MAX_VALUES = 6  # printed of a counter
 
 
 def print_notices(run: Run) -> None:
@@ -211,7 +209,7 @@ def _add_clusters(table: Table, tally: Tally) -> None:
 
 def _print_review_reasons(tally: Tally) -> None:
     if reasons := +tally.review_reasons:
-        output.print(f"Review reasons: {printable(_counts(reasons))}")
+        output.print(f"Review reasons: {printable(format_counts(reasons))}")
 
 
 def _print_domain_shift(domain_shift: FolderDomainShift, unknown: str) -> None:
@@ -288,7 +286,7 @@ def print_status(status: Status) -> None:
     for model, count in status.models.most_common(MAX_LINES):
         name = f"{model.name} {model.version} (SHA-256 {model.sha256[:12]})"
         output.print(f"Model: {printable(name)}: {count:,}")
-    output.print(f"ctcedge: {printable(_counts(status.versions))}")
+    output.print(f"ctcedge: {printable(format_counts(status.versions))}")
     output.print(f"Sidecars: {printable(str(status.out))}")
     for text in status.warnings():
         print_warning(f"{text[:1].upper()}{text[1:]}.")
@@ -298,60 +296,9 @@ def print_status(status: Status) -> None:
 _YES_NO = {True: "yes", False: "no", None: "unknown"}
 
 
-def print_inspection(inspection: Inspection) -> None:
-    """Print how the names and images of a folder are read."""
-    samples = inspection.channels
-    channels = sorted({c for count in samples.values() for c in count}, key=_bright_field_first)
-    title = f"{printable(str(inspection.folder))}: {plural(len(samples), 'sample')}"
-    table = Table("sample", title=title)
-    for name in ("cells", *channels):
-        table.add_column(printable(name), justify="right")
-    for sample, count in list(samples.items())[:MAX_LINES]:
-        counts = (f"{count[channel]:,}" for channel in channels)
-        table.add_row(printable(sample), f"{inspection.cells[sample]:,}", *counts)
-    if len(samples) > MAX_LINES:
-        table.add_section()
-        table.add_row(f"and {len(samples) - MAX_LINES:,} more", "...", *("..." for _ in channels))
-    totals = sum(samples.values(), Counter())
-    table.add_section()
-    counts = (f"{totals[channel]:,}" for channel in channels)
-    table.add_row("all", f"{inspection.cells.total():,}", *counts, style="bold")
-    output.print(table)
-    output.print(f"Bright-field images, pixels: {_counts(inspection.sizes)}")
-    output.print(f"Bits per pixel: {_counts(inspection.bit_depths)}")
-    output.print(f"File formats: {_counts(inspection.formats)}")
-    um_per_px = "not set" if inspection.um_per_px is None else f"{inspection.um_per_px:g}"
-    output.print(f"um/px: {um_per_px}")
-    image, cell, file = ("image", "images"), ("cell", "cells"), ("file", "files")
-    skipped = partial(_skipped, inspection.skipped)
-    for (one, many), what, lines in (
-        (image, "that cannot be classified", pairs(inspection.bad)),
-        (cell, "without a bright-field image", map(" / ".join, inspection.without_bright_field)),
-        (cell, "with several bright-field images", map(" / ".join, inspection.repeated)),
-        (file, "that cannot be read as crops", skipped("unmatched")),
-        (("folder", "folders"), "that cannot be read", skipped("unreadable")),
-        (file, "ignored, never opened", skipped("ignored")),
-    ):
-        print_list(f"{one} {what}", f"{many} {what}", lines)
-
-
 def print_check(check: Check) -> None:
     """Print a check of doctor."""
     marks = {"ok": "[green]ok    [/]", "note": "[yellow]note  [/]", "failed": "[bold red]FAILED[/]"}
     output.print(f"{marks[check.state]} {printable(check.name)}: {printable(check.found)}")
     if check.fix and check.state != "ok":
         output.print(f"       -> {printable(check.fix)}")
-
-
-def _bright_field_first(channel: str) -> tuple[bool, str]:
-    return channel != BRIGHT_FIELD, channel
-
-
-def _counts(counter: Counter[str] | Counter[int]) -> str:
-    shown = [f"{value} ({count:,})" for value, count in counter.most_common(_MAX_VALUES)]
-    more = len(counter) - len(shown)
-    return ", ".join(shown or ["none"]) + (f" and {more:,} more" if more else "")
-
-
-def _skipped(skipped: list[Skipped], kind: str) -> Iterator[str]:
-    return (f"{entry.path}: {entry.reason}" for entry in skipped if entry.kind == kind)

@@ -1,7 +1,7 @@
 """File naming: sample, cell and channel of a crop from its path.
 
 There is no public description of a DEPArray export, so the default naming is an assumption; a
-regular expression replaces it.
+template or a regular expression replaces it.
 """
 
 from __future__ import annotations
@@ -9,38 +9,22 @@ from __future__ import annotations
 import functools
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+from ctcedge.discovery.channels import BRIGHT_FIELD, channel_regex, channel_table, fold_alias
 from ctcedge.discovery.ignore import IgnoreRules
 from ctcedge.discovery.pattern import NamePattern, PatternTimeoutError
+from ctcedge.discovery.template import FIELDS, template_regex
 from ctcedge.errors import SettingsError
 
-BRIGHT_FIELD = "BF"
 SIDECAR_SUFFIX = ".ctc.json"
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff")
 
-DEFAULT_CHANNELS: Mapping[str, tuple[str, ...]] = {
-    BRIGHT_FIELD: (
-        "BF",
-        "Brightfield",
-        "Bright",
-        "TL",
-        "Trans",
-        "Transmitted",
-        "Transmission",
-        "TD",
-    ),
-    "DAPI": ("DAPI", "Hoechst", "DNA", "Nucleus"),
-    "PE": ("PE", "CK", "Cytokeratin"),
-    "APC": ("APC", "CD45"),
-    "FITC": ("FITC", "GFP", "EpCAM"),
-}
-
-_GROUPS = {"cell", "channel", "sample"}
+_REGEX_GROUP = "(?P<"
+"""A pattern with a named group is a regular expression; others are templates."""
 _WORD = re.compile(r"bright[ _-]?field|[^ _.\-/]+", re.IGNORECASE)
 _DEFAULT_PREFIX = r"(?:(?:cell|img|image|crop|event|object)(?:[ _.-]+|(?=\d)))?"
 
@@ -84,10 +68,10 @@ class Naming:
     """Parses sample, cell and channel of a path.
 
     Args:
-        pattern: regular expression with the named group `cell` and optionally `channel` and
-            `sample`; matched in full against the file name, or against the relative path when it
-            holds a `/`. None for the default.
-        channels: aliases of each channel, compared without case, spaces, `_`, `-` and `.`.
+        pattern: template with `{cell}` and optionally `{channel}` and `{sample}`, or regular
+            expression with named groups of these names; matched in full against the file name, or
+            against the relative path when it holds a `/`. None for the default.
+        channels: aliases of each channel, compared without case, accents, spaces, `_`, `-`, `.`.
         ignore: names of files and folders that are passed over, see `IgnoreRules`.
 
     Attributes:
@@ -104,12 +88,13 @@ class Naming:
         ignore: Sequence[str] = (),
     ) -> None:
         self.ignore = IgnoreRules(ignore)
-        table = _channel_table(channels or {})
+        table = channel_table(channels or {})
+        words = channel_regex(channels or {})
         # A folder has few aliases and many files.
-        self._channel_of = functools.lru_cache(256)(lambda alias: table.get(_folded(alias)))
+        self._channel_of = functools.lru_cache(256)(lambda alias: table.get(fold_alias(alias)))
         self._on_path = pattern is not None and "/" in pattern
         self._regex: re.Pattern[str] | NamePattern = (
-            _default_regex() if pattern is None else _compile(pattern)
+            _default_regex(words) if pattern is None else _compile(pattern, words)
         )
 
     def read(self, path: str, folder_name: str) -> Found:
@@ -174,42 +159,21 @@ def folder_name(folder: Path) -> str:
     return folder.resolve().name or "root"
 
 
-def _folded(alias: str) -> str:
-    return unicodedata.normalize("NFC", re.sub(r"[ _.-]", "", alias).casefold())
-
-
-def _channel_table(own: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Return the channel of each folded alias; a channel in `own` replaces its default aliases."""
-    channel_of: dict[str, str] = {}
-    for channel, aliases in own.items():
-        for alias in aliases:
-            other = channel_of.setdefault(_folded(alias), channel)
-            if other != channel:
-                raise SettingsError(
-                    f"channel alias '{alias}' is given for both {other} and {channel}"
-                )
-    for channel, aliases in DEFAULT_CHANNELS.items():
-        if channel not in own:
-            for alias in aliases:
-                channel_of.setdefault(_folded(alias), channel)
-    if BRIGHT_FIELD not in channel_of.values():
-        raise SettingsError(f"the channel table must give at least one alias of {BRIGHT_FIELD}")
-    return channel_of
-
-
-def _default_regex() -> re.Pattern[str]:
-    # The channel is the last word of the name; "bright-field" and "bright field" are one word.
-    channel = r"(?P<channel>bright[ _-]field|[^ _.-]+)"
+def _default_regex(channel: str) -> re.Pattern[str]:
+    # The channel is the last word of the name.
     return re.compile(
-        rf"{_DEFAULT_PREFIX}(?P<cell>.+?)[ _.-]+{channel}\.(?:png|tiff?)", re.IGNORECASE | re.DOTALL
+        rf"{_DEFAULT_PREFIX}(?P<cell>.+?)[ _.-]+(?P<channel>{channel})(?:\.ome)?\.(?:png|tiff?)",
+        re.IGNORECASE | re.DOTALL,
     )
 
 
-def _compile(pattern: str) -> NamePattern:
+def _compile(pattern: str, channel: str) -> NamePattern:
+    if _REGEX_GROUP not in pattern:
+        return NamePattern(f"(?is){template_regex(pattern, channel)}", pattern)
     regex = NamePattern(pattern)
     if "cell" not in regex.groups:
         raise SettingsError(r"--pattern needs a group named cell, such as (?P<cell>\d+)_BF\.png")
-    unknown = regex.groups - _GROUPS
+    unknown = regex.groups - set(FIELDS)
     if unknown:
         raise SettingsError(
             f"--pattern has an unknown group '{min(unknown)}'; known are cell, channel and sample"

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, IMAGE_SUFFIXES, Naming, Skipped
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import IMAGE_SUFFIXES, Naming, Skipped
 
 NOT_READ = "of a format that is not read; export it as PNG or TIFF"
 

@@ -40,13 +40,14 @@ class NamePattern:
 
     Args:
         pattern: regular expression.
+        shown: text of it in messages; by default, itself.
 
     Raises:
         SettingsError: it is none.
     """
 
-    def __init__(self, pattern: str) -> None:
-        self._text = pattern
+    def __init__(self, pattern: str, shown: str = "") -> None:
+        self._text = shown or pattern
         try:
             with warnings.catch_warnings():
                 # syntax that a later Python reads differently

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.discovery.ignore import BIN_REASON, IGNORE_REASON
 from ctcedge.discovery.naming import (
-    BRIGHT_FIELD,
     IMAGE_SUFFIXES,
     SIDECAR_SUFFIX,
     Crop,
@@ -22,6 +21,7 @@ from ctcedge.discovery.naming import (
     folder_name,
 )
 from ctcedge.discovery.not_understood import is_image_like, not_understood
+from ctcedge.discovery.proposal import propose
 from ctcedge.errors import NoCropsError, SetupError
 
 
@@ -232,7 +232,7 @@ def _remedy(images: list[str], others: list[str]) -> str:
         )
     if readable:
         return (
-            f"Describe the names by a pattern, for instance: --pattern '{_suggested(readable[0])}'."
+            f"Describe the names by a pattern, for instance: --pattern '{_suggested(readable)}'."
             " 'ctcedge inspect' shows how each name is parsed."
         )
     if others:
@@ -243,16 +243,10 @@ def _remedy(images: list[str], others: list[str]) -> str:
     return "Give the folder that holds the crops, as PNG or TIFF files."
 
 
-def _suggested(path: str) -> str:
-    """Return a pattern that matches the name of a file."""
-    name = path.rpartition("/")[2]
-    stem, _, ending = name.rpartition(".")
-    numbers = list(re.finditer(r"\d+", stem))
-    if not numbers:
-        return rf"(?P<cell>.+)\.{re.escape(ending)}"
-    number = max(numbers, key=lambda match: len(match[0]))
-    before, after = re.escape(stem[: number.start()]), re.escape(stem[number.end() :])
-    return rf"{before}(?P<cell>\d+){after}\.{re.escape(ending)}"
+def _suggested(paths: list[str]) -> str:
+    """Return a template that reads the names of images."""
+    proposal = propose(paths)
+    return "{cell}" if proposal is None else proposal.template
 
 
 def _never_opened(entry: os.DirEntry[str]) -> str | None:

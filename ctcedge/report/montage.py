@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import Crop, Naming
 from ctcedge.discovery.scan import walk
 from ctcedge.report.cells import Cell
 from ctcedge.report.images import ImageState, classified_image, read_image

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ctcedge.discovery.naming import Crop, Skipped
+from ctcedge.discovery.naming import IMAGE_SUFFIXES, Crop, Naming, Skipped, folder_name
+from ctcedge.discovery.proposal import Proposal, propose
 from ctcedge.discovery.scan import list_folder
 from ctcedge.errors import BadImage
 from ctcedge.images.header import read_header
 from ctcedge.images.read import read_file
 from ctcedge.settings import FOLDER_CONFIG, ImageSettings
 
+_EXAMPLES = 3
 _OWN_FILES = ("ctcedge-*report*.html", "ctcedge-corrections-*.json", ".ctcedge*")
 
 
@@ -34,6 +38,8 @@ class Inspection:
         without_bright_field: each (sample, cell) with images of other channels only.
         repeated: each (sample, cell) with more than one bright-field image.
         skipped: entries that are not crops, with the reason.
+        proposal: a template that reads more of the images, where there is one.
+        examples: some images as the proposal reads them.
     """
 
     folder: Path
@@ -47,6 +53,8 @@ class Inspection:
     without_bright_field: list[tuple[str, str]] = field(default_factory=list)
     repeated: list[tuple[str, str]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    proposal: Proposal | None = None
+    examples: list[Crop] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON, for scripts."""
@@ -73,6 +81,7 @@ class Inspection:
             "unmatched": entries("unmatched"),
             "ignored": entries("ignored"),
             "unreadable_folders": entries("unreadable"),
+            "proposed_pattern": None if self.proposal is None else self.proposal.template,
         }
 
 
@@ -92,9 +101,28 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
         inspection.channels[image.sample][image.channel] += 1
     inspection.repeated = listing.duplicates()
     inspection.without_bright_field = listing.without_bright_field()
+    _propose(images_of_cells, images, inspection)
     for crop in listing.crops:
         _add_header(folder, crop, inspection)
     return inspection
+
+
+def _propose(parsed: Sequence[Crop], settings: ImageSettings, inspection: Inspection) -> None:
+    """Add a template that reads more of the images than the present naming does."""
+    unmatched = [entry.path for entry in inspection.skipped if entry.kind == "unmatched"]
+    images = [path for path in unmatched if path.lower().endswith(IMAGE_SUFFIXES)]
+    if not images:
+        return
+    paths = sorted([*images, *(crop.path for crop in parsed)])
+    proposal = propose(paths, settings.channels)
+    if proposal is None or proposal.understood / proposal.images <= len(parsed) / len(paths):
+        return
+    inspection.proposal = proposal
+    words = {word: (word,) for word in proposal.unknown_channels}
+    naming = Naming(proposal.template, {**settings.channels, **words})
+    read = (naming.read(path, folder_name(inspection.folder)) for path in paths)
+    crops = (crop for crop in read if isinstance(crop, Crop))
+    inspection.examples = list(itertools.islice(crops, _EXAMPLES))
 
 
 def is_own_file(path: str) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, SIDECAR_SUFFIX, Crop, Skipped, folder_name
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Skipped, folder_name
 from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import Signature, file_signature

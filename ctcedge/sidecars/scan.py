@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming, Skipped
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import Crop, Naming, Skipped
 from ctcedge.discovery.not_understood import is_image_like
 from ctcedge.discovery.scan import list_folder, walk
 from ctcedge.errors import NoCropsError, SetupError

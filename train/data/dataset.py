@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import Decoded, GreyImage, decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input

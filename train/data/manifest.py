@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, DEFAULT_CHANNELS
+from ctcedge.discovery.channels import BRIGHT_FIELD, DEFAULT_CHANNELS
 from ctcedge.fs.files import atomic_write
 from ctcedge.fs.text import same_form
 from ctcedge.report.texts import plural

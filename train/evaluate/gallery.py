@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.images.decode import GreyImage, decode
 
 from ..data.manifest import Row

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctcedge.classification.classifier import Classifier, PreparedCrop
 from ctcedge.classification.decision import Prediction
 from ctcedge.classification.fingerprints import known_pixel_size
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.images.decode import Decoded
 from ctcedge.model.folder import Model

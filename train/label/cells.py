@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import Crop
 from ctcedge.discovery.scan import list_folder, require_crops
 from ctcedge.log import escape_control_chars
 from ctcedge.results.inspect import is_own_file

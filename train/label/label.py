@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import GreyImage, decode
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.fs.files import NotRegularFileError, read_limited
 from ctcedge.fs.text import same_form
 from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, parse

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.fs.files import atomic_write
 from ctcedge.images.decode import decode
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop, Naming
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import Crop, Naming
 from ctcedge.discovery.not_understood import is_image_like, not_understood
 
 ALIAS_FREE = r"(?P<cell>\d+)_hell\.png"

@@ -1,0 +1,93 @@
+"""Console output of inspect."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from ctcedge.cli.console import (
+    MAX_LINES,
+    format_counts,
+    output,
+    pairs,
+    plural,
+    print_list,
+    printable,
+)
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import Crop, Skipped
+
+if TYPE_CHECKING:
+    from ctcedge.discovery.proposal import Proposal
+    from ctcedge.results.inspect import Inspection
+
+
+def print_inspection(inspection: Inspection) -> None:
+    """Print how the names and images of a folder are read."""
+    samples = inspection.channels
+    channels = sorted({c for count in samples.values() for c in count}, key=_bright_field_first)
+    title = f"{printable(str(inspection.folder))}: {plural(len(samples), 'sample')}"
+    table = Table("sample", title=title)
+    for name in ("cells", *channels):
+        table.add_column(printable(name), justify="right")
+    for sample, count in list(samples.items())[:MAX_LINES]:
+        counts = (f"{count[channel]:,}" for channel in channels)
+        table.add_row(printable(sample), f"{inspection.cells[sample]:,}", *counts)
+    if len(samples) > MAX_LINES:
+        table.add_section()
+        table.add_row(f"and {len(samples) - MAX_LINES:,} more", "...", *("..." for _ in channels))
+    totals = sum(samples.values(), Counter())
+    table.add_section()
+    counts = (f"{totals[channel]:,}" for channel in channels)
+    table.add_row("all", f"{inspection.cells.total():,}", *counts, style="bold")
+    output.print(table)
+    output.print(f"Bright-field images, pixels: {format_counts(inspection.sizes)}")
+    output.print(f"Bits per pixel: {format_counts(inspection.bit_depths)}")
+    output.print(f"File formats: {format_counts(inspection.formats)}")
+    um_per_px = "not set" if inspection.um_per_px is None else f"{inspection.um_per_px:g}"
+    output.print(f"um/px: {um_per_px}")
+    image, cell, file = ("image", "images"), ("cell", "cells"), ("file", "files")
+    skipped = partial(_skipped, inspection.skipped)
+    for (one, many), what, lines in (
+        (image, "that cannot be classified", pairs(inspection.bad)),
+        (cell, "without a bright-field image", map(" / ".join, inspection.without_bright_field)),
+        (cell, "with several bright-field images", map(" / ".join, inspection.repeated)),
+        (file, "that cannot be read as crops", skipped("unmatched")),
+        (("folder", "folders"), "that cannot be read", skipped("unreadable")),
+        (file, "ignored, never opened", skipped("ignored")),
+    ):
+        print_list(f"{one} {what}", f"{many} {what}", lines)
+    if inspection.proposal is not None:
+        _print_proposal(inspection.proposal, inspection.examples)
+
+
+def _print_proposal(proposal: Proposal, examples: list[Crop]) -> None:
+    output.print(
+        f"\nA pattern that reads {proposal.understood:,} of {plural(proposal.images, 'image')}:"
+    )
+    output.print(f"  --pattern {shlex.quote(printable(proposal.template))}")
+    for crop in examples:
+        read = f"sample {crop.sample}, cell {crop.cell}, channel {crop.channel}"
+        output.print(f"  {printable(crop.path)}: {printable(read)}")
+    if proposal.unknown_channels:
+        words = ", ".join(proposal.unknown_channels)
+        example = json.dumps(proposal.unknown_channels[-1], ensure_ascii=False)
+        output.print(
+            f"Unknown words in the place of the channel: {printable(words)}. Name the one that is"
+            f" bright field under [images] in ctcedge.toml: channels.BF = [{printable(example)}]"
+        )
+    output.print("'ctcedge inspect FOLDER --write' writes the pattern into FOLDER/ctcedge.toml.")
+
+
+def _bright_field_first(channel: str) -> tuple[bool, str]:
+    return channel != BRIGHT_FIELD, channel
+
+
+def _skipped(skipped: list[Skipped], kind: str) -> Iterator[str]:
+    return (f"{entry.path}: {entry.reason}" for entry in skipped if entry.kind == kind)
