@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ctcedge.classification.analysis import CellAnalysis, InferenceProvenance
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import Fingerprint
-from ctcedge.discovery.naming import BRIGHT_FIELD, Crop
+from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.sidecars.parse import encode, parse
 from ctcedge.sidecars.schema import (
