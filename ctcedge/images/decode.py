@@ -6,8 +6,12 @@ import os
 from typing import Any, NamedTuple
 
 from ctcedge.errors import BadImage
-from ctcedge.images.header import read_header
+from ctcedge.images.header import refuse_other_format
+from ctcedge.images.orientation import UPRIGHT, upright
 from ctcedge.images.png import PNG_MAGIC, inflated_png
+from ctcedge.images.tiff import WHITE_IS_ZERO, tiff_layout
+from ctcedge.images.tiff_directory import is_tiff
+from ctcedge.images.tiff_pixels import tiff_pixels
 from ctcedge.images.types import MAX_PIXELS, ImageHeader
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
@@ -22,7 +26,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 GreyImage = NDArray[np.uint8] | NDArray[np.uint16]
 
-DECODING_VERSION = "grey/1"
+DECODING_VERSION = "grey/2"
 """Version of the rules below; part of the fingerprint of stored calls."""
 
 
@@ -30,7 +34,8 @@ class Decoded(NamedTuple):
     """One decoded crop.
 
     Attributes:
-        pixels: (height, width), uint8 or uint16, values as stored in the file.
+        pixels: (height, width), uint8 or uint16, values as stored in the file, but turned as its
+            orientation states, and inverted where it states that zero is white.
         header: what the file states about itself.
     """
 
@@ -39,7 +44,7 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes) -> Decoded:
-    """Decode the bytes of a PNG or TIFF file to grey.
+    """Decode the bytes of a PNG or TIFF file to grey, upright, with black as zero.
 
     RGB becomes grey by the BT.601 weights, which leave equal channels exactly as they are. An alpha
     channel is dropped when it is opaque everywhere.
@@ -58,20 +63,39 @@ def decode(data: bytes) -> Decoded:
         BadImage: the file is damaged or of a kind that is not supported.
     """
     if data.startswith(PNG_MAGIC):
-        png = inflated_png(data)
-        if png.is_plain_grey and (grey := unfiltered(png.rows, png.header)) is not None:
-            return Decoded(grey, png.header)
-        header, data = png.header, png.stored()
-    else:
-        header = read_header(data)
+        return _decoded_png(data)
+    if is_tiff(data):
+        return _decoded_tiff(data)
+    refuse_other_format(data)
+
+
+def _decoded_tiff(data: bytes) -> Decoded:
+    layout = tiff_layout(data)
+    pixels = tiff_pixels(data, layout)
+    if _ends_in_unwritten_zeros(pixels):
+        raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
+    if layout.photometric == WHITE_IS_ZERO:
+        pixels = np.array(2**layout.header.bits - 1, pixels.dtype) - pixels
+    if layout.orientation != UPRIGHT:
+        pixels = np.ascontiguousarray(upright(pixels, layout.orientation))
+    return Decoded(_to_grey(pixels), layout.header)
+
+
+def _decoded_png(data: bytes) -> Decoded:
+    png = inflated_png(data)
+    header = png.header
+    if png.is_plain_grey and (grey := unfiltered(png.rows, header)) is not None:
+        return Decoded(grey, header)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(png.stored(), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
-    if pixels is None or pixels.shape[:2] != (header.height, header.width):
-        raise BadImage("unreadable", f"truncated or damaged {header.format}")
-    if header.format == "TIFF" and _ends_in_unwritten_zeros(pixels):
-        raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
+    if pixels is None:
+        raise BadImage("unreadable", "truncated or damaged PNG")
+    if png.orientation != UPRIGHT:
+        pixels = np.ascontiguousarray(upright(pixels, png.orientation))
+    if pixels.shape[:2] != (header.height, header.width):
+        raise BadImage("unreadable", "truncated or damaged PNG")
     return Decoded(_to_grey(pixels), header)
 
 

@@ -13,15 +13,25 @@ from typing import NamedTuple
 from isal import isal_zlib
 
 from ctcedge.errors import BadImage
+from ctcedge.images.orientation import UPRIGHT, swaps_sides
+from ctcedge.images.tiff_directory import Tag, first_directory, is_tiff
 from ctcedge.images.types import ImageHeader, check_limits
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 65_536
+_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+_ANIMATED = "animated PNG: export one image a file"
+_KEPT = (b"PLTE", b"tRNS", b"eXIf")
 
 
 def png_header(data: bytes) -> ImageHeader:
     """Read and check the header of a PNG file; see `header.read_header`."""
-    return _png_start(_png_chunks(data)).header
+    chunks = _png_chunks(data)
+    start = _png_start(chunks)
+    extra = dict(start.extra)
+    for kind, raw in chunks:
+        _note_late_chunk(kind, raw, extra)
+    return _upright_header(start.header, _orientation(extra))
 
 
 class InflatedPng(NamedTuple):
@@ -29,13 +39,15 @@ class InflatedPng(NamedTuple):
 
     Attributes:
         header: of the file.
-        is_plain_grey: whether it is grey without transparency, and not interlaced.
+        is_plain_grey: whether it is grey without transparency, not interlaced and not turned.
+        orientation: how the stored pixels are turned to be shown.
         rows: filtered rows, each after the number of its filter.
         head: chunks that a PNG of the same pixels begins with.
     """
 
     header: ImageHeader
     is_plain_grey: bool
+    orientation: int
     rows: bytes
     head: tuple[bytes, ...]
 
@@ -61,18 +73,52 @@ def inflated_png(data: bytes) -> InflatedPng:
     """
     chunks = _png_chunks(data)
     start = _png_start(chunks)
-    compressed = start.pixels + b"".join(raw[8:-4] for kind, raw in chunks if kind == b"IDAT")
+    extra = dict(start.extra)
+    pixels = [start.pixels]
+    for kind, raw in chunks:
+        if kind == b"IDAT":
+            pixels.append(raw[8:-4])
+        else:
+            _note_late_chunk(kind, raw, extra)
     width, height, bits, colour, _, _, interlaced = start.fields
     head: list[bytes] = [PNG_MAGIC, start.raw]
     if colour == 3:
-        head += _png_chunk(b"PLTE", _whole_palette(start.extra.get(b"PLTE", b""), bits))
-    transparent = b"tRNS" in start.extra and colour in (0, 2, 3)
+        head += _png_chunk(b"PLTE", _whole_palette(extra.get(b"PLTE", b""), bits))
+    transparent = b"tRNS" in extra and colour in (0, 2, 3)
     if transparent:
-        head += _png_chunk(b"tRNS", _transparency(start.extra[b"tRNS"], bits, colour))
+        head += _png_chunk(b"tRNS", _transparency(extra[b"tRNS"], bits, colour))
     pixel_bits = bits * _PNG_SAMPLES[colour]
-    rows = _png_rows(compressed, _row_lengths(width, height, pixel_bits, interlaced))
-    is_plain_grey = colour == 0 and not interlaced and not transparent
-    return InflatedPng(start.header, is_plain_grey, rows, tuple(head))
+    rows = _png_rows(b"".join(pixels), _row_lengths(width, height, pixel_bits, interlaced))
+    orientation = _orientation(extra)
+    turned = orientation != UPRIGHT
+    is_plain_grey = colour == 0 and not (interlaced or transparent or turned)
+    header = _upright_header(start.header, orientation)
+    return InflatedPng(header, is_plain_grey, orientation, rows, tuple(head))
+
+
+def _note_late_chunk(kind: bytes, raw: bytes, extra: dict[bytes, bytes]) -> None:
+    """Keep what a chunk after the first pixels states about the image."""
+    if kind in _ANIMATION:
+        raise BadImage("unsupported", _ANIMATED)
+    if kind == b"eXIf":
+        extra.setdefault(kind, raw[8:-4])
+
+
+def _orientation(extra: Mapping[bytes, bytes]) -> int:
+    """The orientation that Exif data state; upright where they state none, or are damaged."""
+    exif = extra.get(b"eXIf")
+    if exif is None or not is_tiff(exif):
+        return UPRIGHT
+    try:
+        return first_directory(exif).first(Tag.ORIENTATION, UPRIGHT)
+    except (struct.error, OverflowError):
+        return UPRIGHT
+
+
+def _upright_header(header: ImageHeader, orientation: int) -> ImageHeader:
+    if swaps_sides(orientation):
+        return header._replace(width=header.height, height=header.width)
+    return header
 
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -168,7 +214,7 @@ class _PngStart(NamedTuple):
         header: checked.
         raw: the whole IHDR chunk.
         fields: of that chunk.
-        extra: contents of PLTE and tRNS chunks.
+        extra: contents of PLTE, tRNS and eXIf chunks.
         pixels: content of the first IDAT chunk; empty where there is none.
     """
 
@@ -191,12 +237,12 @@ def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
     extra: dict[bytes, bytes] = {}
     pixels = b""
     for kind, raw in chunks:
-        if kind == b"acTL":
-            raise BadImage("unsupported", "animated PNG: export one image a file")
+        if kind in _ANIMATION:
+            raise BadImage("unsupported", _ANIMATED)
         if kind == b"IDAT":
             pixels = raw[8:-4]
             break
-        if kind in (b"PLTE", b"tRNS"):
+        if kind in _KEPT:
             extra.setdefault(kind, raw[8:-4])
     palette = colour == 3
     if bits not in ((1, 2, 4, 8) if palette else (8, 16)):

@@ -1,182 +1,333 @@
-"""TIFF files: header, and whether the pixel data are complete as far as that can be checked.
+"""TIFF files: what the header states, and whether the pixel data are all there.
+
+Whatever the header states is either heeded by `tiff_pixels` or refused here by name, before
+anything is decoded: a sound file of a kind that is not read is `unsupported`, never `unreadable`.
 
 TIFF has no checksums, except within deflated strips: bytes that changed and still make an image
 cannot be noticed. `decode.decode` lists what is noticed of a TIFF that is still being written.
 
-Sources: TIFF 6.0; BigTIFF as libtiff documents it.
+Sources: TIFF 6.0 and its supplements; libtiff's list of compressions.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
 
 from ctcedge.errors import BadImage
-from ctcedge.images.types import MAX_PIXELS, MIN_SIDE, ImageHeader, check_limits
+from ctcedge.images.description import described_planes, is_signed
+from ctcedge.images.orientation import UPRIGHT, swaps_sides
+from ctcedge.images.tiff_directory import Directory, Tag, first_directory
+from ctcedge.images.types import MAX_PIXELS, ImageHeader, check_limits
 
-_TIFF_MAGIC = {b"II*\0": "<", b"MM\0*": ">"}
-_BIGTIFF_MAGIC = {b"II+\0": "<", b"MM\0+": ">"}
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS = 273, 277, 278, 279
-_PLANAR, _SAMPLE_FORMAT = 284, 339
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
-_LISTS = {_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS}
-_USED = _LISTS | {
-    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _ROWS_PER_STRIP),
-    *(_PLANAR, _SAMPLE_FORMAT, _TILE_WIDTH, _TILE_HEIGHT),
+NO_COMPRESSION, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
+DEFLATED = {DEFLATE, OLD_DEFLATE}
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
+_READ_COMPRESSIONS = {NO_COMPRESSION, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS}
+_WITH_PREDICTOR = {LZW, *DEFLATED}
+_COMPRESSIONS = {
+    2: "CCITT",
+    3: "CCITT fax",
+    4: "CCITT fax",
+    6: "old-style JPEG",
+    9: "JBIG",
+    10: "JBIG",
+    32766: "NeXT",
+    32771: "CCITT",
+    32809: "ThunderScan",
+    32908: "Pixar",
+    32909: "Pixar",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34661: "JBIG",
+    34676: "SGI Log",
+    34677: "SGI Log",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34925: "LZMA",
+    34933: "PNG",
+    34934: "JPEG XR",
+    22610: "JPEG XR",
+    50000: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
 }
-_TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_UNCOMPRESSED, _DEFLATED = {1}, {8, 32946}
-_YCBCR = 6
+_COLOUR_KINDS = {
+    3: "palette colours",
+    4: "a transparency mask",
+    5: "CMYK colours",
+    8: "CIE L*a*b* colours",
+    9: "ICC L*a*b* colours",
+    10: "ITU L*a*b* colours",
+    32803: "raw colour-filter values",
+    32844: "SGI LogL values",
+    32845: "SGI LogLuv colours",
+    34892: "raw linear values",
+}
+_SAMPLE_FORMATS = {
+    2: "signed values",
+    3: "floating-point values",
+    4: "values of undefined type",
+    5: "complex signed values",
+    6: "complex floating-point values",
+}
 _ZERO_TAIL = bytes(8)
 """End of a strip that is not written yet. No encoder ends one with zeros: LZW and JPEG end in a
 marker, deflate in a checksum, and PackBits writes equal bytes as one run."""
+_BITS = {8, 10, 12, 14, 16}
+_EXPORT_ONE = "export one image a file"
+_EXPORT_GREY = "export as grey of 8 or 16 bits, without compression or with LZW or deflate"
 
-_Tags = Mapping[int, tuple[int, ...]]
 
+class TiffLayout(NamedTuple):
+    """How the pixels of a TIFF are stored, all of it supported.
 
-def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as a TIFF or BigTIFF does."""
-    return data[:4] in _TIFF_MAGIC or data[:4] in _BIGTIFF_MAGIC
+    Attributes:
+        header: of the image as it is shown.
+        directory: the tags.
+        width: of the stored pixels.
+        height: of the stored pixels.
+        samples: values a pixel.
+        photometric: one of the constants of this module.
+        compression: one of the constants of this module.
+        has_differences: whether a row holds differences between neighbours (predictor 2).
+        orientation: how the stored pixels are turned to be shown.
+        tile: width and height of a tile; None for strips.
+        offsets: of the strips or tiles in the file.
+        counts: stored bytes of each.
+        sizes: bytes of each once it is decompressed.
+    """
+
+    header: ImageHeader
+    directory: Directory
+    width: int
+    height: int
+    samples: int
+    photometric: int
+    compression: int
+    has_differences: bool
+    orientation: int
+    tile: tuple[int, int] | None
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def pixel_bits(self) -> int:
+        """Bits of a pixel."""
+        return self.samples * self.header.bits
 
 
 def tiff_header(data: bytes) -> ImageHeader:
     """Read and check the header of a TIFF file; see `header.read_header`."""
+    layout = tiff_layout(data)
+    if layout.compression in DEFLATED:
+        for _ in inflated_pieces(data, layout):
+            pass
+    return layout.header
+
+
+def tiff_layout(data: bytes) -> TiffLayout:
+    """Read the header of a TIFF file, and check that its pixel data are all there.
+
+    Raises:
+        BadImage: the file is damaged, as far as can be seen without decompressing it, or of a kind
+            that is not supported.
+    """
     try:
-        tags, another_page = _first_directory(data)
-    except (struct.error, OverflowError):  # the latter for BigTIFF offsets of 2^63 and more
+        directory = first_directory(data)
+    except (struct.error, OverflowError):
         raise BadImage("unreadable", "truncated or damaged TIFF") from None
-    if another_page:
-        raise BadImage("unsupported", "TIFF with several pages: export one image a file")
-    if not {_WIDTH, _HEIGHT} <= tags.keys():
+    tags = directory.tags
+    if directory.another_page:
+        _refuse("several pages", _EXPORT_ONE)
+    if Tag.WIDTH not in tags or Tag.HEIGHT not in tags:
         raise BadImage("unreadable", "damaged TIFF: it states no size")
-    samples = tags.get(_SAMPLES, (1,))[0]
-    bits = set(tags.get(_BITS, (1,)))
-    photometric = tags.get(_PHOTOMETRIC, (1,))[0]
-    if set(tags.get(_SAMPLE_FORMAT, (1,))) != {1}:
-        raise BadImage(
-            "unsupported", "TIFF of signed or floating-point values; 8 to 16 bits are accepted"
-        )
-    if len(bits) != 1 or not bits <= {8, 10, 12, 14, 16}:
-        stated = ", ".join(map(str, sorted(bits)))
-        raise BadImage(
-            "unsupported", f"TIFF of {stated} bits; 8, 10, 12, 14 and 16 bits are accepted"
-        )
-    if samples not in (1, 3, 4):
-        raise BadImage("unsupported", f"TIFF of {samples} channels; grey and RGB are accepted")
-    if photometric == 0:
-        raise BadImage("unsupported", "TIFF with white as zero: export with black as zero")
-    if photometric not in (1, 2, _YCBCR):
-        raise BadImage(
-            "unsupported", f"TIFF of colour kind {photometric}; grey and RGB are accepted"
-        )
-    if samples > 1 and tags.get(_PLANAR, (1,))[0] != 1:
-        raise BadImage(
-            "unsupported", "TIFF with separate colour planes: export interleaved or grey"
-        )
-    header = check_limits(ImageHeader("TIFF", tags[_WIDTH][0], tags[_HEIGHT][0], min(bits)))
-    _check_pixel_data(data, tags, header, samples * header.bits)
-    return header
+    _check_planes(directory)
+    bits = _checked_bits(directory)
+    samples = directory.first(Tag.SAMPLES, 1)
+    _check_colours(directory, samples, bits)
+    _check_compression(directory, bits)
+    width, height = tags[Tag.WIDTH][0], tags[Tag.HEIGHT][0]
+    orientation = directory.first(Tag.ORIENTATION, UPRIGHT)
+    shown = (height, width) if swaps_sides(orientation) else (width, height)
+    header = check_limits(ImageHeader("TIFF", *shown, bits))
+    tile, offsets, counts, sizes = _pieces(directory, width, height, samples * bits)
+    layout = TiffLayout(
+        header,
+        directory,
+        width,
+        height,
+        samples,
+        tags[Tag.PHOTOMETRIC][0],
+        directory.first(Tag.COMPRESSION, NO_COMPRESSION),
+        directory.first(Tag.PREDICTOR, 1) == 2,
+        orientation,
+        tile,
+        offsets,
+        counts,
+        sizes,
+    )
+    _check_pixel_data(data, layout)
+    return layout
 
 
-def _check_pixel_data(data: bytes, tags: _Tags, header: ImageHeader, pixel_bits: int) -> None:
+def _refuse(kind: str, cure: str) -> NoReturn:
+    raise BadImage("unsupported", f"TIFF with {kind}: {cure}")
+
+
+def _check_planes(directory: Directory) -> None:
+    """Refuse a file that holds more than one image, or only part of one."""
+    if directory.counts.get(Tag.SUB_DIRECTORIES, 0):
+        _refuse("further images in SubIFDs", _EXPORT_ONE)
+    if directory.first(Tag.NEW_SUBFILE_TYPE, 0) & 5 or directory.first(Tag.SUBFILE_TYPE, 1) == 2:
+        _refuse("a preview or a mask alone", "export the image itself")
+    planes = directory.counts.get(Tag.METAMORPH_PLANES, 1)
+    if Tag.IMAGE_DEPTH in directory.tags or Tag.TILE_DEPTH in directory.tags:
+        planes = max(directory.first(Tag.IMAGE_DEPTH, 1), directory.first(Tag.TILE_DEPTH, 1))
+    if planes == 1 and directory.texts:
+        planes = described_planes(directory.texts.get(Tag.DESCRIPTION, b""))
+    if planes != 1:
+        _refuse(f"{planes:,} planes in one page", _EXPORT_ONE)
+
+
+def _checked_bits(directory: Directory) -> int:
+    """The bits of each sample, all alike and unsigned."""
+    tags = directory.tags
+    for number in tags.get(Tag.SAMPLE_FORMAT, ()):
+        if number != 1:
+            kind = _SAMPLE_FORMATS.get(number, f"sample format {number}, which the standard lacks")
+            _refuse(kind, "export unsigned values of 8 or 16 bits")
+    if directory.texts and is_signed(directory.texts.get(Tag.DESCRIPTION, b"")):
+        _refuse("signed values, which ImageJ wrote", "export unsigned values of 8 or 16 bits")
+    stated = tags.get(Tag.BITS, (1,))
+    bits = stated[0]
+    if bits not in _BITS or stated.count(bits) != len(stated):
+        names = ", ".join(map(str, sorted(set(stated))))
+        raise BadImage(
+            "unsupported", f"TIFF of {names} bits; 8, 10, 12, 14 and 16 bits are accepted"
+        )
+    return bits
+
+
+def _check_colours(directory: Directory, samples: int, bits: int) -> None:
+    """Refuse what is neither one grey value a pixel nor RGB, opaque where it states opacity."""
+    tags = directory.tags
+    photometric = directory.first(Tag.PHOTOMETRIC, -1)
+    if photometric == -1:
+        _refuse("no statement whether it is grey (PhotometricInterpretation)", _EXPORT_GREY)
+    if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR):
+        kind = _COLOUR_KINDS.get(photometric, "unknown colours")
+        _refuse(f"{kind} (colour kind {photometric})", _EXPORT_GREY)
+    grey = photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
+    stated_bits = len(tags.get(Tag.BITS, ()))
+    if grey and max(samples, stated_bits) > 1:
+        number = max(samples, stated_bits)
+        _refuse(f"{number} grey values a pixel ({number} channels)", "export one channel a file")
+    if not grey and (samples not in (3, 4) or stated_bits not in (1, samples)):
+        _refuse(f"{samples} channels of colour", "export grey or RGB")
+    if samples == 4 and len(tags.get(Tag.EXTRA_SAMPLES, (0,))) != 1:
+        _refuse("channels that do not fit its colours", "export grey or RGB")
+    planar = directory.first(Tag.PLANAR, 1)
+    if planar != 1 and (samples > 1 or planar != 2):
+        _refuse("separate colour planes", "export interleaved or grey")
+    if samples > 1 and bits not in (8, 16):
+        _refuse(f"colours of {bits} bits", _EXPORT_GREY)
+
+
+def _check_compression(directory: Directory, bits: int) -> None:
+    photometric = directory.tags[Tag.PHOTOMETRIC][0]
+    compression = directory.first(Tag.COMPRESSION, NO_COMPRESSION)
+    if compression not in _READ_COMPRESSIONS:
+        kind = _COMPRESSIONS.get(compression, "an unknown")
+        _refuse(
+            f"{kind} compression ({compression})",
+            "export without compression, or with LZW or deflate",
+        )
+    if compression == JPEG and (bits != 8 or photometric == WHITE_IS_ZERO):
+        _refuse(f"JPEG compression of {bits} bits, or with white as zero", _EXPORT_GREY)
+    if photometric == YCBCR and (compression != JPEG or directory.first(Tag.SAMPLES, 1) != 3):
+        _refuse(f"YCbCr colours (colour kind {YCBCR}) that are not JPEG's", _EXPORT_GREY)
+    predictor = directory.first(Tag.PREDICTOR, 1)
+    if predictor == 2 and (compression not in _WITH_PREDICTOR or bits not in (8, 16)):
+        _refuse("differences (predictor 2) where no standard has them", _EXPORT_GREY)
+    if predictor not in (1, 2):
+        _refuse(f"predictor {predictor}", _EXPORT_GREY)
+    if directory.first(Tag.FILL_ORDER, 1) != 1:
+        _refuse("reversed bits (FillOrder)", _EXPORT_GREY)
+
+
+def _check_pixel_data(data: bytes, layout: TiffLayout) -> None:
     """Check that every strip or tile is in the file and, as far as can be checked, complete."""
-    sizes, offsets, counts = _pieces(tags, header, pixel_bits)
+    offsets, counts, sizes = layout.offsets, layout.counts, layout.sizes
     if len(offsets) < len(sizes):
         raise BadImage("unreadable", "damaged TIFF: it does not say where its pixels are")
-    compression = tags.get(_COMPRESSION, (1,))[0]
-    if compression in _UNCOMPRESSED:
-        # Subsampled colours take less room; what a directory states about it is often wrong.
-        subsampled = tags.get(_PHOTOMETRIC, (1,))[0] == _YCBCR
-        counts = (1,) * len(sizes) if subsampled else sizes
-    if len(counts) < len(sizes):
+    if layout.compression == NO_COMPRESSION:
+        if Tag.COMPRESSION not in layout.directory.tags and 0 < sum(counts) < sum(sizes):
+            _refuse("a compression that it does not state", _EXPORT_GREY)
+        counts = sizes
+    elif len(counts) < len(sizes):
         raise BadImage("unreadable", "damaged TIFF: it does not say where its pixels end")
-    if compression not in _UNCOMPRESSED and sum(counts) > len(data):
+    elif sum(counts) > len(data):
         raise BadImage("unreadable", "looks half-written: TIFF whose pixels are not all there")
-    largest = max(sizes)
-    for offset, count, size in zip(offsets, counts, sizes, strict=False):
+    for offset, count, _ in zip(offsets, counts, sizes, strict=False):
         end = offset + count
         if offset == 0 or count == 0 or end > len(data):
             raise BadImage("unreadable", "looks half-written: TIFF whose pixels are not all there")
-        if compression in _UNCOMPRESSED:
-            continue
-        if data.endswith(_ZERO_TAIL, offset, end):
+        if layout.compression != NO_COMPRESSION and data.endswith(_ZERO_TAIL, offset, end):
             raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
-        if compression in _DEFLATED:
-            _check_deflated(data[offset:end], size, largest)
 
 
 def _pieces(
-    tags: _Tags, header: ImageHeader, pixel_bits: int
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Bytes once decompressed, offset and stored bytes of every strip or tile."""
-    if _TILE_WIDTH in tags or _TILE_HEIGHT in tags:
-        width, height = tags.get(_TILE_WIDTH, (0,))[0], tags.get(_TILE_HEIGHT, (0,))[0]
-        if not 0 < width * height <= MAX_PIXELS:
-            raise BadImage("unreadable", f"damaged TIFF: it has tiles of {width} x {height} pixels")
-        number = -(-header.width // width) * -(-header.height // height)
-        if number * width * height > 4 * MAX_PIXELS:
+    directory: Directory, width: int, height: int, pixel_bits: int
+) -> tuple[tuple[int, int] | None, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Size of a tile; and of every strip or tile its offset, stored and decompressed bytes."""
+    tags = directory.tags
+    if Tag.TILE_WIDTH in tags or Tag.TILE_HEIGHT in tags:
+        tile = directory.first(Tag.TILE_WIDTH, 0), directory.first(Tag.TILE_HEIGHT, 0)
+        if not 0 < tile[0] * tile[1] <= MAX_PIXELS:
+            raise BadImage(
+                "unreadable", f"damaged TIFF: it has tiles of {tile[0]} x {tile[1]} pixels"
+            )
+        number = -(-width // tile[0]) * -(-height // tile[1])
+        if number * tile[0] * tile[1] > 4 * MAX_PIXELS:
             raise BadImage("unreadable", "damaged TIFF: its tiles are far larger than its pixels")
-        sizes = ((width * pixel_bits + 7) // 8 * height,) * number
-        return sizes, tags.get(_TILE_OFFSETS, ()), tags.get(_TILE_COUNTS, ())
-    row = (header.width * pixel_bits + 7) // 8
-    rows = min(tags.get(_ROWS_PER_STRIP, (header.height,))[0], header.height)
+        sizes = ((tile[0] * pixel_bits + 7) // 8 * tile[1],) * number
+        # Some writers store tiles under the tags of strips.
+        offsets = tags.get(Tag.TILE_OFFSETS) or tags.get(Tag.STRIP_OFFSETS, ())
+        counts = tags.get(Tag.TILE_COUNTS) or tags.get(Tag.STRIP_COUNTS, ())
+        return tile, offsets, counts, sizes
+    row = (width * pixel_bits + 7) // 8
+    rows = min(directory.first(Tag.ROWS_PER_STRIP, height), height)
     if rows == 0:
         raise BadImage("unreadable", "damaged TIFF: it has strips of no rows")
-    whole, last_rows = divmod(header.height, rows)
+    whole, last_rows = divmod(height, rows)
     sizes = (rows * row,) * whole + ((last_rows * row,) if last_rows else ())
-    return sizes, tags.get(_STRIP_OFFSETS, ()), tags.get(_STRIP_COUNTS, ())
+    return None, tags.get(Tag.STRIP_OFFSETS, ()), tags.get(Tag.STRIP_COUNTS, ()), sizes
 
 
-def _check_deflated(piece: bytes, min_bytes: int, max_bytes: int) -> None:
-    """Inflate a strip or tile to the end, where the checksum is that libtiff ignores.
+def inflated_pieces(data: bytes, layout: TiffLayout) -> list[bytes]:
+    """Inflate each strip or tile to its end, where the checksum is.
 
     By zlib, as libtiff does: another inflater may accept what libtiff refuses.
 
-    Args:
-        piece: the strip or tile.
-        min_bytes: that it must hold.
-        max_bytes: that it may hold: a last strip may be padded to the height of the others.
-    """
-    inflate = zlib.decompressobj()
-    try:
-        size = len(inflate.decompress(piece, max_bytes + 1))
-    except zlib.error:
-        size = 0
-    if not (min_bytes <= size <= max_bytes and inflate.eof):
-        raise BadImage("unreadable", "damaged TIFF: its pixels do not decompress")
-
-
-def _first_directory(data: bytes) -> tuple[_Tags, bool]:
-    """Return the tags of the first directory that are used here, and whether another one follows.
-
     Raises:
-        struct.error: an offset leads out of the file, or a used tag is not what a TIFF may hold.
+        BadImage: one is damaged, or shorter or longer than it may be: a last strip may be padded to
+            the height of the others.
     """
-    big = data[:4] in _BIGTIFF_MAGIC
-    order = (_BIGTIFF_MAGIC if big else _TIFF_MAGIC)[data[:4]]
-    offset_format, count_format, entry_size = ("Q", "Q", 20) if big else ("I", "H", 12)
-    offset_size = struct.calcsize(offset_format)
-    (start,) = struct.unpack_from(order + offset_format, data, 8 if big else 4)
-    (entries,) = struct.unpack_from(order + count_format, data, start)
-    position = start + struct.calcsize(count_format)
-    if position + entries * entry_size > len(data):
-        raise struct.error
-    tags: dict[int, tuple[int, ...]] = {}
-    for _ in range(entries):
-        tag, kind = struct.unpack_from(order + "HH", data, position)
-        (count,) = struct.unpack_from(order + offset_format, data, position + 4)
-        value_at = position + 4 + offset_size
-        position += entry_size
-        if tag not in _USED:
-            continue
-        max_count = MAX_PIXELS // MIN_SIDE if tag in _LISTS else 16
-        if kind not in _TYPE_FORMATS or not 0 < count <= max_count or tag in tags:
-            raise struct.error
-        layout = f"{order}{count}{_TYPE_FORMATS[kind]}"
-        if struct.calcsize(layout) > offset_size:
-            (value_at,) = struct.unpack_from(order + offset_format, data, value_at)
-        tags[tag] = struct.unpack_from(layout, data, value_at)
-    (following,) = struct.unpack_from(order + offset_format, data, position)
-    return tags, following != 0
+    largest = max(layout.sizes)
+    pieces = []
+    for offset, count, size in zip(layout.offsets, layout.counts, layout.sizes, strict=False):
+        inflate = zlib.decompressobj()
+        try:
+            piece = inflate.decompress(data[offset : offset + count], largest + 1)
+        except zlib.error:
+            piece = b""
+        if not (size <= len(piece) <= largest and inflate.eof):
+            raise BadImage("unreadable", "damaged TIFF: its pixels do not decompress")
+        pieces.append(piece[:size])
+    return pieces

@@ -22,7 +22,6 @@ REFUSED = {
     "TIFF of 32 bits": (tiff(bits=32), "unsupported", "32 bits"),
     "TIFF of floats": (tiff(bits=32, tags={339: (3, 3)}), "unsupported", "floating"),
     "TIFF of signed values": (tiff(bits=16, tags={339: (3, 2)}), "unsupported", "signed"),
-    "TIFF white is zero": (tiff(tags={262: (3, 0)}), "unsupported", "white as zero"),
     "TIFF palette": (tiff(tags={262: (3, 3)}), "unsupported", "colour kind 3"),
     "TIFF of two channels": (tiff(samples=2), "unsupported", "2 channels"),
     "TIFF of separate planes": (tiff(samples=3, tags={284: (3, 2)}), "unsupported", "planes"),
