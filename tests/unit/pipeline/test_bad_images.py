@@ -35,7 +35,8 @@ BAD: dict[str, tuple[str, bytes, str, str]] = {
     "signed TIFF": (".tif", tiff(tags={339: (3, 2)}), "unsupported", "signed"),
     "1-bit TIFF": (".tif", tiff(bits=1), "unsupported", "1 bits"),
     "pages": (".tif", tiff(next_page=8), "unsupported", "pages"),
-    "white is zero": (".tif", tiff(tags={262: (3, 0)}), "unsupported", "white"),
+    "no colours": (".tif", tiff(tags={262: (0, 0)}), "unsupported", "whether it is grey"),
+    "Zstandard": (".tif", tiff(tags={259: (3, 50000)}), "unsupported", "Zstandard"),
     "planes": (".tif", tiff(samples=3, tags={284: (3, 2)}), "unsupported", "planes"),
     "hostile BigTIFF": (
         ".tif",
