@@ -31,7 +31,7 @@ _OTHER_FILES = (
 _CURE = "save the file as UTF-8 (in Excel: 'CSV UTF-8')"
 _MAX_SHOWN = 80
 _LINE_END = re.compile(r"\r\n?|\n")
-_DECIMAL_COMMA = re.compile(r"=\s*[+-]?\d+,\d+\s*(#.*)?$")
+_DECIMAL_COMMA = re.compile(r"[=:]\s*[+-]?\d+,\d+\s*([,}\]#].*)?$")
 _TYPOGRAPHIC_QUOTES = frozenset("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2032\u2033")
 
 

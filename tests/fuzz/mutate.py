@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from tests.fuzz import seeds, text_mutate
+from tests.fuzz import metadata_mutate, seeds, text_mutate
 from tests.fuzz.mutate_json import changed_bytes, changed_json
 from tests.helpers.image_builder import png_chunk
 
@@ -47,7 +47,7 @@ _CHUNK_KINDS = (
 
 def _change_chunks(chunks: list[list[bytes]], rng: random.Random) -> None:
     place = rng.randrange(len(chunks)) if chunks else 0
-    match rng.randrange(8):
+    match rng.randrange(9):
         case 0:
             field, value = rng.randrange(7), rng.choice(_NUMBERS)
             layout = ">IIBBBBB"
@@ -64,6 +64,8 @@ def _change_chunks(chunks: list[list[bytes]], rng: random.Random) -> None:
             kind = rng.choice(_CHUNK_KINDS)
             length = rng.choice((0, 1, 2, 3, 6, 9, 256, 768, 771))
             chunks.insert(place, [kind, rng.randbytes(length)])
+        case 8:
+            chunks.insert(min(1, len(chunks)), list(metadata_mutate.png_chunk_content(rng)))
         case 4 if chunks:
             chunks[place][1] = changed_bytes(chunks[place][1], rng)
         case 5 if chunks:
@@ -87,6 +89,8 @@ def _changed_rows(compressed: bytes, rng: random.Random) -> bytes:
 
 def tiff(rng: random.Random) -> bytes:
     """Change entries of the directory in place, and sometimes bytes anywhere."""
+    if rng.random() < 0.3:
+        return metadata_mutate.tiff(rng)
     data = bytearray(rng.choice(seeds.tiff()))
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         _change_entry(data, rng)

@@ -160,7 +160,22 @@ def _interlaced() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(image_builder.png_chunk(*chunk) for chunk in chunks)
 
 
-def _tiff(order: str, big: bool, compression: int, bits: int, samples: int, tiled: bool) -> bytes:
+def described_tiff(
+    order: str, big: bool, bits: int, samples: int, tags: dict[int, tuple[str, list[int] | bytes]]
+) -> bytes:
+    """A TIFF with further tags, whose layouts are those of `struct`, or `R` for a fraction."""
+    return _tiff(order, big, 1, bits, samples, False, tags)
+
+
+def _tiff(
+    order: str,
+    big: bool,
+    compression: int,
+    bits: int,
+    samples: int,
+    tiled: bool,
+    more: dict[int, tuple[str, list[int] | bytes]] | None = None,
+) -> bytes:
     """A TIFF of strips or tiles, in any order of bytes, classic or BigTIFF."""
     side = _TILE if tiled else SIDE
     pieces = []
@@ -169,10 +184,10 @@ def _tiff(order: str, big: bool, compression: int, bits: int, samples: int, tile
         raw = bytes(1 + (number * 7 + i) % 200 for i in range(side * samples * bits // 8 * rows))
         pieces.append(_compressed(raw, compression, rows))
     word, head = ("Q", 16) if big else ("I", 8)
-    kinds = {"H": 3, "I": 4, "Q": 16}
+    kinds = {"B": 2, "H": 3, "I": 4, "R": 5, "Q": 16}
     data_at = [head + sum(map(len, pieces[:i])) for i in range(len(pieces))]
     offsets, counts = (324, 325) if tiled else (273, 279)
-    tags: dict[int, tuple[str, list[int]]] = {
+    tags: dict[int, tuple[str, list[int] | bytes]] = {
         256: ("I", [SIDE]),
         257: ("I", [SIDE]),
         258: ("H", [bits] * samples),
@@ -183,11 +198,13 @@ def _tiff(order: str, big: bool, compression: int, bits: int, samples: int, tile
         counts: ("I", [len(piece) for piece in pieces]),
     }
     tags |= {322: ("H", [_TILE]), 323: ("H", [_TILE])} if tiled else {278: ("H", [16])}
+    tags |= more or {}
     body = b"".join(pieces)
     entries, room = b"", struct.calcsize(order + word)
     for tag, (layout, values) in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(values)}{layout}", *values)
-        entries += struct.pack(order + "HH" + word, tag, kinds[layout], len(values))
+        packed = struct.pack(f"{order}{len(values)}{layout.replace('R', 'I')}", *values)
+        count = len(values) // 2 if layout == "R" else len(values)
+        entries += struct.pack(order + "HH" + word, tag, kinds[layout], count)
         if len(packed) > room:
             entries += struct.pack(order + word, head + len(body))
             body += packed
