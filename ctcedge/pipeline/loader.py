@@ -20,6 +20,7 @@ from ctcedge.pipeline.outcome import Outcome, indexed_outcome, unclassified_reas
 from ctcedge.pipeline.records import ImageFacts
 from ctcedge.pipeline.task import CropFile, CropTask, Done, Failed, Infer, Rescore, Upgrade
 from ctcedge.sidecars.index import Lookup
+from ctcedge.sidecars.ownership import names_fit
 from ctcedge.sidecars.parse import Parsed
 from ctcedge.sidecars.schema import SCHEMA_VERSION, Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
@@ -83,7 +84,7 @@ class CropLoader:
             previous = None if lookup.is_new else self._store.load(crop)
         except NotWritten as error:
             return Done(Outcome(crop, "not-written", error=str(error)))
-        if previous is not None and not force and self._is_current(previous, file.image, data):
+        if previous is not None and not force and self._is_current(previous, file, data):
             return self._keep(file, previous)
         if isinstance(data, BadImage):
             return _refuse(file, previous, data)
@@ -108,13 +109,15 @@ class CropLoader:
         except OSError as error:
             return BadImage("unreadable", f"cannot be read: {error.strerror}")
 
-    def _is_current(self, previous: Parsed, image: ImageFacts, data: bytes | BadImage) -> bool:
-        """Whether a sidecar is of this image, model and settings."""
+    def _is_current(self, previous: Parsed, file: CropFile, data: bytes | BadImage) -> bool:
+        """Whether a sidecar is of this crop, image, model and settings."""
         sidecar, version = previous
         if version < 2:  # it lacks the score
             return False
+        if not names_fit(file.crop, sidecar):  # it was renamed together with its image
+            return False
         recorded = sidecar.image.sha256, sidecar.model.sha256, sidecar.settings_sha256
-        if recorded != (image.sha256, self._model_sha256, self._fingerprint.settings_sha256):
+        if recorded != (file.image.sha256, self._model_sha256, self._fingerprint.settings_sha256):
             return False
         if isinstance(data, BadImage):  # there is no hash: the sidecar must have the same error
             return sidecar.error == str(data)

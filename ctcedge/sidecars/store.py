@@ -32,6 +32,7 @@ from ctcedge.errors import CtcEdgeError, OutputError
 from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError, read_limited
 from ctcedge.sidecars import files
 from ctcedge.sidecars.chain import chained, chained_to_salvaged
+from ctcedge.sidecars.ownership import folded, looks_like, other_owner
 from ctcedge.sidecars.parse import (
     MAX_BYTES,
     NewerSchemaError,
@@ -53,6 +54,11 @@ _ONE_PATH_ERRORS = {
     errno.ELOOP,
 }
 _LOCK_RETRY_S = 0.2
+_REPLACED_TOGETHER = 64
+_SAME_NAMES = (
+    "these names lead to the same file here, or the sidecar was copied; rename one, or give --out"
+    " on a file system that tells such names apart"
+)
 
 
 class NotWritten(CtcEdgeError):
@@ -61,6 +67,10 @@ class NotWritten(CtcEdgeError):
 
 class _NotRead(NotWritten):
     """There is a sidecar that cannot be read now; replacing it could erase a call."""
+
+
+class _OtherCropError(NotWritten):
+    """The sidecar belongs to another crop of the folder, whose name leads to the same file."""
 
 
 class Written(NamedTuple):
@@ -107,10 +117,12 @@ class SidecarStore:
 
     def __init__(self, folder: Path, out: Path | None = None) -> None:
         self.root = folder if out is None else out
+        self._folder = folder
         self._beside = out is None or out.resolve() == folder.resolve()
         self._numbers = itertools.count(1)
         self._locked: int | None = None
         self._locking = threading.Lock()
+        self._replacing = [threading.Lock() for _ in range(_REPLACED_TOGETHER)]
 
     def path(self, crop: Crop) -> Path:
         """The path of the crop's sidecar."""
@@ -143,12 +155,24 @@ class SidecarStore:
             if error.errno in files.NOT_A_FILE:
                 return None
             raise _NotRead(f"sidecar cannot be read: {error.strerror}") from None
-        if parsed is not None and not self._beside and parsed.sidecar.sample != crop.sample:
-            raise NotWritten(
-                f"{path} belongs to sample '{parsed.sidecar.sample}', not '{crop.sample}';"
-                " give each export folder its own --out"
-            )
+        if parsed is not None:
+            self._check_owner(crop, parsed.sidecar)
         return parsed
+
+    def _check_owner(self, crop: Crop, sidecar: Sidecar) -> None:
+        """Check that the sidecar at a crop's path is that crop's.
+
+        Raises:
+            NotWritten: it is not.
+        """
+        if not self._beside and sidecar.sample != crop.sample:
+            owner = f"{self.path(crop)} belongs to sample '{sidecar.sample}', not '{crop.sample}'"
+            if folded(sidecar.sample) == folded(crop.sample):
+                raise _OtherCropError(f"{owner}: {_SAME_NAMES}")
+            raise NotWritten(f"{owner}; give each export folder its own --out")
+        if (other := other_owner(crop, sidecar, self._folder)) is not None:
+            form = " (with an accent in another form)" if looks_like(other, crop.path) else ""
+            raise _OtherCropError(f"sidecar belongs to {other}{form}: {_SAME_NAMES}")
 
     def check(self, crops: Iterable[Crop]) -> None:
         """Check, before anything is written, that every crop's sidecar may be replaced.
@@ -158,7 +182,7 @@ class SidecarStore:
         """
         try:
             for crop in crops:
-                with contextlib.suppress(_NotRead):
+                with contextlib.suppress(_NotRead, _OtherCropError):
                     self.read(crop)
         except NotWritten as error:
             raise OutputError(str(error)) from None
@@ -215,10 +239,14 @@ class SidecarStore:
         temporary = files.temporary_name(next(self._numbers))
         try:
             directory = directories.descriptor(parent)
-            with files.locked_file(name, directory, MAX_BYTES) as data:
+            # Two crops whose names lead to the same file may both be new.
+            replacing = self._replacing[hash(folded(crop.path)) % _REPLACED_TOGETHER]
+            with replacing, files.locked_file(name, directory, MAX_BYTES) as data:
                 old = None if data is None else _parse(data, name)
                 _keep_oversized(data)
                 previous = None if old is None else old.sidecar
+                if previous is not None:
+                    self._check_owner(crop, previous)
                 sidecar, complete = change(previous), True
                 if data is not None and previous is None:
                     sidecar, complete = _with_salvaged(sidecar, data)
