@@ -25,24 +25,26 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import msgspec
-
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
-from ctcedge.errors import CtcEdgeError, OutputError
+from ctcedge.errors import OutputError
 from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError, read_limited
 from ctcedge.sidecars import files
-from ctcedge.sidecars.chain import chained, chained_to_salvaged
-from ctcedge.sidecars.ownership import folded, looks_like, other_owner
-from ctcedge.sidecars.parse import (
-    MAX_BYTES,
-    NewerSchemaError,
-    Parsed,
-    encode,
-    is_oversized_sidecar,
-    parse,
-    salvage,
+from ctcedge.sidecars.chain import chained
+from ctcedge.sidecars.ownership import folded
+from ctcedge.sidecars.parse import MAX_BYTES, Parsed, encode
+from ctcedge.sidecars.replacement import (
+    NotRead,
+    NotWritten,
+    OtherCropError,
+    check_owner,
+    check_size,
+    parse_file,
+    replacement,
+    with_salvaged,
 )
-from ctcedge.sidecars.schema import Sidecar, history_after
+from ctcedge.sidecars.schema import Sidecar
+
+__all__ = ["NotWritten", "SidecarStore", "WriteSidecar", "Written", "try_writing"]
 
 # Errors of one path; any other error of a write concerns all paths and ends the run.
 _ONE_PATH_ERRORS = {
@@ -55,22 +57,6 @@ _ONE_PATH_ERRORS = {
 }
 _LOCK_RETRY_S = 0.2
 _REPLACED_TOGETHER = 64
-_SAME_NAMES = (
-    "these names lead to the same file here, or the sidecar was copied; rename one, or give --out"
-    " on a file system that tells such names apart"
-)
-
-
-class NotWritten(CtcEdgeError):
-    """One sidecar cannot, or must not, be written, for a reason that concerns its path only."""
-
-
-class _NotRead(NotWritten):
-    """There is a sidecar that cannot be read now; replacing it could erase a call."""
-
-
-class _OtherCropError(NotWritten):
-    """The sidecar belongs to another crop of the folder, whose name leads to the same file."""
 
 
 class Written(NamedTuple):
@@ -145,34 +131,22 @@ class SidecarStore:
         """
         path = f"{self.root}/{crop.path}{SIDECAR_SUFFIX}"
         try:
-            parsed = _parse(read_limited(path, MAX_BYTES), path)
+            parsed = parse_file(read_limited(path, MAX_BYTES), path)
         except FileTooLargeError as error:
-            _keep_oversized(error.data)
+            check_size(error.data)
             parsed = None
         except UnsuitableFileError:
             parsed = None
         except OSError as error:
             if error.errno in files.NOT_A_FILE:
                 return None
-            raise _NotRead(f"sidecar cannot be read: {error.strerror}") from None
+            raise NotRead(f"sidecar cannot be read: {error.strerror}") from None
         if parsed is not None:
             self._check_owner(crop, parsed.sidecar)
         return parsed
 
     def _check_owner(self, crop: Crop, sidecar: Sidecar) -> None:
-        """Check that the sidecar at a crop's path is that crop's.
-
-        Raises:
-            NotWritten: it is not.
-        """
-        if not self._beside and sidecar.sample != crop.sample:
-            owner = f"{self.path(crop)} belongs to sample '{sidecar.sample}', not '{crop.sample}'"
-            if folded(sidecar.sample) == folded(crop.sample):
-                raise _OtherCropError(f"{owner}: {_SAME_NAMES}")
-            raise NotWritten(f"{owner}; give each export folder its own --out")
-        if (other := other_owner(crop, sidecar, self._folder)) is not None:
-            form = " (with an accent in another form)" if looks_like(other, crop.path) else ""
-            raise _OtherCropError(f"sidecar belongs to {other}{form}: {_SAME_NAMES}")
+        check_owner(crop, sidecar, self._folder, None if self._beside else self.root)
 
     def check(self, crops: Iterable[Crop]) -> None:
         """Check, before anything is written, that every crop's sidecar may be replaced.
@@ -182,7 +156,7 @@ class SidecarStore:
         """
         try:
             for crop in crops:
-                with contextlib.suppress(_NotRead, _OtherCropError):
+                with contextlib.suppress(NotRead, OtherCropError):
                     self.read(crop)
         except NotWritten as error:
             raise OutputError(str(error)) from None
@@ -199,7 +173,7 @@ class SidecarStore:
             instance because the disk is full.
         """
         with files.DirFdCache(self._open_directory) as directories:
-            yield lambda crop, sidecar: self._replace(crop, _replacing(crop, sidecar), directories)
+            yield lambda crop, sidecar: self._replace(crop, replacement(crop, sidecar), directories)
 
     def write(self, crop: Crop, sidecar: Sidecar) -> Written:
         """Write one sidecar, as `batch` does."""
@@ -242,14 +216,14 @@ class SidecarStore:
             # Two crops whose names lead to the same file may both be new.
             replacing = self._replacing[hash(folded(crop.path)) % _REPLACED_TOGETHER]
             with replacing, files.locked_file(name, directory, MAX_BYTES) as data:
-                old = None if data is None else _parse(data, name)
-                _keep_oversized(data)
+                old = None if data is None else parse_file(data, name)
+                check_size(data)
                 previous = None if old is None else old.sidecar
                 if previous is not None:
                     self._check_owner(crop, previous)
                 sidecar, complete = change(previous), True
                 if data is not None and previous is None:
-                    sidecar, complete = _with_salvaged(sidecar, data)
+                    sidecar, complete = with_salvaged(sidecar, data)
                 else:
                     sidecar = chained(sidecar, previous)
                 content = encode(sidecar)
@@ -359,53 +333,3 @@ class SidecarStore:
             ) from None
         except OSError:
             pass  # some network file systems cannot lock a folder
-
-
-def _parse(data: bytes, path: str) -> Parsed | None:
-    try:
-        return parse(data)
-    except NewerSchemaError:
-        raise NotWritten(
-            f"{path} was written by a newer ctcedge; update ctcedge or give another --out"
-        ) from None
-
-
-def _keep_oversized(data: bytes | None) -> None:
-    """Check that a file is no sidecar that is larger than what is read, which must not be replaced.
-
-    Raises:
-        _NotRead: it is one.
-    """
-    if data is not None and is_oversized_sidecar(data):
-        raise _NotRead(
-            f"sidecar is larger than {MAX_BYTES:,} bytes; it is kept: move it away to have the crop"
-            " classified again"
-        )
-
-
-def _replacing(crop: Crop, sidecar: Sidecar | None) -> Callable[[Sidecar | None], Sidecar]:
-    """The change from the sidecar that is there to a new one, or to itself in schema 3."""
-
-    def upgrade(old: Sidecar | None) -> Sidecar:
-        if old is None:
-            raise NotWritten(f"the sidecar of {crop.path} changed meanwhile")
-        return old
-
-    def carry_over_history(old: Sidecar | None) -> Sidecar:
-        assert sidecar is not None
-        if old is None:
-            return sidecar
-        return msgspec.structs.replace(sidecar, review=old.review, history=history_after(old))
-
-    return upgrade if sidecar is None else carry_over_history
-
-
-def _with_salvaged(sidecar: Sidecar, data: bytes) -> tuple[Sidecar, bool]:
-    """The sidecar with the reviews and calls of a damaged file, and whether all could be read."""
-    salvaged = salvage(data)
-    combined = msgspec.structs.replace(
-        sidecar,
-        review=salvaged.review or sidecar.review,
-        history=salvaged.history or sidecar.history,
-    )
-    return chained_to_salvaged(combined, salvaged.chain), salvaged.complete
