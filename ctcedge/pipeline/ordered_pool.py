@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
+
+from ctcedge.log import event
+
+log = logging.getLogger("ctcedge.pipeline.ordered_pool")
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -14,21 +21,37 @@ _R = TypeVar("_R")
 class OrderedPool:
     """Context with a pool of threads; what is submitted ahead is bounded.
 
-    At the end, work that has begun is finished, and work that has not is dropped.
+    Where not even one thread can be started, because of a limit, the caller's own does the work. At
+    the end, work that has begun is finished, and work that has not is dropped.
 
     Args:
         workers: number of threads.
     """
 
+    _warned = False
+
     def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._executor = ThreadPoolExecutor(workers, "ctcedge")
+        self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        for _ in range(workers):
+            thread = threading.Thread(target=self._work, name="ctcedge")
+            try:
+                thread.start()
+            except RuntimeError:
+                self._warn(workers)
+                break
+            self._threads.append(thread)
 
     def __enter__(self) -> OrderedPool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._closed = True
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def imap(self, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         """Yield the function's result for each item, in order.
@@ -36,10 +59,44 @@ class OrderedPool:
         An item is taken from the iterable only when it can be submitted: at most one more than
         there are threads is under way.
         """
+        if not self._threads:
+            yield from map(function, items)
+            return
         pending: deque[Future[_R]] = deque()
         for item in items:
-            pending.append(self._executor.submit(function, item))
-            if len(pending) > self._workers:
+            pending.append(self._submit(function, item))
+            if len(pending) > len(self._threads):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+    def _submit(self, function: Callable[[_T], _R], item: _T) -> Future[_R]:
+        future: Future[_R] = Future()
+
+        def work() -> None:
+            try:
+                result = function(item)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._queue.put(work)
+        return future
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            if not self._closed:
+                work()
+            del work  # with its item and result, which may be large
+
+    def _warn(self, workers: int) -> None:
+        if not OrderedPool._warned:
+            log.warning(
+                "only %d of %d threads can be started here (a limit on processes or threads);"
+                " the work takes longer",
+                len(self._threads),
+                workers,
+                extra=event("few-threads"),
+            )
+        OrderedPool._warned = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import threading
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ POLL_INTERVAL = 5.0
 
 _CHECK_INTERVAL = 5.0  # seconds between looks at the mounts, and until an event counts as missed
 
+_OBSERVER_THREADS = 4  # at least as many as an observer has
 _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
@@ -102,6 +104,9 @@ class FolderEvents:
             return
         handler = FileSystemEventHandler()
         handler.on_any_event = self._events.put  # type: ignore[method-assign, assignment]
+        if not _can_start_threads(_OBSERVER_THREADS):
+            self._poll("no file events here (their threads cannot be started)")
+            return
         try:
             observer = Observer()
             observer.schedule(handler, str(self._folder), recursive=True, event_filter=_EVENTS)
@@ -187,3 +192,21 @@ class _LossHandler(logging.Handler):
             text = "file events were lost: scanning the folder"
             log.warning(text, extra=event("events-lost"))
         self._events.report_loss()
+
+
+def _can_start_threads(count: int) -> bool:
+    """Whether so many threads can be started; an observer that lacks one would leak the others."""
+    release = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=release.wait)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        return False
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join()
+    return True

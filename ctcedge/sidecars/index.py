@@ -218,9 +218,13 @@ class DoneIndex:
                 self._disable_or_reset(error)
 
         thread = threading.Thread(target=run, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no further thread can be started here
+            run()
+            return
         with self._lock:
             self._threads = [other for other in self._threads if other.is_alive()] + [thread]
-        thread.start()
 
     def _flush(self) -> None:
         """Write what is queued; recently modified images stay in the queue."""

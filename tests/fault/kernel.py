@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,40 @@ def as_process_1() -> tuple[str, ...]:
     under = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
     _require(*under, "true", what="a process namespace")
     return under
+
+
+def with_threads(count: int) -> tuple[str, ...]:
+    """Prefix of a command whose process can have so many threads; RLIMIT_NPROC spares root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become an account without other processes")
+    rights = "-all,+dac_override,+dac_read_search"
+    under: tuple[str, ...] = ("setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups")
+    for kind in ("bounding-set", "inh-caps", "ambient-caps"):
+        under += (f"--{kind}", rights)
+    under += ("prlimit", f"--nproc={count}")
+    _require(*under, "true", what="a process with few threads")
+    return under
+
+
+@contextmanager
+def memory_limit(size: int) -> Iterator[tuple[str, ...]]:
+    """Prefix of a command whose processes get so much memory, in bytes, by a control group."""
+    for parent, name in (("/sys/fs/cgroup/memory", "limit_in_bytes"), ("/sys/fs/cgroup", "max")):
+        group = Path(parent, f"ctcedge-test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            for limit in (f"memory.{name}", "memory.memsw.limit_in_bytes", "memory.swap.max"):
+                with suppress(OSError):
+                    (group / limit).write_text("0" if limit.endswith("swap.max") else str(size))
+            if (group / f"memory.{name}").exists():
+                yield "sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("no control group with a memory limit can be made here")
 
 
 @contextmanager
