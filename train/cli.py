@@ -174,8 +174,8 @@ def fit(
 
     from .fit.distributed import process_group
     from .fit.fit import fit_manifests
+    from .fit.loop import Interrupted
     from .fit.presets import preset_named
-    from .fit.trainer import Interrupted
 
     interruption = Interruption()
     # Under torchrun, signals are handled by torchrun.

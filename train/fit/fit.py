@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,14 @@ from ..data.manifest import Row, choose, read_manifests
 from ..metrics.calibration import too_few_problem
 from ..util.progress import progress
 from .distributed import ProcessGroup, process_group
+from .folder import RUN_NAME, WEIGHTS_NAME, RunError, load_weights
+from .loop import Interrupted, reproducible
 from .networks import Classifier
 from .objectives import STRATEGIES, BrightField, Student, Teacher
 from .presets import Preset, input_for
 from .pretrained import InitialWeights
-from .run import RUN_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
-from .trainer import FitError, Interrupted, load_weights, train_network
+from .run import FitSettings, Run, open_runs
+from .trainer import FitError, train_network
 
 TEACHER_NAME = "teacher"
 FOLD_NAME = "fold-{}"
@@ -238,7 +240,7 @@ def _run(
 def _fit(runs: list[Run], initial: InitialWeights | None, should_stop: Callable[[], bool]) -> None:
     for run in runs:
         _check(run)
-    with process_group() as processes, _reproducible(processes.device), ExitStack() as locks:
+    with process_group() as processes, reproducible(processes.device), ExitStack() as locks:
         if initial is not None:
             initial.network(
                 runs[0]
@@ -319,19 +321,3 @@ def _check_none_seen(seen: list[str]) -> None:
             f"the initial weights were trained on cells of {len(seen):,} of the patients or samples"
             f" to hold out, such as '{seen[0]}'; hold out others with --validation, or omit --init"
         )
-
-
-@contextmanager
-def _reproducible(device: torch.device) -> Iterator[None]:
-    """Use reproducible kernels on a CPU, TF32 on a GPU; then restore PyTorch's settings."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    precision = torch.get_float32_matmul_precision()
-    with torch.random.fork_rng():
-        torch.use_deterministic_algorithms(device.type == "cpu")
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(deterministic)
-            torch.set_float32_matmul_precision(precision)

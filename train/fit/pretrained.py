@@ -17,8 +17,9 @@ from ctcedge.model.spec import SPEC_NAME
 
 from ..baselines.baselines import EARLIER, TRAINING, read_table
 from ..data.dataset import TrainingProvenance, draw_by_sample
+from .folder import RUN_NAME, WEIGHTS_NAME
 from .networks import Classifier, deviation
-from .run import RUN_NAME, WEIGHTS_NAME, Run, open_runs
+from .run import Run, open_runs
 
 _NORM_CELLS = 256
 

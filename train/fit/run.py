@@ -5,13 +5,8 @@ A run with folds is a folder of runs, `fold-1` and so on.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import io
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -20,24 +15,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctcedge.fs.files import atomic_write
 from ctcedge.images.preprocess import InputSpec
 from ctcedge.records import convert, plain
 
 from ..data.dataset import Cells, TrainingProvenance
 from ..metrics.roc import roc_auc
 from .augment import Augmentation
+from .folder import (
+    CELLS_NAME,
+    RUN_NAME,
+    WEIGHTS_NAME,
+    RunError,
+    load_weights,
+    locked,
+    read_json,
+    save,
+)
 from .networks import NETWORKS, Classifier, predict
-
-RUN_NAME = "run.json"
-CELLS_NAME = "cells.npz"
-WEIGHTS_NAME = "weights.pt"
-LOG_NAME = "log.json"
 
 _EARLIER = "earlier_"
 """Prefix of the columns of `Run.earlier`."""
-_UNFINISHED = {CELLS_NAME, f".{CELLS_NAME}.tmp", f".{RUN_NAME}.tmp"}
-"""Files of a run that was interrupted while it was written."""
+_UNLABELLED = "unlabelled_"
+"""Prefix of the columns of `Run.unlabelled`."""
 
 MIN_WIDTH = 1 / 16
 """Minimum width of a network; its narrowest layer then has four channels."""
@@ -46,10 +45,6 @@ Split: TypeAlias = Literal["training", "validation", "test"]
 """Validation cells are for calibration and operating points; test cells for figures only."""
 
 Dapi: TypeAlias = Literal["none", "samples", "auxiliary", "teacher", "dropout"]
-
-
-class RunError(ValueError):
-    """A run folder cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +116,7 @@ class Run:
         split: (n,) text, the `Split` of each cell; there is a test split under folds only.
         init: SHA-256 of the initial weights; empty where they are random.
         earlier: the cells that the initial weights were trained on.
+        unlabelled: the cells that they were pretrained on, without labels.
     """
 
     folder: Path
@@ -130,6 +126,7 @@ class Run:
     split: NDArray[np.str_]
     init: str = ""
     earlier: TrainingProvenance = field(default_factory=TrainingProvenance.empty)
+    unlabelled: TrainingProvenance = field(default_factory=TrainingProvenance.empty)
 
     def subset(self, split: Split) -> Cells:
         """Return the cells of one split."""
@@ -163,33 +160,12 @@ class Run:
             raise RunError(f"{self.folder} is not finished; run its 'python -m train fit' again")
         with torch.random.fork_rng():
             network = self.settings.classifier()
-        weights = torch.load(self.folder / WEIGHTS_NAME, map_location="cpu", weights_only=True)
-        network.load_state_dict(weights)
+        network.load_state_dict(load_weights(self.folder / WEIGHTS_NAME))
         return network.eval()
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the folder against other fits; the folder is created if missing.
-
-        The lock is a system lock on the folder itself, which ends with the process in any case.
-
-        Raises:
-            RunError: another process fits there.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with suppress(OSError):  # some network file systems cannot lock a folder
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise RunError(
-                        f"another process is fitting in {self.folder}; wait for it, stop it, or"
-                        " choose another --out"
-                    ) from None
-            yield
-        finally:
-            os.close(descriptor)
+    def locked(self) -> AbstractContextManager[None]:
+        """Lock the folder against other fits, see `train.fit.folder.locked`."""
+        return locked(self.folder)
 
     def save(self) -> None:
         """Write cells and settings; a folder with the same run is not changed.
@@ -197,24 +173,10 @@ class Run:
         Raises:
             RunError: the folder contains another run, or something else.
         """
-        record = self.folder / RUN_NAME
-        if record.is_file():
-            if differ := differences(self.folder, self._record()):
-                raise RunError(
-                    f"{self.folder} contains a run with {'; '.join(differ)}; choose another"
-                    " --out, or remove it"
-                )
-            return
-        if self.folder.exists() and {path.name for path in self.folder.iterdir()} - _UNFINISHED:
-            raise RunError(
-                f"{self.folder} contains something other than a run; choose another --out"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        earlier = {_EARLIER + name: column for name, column in self.earlier.columns().items()}
-        columns = self.cells.columns() | {"side": self.split} | earlier
-        atomic_write(self.folder / CELLS_NAME, npz_bytes(columns))
-        # Last, so that a folder with run.json is complete.
-        write_json(record, self._record())
+        columns = self.cells.columns() | {"side": self.split}
+        for prefix, provenance in ((_EARLIER, self.earlier), (_UNLABELLED, self.unlabelled)):
+            columns |= {prefix + name: column for name, column in provenance.columns().items()}
+        save(self.folder, RUN_NAME, self._record(), columns)
 
     def _record(self) -> dict[str, Any]:
         cells = {"cells": _digest(self.cells, self.split)}
@@ -224,26 +186,6 @@ class Run:
 def recipe(settings: FitSettings, input: InputSpec, init: str = "") -> dict[str, Any]:
     """Return the record of a run without its cells."""
     return {"settings": asdict(settings), "input": plain(input), "init": init}
-
-
-def differences(folder: Path, record: dict[str, Any]) -> list[str]:
-    """Return the differences of a folder's run from a record, or from a recipe alone.
-
-    Raises:
-        RunError: the run's own record cannot be read.
-    """
-    stored, wanted = _read_json(folder / RUN_NAME), json.loads(json.dumps(record))
-    differ = [
-        f"{name} {stored.get(part, {}).get(name)} instead of {value}"
-        for part in ("settings", "input")
-        for name, value in wanted[part].items()
-        if stored.get(part, {}).get(name) != value
-    ]
-    texts = {"cells": "other cells, labels or splits", "init": "other initial weights"}
-    differ += [
-        text for part, text in texts.items() if part in wanted and stored.get(part) != wanted[part]
-    ]
-    return differ
 
 
 def open_runs(folder: Path) -> list[Run]:
@@ -269,17 +211,12 @@ def fold_folders(folder: Path) -> list[Path]:
 
 
 def _open(folder: Path) -> Run:
-    record = _read_json(folder / RUN_NAME)
+    record = read_json(folder / RUN_NAME)
     try:
         with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
         split = columns.pop("side")
-        earlier = TrainingProvenance(
-            **{
-                field.name: columns.pop(_EARLIER + field.name)
-                for field in fields(TrainingProvenance)
-            }
-        )
+        earlier, unlabelled = (_pop(columns, prefix) for prefix in (_EARLIER, _UNLABELLED))
         settings = dict(record["settings"])
         augmentation = Augmentation(**settings.pop("augmentation"))
         return Run(
@@ -290,29 +227,18 @@ def _open(folder: Path) -> Run:
             split=split,
             init=record["init"],
             earlier=earlier,
+            unlabelled=unlabelled,
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder} is damaged or of another version: {error}") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
-    return record
-
-
-def write_json(path: Path, record: object) -> None:
-    """Write a JSON file atomically."""
-    atomic_write(path, (json.dumps(record, indent=2) + "\n").encode())
-
-
-def npz_bytes(arrays: dict[str, NDArray[Any]]) -> bytes:
-    """Return arrays by name as the contents of an npz file."""
-    file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **arrays)
-    return file.getvalue()
+def _pop(columns: dict[str, NDArray[Any]], prefix: str) -> TrainingProvenance:
+    """Take the columns of a provenance; runs before pretraining existed have none of that."""
+    names = [field.name for field in fields(TrainingProvenance)]
+    if prefix == _UNLABELLED and prefix + names[0] not in columns:
+        return TrainingProvenance.empty()
+    return TrainingProvenance(**{name: columns.pop(prefix + name) for name in names})
 
 
 def _digest(cells: Cells, split: NDArray[np.str_]) -> str:

@@ -19,8 +19,9 @@ from ..data import splits as split
 from ..data.dataset import Cells, read_cells
 from ..data.manifest import choose, read_manifests
 from ..fit.fit import assign_splits, fit
+from ..fit.folder import CELLS_NAME, RunError, differences, npz_bytes
 from ..fit.networks import predict
-from ..fit.run import CELLS_NAME, RunError, differences, npz_bytes, recipe
+from ..fit.run import recipe
 from ..metrics.calibration import calibrate
 from ..metrics.onnx_scores import probabilities
 from .trials import FOLDS, SPLIT_SEED, Trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -25,13 +26,16 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
+def progress(
+    title: str, total: int, *, quiet: bool = False, lines: bool = False
+) -> Iterator[Advance]:
     """Show a progress bar during the block.
 
     Args:
         title: of the bar.
         total: number of steps.
         quiet: show nothing.
+        lines: print each note on a line of its own where standard error is no terminal.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -42,12 +46,16 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Advance
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+    console = Console(stderr=True)
+    lines = lines and not quiet and not console.is_terminal
+    with Progress(*columns, console=console, disable=quiet or lines) as bar:
         task = bar.add_task(title, total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:
             bar.advance(task, steps)
-            if note:
+            if note and lines:
+                print(f"{title}: {note}", file=sys.stderr, flush=True)
+            elif note:
                 bar.update(task, note=note)
 
         yield advance

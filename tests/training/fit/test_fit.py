@@ -23,11 +23,13 @@ from train.data.manifest import Row, read_manifests, write_manifest
 from train.data.splits import LeakageError
 from train.fit.batches import oversampled_rows
 from train.fit.fit import assign_splits, fit, fit_folds
+from train.fit.folder import LOG_NAME, WEIGHTS_NAME, RunError
+from train.fit.loop import CHECKPOINT_NAME, Interrupted
 from train.fit.networks import predict
 from train.fit.presets import PRESETS
 from train.fit.pretrained import InitialWeights, InitialWeightsError
-from train.fit.run import LOG_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
-from train.fit.trainer import CHECKPOINT_NAME, FitError, Interrupted
+from train.fit.run import FitSettings, Run, open_runs
+from train.fit.trainer import FitError
 from train.simulate import simulate_cells
 
 INPUT = PRESETS["tiny"].input

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from train.export.onnx import float_graph
+from train.fit.folder import WEIGHTS_NAME
 from train.fit.networks import Classifier, deviation, predict
 from train.fit.presets import PRESETS
 from train.fit.pretrained import (
@@ -19,7 +20,7 @@ from train.fit.pretrained import (
     graph_weights,
     unfold_batch_norms,
 )
-from train.fit.run import WEIGHTS_NAME, FitSettings, Run
+from train.fit.run import FitSettings, Run
 
 INPUT = PRESETS["tiny"].input
 SETTINGS = FitSettings(network="resnet10", width=0.0625, views=1)

@@ -12,8 +12,9 @@ from msgspec import structs
 from ctcedge.fs.files import atomic_write
 from train.data.dataset import Cells
 from train.fit.augment import Augmentation
+from train.fit.folder import CELLS_NAME, WEIGHTS_NAME, RunError
 from train.fit.presets import PRESETS
-from train.fit.run import CELLS_NAME, WEIGHTS_NAME, FitSettings, Run, RunError, open_runs
+from train.fit.run import FitSettings, Run, open_runs
 
 SETTINGS = FitSettings(network="resnet10", width=0.0625, augmentation=Augmentation(noise=False))
 INPUT = PRESETS["tiny"].input

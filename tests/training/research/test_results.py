@@ -14,8 +14,9 @@ from tests.training.evaluate.evaluated import export
 from train.data import splits as split
 from train.data.manifest import choose, read_manifests
 from train.fit.fit import assign_splits
+from train.fit.folder import RunError
 from train.fit.presets import PRESETS
-from train.fit.run import Run, RunError
+from train.fit.run import Run
 from train.metrics.roc import roc_auc
 from train.research import results
 from train.research.comparison import BETTER, BY_CHANCE, NOTHING, WORSE, compare
