@@ -22,6 +22,7 @@ runpy.run_module("train", run_name="__main__")
 
 COMMANDS = {
     "label": ["export", "--out", "cells.csv"],
+    "pretrain": ["export", "--out", "run"],
     "fit": ["cells.csv", "--out", "run"],
     "evaluate": ["model", "cells.csv", "--out", "report"],
     "export": ["run", "--name", "mine"],
@@ -86,6 +87,7 @@ def test_the_kit_works_under_another_package_name(tmp_path):
         "import sys; sys.path.insert(0, '.'); sys.modules['train'] = None\n"
         "import ctctrain.build, ctctrain.cli, ctctrain.label, ctctrain.research.error_analysis\n"
         "import ctctrain.evaluate.external_negatives, ctctrain.evaluate.ood_rates\n"
+        "import ctctrain.pretrain.pretrain\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False

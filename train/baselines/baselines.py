@@ -20,6 +20,7 @@ from .texture import COUNT, texture_features
 
 TRAINING = "training"
 EARLIER = "earlier"
+UNLABELLED = "unlabelled"
 TABLE_NAME = "training.npz"
 _SPLIT_KEY = "side"
 """Name of the `split` column in the npz file, which exported models have had from the start."""
@@ -41,8 +42,9 @@ class TrainingTable(Columns):
 
     Attributes:
         digest: (n,) text, as `train.data.dataset.Cells.digest`.
-        split: (n,) text, `training`, `validation`, `test` or `earlier`: cells that the initial
-            weights were trained on, of which only the digests are known.
+        split: (n,) text, `training`, `validation`, `test`; `earlier`: cells that the initial
+            weights were trained on; or `unlabelled`: cells that they were pretrained on without
+            labels. Of the last two only the digests are known.
         positive: (n,) bool.
         sample_digest: (n,) text, as `train.data.dataset.Seen.sample_digest`.
         features: (n, k) float32, see `train.baselines.texture`; NaN for cells without features.
@@ -80,24 +82,20 @@ class TrainingTable(Columns):
         """Return the provenance of some of its rows."""
         return TrainingProvenance(self.digest[rows], self.sample_digest[rows])
 
-    def with_earlier(self, provenance: TrainingProvenance) -> TrainingTable:
+    def with_earlier(
+        self, provenance: TrainingProvenance, unlabelled: TrainingProvenance | None = None
+    ) -> TrainingTable:
         """Return the table with the cells that the initial weights were trained on.
 
         Args:
             provenance: of these cells; cells that are in the table are skipped.
+            unlabelled: of cells used without labels; they are added whether or not they are in the
+                table, where a cell may be one to test on.
         """
         digests, first = np.unique(provenance.digest, return_index=True)
         new = provenance.select(first[~np.isin(digests, self.digest)])
-        return self.concat(
-            TrainingTable(
-                digest=new.digest,
-                split=np.full(len(new), EARLIER),
-                positive=np.zeros(len(new), bool),
-                sample_digest=new.sample_digest,
-                features=np.full((len(new), COUNT), np.nan, np.float32),
-                diameter=np.full(len(new), np.nan, np.float32),
-            )
-        )
+        table = self.concat(_known_by_digest(new, EARLIER))
+        return table if unlabelled is None else table.concat(_known_by_digest(unlabelled))
 
     def save(self, path: Path) -> None:
         """Write an npz, texts as ASCII bytes."""
@@ -106,6 +104,17 @@ class TrainingTable(Columns):
         for name in _TEXT_KEYS:
             columns[name] = columns[name].astype(np.bytes_)
         np.savez_compressed(path, allow_pickle=False, **columns)
+
+
+def _known_by_digest(cells: TrainingProvenance, split: str = UNLABELLED) -> TrainingTable:
+    return TrainingTable(
+        digest=cells.digest,
+        split=np.full(len(cells), split),
+        positive=np.zeros(len(cells), bool),
+        sample_digest=cells.sample_digest,
+        features=np.full((len(cells), COUNT), np.nan, np.float32),
+        diameter=np.full(len(cells), np.nan, np.float32),
+    )
 
 
 def read_table(data: bytes) -> TrainingTable:

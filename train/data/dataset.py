@@ -77,6 +77,11 @@ class TrainingProvenance(Columns):
         """Return the provenance of cells."""
         return cls(cells.digest, name_digests(cells.group))
 
+    def used_groups(self, cells: Cells) -> list[str]:
+        """Return the groups of cells that have an image or a name among these cells, sorted."""
+        by_image = cells.group[np.isin(cells.digest, self.digest)].tolist()
+        return sorted({*by_image, *self.matching_groups(np.unique(cells.group).tolist())})
+
     def matching_groups(self, groups: Iterable[str]) -> list[str]:
         """Return the groups whose name is among those of these cells."""
         names = set(self.sample_digest.tolist())

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ctcedge.model.folder import Model
 
 from ..baselines.baselines import TRAINING
-from ..data.manifest import ManifestError, read_manifests
+from ..data.manifest import ManifestError, abbreviate, read_manifests
 from .bootstrap import DRAWS
 from .calls import Calls, count_calls
 from .figures import Figures, figures
@@ -139,6 +141,13 @@ def _warnings(
             f"{len(scored.namesakes):,} samples, such as '{scored.namesakes[0]}', have the name of"
             " one that the model was made from, but other images; if they are the same samples, the"
             " figures are too good."
+        )
+    if scored.unlabelled:
+        groups = len(np.unique(scored.cells.group))
+        warnings.append(
+            f"{len(scored.unlabelled):,} of {groups:,} patients or samples were used without labels"
+            " by the model's pretraining, so that the figures may be too good for new ones:"
+            f" {abbreviate(scored.unlabelled, ', ')}."
         )
     if spec.input.um_per_px is not None and scored.rows[0].um_per_px is None:
         warnings.append(

@@ -9,6 +9,8 @@ keys are:
     manifests           their paths
     warnings            sentences to read first
     leak_checked        whether it is certain that no cell's patient or sample was trained on
+    pretrained_on       patients or samples among these that the model's pretraining used without
+                        labels
     cells, ctcs         number of cells with a label, and of CTCs among them
     unlabelled          cells without a label, which are in strata and per_sample only
     samples, groups     groups are the units of the bootstrap: patients, or samples
@@ -71,6 +73,7 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         "manifests": [str(path) for path in evaluation.manifests],
         "warnings": evaluation.warnings,
         "leak_checked": evaluation.leak_checked,
+        "pretrained_on": evaluation.scored.unlabelled,
         "cells": found.cells,
         "ctcs": found.ctcs,
         "unlabelled": found.unlabelled,

@@ -22,6 +22,7 @@ from ctcedge.settings import ImageSettings
 
 from ..baselines.baselines import (
     TRAINING,
+    UNLABELLED,
     TrainingTable,
     baseline_scores,
     read_table,
@@ -65,9 +66,15 @@ class Candidate:
         """Return the groups with the name of one that it was trained or calibrated on."""
         return self._provenance().matching_groups(groups)
 
+    def groups_without_labels(self, cells: Cells) -> list[str]:
+        """Return the groups of cells that its pretraining used without labels."""
+        if self.table is None:
+            return []
+        return self.table.provenance(self.table.split == UNLABELLED).used_groups(cells)
+
     def _provenance(self) -> TrainingProvenance:
         assert self.table is not None
-        return self.table.provenance(self.table.split != HELD_OUT)
+        return self.table.provenance(~np.isin(self.table.split, (HELD_OUT, UNLABELLED)))
 
 
 def open_candidates(folder: Path) -> list[Candidate]:
@@ -139,6 +146,7 @@ class ScoredCells:
         scores: n.
         verdicts: n, of the runtime at the model's own decision.
         namesakes: samples with the name of one that their model was made from.
+        unlabelled: patients or samples that their model's pretraining used without labels.
         baselines: by name, (n,) scores; None where a model has no training table.
     """
 
@@ -149,6 +157,7 @@ class ScoredCells:
     scores: Scores
     verdicts: list[Prediction]
     namesakes: list[str]
+    unlabelled: list[str]
     baselines: dict[str, Floats] | None
 
 
@@ -167,7 +176,14 @@ def score(candidates: Sequence[Candidate], rows: Sequence[Row], seed: int) -> Sc
     _check_patients_unseen(rows, namesakes)
     scores, verdicts = _apply_models(candidates, cells, quality, by)
     baselines = _baselines(candidates, cells, by, seed)
-    return ScoredCells(list(rows), cells, known, by, scores, verdicts, namesakes, baselines)
+    unlabelled = [
+        group
+        for index, candidate in enumerate(candidates)
+        for group in candidate.groups_without_labels(cells.select(by == index))
+    ]
+    return ScoredCells(
+        list(rows), cells, known, by, scores, verdicts, namesakes, unlabelled, baselines
+    )
 
 
 def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:

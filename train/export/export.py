@@ -188,7 +188,9 @@ def export_run(
 
         advance(note="training table")
         table = training_table(run.cells, run.split, spec)
-        stored = table.limited(MAX_DESCRIBED, settings.seed).with_earlier(run.earlier)
+        stored = table.limited(MAX_DESCRIBED, settings.seed).with_earlier(
+            run.earlier, run.unlabelled
+        )
         stored.save(folder / TABLE_NAME)
         read_table((folder / TABLE_NAME).read_bytes())
 

@@ -216,12 +216,20 @@ threshold is chosen on both. Intervals are exact binomial 95 % intervals for the
 cells (Korn and Graubard, 1998); 'at most' is the one-sided upper 95 % bound."""
 
 
+def _start(facts: CardFacts) -> str:
+    unlabelled = len(np.unique(facts.run.unlabelled.digest))
+    if not unlabelled:
+        return "weights of an earlier model" if facts.run.init else "random weights"
+    earlier = ", then trained with labels," if len(facts.run.earlier) else ""
+    return f"weights pretrained{earlier} on {unlabelled:,} cells without labels"
+
+
 def _making(facts: CardFacts) -> str:
     fit, spec = facts.run.settings, facts.run.input
     libraries = ", ".join(f"{name} {installed(name)}" for name in _LIBRARIES if _has(name))
     pixel = f"{spec.crop_px:g} crop pixels" if spec.um_per_px is None else f"{spec.um_per_px:g} um"
     command = f"    {facts.command}\n\n" if facts.command else ""
-    start = "weights of an earlier model" if facts.run.init else "random weights"
+    start = _start(facts)
     origin = f"\n- Initial weights: SHA-256 {facts.run.init}." if facts.run.init else ""
     if origin and facts.demonstration:
         origin += (

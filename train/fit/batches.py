@@ -89,7 +89,7 @@ class BatchLoader:
     def batch(self, rows: NDArray[np.intp], step: int) -> Batch:
         """Return this process's part of the cells of a step, augmented."""
         settings, processes = self._settings, self._team
-        generator = _generator((settings.seed, step, processes.rank), processes.device)
+        generator = seeded_generator((settings.seed, step, processes.rank), processes.device)
         mine = torch.from_numpy(rows[processes.rank :: processes.size]).to(processes.device)
         levels = self._images[mine].float() - BACKGROUND_LEVEL
         scaled = settings.augmentation(levels, generator) / self._gain
@@ -110,7 +110,7 @@ def oversampled_rows(positive: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.sort(np.concatenate((common, np.resize(rare, max(len(rare), minimum)))))
 
 
-def _generator(numbers: tuple[int, ...], device: torch.device) -> torch.Generator:
+def seeded_generator(numbers: tuple[int, ...], device: torch.device) -> torch.Generator:
     """Seed PyTorch's global state and return a generator, both from a few numbers."""
     seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
     number, own = (int(seed) for seed in seeds)

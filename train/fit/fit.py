@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from ctcedge.images.preprocess import InputSpec
+from ctcedge.records import plain
 
 from ..data import splits as split
 from ..data.dataset import Cells, TrainingProvenance, read_cells
-from ..data.manifest import Row, choose, read_manifests
+from ..data.manifest import Row, abbreviate, choose, read_manifests
 from ..metrics.calibration import too_few_problem
 from ..util.progress import progress
 from .distributed import ProcessGroup, process_group
@@ -73,7 +74,7 @@ def fit_manifests(
 
     Raises:
         ManifestError: a manifest or an image cannot be used.
-        LeakageError: the initial weights were trained on cells of a held-out patient.
+        LeakageError: the initial weights were trained on labelled cells of a held-out patient.
         ValueError: as of `fit` and `fit_folds`.
         ModelError: the model folder to start from is damaged.
         Interrupted: `should_stop` returned True.
@@ -101,12 +102,17 @@ def fit_manifests(
         all_splits = [np.where(np.arange(len(cells)) < len(rows), "training", "validation")]
     else:
         all_splits = [assign_splits(cells, settings.seed)]
+    warn = on_warning if processes.is_main else lambda text: None
+    if initial is not None and initial.pretraining is not None:
+        _warn_of_other_input(initial.pretraining.input, input, warn)
     for splits in all_splits:
+        if initial is not None:
+            _warn_of_unlabelled(cells.select(splits != "training"), initial.unlabelled, warn)
         assigned = zip([*rows, *held_out], splits, strict=True)
         _check_patients_unseen([row for row, name in assigned if name != "training"], initial)
         few = too_few_problem(cells.positive[splits == "validation"])
-        if few and processes.is_main:
-            on_warning(f"'export' will refuse this run: {few}")
+        if few:
+            warn(f"'export' will refuse this run: {few}")
     if folds:
         fit_folds(cells, folds, settings, input, folder, initial=initial, should_stop=should_stop)
     else:
@@ -234,7 +240,16 @@ def _run(
 ) -> Run:
     if initial is None:
         return Run(folder, settings, input, cells, splits)
-    return Run(folder, settings, input, cells, splits, initial.sha256, initial.provenance)
+    return Run(
+        folder,
+        settings,
+        input,
+        cells,
+        splits,
+        initial.sha256,
+        initial.provenance,
+        initial.unlabelled,
+    )
 
 
 def _fit(runs: list[Run], initial: InitialWeights | None, should_stop: Callable[[], bool]) -> None:
@@ -320,4 +335,26 @@ def _check_none_seen(seen: list[str]) -> None:
         raise split.LeakageError(
             f"the initial weights were trained on cells of {len(seen):,} of the patients or samples"
             f" to hold out, such as '{seen[0]}'; hold out others with --validation, or omit --init"
+        )
+
+
+def _warn_of_other_input(
+    pretrained: InputSpec, input: InputSpec, on_warning: Callable[[str], object]
+) -> None:
+    names = [name for name, value in plain(input).items() if value != plain(pretrained).get(name)]
+    if names:
+        on_warning(
+            "the initial weights were pretrained for another network input"
+            f" ({', '.join(names)}): they are worth less so"
+        )
+
+
+def _warn_of_unlabelled(
+    held_out: Cells, unlabelled: TrainingProvenance, on_warning: Callable[[str], object]
+) -> None:
+    used = unlabelled.used_groups(held_out)
+    if used:
+        on_warning(
+            f"{len(used):,} of the patients or samples held out were used without labels by the"
+            f" pretraining, so that figures of them may be too good: {abbreviate(used, ', ')}"
         )

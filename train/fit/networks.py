@@ -64,6 +64,22 @@ class Classifier(nn.Module):
         """The last layer, from features to the logit."""
         return self.body.head
 
+    def headless_state(self) -> dict[str, Tensor]:
+        """Return the weights of all but the head."""
+        head = {id(tensor) for tensor in self.head.state_dict(keep_vars=True).values()}
+        state = self.state_dict(keep_vars=True)
+        return {name: t.detach() for name, t in state.items() if id(t) not in head}
+
+    def load_headless(self, state: dict[str, Tensor]) -> None:
+        """Load weights of `headless_state`; those of the head stay.
+
+        Raises:
+            RuntimeError: they are of another network.
+        """
+        own = self.state_dict()
+        head = own.keys() - self.headless_state().keys()
+        self.load_state_dict({name: own[name] for name in head} | state)
+
     def stages(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Map (n, channels, side, side) contrast units to intermediate and last feature maps.
 

@@ -1,9 +1,9 @@
-"""Initial weights from an earlier run or from a model folder."""
+"""Initial weights from an earlier run, from a pretraining or from a model folder."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,22 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from ctcedge.images.preprocess import InputSpec
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME
+from ctcedge.records import convert
 
-from ..baselines.baselines import EARLIER, TRAINING, read_table
+from ..baselines.baselines import EARLIER, TRAINING, UNLABELLED, read_table
 from ..data.dataset import TrainingProvenance, draw_by_sample
-from .folder import RUN_NAME, WEIGHTS_NAME
+from .folder import (
+    CELLS_NAME,
+    PRETRAINING_NAME,
+    RUN_NAME,
+    WEIGHTS_NAME,
+    RunError,
+    load_weights,
+    read_json,
+)
 from .networks import Classifier, deviation
 from .run import Run, open_runs
 
@@ -29,25 +39,60 @@ class InitialWeightsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Pretraining:
+    """What a fit needs to know of a pretraining; `train.pretrain.run` writes it.
+
+    Attributes:
+        input: network input that the features are made for.
+        provenance: of the unlabelled cells.
+    """
+
+    input: InputSpec
+    provenance: TrainingProvenance
+
+    @classmethod
+    def of(cls, folder: Path) -> Pretraining:
+        """Read the record of a pretraining.
+
+        Raises:
+            RunError: it is damaged or of another version.
+        """
+        record = read_json(folder / PRETRAINING_NAME)
+        names = [column.name for column in fields(TrainingProvenance)]
+        try:
+            with np.load(folder / CELLS_NAME, allow_pickle=False) as arrays:
+                columns = {name: arrays[f"provenance_{name}"] for name in names}
+            return cls(convert(record["input"], InputSpec), TrainingProvenance(**columns))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{folder} is damaged or of another version: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class InitialWeights:
     """Weights to start from.
 
     Attributes:
         file: a run's weights, or a model's floating-point graph.
         sha256: of the file.
-        provenance: all cells that the weights were trained on.
+        provenance: all cells that the weights were trained on with their labels.
+        unlabelled: all cells that they were pretrained on without labels.
+        pretraining: record of the pretraining that made them, whose weights are without a head;
+            None for a fitted network.
     """
 
     file: Path
     sha256: str
     provenance: TrainingProvenance
+    unlabelled: TrainingProvenance = field(default_factory=TrainingProvenance.empty)
+    pretraining: Pretraining | None = None
 
     @classmethod
     def of(cls, folder: Path) -> InitialWeights:
-        """Find the weights of a finished run or of a model folder.
+        """Find the weights of a finished run or pretraining, or of a model folder.
 
         Raises:
             InitialWeightsError: there are none, or the model has no training table.
+            RunError: the run is damaged.
             ModelError: the model folder is damaged.
         """
         model = load_model(folder) if (folder / SPEC_NAME).is_file() else None
@@ -56,7 +101,7 @@ class InitialWeights:
             name = next((graphs[kind].file for kind in ("fp32", "fp16") if kind in graphs), "")
             if not name:
                 raise InitialWeightsError(f"{folder} has no floating-point graph to start from")
-        elif (folder / RUN_NAME).is_file():
+        elif (folder / RUN_NAME).is_file() or (folder / PRETRAINING_NAME).is_file():
             name = WEIGHTS_NAME
         else:
             raise InitialWeightsError(
@@ -65,8 +110,14 @@ class InitialWeights:
         file = folder / name
         if not file.is_file():
             raise InitialWeightsError(f"{file} is missing; is the run finished?")
-        provenance = _provenance_of_run(folder) if model is None else _provenance_of_model(model)
-        return cls(file, hashlib.sha256(file.read_bytes()).hexdigest(), provenance)
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        if model is not None:
+            return cls(file, sha256, *_provenance_of_model(model))
+        if (folder / RUN_NAME).is_file():
+            return cls(file, sha256, *_provenance_of_run(folder))
+        none = TrainingProvenance.empty()
+        pretraining = Pretraining.of(folder)
+        return cls(file, sha256, none, pretraining.provenance, pretraining)
 
     def network(self, run: Run) -> Classifier:
         """Return a run's network with these weights.
@@ -76,8 +127,10 @@ class InitialWeights:
         """
         network = run.settings.classifier()
         try:
-            if self.file.name == WEIGHTS_NAME:
-                network.load_state_dict(torch.load(self.file, weights_only=True))
+            if self.pretraining is not None:
+                network.load_headless(load_weights(self.file))
+            elif self.file.name == WEIGHTS_NAME:
+                network.load_state_dict(load_weights(self.file))
             else:
                 cells = draw_by_sample(run.subset("training"), _NORM_CELLS, run.settings.seed)
                 scaled = deviation(cells.bright) / run.input.gain
@@ -91,17 +144,20 @@ class InitialWeights:
         return network
 
 
-def _provenance_of_run(folder: Path) -> TrainingProvenance:
+def _provenance_of_run(folder: Path) -> tuple[TrainingProvenance, TrainingProvenance]:
+    """Return the cells that a run used with, and without, their labels."""
     (run,) = open_runs(folder)
-    return run.earlier.concat(TrainingProvenance.of(run.subset("training")))
+    return run.earlier.concat(TrainingProvenance.of(run.subset("training"))), run.unlabelled
 
 
-def _provenance_of_model(model: Model) -> TrainingProvenance:
+def _provenance_of_model(model: Model) -> tuple[TrainingProvenance, TrainingProvenance]:
+    """Return the cells that a model was made from with, and without, their labels."""
     pinned = model.spec.training_table
     if pinned is None:
         raise InitialWeightsError(f"{model.folder} has no training table; export it again")
     table = read_table(model.read(pinned))
-    return table.provenance(np.isin(table.split, (TRAINING, EARLIER)))
+    unlabelled = table.provenance(table.split == UNLABELLED)
+    return table.provenance(np.isin(table.split, (TRAINING, EARLIER))), unlabelled
 
 
 def unfold_batch_norms(network: Classifier, weights: dict[str, Tensor], scaled: Tensor) -> None:

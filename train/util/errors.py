@@ -1,4 +1,4 @@
-"""End a command with a one-line message and exit code 2."""
+"""Messages of a command: notes, and errors that end it with exit code 2."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def fail(text: str) -> typer.Exit:
     lines = map(escape_control_chars, text.split("\n"))
     typer.echo("train: " + "\n".join(lines), err=True)
     return typer.Exit(2)
+
+
+def warn(text: str) -> None:
+    """Print a note."""
+    typer.echo(f"note: {text}", err=True)

@@ -1,39 +1,31 @@
-"""Command line: `python -m train --help`."""
+"""The app, and the commands before and after training."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import (
+from ..options import (
     Config,
-    CropPx,
-    Dapi,
     Demonstration,
     FalsePositives,
-    Folds,
     Force,
     Gate,
     Init,
     Negative,
-    Network,
     Patients,
     Pattern,
     Positive,
     ReviewFraction,
     Seed,
     Sidecars,
-    Size,
     TrustGates,
-    Validation,
-    Width,
-    Without,
 )
-from .util.errors import exit_on, fail
+from ..util.errors import exit_on, fail, warn
+from .training import fit, pretrain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
@@ -41,6 +33,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 @app.callback()
 def main() -> None:
     """Train model folders for ctcedge; needs PyTorch and MONAI."""
+
+
+app.command()(pretrain)
+app.command()(fit)
 
 
 @app.command()
@@ -69,9 +65,9 @@ def build(
     """
     from ctcedge.errors import CtcEdgeError
 
-    from .build import TINY, BuildSettings
-    from .build import build as build_model
-    from .export.parity import ParityError
+    from ..build import TINY, BuildSettings
+    from ..build import build as build_model
+    from ..export.parity import ParityError
 
     settings = TINY if tiny else BuildSettings()
     given = {"init": init, "epochs": epochs, "learning-rate": learning_rate}
@@ -116,9 +112,9 @@ def export(
     """
     from ctcedge.errors import CtcEdgeError
 
-    from .export.export import ExportSettings
-    from .export.export import export as export_models
-    from .export.parity import ParityError
+    from ..export.export import ExportSettings
+    from ..export.export import export as export_models
+    from ..export.parity import ParityError
 
     with exit_on(ValueError, ParityError, CtcEdgeError, OSError):
         settings = ExportSettings(
@@ -131,90 +127,9 @@ def export(
             force=force,
             seed=seed,
         )
-        models = export_models(run, settings, out, _warn)
+        models = export_models(run, settings, out, warn)
     for model in models:
         typer.echo(f"{model.folder}: {model.sha256}")
-
-
-@app.command()
-def fit(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests of labelled cells.")],
-    out: Annotated[
-        Path, typer.Option(help="Run folder; the same command continues an interrupted fit.")
-    ],
-    preset: Annotated[str, typer.Option(help="Default settings: cpu, gpu or tiny.")] = "cpu",
-    network: Network = None,
-    width: Width = None,
-    epochs: Annotated[int | None, typer.Option(min=1, show_default="of the preset")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, show_default="of the preset")] = None,
-    learning_rate: Annotated[float | None, typer.Option(show_default="of the preset")] = None,
-    without: Without = None,
-    dapi: Dapi = "none",
-    folds: Folds = None,
-    validation: Validation = None,
-    positive: Positive = None,
-    negative: Negative = None,
-    size: Size = None,
-    um_per_px: Annotated[
-        float | None, typer.Option(help="Edge of an input pixel, um.", show_default="of the preset")
-    ] = None,
-    crop_px: CropPx = None,
-    init: Init = None,
-    seed: Seed = 1,
-) -> None:
-    """Fit a network on labelled cells; whole patients or samples are held out.
-
-    The same command continues after Ctrl-C. On several GPUs: `torchrun --nproc-per-node 4 -m train
-    fit ...` with the same arguments.
-
-    Example: `python -m train fit cells.csv --out runs/mine`
-    """
-    from ctcedge.errors import CtcEdgeError
-    from ctcedge.signals import Interruption
-
-    from .fit.distributed import process_group
-    from .fit.fit import fit_manifests
-    from .fit.loop import Interrupted
-    from .fit.presets import preset_named
-
-    interruption = Interruption()
-    # Under torchrun, signals are handled by torchrun.
-    with process_group() as processes, interruption if processes.size == 1 else nullcontext():
-        try:
-            with exit_on(ValueError, CtcEdgeError, OSError):
-                defaults = preset_named(preset)
-                runs = fit_manifests(
-                    manifests,
-                    out,
-                    defaults,
-                    defaults.fit_settings(
-                        network=network,
-                        width=width,
-                        epochs=epochs,
-                        batch_size=batch_size,
-                        learning_rate=learning_rate,
-                        without=without or (),
-                        dapi=dapi,
-                        seed=seed,
-                    ),
-                    validation=validation or (),
-                    positive=positive or (),
-                    negative=negative or (),
-                    folds=folds,
-                    size=size,
-                    um_per_px=um_per_px,
-                    crop_px=crop_px,
-                    init=init,
-                    on_warning=_warn,
-                    should_stop=interruption.requested,
-                )
-        except Interrupted:
-            typer.echo("train: interrupted; the same command continues", err=True)
-            raise typer.Exit(128 + interruption.number) from None
-        if processes.is_main:
-            for run in runs:
-                typer.echo(f"{run.folder}: {run.summary()}")
-            typer.echo(f"next: python -m train export {out} --name NAME")
 
 
 @app.command()
@@ -238,11 +153,11 @@ def evaluate(
     """
     from ctcedge.errors import SetupError
 
-    from .baselines.baselines import TrainingTableError
-    from .data.manifest import ManifestError
-    from .data.splits import LeakageError
-    from .evaluate import evaluate as measure
-    from .evaluate import write
+    from ..baselines.baselines import TrainingTableError
+    from ..data.manifest import ManifestError
+    from ..data.splits import LeakageError
+    from ..evaluate import evaluate as measure
+    from ..evaluate import write
 
     try:
         with exit_on(ManifestError, LeakageError, TrainingTableError, SetupError):
@@ -287,7 +202,7 @@ def label(
     """
     from ctcedge.errors import SetupError
 
-    from .label import LabelError, label_folder
+    from ..label import LabelError, label_folder
 
     try:
         with exit_on(LabelError, SetupError):
@@ -322,8 +237,8 @@ def simulate(
 
     Example: `python -m train simulate runs/exports --hospitals 2 --cells 20`
     """
-    from .simulate import simulate_cells, write_export
-    from .util.progress import progress
+    from ..simulate import simulate_cells, write_export
+    from ..util.progress import progress
 
     simulated = simulate_cells(
         hospitals=hospitals, samples=samples, cells=cells, ctc_fraction=ctc_fraction, seed=seed
@@ -336,7 +251,3 @@ def simulate(
     except OSError as error:
         raise fail(f"{error.filename}: {error.strerror}") from None
     typer.echo(f"{out}: {written:,} cells")
-
-
-def _warn(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)

@@ -1,0 +1,5 @@
+"""Command line: `python -m train --help`."""
+
+from .app import app
+
+__all__ = ["app"]

@@ -1,0 +1,1 @@
+"""`train pretrain`: train a network's features on unlabelled crops."""
