@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from ..fit.networks import Classifier, deviation, stack_views
 from ..util.batching import batches
@@ -46,3 +47,27 @@ def feature_spread(features: NDArray[np.float32]) -> float:
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(length, 1e-12)
     return float(unit.std(0).mean() * np.sqrt(features.shape[1]))
+
+
+def fit_head(
+    network: Classifier, features: NDArray[np.float32], positive: NDArray[np.bool_], c: float = 0.1
+) -> None:
+    """Fit the head of a network by logistic regression on its features, classes weighted equally.
+
+    The result is a classifier whose features are as they were: the mean over views of its logits is
+    the logit of the mean features.
+
+    Args:
+        network: receives the head.
+        features: (n, c) by `network_features`.
+        positive: (n,) bool.
+        c: inverse strength of the penalty, for features of standard deviation one.
+    """
+    mean, deviations = features.mean(0), features.std(0) + 1e-6
+    regression = LogisticRegression(C=c, class_weight="balanced", max_iter=2000)
+    regression.fit((features - mean) / deviations, positive)
+    weight = regression.coef_[0] / deviations
+    bias = regression.intercept_[0] - weight @ mean
+    with torch.no_grad():
+        network.head.weight.copy_(torch.from_numpy(weight)[None])
+        network.head.bias.fill_(float(bias))

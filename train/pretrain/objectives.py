@@ -87,14 +87,13 @@ class Masked(nn.Module):
         self.decode = _decoder(channels, 1, doublings=4)
 
     def forward(self, seen: Seen) -> Tensor:
-        """Return the error within the hidden squares."""
+        """Return the fraction of the variance within the hidden squares that is not explained."""
         batch = seen.batch
         assert batch.hidden is not None
         decoded = self.decode(seen.maps)
         truth = F.interpolate(batch.whole, size=decoded.shape[-2:], mode="area")
         hidden = F.interpolate(batch.hidden.float(), size=decoded.shape[-2:], mode="area")
-        error = F.smooth_l1_loss(decoded, truth, reduction="none")
-        return (error * hidden).sum() / hidden.sum().clamp_min(1)
+        return _unexplained(decoded, truth, hidden).mean()
 
 
 class StainPrediction(nn.Module):
@@ -106,12 +105,11 @@ class StainPrediction(nn.Module):
         self.decode = _decoder(channels, stains, doublings=3)
 
     def forward(self, seen: Seen) -> Tensor:
-        """Return the error of the stains that there are."""
+        """Return the fraction of the variance that is not explained, of the stains there are."""
         batch = seen.batch
         decoded = self.decode(seen.maps)
         truth = F.interpolate(batch.stains, size=decoded.shape[-2:], mode="area")
-        error = F.smooth_l1_loss(decoded, truth, reduction="none").mean((2, 3))
-        return (error * batch.has_stain).sum() / batch.has_stain.sum().clamp_min(1)
+        return _unexplained(decoded, truth, batch.has_stain[..., None, None].float()).mean()
 
 
 class Aligned(nn.Module):
@@ -209,6 +207,19 @@ def _decoder(channels: int, outputs: int, doublings: int) -> nn.Sequential:
         inside += [nn.Upsample(scale_factor=2, mode="bilinear")]
         channels = fewer
     return nn.Sequential(*inside, nn.Conv2d(channels, outputs, 3, padding=1))
+
+
+def _unexplained(decoded: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Return the squared error over the variance of the truth, (k,), of k channels; weighted.
+
+    Losses of other kinds can be added to it: it is about one where nothing is learnt.
+    """
+    weight = weight.expand_as(truth)
+    total = weight.sum((0, 2, 3)).clamp_min(1e-6)
+    mean = (truth * weight).sum((0, 2, 3)) / total
+    variance = (weight * (truth - mean[:, None, None]).square()).sum((0, 2, 3)) / total
+    error = (weight * (decoded - truth).square()).sum((0, 2, 3)) / total
+    return error / (variance + 1e-4)
 
 
 def _spread(embedded: Tensor) -> tuple[Tensor, Tensor]:

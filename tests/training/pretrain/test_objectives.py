@@ -11,6 +11,7 @@ from train.fit.distributed import ProcessGroup
 from train.pretrain.objectives import (
     Aligned,
     Contrastive,
+    Masked,
     Pretraining,
     Seen,
     StainPrediction,
@@ -104,6 +105,26 @@ def test_aligned_wants_a_cells_own_stain():
     assert objective(seen(codes, stains=stains, has_stain=~has)) == 0
 
 
+def test_a_reconstruction_costs_one_where_nothing_is_learnt(simulated):
+    settings = replace(SETTINGS, objectives=("masked",))
+    batch = batch_of(simulated.crops, settings)
+    objective = Masked(4, settings, 0)
+    whole = torch.nn.functional.interpolate(batch.whole, size=(32, 32), mode="area")
+    hidden = torch.nn.functional.interpolate(batch.hidden.float(), size=(32, 32), mode="area")
+    for decoded, loss in ((whole, 0.0), ((whole * hidden).sum() / hidden.sum(), 1.0)):
+        objective.decode = _Fixed(decoded.expand_as(whole))
+        assert objective(Seen(batch, torch.zeros(1))) == pytest.approx(loss, abs=0.01)
+
+
+class _Fixed(torch.nn.Module):
+    def __init__(self, decoded):
+        super().__init__()
+        self.decoded = decoded
+
+    def forward(self, maps):
+        return self.decoded
+
+
 class _FirstPixels(torch.nn.Module):
     def maps(self, stains):
         return stains[:, 0, 0, :, None, None]
@@ -121,4 +142,5 @@ def test_a_stain_that_is_not_there_does_not_count(simulated):
     spoilt = batch.stains.clone()
     spoilt[:, 1:] = 99.0
     one = objective(Seen(replace(batch, has_stain=some), maps))
+    assert one > 0
     assert one == objective(Seen(replace(batch, has_stain=some, stains=spoilt), maps))
