@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ctcedge.discovery.naming import BRIGHT_FIELD
 from ctcedge.errors import BadImage
+from ctcedge.fs.text import same_form
 from ctcedge.images.decode import GreyImage, decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
 from ctcedge.images.read import read_file
@@ -19,7 +20,8 @@ from ctcedge.report.texts import plural
 
 from ..data.columns import Columns
 from ..data.dataset import TrainingProvenance, image_digest, name_digests
-from ..data.manifest import ManifestError, Row, abbreviate, read_csv
+from ..data.manifest import ManifestError, Row, abbreviate, read_manifests
+from ..data.tables import TableError, TableRow, read_table
 from ..label.cells import read_export
 from ..label.reference import read_patients
 
@@ -92,8 +94,8 @@ def find_crops(
         run = "" if len(exports) == 1 else name if names.count(name) == 1 else f"{name}-{number}"
         rows += [
             Row(
-                sample=sample,
-                cell=cell,
+                sample=same_form(sample),
+                cell=same_form(cell),
                 label="",
                 stratum="",
                 source="labels.csv",
@@ -183,7 +185,7 @@ class Exclusion:
 
     @classmethod
     def of(cls, tables: Sequence[Path]) -> Self:
-        """Read manifests, or other CSV files with a column `patient` or `sample`.
+        """Read manifests, or other tables with a column `patient` or `sample`.
 
         Images of a manifest are read, too: they are known by their pixels, whatever their name.
 
@@ -193,13 +195,18 @@ class Exclusion:
         names: set[str] = set()
         digests: set[str] = set()
         for path in tables:
-            for record in read_csv(path):
-                sample, run = record.get("sample") or "", record.get("run") or ""
-                if not sample and not record.get("patient"):
-                    raise ManifestError(f"{path} has a row without patient and without sample")
-                names |= {record.get("patient") or "", sample, f"{run}/{sample}" if run else ""}
-                if image := record.get(BRIGHT_FIELD):
-                    digests.add(_digest_of(path.parent / image))
+            records = _read_names(path)
+            if any(record.values.get(BRIGHT_FIELD) for record in records):
+                for row in read_manifests([path]):
+                    names |= {row.patient, row.sample, row.sample_id}
+                    digests.add(_digest_of(row.images[BRIGHT_FIELD]))
+                continue
+            for record in records:
+                own = {same_form(record.values.get(name, "")) for name in ("patient", "sample")}
+                if record.problem or own == {""}:
+                    reason = record.problem or "neither patient nor sample is given"
+                    raise ManifestError(f"{path} line {record.line}: {reason}")
+                names |= own
         return cls(frozenset(names - {""}), frozenset(digests))
 
     def __bool__(self) -> bool:
@@ -221,6 +228,18 @@ class Exclusion:
         """Return the crops without those groups and samples."""
         names = self.groups(crops)
         return crops.select(~(np.isin(crops.group, names) | np.isin(crops.sample, names)))
+
+
+def _read_names(path: Path) -> list[TableRow]:
+    """Read a table that has a column `sample`, or at least one `patient`."""
+    known = ("sample", "patient", BRIGHT_FIELD)
+    try:
+        return read_table(path, ("sample",), known)
+    except TableError as error:
+        try:
+            return read_table(path, ("patient",), known)
+        except TableError:
+            raise ManifestError(str(error)) from None
 
 
 def _digest_of(path: Path) -> str:

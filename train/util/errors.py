@@ -21,11 +21,14 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
 
 def fail(text: str) -> typer.Exit:
     """Print the message, and return the exception that ends the command."""
-    lines = map(escape_control_chars, text.split("\n"))
-    typer.echo("train: " + "\n".join(lines), err=True)
+    _print(f"train: {text}")
     return typer.Exit(2)
 
 
 def warn(text: str) -> None:
     """Print a note."""
-    typer.echo(f"note: {text}", err=True)
+    _print(f"note: {text}")
+
+
+def _print(text: str) -> None:
+    typer.echo("\n".join(map(escape_control_chars, text.split("\n"))), err=True)

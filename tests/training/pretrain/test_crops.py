@@ -125,7 +125,29 @@ def test_patients_are_kept_out_by_name(rows, simulated, tmp_path):
     assert not Exclusion.of([])
 
 
-@pytest.mark.parametrize("rows_of", [[("name",), ("Anna",)], [("sample", "BF"), ("S", "gone.png")]])
-def test_a_table_that_names_nothing_is_refused(tmp_path, rows_of):
-    with pytest.raises(ManifestError, match=r"without patient|cannot be read"):
-        Exclusion.of([table(tmp_path / "test.csv", *rows_of)])
+@pytest.mark.parametrize(
+    ("rows_of", "message"),
+    [
+        ([("name",), ("Anna",)], "has no column sample"),
+        ([("sample", "patient"), ("S", ""), (" ", "")], None),
+        ([("sample", "patient", "n"), ("", "", "3")], "line 2: neither patient nor sample"),
+        ([("sample", "BF"), ("S", "gone.png")], "has no column cell"),
+        (
+            [("sample", "cell", "label", "BF"), ("S", "1", "CTC", "gone.png")],
+            "gone.png does not exist",
+        ),
+    ],
+)
+def test_a_table_that_names_nothing_is_refused(tmp_path, rows_of, message):
+    path = table(tmp_path / "test.csv", *rows_of)
+    if message is None:
+        assert Exclusion.of([path]).names == {"S"}
+    else:
+        with pytest.raises(ManifestError, match=message):
+            Exclusion.of([path])
+
+
+def test_tables_of_spreadsheets_are_read(tmp_path):
+    path = tmp_path / "test.csv"
+    path.write_text("Patient;n\nAnna;3\n", encoding="utf-16")
+    assert Exclusion.of([path]).names == {"Anna"}
