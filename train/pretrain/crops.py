@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.discovery.naming import BRIGHT_FIELD
+from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.errors import BadImage
 from ctcedge.fs.text import same_form
 from ctcedge.images.decode import GreyImage, decode
