@@ -59,6 +59,7 @@ def report(
         settings.images.naming(),
         pseudonymise=pseudonymise,
         model=None if settings.model is None else load_model(settings.model),
+        follow=out is not None,
     )
     print_path(report.path)
     exit_if_incomplete(report.unreadable_dirs)
@@ -102,7 +103,7 @@ def export(
         with standard_output() as file:
             table.write(rows, kinds, chosen, file, bom=False)
     else:
-        with replacing(out) as file:
+        with replacing(out, follow=True) as file:
             table.write(rows, kinds, chosen, file, bom=True)
     if picked is not None:
         render_results.print_picklist_notes(picked)

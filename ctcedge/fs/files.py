@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from ctcedge.fs.unfinished import TEMPORARY, UnfinishedFile, open_folder, sync_folder
+
 Signature: TypeAlias = tuple[int, ...]
 """Size, mtime_ns, ctime_ns and inode of a file."""
 
@@ -103,38 +105,40 @@ def atomic_write(
 
 @contextlib.contextmanager
 def atomic_writer(
-    path: Path,
-    *,
-    temporary: str | None = None,
-    durable: bool = True,
-    world_readable: bool = False,
+    path: Path, *, durable: bool = True, world_readable: bool = False
 ) -> Iterator[BinaryIO]:
-    """Open a temporary file that replaces `path` on success and is removed on failure.
+    """Open a file that gets the name `path` on success, and is removed on failure.
+
+    What has that name is replaced, a symbolic link too; it is never followed. See
+    `ctcedge.fs.unfinished`.
 
     Args:
         path: the file to write.
-        temporary: name of the temporary file, in the same folder; None for the file's own name with
-            a dot before and `.tmp` after it. What a crash left under that name is replaced, so
-            processes that may write at the same time need a name each.
-        durable: fsync before returning, so that the file survives a power cut.
+        durable: sync file and folder before returning, so that the file survives a power cut.
         world_readable: let everyone read it, whatever the umask.
 
     Raises:
         OSError: it cannot be written.
     """
-    unfinished = path.parent / (temporary or f".{path.name}.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        unfinished.unlink()
+    directory = open_folder(path.parent)
     try:
-        with open(unfinished, "xb") as file:
-            if world_readable:
-                os.fchmod(file.fileno(), 0o644)
-            yield file
+        unfinished = UnfinishedFile(directory)
+        try:
+            with open(unfinished.descriptor, "wb", closefd=False) as file:
+                if world_readable:
+                    os.fchmod(unfinished.descriptor, 0o644)
+                yield file
             if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+                os.fsync(unfinished.descriptor)
+            unfinished.replace(path.name)
+        finally:
+            unfinished.close()
+        if durable:
+            sync_folder(directory)
+    except OSError as error:
+        if error.filename is None or TEMPORARY.fullmatch(os.fspath(error.filename)):
+            error.filename = os.fspath(path)
+            error.filename2 = None
         raise
+    finally:
+        os.close(directory)

@@ -25,7 +25,7 @@ from ctcedge.report.review_list import ReviewList, review_list
 from ctcedge.report.texts import draw_text
 from ctcedge.report.warnings import warnings
 from ctcedge.results.agreement import Assessment
-from ctcedge.results.output_files import replacing
+from ctcedge.results.output_files import followed, replacing
 from ctcedge.sidecars.scan import require_sidecars
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def write_report(
     pseudonymise: bool = False,
     sample: str | None = None,
     model: Model | None = None,
+    follow: bool = False,
 ) -> WrittenReport:
     """Write the report of a folder, completely or not at all.
 
@@ -72,6 +73,8 @@ def write_report(
         sample: the only sample of the report; None for all samples.
         model: the model of the calls, unless it is a shipped one; provides its description,
             domain shift and, if it can, activation maps.
+        follow: keep a symbolic link at `out` and replace the file to which it leads; otherwise the
+            link is replaced.
 
     Raises:
         NoCropsError: the folder contains no bright-field crop, or none of the sample.
@@ -85,7 +88,7 @@ def write_report(
         raise NoCropsError(f"{folder} holds no bright-field crop of sample '{sample}'")
     names = Pseudonyms(folder, load_key(sidecars or folder)) if pseudonymise else Names(folder)
     file = out or folder / (PSEUDONYMISED_NAME if pseudonymise else REPORT_NAME)
-    _check_file(file)
+    _check_file(file, follow=follow)
     cells = contents.cells
     draw = review_list(cells)
     full_size = frozenset((*draw.order, *range(min(FIRST_IN_FULL_SIZE, len(cells)))))
@@ -94,7 +97,7 @@ def write_report(
     maps = activations(folder, cells, models)
     name = names.folder(folder_name(folder))
     title = name if sample is None else f"{name} / {names.sample(sample)}"
-    with replacing(file) as output:
+    with replacing(file, follow=follow) as output:
         page = PageWriter(output, f"ctcedge: {title}")
         montage = add_pictures(page, folder, cells, full_size, channels, maps)
         page.finish(
@@ -130,12 +133,13 @@ def write_run_report(run: Run) -> Path:
     return write_report(run.folder, root, out, run.naming, model=run.classifier.model).path
 
 
-def _check_file(file: Path) -> None:
+def _check_file(file: Path, *, follow: bool) -> None:
     """Refuse to replace a file that is not a page, such as an image or a sidecar."""
-    if file.is_dir():
+    if file.is_dir() and (follow or not file.is_symlink()):
         raise OutputError(f"{file} is a folder; give --out a file, such as {file / REPORT_NAME}")
-    if file.suffix.lower() not in _SUFFIXES:
-        raise OutputError(f"--out must end in .html: {file}")
+    for name in (file, followed(file) if follow else file):
+        if name.suffix.lower() not in _SUFFIXES:
+            raise OutputError(f"--out must end in .html: {name}")
 
 
 def _summary(

@@ -16,22 +16,32 @@ from ctcedge.log import escape_control_chars
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, follow: bool = False) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` on success and is deleted on failure.
+
+    Args:
+        path: the file to write.
+        follow: whether a symbolic link is kept, and the file replaced to which it leads; only for
+            a path that the user named. Otherwise the link itself is replaced.
 
     Raises:
         OutputError: `path` cannot be written, or is no regular file.
     """
-    target = Path(os.path.realpath(path))  # a symbolic link is kept, its target replaced
-    if target.exists() and not target.is_file():
+    target = followed(path) if follow else path
+    if target.exists() and not target.is_file() and not target.is_symlink():
         raise OutputError(f"{path} is no regular file; give the name of a file")
     try:
-        with atomic_writer(target, temporary=f".{target.name}.{os.getpid()}.tmp") as file:
+        with atomic_writer(target) as file:
             yield file
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}; give another --out"
         ) from None
+
+
+def followed(path: Path) -> Path:
+    """Return the file to which a path leads through symbolic links."""
+    return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager

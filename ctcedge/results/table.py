@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal, TypeAlias
 from ctcedge.discovery.naming import IMAGE_SUFFIXES, SIDECAR_SUFFIX
 from ctcedge.errors import OutputError, SettingsError
 from ctcedge.results.columns import COLUMNS, Kind, Value
+from ctcedge.results.output_files import followed
 from ctcedge.sidecars.scan import CropRecord, read_current_image
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
@@ -121,8 +122,11 @@ def check_place(out: Path | None, chosen: Format) -> None:
         SettingsError: the library for Parquet is not installed.
     """
     if out is not None:
-        if out.name.lower().endswith((*IMAGE_SUFFIXES, SIDECAR_SUFFIX)):
-            raise OutputError(f"{out} has the name of an image or a sidecar; give another --out")
+        for name in (out, followed(out)):
+            if name.name.lower().endswith((*IMAGE_SUFFIXES, SIDECAR_SUFFIX)):
+                raise OutputError(
+                    f"{name} has the name of an image or a sidecar; give another --out"
+                )
         if out.is_dir():
             raise OutputError(f"{out} is a folder; give --out the name of a file")
     if chosen == "parquet":

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge.errors import SetupError
+from ctcedge.fs.files import file_signature
 from ctcedge.log import event
 from ctcedge.model.folder import load_model
 from ctcedge.pipeline.outcome import Outcome
@@ -194,11 +195,9 @@ def main() -> None:
 
 
 def _modification_time(path: Path) -> int:
-    """Modification time of a file, Unix time in ns; 0 where there is none."""
-    try:
-        return os.lstat(path).st_mtime_ns
-    except OSError:
-        return 0
+    """Modification time of a regular file, Unix time in ns; 0 where there is none."""
+    signature = file_signature(str(path))
+    return 0 if signature is None else signature[1]
 
 
 if __name__ == "__main__":

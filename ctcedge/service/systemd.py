@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge.errors import SetupError
+from ctcedge.fs.files import atomic_write
 
 ACCOUNT = "ctcedge"
 UNITS = Path("/etc/systemd/system")
@@ -51,7 +52,7 @@ class Write:
     def apply(self) -> None:
         """Apply the step."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(self.text, encoding="utf-8")
+        atomic_write(self.path, self.text.encode(), world_readable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Remove:
 
     def apply(self) -> None:
         """Apply the step."""
-        if self.path.is_dir():
+        if self.path.is_dir() and not self.path.is_symlink():
             shutil.rmtree(self.path)
         else:
             self.path.unlink(missing_ok=True)

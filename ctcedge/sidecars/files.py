@@ -10,10 +10,12 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+
+from ctcedge.fs import unfinished
+from ctcedge.fs.unfinished import ReplacedError, UnfinishedFile
 
 NOT_A_FILE = {
     errno.ENOENT,
@@ -31,14 +33,17 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
-_TEMPORARY = re.compile(r"\.ctcedge-(\d+)-\d+\.tmp")
-_MAX_WRITE_S = 3600.0  # after this a process number was given to another process
 _MAX_LOCK_WAIT_S = 10.0
 _MAX_KEPT_ASIDE = 10_000
+_MAX_ATTEMPTS = 3
 
 
 class LockTimeoutError(Exception):
     """Another program holds the lock on a file."""
+
+
+class AppearedError(Exception):
+    """Another program created a file where there was none."""
 
 
 class DirFdCache:
@@ -75,44 +80,63 @@ class DirFdCache:
             os.close(self._descriptor)
 
 
-def temporary_name(number: int) -> str:
-    """Name of a file of this process that is not complete yet."""
-    return f".ctcedge-{os.getpid()}-{number}.tmp"
-
-
-def create(name: str, data: bytes, directory: int, *, durable: bool = False) -> None:
-    """Create a file; anything that has its name, such as a link, is removed first.
+def put(
+    name: str, data: bytes, directory: int, *, replaces: bool, durable: bool, keep: bool
+) -> str | None:
+    """Give a file its content, whole or not at all; a link of its name is replaced.
 
     Args:
         name: of the file.
-        data: its contents.
+        data: its content.
         directory: descriptor of its directory.
-        durable: fsync before returning.
+        replaces: whether there is a file of that name, whose owner and mode are kept.
+        durable: sync the content to disk before the file gets its name.
+        keep: keep the file that is replaced under another name.
+
+    Returns:
+        The name under which the replaced file was kept, if any.
+
+    Raises:
+        ReplacedError: another program replaced the file each time.
+        AppearedError: there is a file, and `replaces` is false.
     """
-    try:
-        descriptor = os.open(name, _NEW_FILE, 0o666, dir_fd=directory)
-    except FileExistsError:
-        os.unlink(name, dir_fd=directory)
-        descriptor = os.open(name, _NEW_FILE, 0o666, dir_fd=directory)
-    try:
-        remaining = memoryview(data)
-        while remaining:
-            remaining = remaining[os.write(descriptor, remaining) :]
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    aside = None
+    for attempt in range(_MAX_ATTEMPTS):
+        file = UnfinishedFile(directory)
+        try:
+            file.write(data)
+            if durable:
+                os.fsync(file.descriptor)
+            if replaces:
+                _copy_ownership(name, file.descriptor, directory)
+            if keep and aside is None:
+                aside = keep_aside(name, directory)
+            if not replaces:
+                try:
+                    file.create(name)
+                    break
+                except FileExistsError:  # a link, for instance
+                    if _is_regular(name, directory):
+                        raise AppearedError from None
+            file.replace(name)
+            break
+        except ReplacedError:
+            if attempt == _MAX_ATTEMPTS - 1:
+                raise
+        finally:
+            file.close()
+    return aside
 
 
-def copy_ownership(name: str, temporary: str, directory: int) -> None:
+def _copy_ownership(name: str, descriptor: int, directory: int) -> None:
     """Give a new file the owner and mode of the one that it replaces."""
     old = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    new = os.stat(temporary, dir_fd=directory, follow_symlinks=False)
+    new = os.fstat(descriptor)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         with contextlib.suppress(PermissionError):
-            os.chown(temporary, old.st_uid, old.st_gid, dir_fd=directory, follow_symlinks=False)
+            os.fchown(descriptor, old.st_uid, old.st_gid)
     if old.st_mode != new.st_mode:
-        os.chmod(temporary, stat.S_IMODE(old.st_mode), dir_fd=directory)
+        os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 def keep_aside(name: str, directory: int) -> str:
@@ -176,14 +200,15 @@ def locked_file(name: str, directory: int, max_bytes: int) -> Iterator[bytes | N
         time.sleep(0.001)
 
 
-def remove_abandoned(root: os.PathLike[str]) -> None:
-    """Remove the temporary files below a directory whose process is gone."""
+def remove_abandoned(root: os.PathLike[str], now: float) -> None:
+    """Remove the temporary files below a directory that a crash left behind.
+
+    Args:
+        root: the directory.
+        now: the present on the clock of its file system, Unix time.
+    """
     for parent, _, names in os.walk(root):
-        for name in names:
-            match = _TEMPORARY.fullmatch(name)
-            if match and not _in_use(os.path.join(parent, name), int(match[1])):
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(parent, name))
+        unfinished.remove_abandoned(parent, names, now)
 
 
 def _open_for_lock(name: str, directory: int) -> int:
@@ -208,25 +233,16 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def _is_regular(name: str, directory: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _is_same_file(name: str, directory: int, opened: os.stat_result) -> bool:
     """Whether nobody replaced the file before it was locked."""
     try:
         return os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), opened)
-    except OSError:
-        return False
-
-
-def _in_use(path: str, pid: int) -> bool:
-    """Whether a temporary file may belong to a running ctcedge on a directory within this one."""
-    if pid == os.getpid():  # a crashed process had the number of this one, as in a container
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        pass
-    try:
-        return time.time() - os.lstat(path).st_mtime < _MAX_WRITE_S
     except OSError:
         return False

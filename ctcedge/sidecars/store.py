@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 import threading
 import time
@@ -28,6 +27,7 @@ from typing import NamedTuple, TypeAlias
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError, read_limited
+from ctcedge.fs.unfinished import ReplacedError, try_in
 from ctcedge.sidecars import files
 from ctcedge.sidecars.chain import chained
 from ctcedge.sidecars.ownership import folded
@@ -75,17 +75,18 @@ class Written(NamedTuple):
 WriteSidecar: TypeAlias = Callable[[Crop, Sidecar | None], Written]
 
 
-def try_writing(folder: Path) -> None:
+def try_writing(folder: Path) -> float:
     """Write and remove an empty file in the folder.
+
+    Returns:
+        The file's modification time: the present on the clock of the file system, Unix time.
 
     Raises:
         OSError: it cannot be written.
     """
-    probe = files.temporary_name(0)
     descriptor = os.open(folder, files.DIRECTORY)
     try:
-        files.create(probe, b"", descriptor)
-        os.unlink(probe, dir_fd=descriptor)
+        return try_in(descriptor)
     finally:
         os.close(descriptor)
 
@@ -105,7 +106,6 @@ class SidecarStore:
         self.root = folder if out is None else out
         self._folder = folder
         self._beside = out is None or out.resolve() == folder.resolve()
-        self._numbers = itertools.count(1)
         self._locked: int | None = None
         self._locking = threading.Lock()
         self._replacing = [threading.Lock() for _ in range(_REPLACED_TOGETHER)]
@@ -210,7 +210,6 @@ class SidecarStore:
     ) -> Written:
         parent, _, image = crop.path.rpartition("/")
         name = image + SIDECAR_SUFFIX
-        temporary = files.temporary_name(next(self._numbers))
         try:
             directory = directories.descriptor(parent)
             # Two crops whose names lead to the same file may both be new.
@@ -233,23 +232,22 @@ class SidecarStore:
                         f" {len(sidecar.reviews):,} reviews and {len(sidecar.history):,} earlier"
                         " calls; what is there is kept"
                     )
-                aside = None
-                try:
+                aside = files.put(
+                    name,
+                    content,
+                    directory,
+                    replaces=data is not None,
                     # A review is a person's work, which no run brings back after a power cut.
-                    durable = sidecar.review is not None
-                    files.create(temporary, content, directory, durable=durable)
-                    if data is not None:
-                        files.copy_ownership(name, temporary, directory)
-                    if not complete:
-                        aside = files.keep_aside(name, directory)
-                    os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-                except BaseException:
-                    with contextlib.suppress(OSError):
-                        os.unlink(temporary, dir_fd=directory)
-                    raise
+                    durable=sidecar.review is not None,
+                    keep=not complete,
+                )
                 return Written(sidecar, aside)
         except files.LockTimeoutError:
             raise NotWritten("sidecar cannot be written: another program holds it") from None
+        except files.AppearedError:  # its reviews and calls are carried over
+            return self._replace(crop, change, directories)
+        except ReplacedError as error:
+            raise NotWritten(f"sidecar cannot be written: {error.strerror}") from None
         except OSError as error:
             vanished = error.errno == errno.ENOENT and self.root.is_dir()
             if vanished or error.errno in _ONE_PATH_ERRORS:
@@ -295,12 +293,12 @@ class SidecarStore:
         try:
             self._lock(descriptor)
             self._locked = descriptor
-            files.remove_abandoned(self.root)
             try:
-                try_writing(self.root)
+                now = try_writing(self.root)
             except OSError as error:
                 text = f"{self.root} cannot be written: {error.strerror}{hint}"
                 raise OutputError(text) from None
+            files.remove_abandoned(self.root, now)
             yield
         finally:
             self._locked = None

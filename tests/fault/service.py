@@ -14,6 +14,7 @@ from tests.fault.invariant import Invariant, read_sidecar
 from tests.helpers.cli_runner import Process, process
 from tests.helpers.drawn_cells import CTC, LEUKOCYTE, cell, encoded
 from tests.helpers.image_builder import tiff
+from tests.helpers.sidecar_files import age
 
 
 def image(number: int, diameter: float | None = None, suffix: str = ".png") -> bytes:
@@ -54,6 +55,8 @@ class Service:
     @contextmanager
     def watching(self, *words: object, under: tuple[str, ...] = ()) -> Iterator[Process]:
         """A watch that has started to work."""
+        for left in self.invariant.leftovers():
+            age(left)  # only old ones are removed, as others may be in use
         words = ("watch", *self.words, "--stability-delay", 0.2, "--rescan-interval", 1, *words)
         with process(*words, log=self.root / "log", under=under) as running:
             running.until(lambda: "Model disks" in running.stderr, "the start")

@@ -18,7 +18,7 @@ from tests.fault.kernel import as_process_1
 from tests.fault.service import Service, image, kill
 from tests.helpers.cli_runner import Process, process, run, until
 from tests.helpers.drawn_cells import cell, save
-from tests.helpers.sidecar_files import sidecars, state, stray
+from tests.helpers.sidecar_files import age, sidecars, state, stray
 
 COUNT = 300
 
@@ -180,14 +180,17 @@ def test_the_lock_ends_with_the_process_and_leaves_no_file(service: Service) -> 
 
 
 def test_temporary_files_of_a_container_that_crashed_are_removed(service: Service) -> None:
-    """Both runs are process 1, so the process id does not distinguish them."""
+    """All runs are process 1, so the process id does not distinguish them."""
     service.put_many(1)
     service.out.mkdir()
-    left = service.out / ".ctcedge-1-77.tmp"
+    left, in_use = service.out / ".ctcedge-1-77.tmp", service.out / ".ctcedge-1-78.tmp"
     left.write_bytes(b"{")
+    in_use.write_bytes(b"{")
+    age(left)
     with service.watching(under=as_process_1()) as running:
-        service.wait_until_done(running)
+        running.until(lambda: not service.invariant.missing(), "the sidecar")
     assert not left.exists()
+    assert in_use.exists()
 
 
 def test_sigterm_with_a_full_queue(service: Service) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
+from ctcedge.fs.unfinished import MAX_UNFINISHED_S
 from ctcedge.sidecars.chain import alterations, chained
 from ctcedge.sidecars.json_schema import read_schema
 from ctcedge.sidecars.parse import encode, parse
@@ -65,6 +68,12 @@ def sidecars(root: Path) -> dict[str, dict[str, Any]]:
 def stray(root: Path) -> list[Path]:
     """What an atomic write may leave behind and must not."""
     return [path for path in root.rglob("*") if path.name.endswith(".tmp")]
+
+
+def age(path: Path) -> None:
+    """Let a temporary file be so old that nobody can still be writing it."""
+    old = time.time() - 2 * MAX_UNFINISHED_S
+    os.utime(path, (old, old))
 
 
 def state(root: Path) -> dict[str, tuple[int, int]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ctcedge.errors import NoCropsError, OutputError, SetupError
+from ctcedge.report.build import REPORT_NAME
 from tests.helpers import report_data
 from tests.helpers.cli_runner import call
 from tests.helpers.drawn_cells import cell, encoded
@@ -85,3 +86,36 @@ def test_command_names_the_page(run: Path, tmp_path: Path) -> None:
     call("report", run, "--sidecars", tmp_path / "out", "--out", page, "--pseudonymise")
     assert report_data.data_of(page)["pseudonymised"] is True
     assert "no crop" in call("report", run, "--sidecars", tmp_path / "none", code=2).stderr
+
+
+@pytest.mark.parametrize("target", ["precious", "nowhere", "loop.html", "folder"])
+def test_a_link_at_a_name_that_ctcedge_chooses_is_replaced(
+    run: Path, tmp_path: Path, target: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "folder").mkdir(parents=True)
+    (elsewhere / "precious").write_bytes(b"kept")
+    (run / REPORT_NAME).symlink_to(REPORT_NAME if target == "loop.html" else elsewhere / target)
+    page = report_data.write(run)
+    assert page == run / REPORT_NAME
+    assert not page.is_symlink()
+    assert report_data.data_of(page)["folder_name"] == "run"
+    assert (elsewhere / "precious").read_bytes() == b"kept"
+    assert {path.name for path in elsewhere.rglob("*")} == {"folder", "precious"}
+
+
+def test_a_link_that_the_user_names_is_followed_unless_it_leads_to_an_image(
+    run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "real.html").touch()
+    link = tmp_path / "link.html"
+    link.symlink_to("real.html")
+    call("report", run, "--out", link)
+    assert link.is_symlink()
+    assert report_data.data_of(tmp_path / "real.html")["folder_name"] == "run"
+    image = run / "S1" / "00001_BF.png"
+    before = image.read_bytes()
+    for name, command in (("page.html", "report"), ("table.csv", "export")):
+        (tmp_path / name).symlink_to(image)
+        call(command, run, "--out", tmp_path / name, code=2)
+    assert image.read_bytes() == before

@@ -225,13 +225,15 @@ def test_it_is_replaced_and_never_rewritten(state: WatchState, tmp_path: Path) -
     assert "ctcedge_pending_crops{" in path.read_text(encoding="utf-8")
 
 
-def test_what_a_crash_left_is_replaced_not_followed(state: WatchState, tmp_path: Path) -> None:
+def test_a_link_is_replaced_not_followed(state: WatchState, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("kept", encoding="utf-8")
-    (tmp_path / ".lab.prom.tmp").symlink_to(precious)
+    for name in (".lab.prom.tmp", "lab.prom"):
+        (tmp_path / name).symlink_to(precious)
     write(tmp_path / "lab.prom", state)
     assert precious.read_text(encoding="utf-8") == "kept"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["lab.prom", "precious"]
+    assert not (tmp_path / "lab.prom").is_symlink()
+    assert (tmp_path / "lab.prom").read_text(encoding="utf-8") == render(state, "lab")
 
 
 def test_a_failure_to_write_and_its_end_are_logged_once(

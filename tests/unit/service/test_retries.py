@@ -3,10 +3,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from ctcedge.fs.unfinished import UnfinishedFile
 from ctcedge.results.summary import Summary
 from ctcedge.service.watcher import Watcher
 from tests.helpers.cli_runner import no_disk
@@ -80,15 +80,15 @@ def test_writing_is_retried_while_the_disk_is_full(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.utime(save(tmp_path / "S" / "1_BF.png", cell()), (0, 0))
-    replace, failures = os.replace, [1, 2]
+    create, failures = UnfinishedFile.create, [1, 2]
 
-    def full(*names: Any, **folders: Any) -> None:
+    def full(file: UnfinishedFile, name: str) -> None:
         if failures:
             failures.pop()
             raise OSError(28, "No space left on device")
-        replace(*names, **folders)
+        create(file, name)
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(UnfinishedFile, "create", full)
     (outcome,) = collected(watcher(), 1)
     assert outcome.done == "written"
     assert failures == []

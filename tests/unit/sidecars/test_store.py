@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import pytest
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import OutputError
+from ctcedge.fs.unfinished import MAX_UNFINISHED_S, UnfinishedFile
 from ctcedge.sidecars import files as module
 from ctcedge.sidecars.schema import ReviewRecord, Sidecar, history_after
 from ctcedge.sidecars.store import NotWritten, SidecarStore, try_writing
 from tests.helpers.sidecar_data import HASH, REVIEW, record
 from tests.helpers.sidecar_files import as_dict, load, stray, typed, without_chain
 from tests.unit.sidecars.stored import CALLED, CROP, SECOND, planted, reviewed
+
+RANDOM = f".ctcedge-{'0f' * 16}.tmp"
 
 
 def test_places(tmp_path: Path) -> None:
@@ -55,6 +58,7 @@ def test_an_error_of_one_path_does_not_end_the_run(
     def fail(*arguments: object, **folders: object) -> None:
         raise OSError(number, os.strerror(number))
 
+    planted(out, record(cell="before"))
     monkeypatch.setattr(module.os, "replace", fail)
     with pytest.raises(NotWritten):
         out.write(CROP, typed(record()))
@@ -124,13 +128,63 @@ def test_a_link_planted_under_a_temporary_name_is_not_followed(
     precious.write_text("kept")
     below = out.path(CROP).parent
     below.mkdir(parents=True)
-    for folder, number in ((below, 1), (out.root, 0)):
-        (folder / f".ctcedge-{os.getpid()}-{number}.tmp").symlink_to(precious)
-    try_writing(out.root)
-    out.write(CROP, typed(record()))
+    links = [
+        folder / f".ctcedge-{os.getpid()}-{number}.tmp"
+        for folder, number in ((below, 1), (out.root, 0))
+    ]
+    for link in links:
+        link.symlink_to(precious)
+    with out.open():
+        try_writing(out.root)
+        out.write(CROP, typed(record()))
     assert precious.read_text() == "kept"
     assert without_chain(load(out.path(CROP))) == record()
+    assert sorted(stray(out.root)) == sorted(links)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_file_that_another_program_puts_in_place_of_a_sidecar_is_noticed(
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    out.write(CROP, typed(record()))
+    out.amend(CROP, reviewed)
+    replace, left = UnfinishedFile.replace, iter(range(times))
+
+    def swapped(file: UnfinishedFile, name: str) -> None:
+        replace(file, name)
+        if next(left, None) is not None:
+            (out.path(CROP).parent / "other").write_bytes(b"another cell")
+            (out.path(CROP).parent / "other").rename(out.path(CROP))
+            file._check(name)
+
+    monkeypatch.setattr(UnfinishedFile, "replace", swapped)
+    if times == 3:
+        with pytest.raises(NotWritten, match="another program replaced the file"):
+            out.write(CROP, typed(record(call="leukocyte")))
+    else:
+        out.write(CROP, typed(record(call="leukocyte")))
+        stored = load(out.path(CROP))
+        assert (stored["call"], stored["review"]) == ("leukocyte", REVIEW)
     assert stray(out.root) == []
+
+
+def test_a_sidecar_that_another_program_writes_meanwhile_is_not_replaced_unread(
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = UnfinishedFile.create
+
+    def raced(file: UnfinishedFile, name: str) -> None:
+        monkeypatch.setattr(UnfinishedFile, "create", create)
+        other = SidecarStore(out.root.parent / "in", out.root)
+        other.write(CROP, typed(record()))
+        other.amend(CROP, reviewed)
+        create(file, name)
+
+    monkeypatch.setattr(UnfinishedFile, "create", raced)
+    out.write(CROP, typed(record(call="leukocyte")))
+    stored = load(out.path(CROP))
+    assert (stored["call"], stored["review"]) == ("leukocyte", REVIEW)
+    assert [entry["call"] for entry in stored["history"]] == ["CTC"]
 
 
 def test_another_samples_sidecar_must_not_be_replaced(out: SidecarStore) -> None:
@@ -187,7 +241,6 @@ def test_a_review_and_a_new_call_at_the_same_time_lose_nothing(out: SidecarStore
 
     def review_again() -> None:
         own = SidecarStore(out.root.parent / "in", out.root)
-        own._numbers = itertools.count(1_000_000)  # of another process, in truth
         for number in range(reviews):
             own.amend(CROP, lambda old, n=number: _next(old, n))
 
@@ -256,10 +309,32 @@ def test_a_file_system_that_cannot_lock_is_used_without(
 def test_opening_sweeps_what_a_crash_left_and_nothing_else(out: SidecarStore) -> None:
     below = out.root / "S"
     below.mkdir(parents=True)
-    for name in (".ctcedge-4194304-2.tmp", "mine.tmp", ".ctcedge-x-2.tmp"):
+    ours = (".ctcedge-4194304-2.tmp", RANDOM)
+    others = {"mine.tmp", ".ctcedge-x-2.tmp", ".ctcedge-0f.tmp"}
+    for name in (*ours, *others):
         (below / name).touch()
+        os.utime(below / name, (1e9, 1e9))
     with out.open():
-        assert sorted(p.name for p in below.iterdir()) == [".ctcedge-x-2.tmp", "mine.tmp"]
+        assert {path.name for path in below.iterdir()} == others
+
+
+@pytest.mark.parametrize("name", [".ctcedge-{pid}-1.tmp", ".ctcedge-1-1.tmp", RANDOM])
+def test_opening_leaves_what_another_computer_or_container_may_be_writing(
+    out: SidecarStore, name: str
+) -> None:
+    out.root.mkdir(parents=True)
+    path = out.root / name.format(pid=os.getpid())
+    path.write_bytes(b"half")
+    with out.open():
+        assert path.exists()
+    old = time.time() - MAX_UNFINISHED_S - 60
+    os.utime(path, (old, old))
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with out.open():
+            assert path.exists()
+    with out.open():
+        assert not path.exists()
 
 
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
