@@ -13,6 +13,7 @@ from typing import Final
 from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.fs.files import NotRegularFileError, read_limited
 from ctcedge.fs.text import same_form
+from ctcedge.results.table import unescape_formula
 from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, parse
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import SidecarStore
@@ -170,7 +171,10 @@ def _cell_id(path: Path, row: TableRow, index: NameIndex) -> CellId:
     """Return the cell that a row names, as the export has it, or else as the row has it."""
     sample, cell = row.values["sample"], row.values["cell"]
     with _named(path, row):
-        found = index.find((sample, cell))
+        # A table of `ctcedge export` has an apostrophe before what a spreadsheet would compute.
+        found = index.find((sample, cell)) or index.find(
+            (unescape_formula(sample), unescape_formula(cell))
+        )
         if found is None and len(f"{sample}{cell}{row.values['label']}".splitlines()) > 1:
             raise TableError("a value holds a line break; is a quotation mark not closed?")
     sample, cell = found or (same_form(sample), same_form(cell))

@@ -381,3 +381,11 @@ def test_labels_that_resemble_ctc_are_named(export, tmp_path):
         "neither CTC nor tumour, and count as not a CTC (2): 'CTC?' of cell 002 of sample A;"
         " 'no CTC' of cell 001 of sample B" in " ".join(result.stderr.split())
     )
+
+
+def test_names_as_an_exported_table_has_them_are_found(tmp_path):
+    export = tmp_path / "export"
+    crop(export / "-A" / "+1_BF.png")
+    table(export, "'-A,'+1,CTC")
+    assert label(export, tmp_path / "m.csv").exit_code == 0
+    assert rows(tmp_path / "m.csv")["-A", "+1"].label == "CTC"
