@@ -14,7 +14,7 @@ import re
 _IMAGEJ = b"ImageJ="
 _IMAGEJ_COUNTS = re.compile(rb"^(images|channels|slices|frames)=(\d{1,9})\s*$", re.MULTILINE)
 _IMAGEJ_ZERO = re.compile(rb"^c0=(-32768(?:\.0*)?)\s*$", re.MULTILINE)
-_SHAPE = re.compile(rb"""^\s*(?:\{"shape": ?\[|shape=\()([\d, ]{1,200})[\])]""")
+_SHAPE = re.compile(rb"""^\s*(?:\{"shape": ?\[|shape=\()(\d{1,9}(?:, ?\d{1,9}){0,63}),?[\])]""")
 _OME = re.compile(rb"<(?:\w+:)?OME[\s>]")
 _OME_COUNTS = re.compile(rb"""\bSize([CZT])\s*=\s*["'](\d{1,9})["']""")
 _OME_SAMPLES = re.compile(rb"""\bSamplesPerPixel\s*=\s*["'](\d{1,4})["']""")
@@ -33,7 +33,7 @@ def described_planes(text: bytes) -> int:
         total = counts.pop(b"images", 1)
         return max(total, math.prod(counts.values()))
     if shape := _SHAPE.match(text):
-        return _planes_of_shape([int(n) for n in shape[1].split(b",") if n.strip()])
+        return _planes_of_shape([int(number) for number in shape[1].split(b",")])
     if _OME.search(text[:4096]) and b"FileName" not in text:
         return _ome_planes(text)
     return 1

@@ -218,6 +218,8 @@ def _check_colours(directory: Directory, samples: int, bits: int) -> None:
     """Refuse what is neither one grey value a pixel nor RGB, opaque where it states opacity."""
     tags = directory.tags
     photometric = directory.first(Tag.PHOTOMETRIC, -1)
+    if samples < 1:
+        raise BadImage("unreadable", "damaged TIFF: it states no value a pixel")
     if photometric == -1:
         _refuse("no statement whether it is grey (PhotometricInterpretation)", _EXPORT_GREY)
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR):
