@@ -128,14 +128,19 @@ def _create(path: Path) -> None:
     write-ahead log while it is in use.
 
     Raises:
-        OSError: it cannot be created, or something else has its name, such as a link.
+        OSError: it cannot be created, others may have written it, or it is no regular file.
     """
     try:
         # Only the owner may read it: names can identify patients.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.ELOOP, "not a regular file", str(path)) from None
+        if status.st_uid != os.geteuid():
+            raise OSError(errno.EPERM, "it belongs to another account", str(path)) from None
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise OSError(errno.EPERM, "others may write it", str(path)) from None
 
 
 def is_damage(error: Exception) -> bool:
