@@ -206,9 +206,7 @@ def _stage_seconds(
             with timed("decode"):
                 images = [decode(data) for data in files]
             with timed("prepare"):
-                prepared = classifier.prepare(
-                    [(image.pixels, image.header.bits) for image in images], um_per_px
-                )
+                prepared = classifier.prepare([image.image for image in images], um_per_px)
                 inputs = [crop.input for crop in prepared]
                 batches = [
                     np.stack(inputs[start : start + batch_size])

@@ -21,7 +21,7 @@ from ctcedge.classification.analysis import CellAnalysis, InferenceProvenance
 from ctcedge.classification.decision import DecisionRule, Prediction, rounded_score
 from ctcedge.classification.ood import OodDetector, OodScore
 from ctcedge.errors import BadImage
-from ctcedge.images.decode import GreyImage
+from ctcedge.images.decode import CropImage, GreyImage
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.images.types import MIN_SIDE
 from ctcedge.model.failover import FailoverEngine
@@ -174,27 +174,24 @@ class Classifier:
             _check_um_per_px(um_per_px)
         known = None if self.model.spec.input.um_per_px is None else um_per_px
         predictions = []
-        for result in self.analyze(self.prepare([(image, None) for image in images], known)):
+        for result in self.analyze(self.prepare([CropImage(image) for image in images], known)):
             if isinstance(result, BadImage):
                 raise result
             predictions.append(self.rule.decide(result))
         return predictions
 
-    def prepare(
-        self, images: Sequence[tuple[GreyImage, int | None]], um_per_px: float | None
-    ) -> list[PreparedCrop]:
+    def prepare(self, images: Sequence[CropImage], um_per_px: float | None) -> list[PreparedCrop]:
         """Make the network's inputs and check the images' quality; safe to call from many threads.
 
         Args:
-            images: pixels, (height, width) of uint8 or uint16, and the bits of a sample as stored,
-                None where that is not known.
+            images: the crops.
             um_per_px: edge length of their pixels, um; None where unknown, see
                 `fingerprints.known_pixel_size`.
         """
         if not images:
             return []
         spec = self.model.spec.input
-        windows = network_inputs([pixels for pixels, _ in images], um_per_px, spec)
+        windows = network_inputs([image.pixels for image in images], um_per_px, spec)
         quality = assess(images, windows, um_per_px, spec)
         return list(map(PreparedCrop, windows, quality))
 

@@ -103,6 +103,8 @@ def classify(
             print_json({**summary.as_json(run, finished=finished), "report": report})
         else:
             render.print_summary(run, summary, finished=finished)
+        for text in summary.image_warnings.texts():
+            console.print_warning(text)
         render.print_unclassified(summary)
         render.print_not_understood(summary.not_understood)
         render.print_damaged_sidecars(summary)

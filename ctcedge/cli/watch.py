@@ -123,7 +123,8 @@ def watch(
             interruption.on_request(stop)
             notifier.ready(str(watcher.state))
             for outcome in watcher.outcomes():
-                summary.add(outcome)
+                if warning := summary.add(outcome):
+                    log.warning("%s", warning, extra=logs.event("image"))
             summary.not_understood = watcher.scan_report.not_understood
         _log_summary(log, run, summary)
         if as_json:

@@ -26,8 +26,25 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 GreyImage = NDArray[np.uint8] | NDArray[np.uint16]
 
+_MAX_COLOUR_DIFFERENCE = 0.03
+"""Largest difference of the colours of a pixel of a grey image, as a fraction of the range."""
+
 DECODING_VERSION = "grey/2"
 """Version of the rules below; part of the fingerprint of stored calls."""
+
+
+class CropImage(NamedTuple):
+    """Pixels to classify.
+
+    Attributes:
+        pixels: (height, width), uint8 or uint16.
+        bits: of a sample, as the file states it; None for the array's own.
+        is_colour: whether the colours of a pixel differed before they were made grey.
+    """
+
+    pixels: GreyImage
+    bits: int | None = None
+    is_colour: bool = False
 
 
 class Decoded(NamedTuple):
@@ -37,10 +54,17 @@ class Decoded(NamedTuple):
         pixels: (height, width), uint8 or uint16, values as stored in the file, but turned as its
             orientation states, and inverted where it states that zero is white.
         header: what the file states about itself.
+        is_colour: whether the colours of a pixel differ, so that it is not a grey image.
     """
 
     pixels: GreyImage
     header: ImageHeader
+    is_colour: bool = False
+
+    @property
+    def image(self) -> CropImage:
+        """What preprocessing and quality checks need of it."""
+        return CropImage(self.pixels, self.header.bits, self.is_colour)
 
 
 def decode(data: bytes) -> Decoded:
@@ -78,7 +102,7 @@ def _decoded_tiff(data: bytes) -> Decoded:
         pixels = np.array(2**layout.header.bits - 1, pixels.dtype) - pixels
     if layout.orientation != UPRIGHT:
         pixels = np.ascontiguousarray(upright(pixels, layout.orientation))
-    return Decoded(_to_grey(pixels), layout.header)
+    return Decoded(_to_grey(pixels), layout.header, _is_colour(pixels))
 
 
 def _decoded_png(data: bytes) -> Decoded:
@@ -96,7 +120,7 @@ def _decoded_png(data: bytes) -> Decoded:
         pixels = np.ascontiguousarray(upright(pixels, png.orientation))
     if pixels.shape[:2] != (header.height, header.width):
         raise BadImage("unreadable", "truncated or damaged PNG")
-    return Decoded(_to_grey(pixels), header)
+    return Decoded(_to_grey(pixels), header, _is_colour(pixels))
 
 
 def _ends_in_unwritten_zeros(pixels: NDArray[Any]) -> bool:
@@ -105,6 +129,15 @@ def _ends_in_unwritten_zeros(pixels: NDArray[Any]) -> bool:
     black = (pixels == 0).reshape(*pixels.shape[:2], -1).all(axis=-1)
     written = black.size - int(np.count_nonzero(black))
     return written == 0 or (written % black.shape[1] != 0 and not black.flat[:written].any())
+
+
+def _is_colour(pixels: NDArray[Any]) -> bool:
+    """Whether the colours of some pixel differ by more than JPEG's rounding of grey."""
+    if pixels.ndim == 2:
+        return False
+    colours = pixels[..., :3]
+    differences = colours.max(axis=2) - colours.min(axis=2)
+    return int(differences.max()) > _MAX_COLOUR_DIFFERENCE * np.iinfo(pixels.dtype).max
 
 
 def _to_grey(pixels: NDArray[Any]) -> GreyImage:

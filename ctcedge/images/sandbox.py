@@ -1,7 +1,8 @@
 """Decoding in a subprocess, for images that may crash the decoder.
 
 `python -m ctcedge.images.sandbox` is the subprocess: it reads an image file from standard input and
-writes a NumPy array to standard output, within limits of time and memory.
+writes a byte (whether it is in colour) and a NumPy array to standard output, within limits of time
+and memory.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ CRASHED = "the image decoder crashed on it or did not come back"
 
 _MAX_SECONDS = 60  # the largest image that is accepted takes well below one
 _MAX_MEMORY = 1 << 30  # bytes; the largest image that is accepted takes a third
+_GREY, _COLOUR = b"g", b"c"
 _EXIT_BAD_IMAGE = 3  # exit code: the output is status and text of a BadImage, not an array
 
 
@@ -61,7 +63,8 @@ def decode_in_subprocess(data: bytes) -> Decoded:
         raise BadImage(*json.loads(process.stdout))
     if process.returncode != 0:
         raise BadImage("unreadable", CRASHED)
-    return Decoded(np.load(io.BytesIO(process.stdout)), read_header(data))
+    colour, array = process.stdout[:1], process.stdout[1:]
+    return Decoded(np.load(io.BytesIO(array)), read_header(data), colour == _COLOUR)
 
 
 def main() -> None:
@@ -72,7 +75,9 @@ def main() -> None:
     _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _MAX_MEMORY)
     output = io.BytesIO()
     try:
-        np.save(output, decode(sys.stdin.buffer.read()).pixels)
+        decoded = decode(sys.stdin.buffer.read())
+        output.write(_COLOUR if decoded.is_colour else _GREY)
+        np.save(output, decoded.pixels)
     except BadImage as error:
         output.write(json.dumps([error.status, str(error)]).encode())
         code = _EXIT_BAD_IMAGE

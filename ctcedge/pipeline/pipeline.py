@@ -208,11 +208,7 @@ class Pipeline:
         tasks: list[ReadyTask] = []
         crops = []
         for part in _split_by_bytes(loaded):
-            images = [
-                (task.decoded.pixels, task.decoded.header.bits)
-                for task in part
-                if isinstance(task, Infer)
-            ]
+            images = [task.decoded.image for task in part if isinstance(task, Infer)]
             crops += self._classifier.prepare(images, self._um_per_px)
             tasks += (Prepared(task.file) if isinstance(task, Infer) else task for task in part)
         batches = [

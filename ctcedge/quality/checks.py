@@ -9,6 +9,8 @@ A flagged crop keeps its probability and goes to a person, with reasons:
     under-exposed     hardly any light, or pixels at zero
     over-exposed      pixels are saturated
     low-resolution    crop or scale are too coarse to judge a cell
+    colour            the image is in colour: no bright field, or an overlay
+    oversized         the crop is far larger than a cell, as a montage is
     multiple-objects  another object of a cell's size is in view, separate from the first
     overlap           cells overlap
 
@@ -33,13 +35,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcedge.images.decode import GreyImage
+from ctcedge.images.decode import CropImage
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec
 from ctcedge.quality.background import downsampling_factor
-from ctcedge.quality.exposure import MAX_SATURATED_FRACTION, View, is_dark, saturated_fraction
+from ctcedge.quality.exposure import (
+    MAX_SATURATED_FRACTION,
+    SIGN_OFFSET,
+    View,
+    is_dark,
+    is_offset,
+    saturated_fraction,
+)
 from ctcedge.quality.segmentation import DetectedObject, Segmentation, segment
 
-QUALITY_VERSION = "quality/2"
+QUALITY_VERSION = "quality/3"
 """Version of the rules below; part of the fingerprint of stored calls."""
 
 Reason = Literal[
@@ -50,6 +59,8 @@ Reason = Literal[
     "under-exposed",
     "over-exposed",
     "low-resolution",
+    "colour",
+    "oversized",
     "multiple-objects",
     "overlap",
 ]
@@ -98,7 +109,8 @@ class Quality(NamedTuple):
         measures: rounded numbers. `cells`: number of objects of a cell's size; `saturated`:
             fraction of saturated pixels; of the main object, where there is one, `area_um2`, or
             `area_px` where um/px is unknown, and `focus`, see `Segmentation.sharpness`, where it
-            exceeds the noise clearly.
+            exceeds the noise clearly; `offset` where all values are those of signed numbers that
+            were written as unsigned: what was added.
     """
 
     reasons: tuple[Reason, ...]
@@ -107,7 +119,7 @@ class Quality(NamedTuple):
 
 
 def assess(
-    images: Sequence[tuple[GreyImage, int | None]],
+    images: Sequence[CropImage],
     network_inputs: NDArray[np.uint8],
     um_per_px: float | None,
     spec: InputSpec,
@@ -120,16 +132,15 @@ def assess(
     the crop.
 
     Args:
-        images: of each crop its pixels, (height, width), uint8 or uint16, values as stored, at
-            least 8 pixels a side, and the bit depth as the file states it; None for the array's
-            own.
+        images: the crops, at least 8 pixels a side.
         network_inputs: (n, size, size), made of them.
         um_per_px: edge length of a pixel, um; None where unknown, which includes a scale that is
             only assumed: rules on true sizes are skipped.
         spec: of the network's input.
     """
     zoom = spec.zoom(um_per_px)
-    views = [View.of(pixels, bits, round(2 * spec.size / zoom)) for pixels, bits in images]
+    side = round(2 * spec.size / zoom)
+    views = [View.of(image.pixels, image.bits, side, is_colour=image.is_colour) for image in images]
     segmentations = segment([view.pixels for view in views])
     return [
         check(segmentation, view, network_input, um_per_px, zoom)
@@ -163,7 +174,13 @@ def check(
         reasons.append("under-exposed")
     if saturated > MAX_SATURATED_FRACTION:
         reasons.append("over-exposed")
+    if view.is_colour:
+        reasons.append("colour")
+    if view.is_oversized:
+        reasons.append("oversized")
     measures = {"cells": 0.0, "saturated": round(saturated, 4)}
+    if is_offset(view):
+        measures["offset"] = SIGN_OFFSET
     if _is_empty(segmentation, network_input):
         return Quality((*reasons, "empty"), False, measures)
     if not segmentation.objects:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ctcedge.images.decode import GreyImage
+from ctcedge.quality.extent import is_oversized
 
 MAX_SATURATED_FRACTION = 0.04
 """Largest fraction of pixels at the largest value of a crop that is not over-exposed."""
@@ -15,6 +16,9 @@ _MIN_BACKGROUND = 0.04
 """Smallest background of a crop that is not under-exposed, as a fraction of the full range."""
 _MAX_BLACK_FRACTION = 0.02
 """Largest fraction of pixels at zero."""
+SIGN_OFFSET = 32_768.0
+"""What is added to a signed number of 16 bits that is written as unsigned."""
+_MAX_OFFSET_VALUE = 32_768 + 16_384
 _MIN_VIEW_SIDE = 16
 _MIN_UNPADDED_SIDE = 8
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -30,6 +34,8 @@ class View(NamedTuple):
         lowest: smallest value of the crop, padding included.
         highest: largest value of the crop.
         bits: bit depth as the file states it; None for the array's own.
+        is_colour: whether the colours of a pixel differed.
+        is_oversized: whether the crop is far larger than a cell, see `extent.is_oversized`.
     """
 
     pixels: GreyImage
@@ -38,21 +44,33 @@ class View(NamedTuple):
     lowest: int
     highest: int
     bits: int | None
+    is_colour: bool = False
+    is_oversized: bool = False
 
     @classmethod
-    def of(cls, pixels: GreyImage, bits: int | None, side: int) -> View:
+    def of(cls, pixels: GreyImage, bits: int | None, side: int, *, is_colour: bool = False) -> View:
         """Take the central part of a crop.
 
         Args:
             pixels: (height, width) of the crop.
             bits: bit depth as the file states it; None for the array's own.
-            side: of the part, in pixels.
+            side: of the part, in pixels: twice the network's field of view.
+            is_colour: whether the colours of a pixel differed.
         """
         lowest, highest, _, _ = cv2.minMaxLoc(pixels)
         crop = pixels if lowest > 0 else _without_padding(pixels)
         center = _center(crop, side)
         is_whole = center.shape == crop.shape
-        return cls(center, min(crop.shape), is_whole, int(lowest), int(highest), bits)
+        return cls(
+            center,
+            min(crop.shape),
+            is_whole,
+            int(lowest),
+            int(highest),
+            bits,
+            is_colour,
+            not is_whole and is_oversized(crop, side // 2),
+        )
 
     @property
     def depth(self) -> int:
@@ -74,6 +92,17 @@ def is_dark(view: View, background: float) -> bool:
     if depth > 8:
         depth = max(12, view.highest.bit_length() + view.highest.bit_length() % 2)
     return bool(background < _MIN_BACKGROUND * 2**depth)
+
+
+def is_offset(view: View) -> bool:
+    """Whether all values are those of signed numbers that were written as unsigned.
+
+    They are where they begin at 32768 or above and use less than a quarter of the range; not where
+    they are 8 bits times 257.
+    """
+    if not (view.bits or 16) == 16 or view.lowest < SIGN_OFFSET:
+        return False
+    return view.highest < _MAX_OFFSET_VALUE and bool((view.pixels % 257).any())
 
 
 def saturated_fraction(view: View, background: float) -> float:

@@ -33,6 +33,7 @@ class Cell:
         model: the model that made the call.
         um_per_px: edge length of a pixel, um; None if unknown.
         um_per_px_assumed: whether the model's own um/px was assumed.
+        is_offset: whether its values are those of signed numbers that were written as unsigned.
         width: width of the crop, pixels.
         height: height of the crop, pixels.
         ood_p_value: fraction of in-distribution cells that are at least as far from the training
@@ -51,6 +52,7 @@ class Cell:
     model: ModelRef
     um_per_px: float | None
     um_per_px_assumed: bool
+    is_offset: bool
     width: int
     height: int
     ood_p_value: float | None
@@ -76,6 +78,7 @@ class Cell:
             model=ModelRef.of(record),
             um_per_px=image.um_per_px,
             um_per_px_assumed=image.um_per_px_assumed,
+            is_offset=record.quality is not None and record.quality.offset is not None,
             width=image.width,
             height=image.height,
             ood_p_value=None if record.ood is None else record.ood.p_value,

@@ -9,6 +9,7 @@ from ctcedge.report.cells import FolderContents
 from ctcedge.report.pseudonyms import Names
 from ctcedge.report.texts import plural
 from ctcedge.results.domain_shift import FolderDomainShift
+from ctcedge.results.image_warnings import signed_values
 
 _MAX_NAMES = 10
 _MAX_ERRORS = 5
@@ -40,7 +41,7 @@ def warnings(
         *_of_domain_shift(domain_shift, names),
         *_of_mixed_settings(contents),
         *_of_pixel_size(contents),
-        *_of_images(changed, unreadable),
+        *_of_images(contents, changed, unreadable),
         *_of_missing_calls(contents),
         *_of_review_list(left_out),
     ]
@@ -96,7 +97,9 @@ def _of_pixel_size(contents: FolderContents) -> Iterator[str]:
         )
 
 
-def _of_images(changed: int, unreadable: int) -> Iterator[str]:
+def _of_images(contents: FolderContents, changed: int, unreadable: int) -> Iterator[str]:
+    if offset := sum(cell.is_offset for cell in contents.cells):
+        yield signed_values(offset)
     if changed:
         yield (
             f"The image of {plural(changed, 'cell')} changed since the call, and is not shown; run"

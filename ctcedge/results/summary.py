@@ -16,6 +16,7 @@ from ctcedge.records import plain
 from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderDomainShift
 from ctcedge.results.false_positives import FalsePositives, expected_false_positives
+from ctcedge.results.image_warnings import ImageWarnings
 from ctcedge.results.tally import Tally
 from ctcedge.version import __version__
 
@@ -87,6 +88,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
         model: the model.
         provider: execution provider of the network.
         provider_reason: how the provider was chosen.
+        warnings: what is odd about the images of the crops that were newly classified.
         um_per_px_assumed: whether um/px was not given and the model's own is assumed.
         software: versions.
     """
@@ -117,6 +119,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     model: SummaryModel
     provider: str
     provider_reason: str
+    warnings: list[str]
     um_per_px_assumed: bool
     software: SummarySoftware
 
@@ -132,6 +135,7 @@ class Summary:
         unclassified: reason by path of each crop without a call.
         not_understood: files that look like images, whose names fit no rule.
         kept_aside: names under which damaged sidecars were kept, by path of the crop.
+        image_warnings: of the crops whose sidecars were written or read.
         ood_detector: detector of the model, for domain shift; None where the model has no feature
             statistics.
     """
@@ -142,12 +146,13 @@ class Summary:
     unclassified: dict[str, str] = field(default_factory=dict)
     not_understood: list[Skipped] = field(default_factory=list)
     kept_aside: dict[str, str] = field(default_factory=dict)
+    image_warnings: ImageWarnings = field(default_factory=ImageWarnings)
     ood_detector: OodDetector | None = None
     _features: dict[str, RunFeatures] = field(default_factory=dict)
     _all_features: RunFeatures = field(default_factory=RunFeatures)
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
+    def add(self, outcome: Outcome) -> str | None:
+        """Count one outcome; return a warning about its image, the first time that there is one."""
         path, sample = outcome.crop.path, outcome.crop.sample
         self.unclassified.pop(path, None)
         if outcome.error is not None:
@@ -155,7 +160,7 @@ class Summary:
         if outcome.kept_aside is not None:
             self.kept_aside[path] = outcome.kept_aside
         if outcome.done == "deferred":
-            return
+            return None
         self._count(outcome.tally_key, 1)
         replaced = outcome.replaces
         if replaced is not None:
@@ -163,6 +168,8 @@ class Summary:
         if outcome.ood_features and (replaced is None or replaced.call is None):
             self._features.setdefault(sample, RunFeatures()).add(outcome.ood_features)
             self._all_features.add(outcome.ood_features)
+        record = outcome.record
+        return self.image_warnings.add(record) if record and record.call is not None else None
 
     def domain_shift(self) -> FolderDomainShift:
         """Compare each sample, and all together, with the training data.
@@ -230,6 +237,7 @@ class Summary:
             ),
             provider=engine.provider,
             provider_reason=engine.reason,
+            warnings=self.image_warnings.texts(),
             um_per_px_assumed=(
                 run.settings.images.um_per_px is None and spec.input.um_per_px is not None
             ),

@@ -227,9 +227,7 @@ class Recomputation:
     def _prepare_image(self, crop: Crop, record: Sidecar, classifier: Classifier) -> PreparedCrop:
         data = read_file(self._folder / crop.path)
         decoded = decode_in_subprocess(data) if record.error == CRASHED else decode(data)
-        (seen,) = classifier.prepare(
-            [(decoded.pixels, decoded.header.bits)], recorded_pixel_size(record)
-        )
+        (seen,) = classifier.prepare([decoded.image], recorded_pixel_size(record))
         return seen
 
     def _classifier(self, sha256: str, provider: ProviderChoice) -> Classifier | None:

@@ -123,6 +123,13 @@ class QualityRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_de
     ] = None
     area_um2: Annotated[Number | None, Meta(description="Area of the main object, um2.")] = None
     focus: Annotated[Number | None, Meta(description="Sharpness of the main object's edge.")] = None
+    offset: Annotated[
+        Number | None,
+        Meta(
+            description="32768 where all values are those of signed numbers that were written as"
+            " unsigned; else absent."
+        ),
+    ] = None
 
 
 class OodRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):

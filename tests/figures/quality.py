@@ -25,6 +25,7 @@ import cv2
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from ctcedge.images.decode import CropImage
 from ctcedge.images.preprocess import InputSpec, network_inputs
 from ctcedge.quality.checks import Quality, assess
 from tests.helpers.defects import DEFECTS, Crop, add_defect, real, simulated
@@ -36,7 +37,9 @@ COLUMNS = *DEFECTS, "any", "several"
 
 def check_one(crop: Crop, spec: InputSpec = SPEC) -> Quality:
     windows = network_inputs([crop.pixels], crop.um_per_px, spec)
-    (quality,) = assess([(crop.pixels, crop.bits)], windows, crop.um_per_px, spec)
+    (quality,) = assess(
+        [CropImage(crop.pixels, crop.bits, crop.is_colour)], windows, crop.um_per_px, spec
+    )
     return quality
 
 
@@ -64,7 +67,7 @@ def table(name: str, crops: Sequence[Crop], defective: Sequence[Crop]) -> None:
 def cost(name: str, crops: Sequence[Crop], passes: int = 40) -> None:
     """Print CPU times per crop in chunks of 64: median and minimum over the passes."""
     um_per_px = crops[0].um_per_px
-    images = [(crop.pixels, crop.bits) for crop in crops]
+    images = [CropImage(crop.pixels, crop.bits) for crop in crops]
     chunks = [images[start : start + 64] for start in range(0, len(images), 64)]
     preparing, checking = [], []
     for _ in range(passes):

@@ -90,7 +90,7 @@ class Targets:
         made = network_input(decoded.pixels, 0.5, spec)
         assert made.shape == (spec.size, spec.size)
         for um_per_px in (0.5, None):
-            (quality,) = assess([(decoded.pixels, header.bits)], made[None], um_per_px, spec)
+            (quality,) = assess([decoded.image], made[None], um_per_px, spec)
             assert all(map(math.isfinite, quality.measures.values()))
 
     def _sidecar(self, data: bytes) -> None:

@@ -74,6 +74,7 @@ class Crop:
         diameter: of the cell, in pixels; as measured where nobody knows it.
         origin: of a simulated one.
         carcinoma: whether it is simulated as a CTC.
+        is_colour: whether its colours differed before they were made grey.
     """
 
     pixels: GreyImage
@@ -82,6 +83,7 @@ class Crop:
     diameter: float
     origin: Origin | None = None
     carcinoma: bool = False
+    is_colour: bool = False
 
 
 def simulated(count: int, seed: int) -> list[Crop]:
@@ -176,6 +178,21 @@ def coarse(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
     return Crop(small, scale, crop.bits, crop.diameter * fraction)
 
 
+def coloured(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
+    """A stain is laid over it in a colour of its own, as an overlay has it."""
+    values = crop.pixels.astype(np.float32) / 2**crop.bits * 255
+    stain = np.clip(255 * (_transmitted(crop) < 0.97), 0, 255)
+    overlay = np.stack([np.maximum(values, stain), values, values], -1)
+    encoded = cv2.imencode(".png", np.clip(overlay, 0, 255).astype(np.uint8))[1].tobytes()
+    decoded = decode(encoded)
+    return replace(crop, pixels=decoded.pixels, bits=8, is_colour=decoded.is_colour)
+
+
+def montage(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop:
+    """Thirty cells side by side in one image."""
+    return _like(crop, np.tile(crop.pixels, (5, 6)))
+
+
 def neighbour(rng: np.random.Generator, crop: Crop, other: Crop) -> Crop | None:
     """Another cell, separated by a third of the two cells' mean diameter."""
     return _beside(rng, crop, other, 1.0 + 1 / 3)
@@ -199,6 +216,8 @@ DEFECTS: dict[str, Defect] = {
     "under-exposed": under_exposed,
     "over-exposed": over_exposed,
     "low-resolution": coarse,
+    "colour": coloured,
+    "oversized": montage,
     "multiple-objects": neighbour,
     "overlap": overlapping,
     "cluster": touching,

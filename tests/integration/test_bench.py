@@ -32,6 +32,7 @@ from ctcedge.bench.throughput import STAGES, PipelineRun, min_crops, steady_wind
 from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier
 from ctcedge.fs.mounts import file_system
+from ctcedge.images.decode import CropImage
 from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.folder import load_model
 from ctcedge.model.spec import Variant
@@ -266,7 +267,9 @@ def test_synthetic_crops_are_all_different_and_pass_for_cells(tmp_path: Path) ->
     classifier = Classifier.load(provider="cpu")
     images = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) for data in files]
     assert {(image.shape, image.dtype.name) for image in images} == {((96, 96), "uint8")}
-    seen = [each.quality for each in classifier.prepare([(image, 8) for image in images], 0.5)]
+    seen = [
+        each.quality for each in classifier.prepare([CropImage(image, 8) for image in images], 0.5)
+    ]
     assert sum(bool(quality.reasons) for quality in seen) < 6
     assert min(quality.measures["cells"] for quality in seen) >= 1
 
@@ -361,7 +364,7 @@ class Contrary:
 
 def test_two_classifiers_are_compared(classifier: Classifier) -> None:
     images = [cell(CTC), cell(LEUKOCYTE), cell(CTC), cell(LEUKOCYTE)]
-    seen = classifier.prepare([(image, 8) for image in images], 0.5)
+    seen = classifier.prepare([CropImage(image, 8) for image in images], 0.5)
     inputs = np.stack([each.input for each in seen])
     same = compare(classifier, classifier, inputs)
     assert (same.crops, same.same_calls, same.flips, same.largest_difference) == (4, 1, 0, 0)

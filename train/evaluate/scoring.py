@@ -193,7 +193,7 @@ def _read(rows: Sequence[Row], spec: ModelSpec) -> tuple[Cells, list[Quality]]:
 
     def look(row: Row, image: Decoded, window: NDArray[np.uint8]) -> None:
         um_per_px = known_pixel_size(ImageSettings(um_per_px=row.um_per_px), spec)
-        bright = (image.pixels, image.header.bits)
+        bright = image.image
         quality.extend(assess([bright], window[None], um_per_px, spec.input))
 
     with progress("Read", len(seen)) as advance:

@@ -207,3 +207,24 @@ def test_odd_metadata_is_no_reason_to_chatter(
 ) -> None:
     decode(data)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("difference", "is_colour"), [(0, False), (2, False), (40, True)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_that_differ_are_noticed(
+    suffix: str, difference: int, is_colour: bool, dtype: type
+) -> None:
+    grey = np.full((16, 16), 100)
+    grey[0, 0] = 120
+    pixels = np.stack([grey, grey, grey], -1)
+    pixels[4, 5, 1] += difference
+    pixels = (pixels * (257 if dtype == np.uint16 else 1)).astype(dtype)
+    assert decode(encoded(pixels, suffix)).is_colour is is_colour
+    assert not decode(encoded(pixels[..., 0], suffix)).is_colour
+
+
+def test_a_colourful_palette_is_noticed() -> None:
+    for shade, is_colour in ((90, False), (200, True)):
+        palette = png_chunk(b"PLTE", bytes([90, shade, 90] * 256))
+        assert decode(png(16, 16, colour=3, before=palette)).is_colour is is_colour

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ctcedge.images.decode import CropImage
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.model.folder import load_model
 from ctcedge.quality.checks import Quality, assess
@@ -23,7 +24,7 @@ def judge(
     pixels: np.ndarray, um_per_px: float | None = UM_PER_PX, bits: int | None = None
 ) -> Quality:
     (quality,) = assess(
-        [(pixels, bits)], network_inputs([pixels], um_per_px, SPEC), um_per_px, SPEC
+        [CropImage(pixels, bits)], network_inputs([pixels], um_per_px, SPEC), um_per_px, SPEC
     )
     return quality
 
@@ -283,5 +284,32 @@ def test_a_crop_is_judged_alike_alone_and_among_others(um_per_px: float | None) 
         for drawn in (cell(24 + seed), cell(24, (90, 93 + seed)), pair(20 + seed))
     ]
     windows = network_inputs(crops, um_per_px, SPEC)
-    together = assess([(pixels, None) for pixels in crops], windows, um_per_px, SPEC)
+    together = assess([CropImage(pixels) for pixels in crops], windows, um_per_px, SPEC)
     assert together == [judge(pixels, um_per_px) for pixels in crops]
+
+
+def test_a_crop_in_colour_is_flagged() -> None:
+    pixels = noisy(cell(24, 48))
+    image = CropImage(pixels, None, True)
+    (quality,) = assess([image], network_inputs([pixels], UM_PER_PX, SPEC), UM_PER_PX, SPEC)
+    assert "colour" in quality.reasons
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5, 6), (1, 30), (30, 1), (10, 10)])
+def test_a_montage_is_flagged_and_a_crop_with_much_background_is_not(
+    rows: int, columns: int
+) -> None:
+    crop = noisy(cell(24, 48))
+    montage = np.tile(crop, (rows, columns))
+    assert "oversized" in judge(montage).reasons
+    large = np.full((200, 200), np.median(crop), crop.dtype)
+    large[76:124, 76:124] = crop
+    assert "oversized" not in judge(noisy(large)).reasons
+    assert "oversized" not in judge(crop).reasons
+
+
+def test_a_crop_of_more_than_eight_fields_of_view_is_flagged() -> None:
+    large = np.full((520, 520), 128, np.uint8)
+    large[236:284, 236:284] = cell(side=48)
+    assert "oversized" in judge(large).reasons
+    assert "oversized" not in judge(large, UM_PER_PX / 4).reasons

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctcedge.quality.exposure import View, is_dark, saturated_fraction
+from ctcedge.quality.exposure import View, is_dark, is_offset, saturated_fraction
 
 
 def test_the_view_is_the_center_without_padding() -> None:
@@ -61,3 +61,21 @@ def test_saturated_pixels(highest: int, count: int, background: float, fraction:
     pixels = np.full((20, 20), 100, np.uint8)
     pixels.ravel()[150 : 150 + count] = highest
     assert saturated_fraction(View.of(pixels, 8, 100), background) == pytest.approx(fraction)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "bits", "offset"),
+    [
+        (np.arange(33_000, 33_100, dtype=np.uint16).reshape(10, 10), 16, True),
+        (np.arange(33_000, 33_100, dtype=np.uint16).reshape(10, 10), None, True),
+        (np.arange(32_700, 32_800, dtype=np.uint16).reshape(10, 10), 16, False),
+        (np.arange(33_000, 63_000, 300, dtype=np.uint16).reshape(10, 10), 16, False),
+        (np.arange(130, 230, dtype=np.uint16).reshape(10, 10) * 257, 16, False),
+        (np.full((10, 10), 200, np.uint8), 8, False),
+    ],
+    ids=["signed", "unknown bits", "some below", "whole range", "8 bits times 257", "8 bits"],
+)
+def test_signed_values_written_as_unsigned(
+    pixels: np.ndarray, bits: int | None, offset: bool
+) -> None:
+    assert is_offset(View.of(pixels, bits, 100)) == offset

@@ -13,6 +13,7 @@ from typing import get_args
 
 import pytest
 
+from ctcedge.images.decode import CropImage
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.model.folder import load_model
 from ctcedge.quality.checks import Quality, Reason, assess
@@ -31,6 +32,8 @@ MIN_RATES = {
         "under-exposed": 0.7,
         "over-exposed": 0.95,
         "low-resolution": 0.9,
+        "colour": 0.95,
+        "oversized": 0.95,
         "multiple-objects": 0.3,
         "overlap": 0.15,
         "cluster": 0.25,
@@ -43,6 +46,8 @@ MIN_RATES = {
         "under-exposed": 0.95,
         "over-exposed": 0.95,
         "low-resolution": 0.95,
+        "colour": 0.95,
+        "oversized": 0.95,
         "multiple-objects": 0.9,
         "overlap": 0.6,
         "cluster": 0.9,
@@ -53,6 +58,8 @@ MIN_RATES = {
         "under-exposed": 0.95,
         "over-exposed": 0.95,
         "low-resolution": 0.55,
+        "colour": 0.95,
+        "oversized": 0.95,
     },
 }
 """Smallest rate at which a defect is found, somewhat below that measured with
@@ -68,7 +75,9 @@ Crops = dict[str, list[Crop]]
 
 def checked(crop: Crop) -> Quality:
     inputs = network_inputs([crop.pixels], crop.um_per_px, SPEC)
-    (quality,) = assess([(crop.pixels, crop.bits)], inputs, crop.um_per_px, SPEC)
+    (quality,) = assess(
+        [CropImage(crop.pixels, crop.bits, crop.is_colour)], inputs, crop.um_per_px, SPEC
+    )
     return quality
 
 

@@ -81,6 +81,8 @@ export const REASONS = {
   "under-exposed": "under-exposed",
   "over-exposed": "over-exposed",
   "low-resolution": "too few pixels",
+  colour: "in colour: an overlay, or no bright field",
+  oversized: "far larger than a cell: a montage, or a wrong um/px",
   "multiple-objects": "another cell is in the crop",
   overlap: "cells overlap",
   "out-of-distribution": "out of distribution: differs from the model's training cells",
