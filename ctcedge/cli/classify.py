@@ -88,7 +88,7 @@ def classify(
                         crops.append(entry)
                     else:
                         summary.add(entry)
-            run.sidecars.check(crops)
+            run.sidecars.check(crops if len(crops) == len(listing.crops) else [None])
             render.print_notices(run)
             render.print_listing_warnings(listing)
             with console.progress(len(crops)) as bar:

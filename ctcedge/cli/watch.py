@@ -116,7 +116,7 @@ def watch(
         with open_run(folder, settings) as run:
             summary = Summary(ood_detector=run.classifier.ood_detector)
             recalled = run.pipeline.lookup_done(list_folder(folder, run.naming).crops)
-            run.sidecars.check(entry for entry in recalled if isinstance(entry, Crop))
+            run.sidecars.check(entry if isinstance(entry, Crop) else None for entry in recalled)
             for level, text in render.notices(run):
                 log.log(level, "%s", text, extra=logs.event("opening"))
             watcher = Watcher(run, force=force, publish=publish)

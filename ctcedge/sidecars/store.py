@@ -148,18 +148,28 @@ class SidecarStore:
     def _check_owner(self, crop: Crop, sidecar: Sidecar) -> None:
         check_owner(crop, sidecar, self._folder, None if self._beside else self.root)
 
-    def check(self, crops: Iterable[Crop]) -> None:
-        """Check, before anything is written, that every crop's sidecar may be replaced.
+    def check(self, crops: Iterable[Crop | None]) -> None:
+        """Check, before anything is written, that the sidecars that are there may be replaced.
+
+        Where one may, those that must not be are named one by one by `batch`.
+
+        Args:
+            crops: the crops of the folder; None for one whose sidecar is known to be its own.
 
         Raises:
-            OutputError: naming the first that must not.
+            OutputError: naming the first, where none may be replaced.
         """
-        try:
-            for crop in crops:
-                with contextlib.suppress(NotRead, OtherCropError):
-                    self.read(crop)
-        except NotWritten as error:
-            raise OutputError(str(error)) from None
+        refused = None
+        for crop in crops:
+            try:
+                if crop is None or self.read(crop) is not None:
+                    return
+            except (NotRead, OtherCropError):
+                pass
+            except NotWritten as error:
+                refused = refused or error
+        if refused is not None:
+            raise OutputError(str(refused))
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[WriteSidecar]:

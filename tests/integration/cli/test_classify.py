@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.cli_runner import call, process, run
 from tests.helpers.drawn_cells import cell, save
-from tests.helpers.sidecar_files import sidecar, sidecars, state, stray
+from tests.helpers.sidecar_files import load, sidecar, sidecars, state, stray
 from tests.integration.cli import MODEL_CALLS
 
 
@@ -131,3 +131,18 @@ def test_an_interrupted_run_keeps_what_it_did_and_goes_on_later(
     run(*words)
     assert len(sidecars(out)) == 300
     assert {name: state(out)[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize("words", [(), ("--force",), ("--prevalence", 0.01)])
+def test_one_sidecar_of_a_newer_ctcedge_does_not_stop_the_others(
+    called: Path, model_folder: Path, words: tuple[object, ...]
+) -> None:
+    path = called / "S1" / "00003_BF.png"
+    sidecar(path).write_text('{"schema": "ctcedge/sidecar/9"}')
+    command = ("classify", called, "--model", model_folder, "--provider", "cpu")
+    done = call(*command, "--um-per-px", 0.5, *words, code=3)
+    assert "S1/00003_BF.png" in done.stdout + done.stderr
+    assert "newer ctcedge" in done.stdout + done.stderr
+    others = [load(other) for other in called.rglob("*.ctc.json") if other != sidecar(path)]
+    assert len(others) == 3
+    assert {other["prior"] for other in others} == {0.01 if "--prevalence" in words else 0.5}

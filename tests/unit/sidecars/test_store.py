@@ -195,6 +195,23 @@ def test_another_samples_sidecar_must_not_be_replaced(out: SidecarStore) -> None
         out.check([CROP])
 
 
+def test_some_sidecars_that_must_not_be_replaced_do_not_end_the_run(
+    out: SidecarStore,
+) -> None:
+    planted(out, record(sample="T"))
+    other = Crop("S/2_BF.png", "S", "2", "BF")
+    new = Crop("S/3_BF.png", "S", "3", "BF")
+    with pytest.raises(OutputError, match="belongs to sample 'T'"):
+        out.check([CROP, other, new])
+    out.check([CROP, None])
+    mine = record(cell="2", image=record()["image"] | {"name": "2_BF.png"})
+    out.write(other, typed(mine))
+    for crops in ([CROP, other, new], [other, CROP]):
+        out.check(crops)
+    with pytest.raises(NotWritten, match="belongs to sample 'T'"):
+        out.write(CROP, typed(record()))
+
+
 def test_beside_the_images_a_sidecar_follows_its_image(tmp_path: Path) -> None:
     beside = SidecarStore(tmp_path)
     planted(beside, record(sample="old name of the folder"))
