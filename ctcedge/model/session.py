@@ -239,7 +239,7 @@ def _session(
 
 
 def _failed(provider: Provider, error: Exception) -> ModelError | ProviderError:
-    text = str(error).strip().splitlines()[0][:300]
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     if provider == "cpu":
         return ModelError(f"ONNX Runtime cannot run the graph: {text}")
     return ProviderError(f"ONNX Runtime failed on {provider}: {text}; {CUDA_HELP}")
@@ -255,8 +255,13 @@ def _check_shapes(model: Model, variant: Variant, session: ort.InferenceSession)
         ]
 
     optional = (FEATURES_NAME, ACTIVATION_NAME)
-    outputs = [node for node in session.get_outputs() if node.name not in optional]
-    actual = described(session.get_inputs()), described(outputs)
+    try:
+        outputs = [node for node in session.get_outputs() if node.name not in optional]
+        actual = described(session.get_inputs()), described(outputs)
+    except UnicodeDecodeError:
+        raise ModelError(
+            f"the {variant} graph of {model.spec.name} has names that are not UTF-8"
+        ) from None
     expected = (
         [(INPUT_NAME, "tensor(uint8)", ["n", 1, size, size])],
         [(OUTPUT_NAME, "tensor(float)", ["n"])],
