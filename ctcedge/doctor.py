@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ctcedge.classification.classifier import Classifier
-from ctcedge.classification.golden import max_difference
+from ctcedge.dependencies import PACKAGES, damaged_package, problems, repair
 from ctcedge.errors import SetupError
-from ctcedge.model.folder import load_model
-from ctcedge.model.session import Provider, nvidia_driver_problem
-from ctcedge.sidecars.store import try_writing
 from ctcedge.version import __version__
 
-_PACKAGES = (
-    "onnxruntime-gpu",
-    "numpy",
-    "opencv-python-headless",
-    "isal",
-    "msgspec",
-    "typer",
-    "rich",
-    "watchdog",
-)
+if TYPE_CHECKING:
+    from ctcedge.model.session import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +45,35 @@ def examine(model: str | None, folder: Path | None) -> Iterator[Check]:
     yield Check("ctcedge", "ok", __version__)
     yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield from _packages()
-    yield from _gpu()
-    yield from _model(model)
+    yield from _unless_damaged("GPU", _gpu)
+    yield from _unless_damaged("model", lambda: _model(model))
     if folder is not None:
-        yield _write_access(folder)
+        yield from _unless_damaged("write access", lambda: [_write_access(folder)])
+
+
+def _unless_damaged(name: str, checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Run checks that import packages, one of which may be damaged."""
+    try:
+        yield from checks()
+    except Exception as error:
+        if (problem := damaged_package(error)) is None:
+            raise
+        found, _, fix = problem.partition("; ")
+        yield Check(name, "failed", f"not checked: {found}", fix)
 
 
 def _packages() -> Iterator[Check]:
-    for name in _PACKAGES:
+    damaged = problems()
+    for module, name in PACKAGES.items():
         try:
-            yield Check(name, "ok", metadata.version(name))
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
             yield Check(name, "failed", "not installed", f"pip install {name}")
+            continue
+        if module in damaged:
+            yield Check(name, "failed", f"{version}: {damaged[module]}", repair(module))
+        else:
+            yield Check(name, "ok", version)
     others = [d.metadata["Name"] for d in metadata.distributions() if _overwrites(d)]
     if others:
         yield Check(
@@ -88,6 +93,8 @@ def _overwrites(distribution: metadata.Distribution) -> bool:
 
 
 def _gpu() -> Iterator[Check]:
+    from ctcedge.model.session import nvidia_driver_problem
+
     problem = nvidia_driver_problem()
     if problem:
         yield Check(
@@ -98,6 +105,10 @@ def _gpu() -> Iterator[Check]:
 
 
 def _model(name: str | None) -> Iterator[Check]:
+    from ctcedge.classification.classifier import Classifier
+    from ctcedge.classification.golden import max_difference
+    from ctcedge.model.folder import load_model
+
     try:
         model = load_model(name)
     except SetupError as error:
@@ -130,6 +141,8 @@ def _model(name: str | None) -> Iterator[Check]:
 
 
 def _write_access(folder: Path) -> Check:
+    from ctcedge.sidecars.store import try_writing
+
     try:
         try_writing(folder)
     except OSError as error:

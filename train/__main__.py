@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from .cli import app
+from ctcedge import environment, streams
+from ctcedge.dependencies import damaged_package
 
 EXTRA = frozenset(
     ("jinja2", "matplotlib", "monai", "onnx", "onnxscript", "scipy", "sklearn", "sympy", "torch")
@@ -13,18 +14,27 @@ EXTRA = frozenset(
 
 
 def main() -> None:
-    """Run the command line; without the optional dependencies, print how to install them."""
+    """Run the command line; without the packages that it needs, print how to install them."""
+    environment.prepare()
+    streams.prepare()
     try:
-        app()
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRA:
+        from .cli import app
+
+        app(complete_var="")
+    except Exception as error:
+        if problem := damaged_package(error):
+            print(f"train: {problem}", file=sys.stderr)
+            sys.exit(2)
+        package = (getattr(error, "name", None) or "").partition(".")[0]
+        if not isinstance(error, ModuleNotFoundError) or package not in EXTRA:
             raise
         print(
             f"train: {package} is not installed; install with: pip install '.[train]'",
             file=sys.stderr,
         )
         sys.exit(2)
+    finally:
+        streams.flush()
 
 
 if __name__ == "__main__":

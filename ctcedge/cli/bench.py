@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ctcedge.cli.exit_codes import EXIT_INTERRUPTED
 from ctcedge.cli.options import (
     Config,
     Json,
@@ -17,7 +18,7 @@ from ctcedge.cli.options import (
     UmPerPx,
     parse_path,
 )
-from ctcedge.cli.output import EXIT_INTERRUPTED, print_json
+from ctcedge.cli.output import print_json, require_printed
 
 
 def bench(
@@ -78,3 +79,4 @@ def bench(
         print_json(result.as_json())
     else:
         render_bench.print_bench(result)
+        require_printed()

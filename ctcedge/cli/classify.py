@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ctcedge.cli.exit_codes import EXIT_INTERRUPTED, EXIT_UNCLASSIFIED
 from ctcedge.cli.options import (
     BatchSize,
     Config,
@@ -22,7 +23,7 @@ from ctcedge.cli.options import (
     RunOptions,
     UmPerPx,
 )
-from ctcedge.cli.output import EXIT_INTERRUPTED, EXIT_UNCLASSIFIED, print_json
+from ctcedge.cli.output import print_json
 
 
 def classify(

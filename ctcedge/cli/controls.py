@@ -16,7 +16,7 @@ from ctcedge.cli.options import (
     command_group,
     sidecar_root,
 )
-from ctcedge.cli.output import exit_if_incomplete, print_json
+from ctcedge.cli.output import exit_if_incomplete, print_json, require_printed
 
 controls_app = command_group(
     "Count false positives in your own runs of healthy donors.\n\n"
@@ -72,16 +72,18 @@ def controls_list(as_json: Json = False) -> None:
     Example: ctcedge controls list
     """
     from ctcedge.cli import render_results
-    from ctcedge.fs.paths import state_folder
     from ctcedge.records import plain
-    from ctcedge.results.controls import FILE_NAME, usable_controls
+    from ctcedge.results.controls import controls_file, usable_controls
 
-    path = str(state_folder() / FILE_NAME)
+    path = controls_file()
     if as_json:
         controls = [plain(control) for control in usable_controls()]
-        print_json({"schema": "ctcedge/controls-list/1", "file": path, "controls": controls})
+        print_json(
+            {"schema": "ctcedge/controls-list/1", "file": path and str(path), "controls": controls}
+        )
     else:
         render_results.print_controls(usable_controls(), path)
+        require_printed()
 
 
 @controls_app.command("remove")

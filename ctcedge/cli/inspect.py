@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ctcedge.cli.exit_codes import EXIT_SETUP, EXIT_UNCLASSIFIED
 from ctcedge.cli.options import (
     Config,
     Folder,
@@ -21,7 +22,7 @@ from ctcedge.cli.options import (
     parse_path,
     sidecar_root,
 )
-from ctcedge.cli.output import EXIT_SETUP, EXIT_UNCLASSIFIED, print_json
+from ctcedge.cli.output import print_json, require_printed
 
 
 def status(
@@ -61,6 +62,7 @@ def status(
         print_json(collected.as_json())
     else:
         render.print_status(collected)
+        require_printed()
     render.print_not_understood(collected.not_understood)
     if not collected.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)
@@ -106,6 +108,8 @@ def inspect(
             raise SettingsError("there is no pattern to write; give one by --pattern")
         path = write_pattern(folder, pattern)
         messages.print(f"Written: {printable(str(path))}")
+    if not as_json:
+        require_printed()
 
 
 def doctor(
@@ -136,5 +140,7 @@ def doctor(
             render.print_check(check)
     if as_json:
         print_json({"checks": [dataclasses.asdict(check) for check in checks]})
+    else:
+        require_printed()
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(EXIT_SETUP)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ctcedge.cli.options import Json, command_group
-from ctcedge.cli.output import print_json
+from ctcedge.cli.output import print_json, require_printed
 
 models_app = command_group("List, show and verify models.\n\nExample: ctcedge models verify")
 
@@ -31,6 +31,7 @@ def models_list(as_json: Json = False) -> None:
         print_json([render_models.model_facts(model) for model in models])
     else:
         render_models.print_models(models)
+        require_printed()
 
 
 @models_app.command("show")
@@ -47,6 +48,7 @@ def models_show(name: ModelArgument = None, as_json: Json = False) -> None:
         print_json(render_models.model_facts(model))
     else:
         render_models.print_model(model)
+        require_printed()
 
 
 @models_app.command("verify")
@@ -66,3 +68,4 @@ def models_verify(name: ModelArgument = None, as_json: Json = False) -> None:
         print_json({**facts, "verified": True, "largest_difference": difference})
     else:
         render_models.print_verified_model(model, difference)
+        require_printed()

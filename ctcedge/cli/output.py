@@ -1,20 +1,20 @@
-"""Exit codes, and the output in JSON."""
+"""Results on standard output: JSON, paths, and what to do where they cannot be written."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 import typer
 
+from ctcedge import streams
+from ctcedge.cli.exit_codes import EXIT_UNCLASSIFIED
+from ctcedge.errors import OutputError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-EXIT_CRASH = 1
-EXIT_SETUP = 2
-EXIT_UNCLASSIFIED = 3
-EXIT_INTERRUPTED = 128  # plus the number of the signal, as in a shell
 
 
 def print_json(content: object) -> None:
@@ -24,16 +24,27 @@ def print_json(content: object) -> None:
     from ctcedge.results.output_files import standard_output
 
     text = json.dumps(content, ensure_ascii=False, indent=2)
-    with standard_output() as file:
+    with contextlib.suppress(BrokenPipeError), standard_output() as file:
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def print_path(path: Path) -> None:
-    """Print a path on standard output; harmlessly where that is a terminal."""
+    """Print the path of a written file on standard output; harmlessly where that is a terminal."""
     from ctcedge.results.output_files import standard_output
 
-    with standard_output() as file:
+    with standard_output(required=False) as file:
         file.write(os.fsencode(path) + b"\n")
+
+
+def require_printed() -> None:
+    """Check that what was printed was written, for commands without another result.
+
+    Raises:
+        OutputError: standard output cannot be written.
+    """
+    streams.flush()
+    if failure := streams.output_failure():
+        raise OutputError(f"standard output cannot be written: {failure.strerror}")
 
 
 def exit_if_incomplete(unreadable: Mapping[str, str]) -> None:

@@ -20,6 +20,8 @@ from ctcedge.cli.console import (
 from ctcedge.sidecars.schema import CALLS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ctcedge.results.agreement import Assessment, Kappa, Missed
     from ctcedge.results.controls import AddResult, Control
     from ctcedge.results.reviews import Imported
@@ -205,12 +207,13 @@ def print_added_controls(added: AddResult) -> None:
         print_warning(warning)
 
 
-def print_controls(controls: Iterable[Control], path: str) -> None:
-    """Print all controls and the file that holds them."""
+def print_controls(controls: Iterable[Control], path: Path | None) -> None:
+    """Print all controls and the file that holds this account's."""
     lines = [_control(control) for control in controls]
     for line in lines or ["No controls: the expected number of false positives is unknown here."]:
         output.print(line)
-    output.print(f"File: {printable(path)}")
+    if path is not None:
+        output.print(f"File: {printable(str(path))}")
 
 
 def _control(control: Control) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ctcedge.cli.exit_codes import EXIT_UNCLASSIFIED
 from ctcedge.cli.options import (
     Config,
     Folder,
@@ -19,7 +20,7 @@ from ctcedge.cli.options import (
     parse_path,
     sidecar_root,
 )
-from ctcedge.cli.output import EXIT_UNCLASSIFIED, exit_if_incomplete, print_json, print_path
+from ctcedge.cli.output import exit_if_incomplete, print_json, print_path, require_printed
 from ctcedge.errors import SetupError
 
 
@@ -153,5 +154,6 @@ def verify(
         print_json(verified.as_json())
     else:
         render_results.print_verification(verified)
+        require_printed()
     if not verified.good:
         raise typer.Exit(EXIT_UNCLASSIFIED)

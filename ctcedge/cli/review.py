@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ctcedge.cli.exit_codes import EXIT_UNCLASSIFIED
 from ctcedge.cli.options import (
     Config,
     Json,
@@ -18,7 +19,7 @@ from ctcedge.cli.options import (
     parse_path,
     sidecar_root,
 )
-from ctcedge.cli.output import EXIT_UNCLASSIFIED, exit_if_incomplete, print_json
+from ctcedge.cli.output import exit_if_incomplete, print_json
 
 review_app = command_group(
     "Import review decisions from the report page into the sidecars.\n\n"

@@ -33,6 +33,7 @@ from ctcedge.cli.options import (
     command_group,
     sidecar_root,
 )
+from ctcedge.cli.output import require_printed
 from ctcedge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def service_status(folder: Folder) -> None:
     print(unit_name(folder))
     for key, value in facts.items():
         print(f"  {key}: {value or '-'}")
+    require_printed()
     if facts["ActiveState"] != "active":
         raise SetupError(f"Service is not running; see: journalctl --unit '{unit_name(folder)}'")
 

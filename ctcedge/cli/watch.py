@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ctcedge.cli.exit_codes import EXIT_CRASH, EXIT_SETUP
 from ctcedge.cli.options import (
     BatchSize,
     Config,
@@ -34,7 +35,8 @@ from ctcedge.cli.options import (
     StabilityDelay,
     UmPerPx,
 )
-from ctcedge.cli.output import EXIT_CRASH, EXIT_SETUP, print_json
+from ctcedge.cli.output import print_json
+from ctcedge.dependencies import damaged_package
 from ctcedge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -165,5 +167,8 @@ def _logging(log_format: LogFormatName) -> Iterator[logging.Logger]:
             log.error("%s", error, extra=logs.event("refused"))
             raise typer.Exit(EXIT_SETUP) from None
         except Exception as error:
+            if problem := damaged_package(error):
+                log.error("%s", problem, extra=logs.event("refused"))
+                raise typer.Exit(EXIT_SETUP) from None
             logs.crash(error)
             raise typer.Exit(EXIT_CRASH) from None

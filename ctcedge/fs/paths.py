@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
+
+from ctcedge.errors import SetupError
 
 MACHINE_FOLDER = Path("/var/lib/ctcedge")
 
@@ -13,6 +16,9 @@ def state_folder() -> Path:
 
     `CTCEDGE_STATE` where that is set; else `MACHINE_FOLDER` for root, and `ctcedge` below the XDG
     state folder for others.
+
+    Raises:
+        SetupError: this account has no home folder.
     """
     if chosen := os.environ.get("CTCEDGE_STATE"):
         return Path(chosen)
@@ -20,7 +26,7 @@ def state_folder() -> Path:
         return MACHINE_FOLDER
     base = os.environ.get("XDG_STATE_HOME", "")
     # The XDG Base Directory Specification: a relative path must be ignored.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "ctcedge"
+    return (Path(base) if os.path.isabs(base) else _home() / ".local" / "state") / "ctcedge"
 
 
 def cache_folder() -> Path:
@@ -28,6 +34,24 @@ def cache_folder() -> Path:
 
     systemd's cache folder of a service comes before the account's own state folder, which a service
     may not write.
+
+    Raises:
+        SetupError: this account has no home folder.
     """
     chosen = None if os.environ.get("CTCEDGE_STATE") else os.environ.get("CACHE_DIRECTORY")
     return Path(chosen.split(":")[0]) if chosen else state_folder()
+
+
+def _home() -> Path:
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        try:
+            home = pwd.getpwuid(os.geteuid()).pw_dir
+        except KeyError:
+            home = ""
+    if not os.path.isabs(home):
+        raise SetupError(
+            "this account has no home folder for the state of ctcedge; set CTCEDGE_STATE to a"
+            " folder that it may write to"
+        )
+    return Path(home)

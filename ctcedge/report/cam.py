@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.dependencies import damaged_package
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.images.preprocess import InputSpec, network_input
+from ctcedge.log import event
 from ctcedge.model.cam import activation_maps
 from ctcedge.model.folder import Model
-from ctcedge.model.session import Engine, open_engine
 from ctcedge.report.cells import Cell
 from ctcedge.report.images import classified_image
+
+if TYPE_CHECKING:
+    from ctcedge.model.session import Engine
+
+log = logging.getLogger("ctcedge.report.cam")
 
 MAX_MAPS = 300
 """Number of cells with a map; the network runs several times for each."""
@@ -50,14 +57,21 @@ def activations(
         if cell.model.sha256 in models:
             by_model[cell.model.sha256].append(index)
     result: dict[int, dict[str, Any]] = {}
-    for sha256, indices in by_model.items():
-        result |= _maps_of_model(folder, cells, indices, models[sha256])
+    try:
+        for sha256, indices in by_model.items():
+            result |= _maps_of_model(folder, cells, indices, models[sha256])
+    except Exception as error:
+        if (problem := damaged_package(error)) is None:
+            raise
+        log.warning("the page has no activation maps: %s", problem, extra=event("no-maps"))
     return result
 
 
 def _maps_of_model(
     folder: Path, cells: Sequence[Cell], indices: Sequence[int], model: Model
 ) -> dict[int, dict[str, Any]]:
+    from ctcedge.model.session import open_engine  # a page can be written without ONNX Runtime
+
     spec = model.spec.input
     engine = open_engine(model, "cpu")
     maps: dict[int, NDArray[np.float32]] = {}

@@ -120,7 +120,11 @@ def usable_controls() -> list[Control]:
     A file that cannot be used is reported in the log. Where both have the same sample and context,
     the account's own counts are used.
     """
-    folders = [paths.state_folder()]
+    folders = []
+    try:
+        folders.append(paths.state_folder())
+    except SetupError as error:
+        log.warning("no controls of this account: %s", error, extra=event("controls"))
     if not os.environ.get("CTCEDGE_STATE") and paths.MACHINE_FOLDER not in folders:
         folders.insert(0, paths.MACHINE_FOLDER)
     controls: dict[tuple[str, DecisionContext], Control] = {}
@@ -130,6 +134,13 @@ def usable_controls() -> list[Control]:
         except SetupError as error:
             log.warning("%s", error, extra=event("controls"))
     return list(controls.values())
+
+
+def controls_file() -> Path | None:
+    """Return the file of this account's controls; None where it has no home folder."""
+    with contextlib.suppress(SetupError):
+        return paths.state_folder() / FILE_NAME
+    return None
 
 
 def read(folder: Path) -> list[Control]:

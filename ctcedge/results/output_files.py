@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ctcedge import streams
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import atomic_writer
 from ctcedge.log import escape_control_chars
@@ -45,22 +46,26 @@ def followed(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def standard_output() -> Iterator[BinaryIO]:
+def standard_output(*, required: bool = True) -> Iterator[BinaryIO]:
     """Open standard output for bytes.
+
+    Args:
+        required: whether it is an error that it cannot be written.
 
     Raises:
         OutputError: it cannot be written.
         BrokenPipeError: the reader has closed it.
     """
     try:
-        if sys.stdout.isatty():
-            # A name or an error may hold escape sequences, which a terminal would obey.
-            text = io.BytesIO()
-            yield text
-            sys.stdout.buffer.write(_harmless(text.getvalue()))
-        else:
-            yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with streams.strict() if required else contextlib.nullcontext():
+            if sys.stdout.isatty():
+                # A name or an error may hold escape sequences, which a terminal would obey.
+                text = io.BytesIO()
+                yield text
+                sys.stdout.buffer.write(_harmless(text.getvalue()))
+            else:
+                yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
+from ctcedge.errors import SetupError
 from ctcedge.fs.files import Signature, file_signature, read_limited
 from ctcedge.fs.paths import cache_folder
 from ctcedge.images.types import MAX_BYTES
@@ -197,7 +198,7 @@ class DoneIndex:
                     raise
                 remove_index(self._path)
                 return open_index(self._path)
-        except (*FAILURES, RuntimeError) as error:  # RuntimeError: no home folder
+        except (*FAILURES, SetupError) as error:  # SetupError: no home folder
             self._warn(error)
             return None
 

@@ -15,7 +15,7 @@ from .markdown import cell, fill, table, with_code
 
 def runtime_cli() -> str:
     """Return the reference of `ctcedge`."""
-    from ctcedge.cli.app import app
+    from ctcedge.cli.commands import app
 
     return _reference("cli.md", app, "ctcedge")
 

@@ -13,7 +13,7 @@ from .types import fields, records_in, type_name
 
 def exit_codes() -> str:
     """Return the reference of exit codes."""
-    from ctcedge.cli import output as cli
+    from ctcedge.cli import exit_codes as cli
 
     rows = [
         ("0", "Every crop is classified. For `watch`: it was asked to stop."),

@@ -107,7 +107,7 @@ def check_options(command: Any, words: list[str]) -> None:
 
 
 def runtime_app() -> typer.Typer:
-    from ctcedge.cli.app import app
+    from ctcedge.cli.commands import app
 
     return app
 

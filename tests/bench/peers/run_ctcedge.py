@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
 from steady import report
 
 import ctcedge
-import ctcedge.cli.app  # prepares the process as the command does
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the command does
 
 
 def classified(folder: str, model: str, out: str) -> Iterator[int]:

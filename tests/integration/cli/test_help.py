@@ -40,8 +40,8 @@ def test_help_names_commands_and_exit_codes() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, ctcedge.cli.app\n"
-        "try: ctcedge.cli.app.app(['classify', '--help'])\n"
+        "import sys, ctcedge.cli.commands\n"
+        "try: ctcedge.cli.commands.app(['classify', '--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'cv2', 'onnxruntime', 'watchdog', 'torch'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"

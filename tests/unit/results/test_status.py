@@ -298,8 +298,8 @@ def test_a_model_name_is_shown_harmlessly(classified: Path) -> None:
 
 def test_no_runtime_of_networks_is_loaded(classified: Path) -> None:
     code = (
-        "import sys, ctcedge.cli.app\n"
-        f"try: ctcedge.cli.app.app(['status', {str(classified)!r}])\n"
+        "import sys, ctcedge.cli.commands\n"
+        f"try: ctcedge.cli.commands.app(['status', {str(classified)!r}])\n"
         "except SystemExit as end: assert not end.code\n"
         "sys.exit('loaded' if 'onnxruntime' in sys.modules else 0)"
     )

@@ -1,0 +1,60 @@
+"""The commands of the command line, as one Typer application.
+
+Commands import what they need when they run, so that `ctcedge --help` is fast.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ctcedge.cli.bench import bench
+from ctcedge.cli.classify import classify
+from ctcedge.cli.controls import controls_app
+from ctcedge.cli.inspect import doctor, inspect, status
+from ctcedge.cli.models import models_app
+from ctcedge.cli.report import export, report, verify
+from ctcedge.cli.review import review_app
+from ctcedge.cli.service import service_app
+from ctcedge.cli.watch import watch
+from ctcedge.version import __version__
+
+app = typer.Typer(
+    name="ctcedge",
+    help=(
+        "Detect circulating tumour cells (CTCs) in bright-field crops of a DEPArray.\n\n"
+        "Research software, not a diagnostic.\n\n"
+        "Exit codes: 0 all crops are classified; 1 internal error; 2 wrong usage or set-up;"
+        " 3 some crops are unclassified or, for status, pending; 130 or 143 classify was"
+        " interrupted by Ctrl-C or SIGTERM."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (classify, watch, status, inspect, report, export, verify, doctor, bench):
+    app.command()(command)
+app.add_typer(review_app, name="review")
+app.add_typer(controls_app, name="controls")
+app.add_typer(models_app, name="models")
+app.add_typer(service_app, name="service")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ctcedge {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass

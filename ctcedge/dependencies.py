@@ -1,0 +1,144 @@
+"""The packages that ctcedge needs, and how to tell and repair a damaged installation.
+
+A package may be missing, or half there: pip leaves such a one where two packages share a folder, as
+`onnxruntime` and `onnxruntime-gpu` do, and one of them is removed. Importing it fails then, or
+succeeds without what it should contain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import linecache
+import os
+import re
+import signal
+import subprocess
+import sys
+from types import ModuleType, TracebackType
+
+PACKAGES = {
+    "numpy": "numpy",
+    "cv2": "opencv-python-headless",
+    "onnxruntime": "onnxruntime-gpu",
+    "isal": "isal",
+    "msgspec": "msgspec",
+    "rich": "rich",
+    "typer": "typer",
+    "watchdog": "watchdog",
+}
+"""Names of the distributions by the names of their modules."""
+
+_ESSENTIAL = {
+    "numpy": ("ndarray", "float32"),
+    "cv2": ("imdecode", "resize"),
+    "onnxruntime": ("InferenceSession", "SessionOptions", "get_available_providers"),
+    "isal": ("isal_zlib",),
+    "msgspec": ("Struct", "json"),
+    "rich": ("print",),
+    "typer": ("Typer",),
+    "watchdog": ("__name__",),
+}
+_SUBMODULES = {
+    "isal": "isal.isal_zlib",
+    "rich": "rich.console",
+    "watchdog": "watchdog.observers",
+}
+_IMPORT = re.compile(r"\s*(?:from|import)\s+(\w+)")
+
+
+def repair(module: str) -> str:
+    """Return the command that repairs a package, by the name of its module."""
+    name = PACKAGES[module]
+    if module == "onnxruntime":
+        return f"pip uninstall -y onnxruntime {name} && pip install {name}"
+    return f"pip install --force-reinstall {name}"
+
+
+def problems() -> dict[str, str]:
+    """Return what is wrong with the packages that cannot be used, by the names of their modules."""
+    # A damaged library can end the process that loads it: they are tried in one of their own.
+    fatal = _signal_of(*PACKAGES) is not None
+    found = {module: _problem_of(module, fatal=fatal) for module in PACKAGES}
+    return {module: problem for module, problem in found.items() if problem}
+
+
+def _problem_of(module: str, *, fatal: bool) -> str | None:
+    if fatal and (signal_name := _signal_of(module)):
+        return f"importing it ends the process ({signal_name})"
+    silence = io.StringIO()  # a package may print why it cannot be imported
+    try:
+        with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+            package = importlib.import_module(module)
+            importlib.import_module(_SUBMODULES.get(module, module))
+    except Exception as error:  # whatever the damaged file makes of it
+        return f"it cannot be imported ({_described(error)})"
+    missing = [name for name in _ESSENTIAL[module] if not hasattr(package, name)]
+    return f"it is incomplete: {missing[0]} is missing" if missing else None
+
+
+def _signal_of(*modules: str) -> str | None:
+    """Return the name of the signal by which a process ends that imports modules, if it does."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    code = "".join(
+        f"try: import {_SUBMODULES.get(module, module)}\nexcept Exception: pass\n"
+        for module in modules
+    )
+    words = [sys.executable, "-P", "-c", code]
+    try:
+        status = subprocess.run(words, env=environment, capture_output=True, timeout=60).returncode
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return signal.Signals(-status).name if status < 0 else None
+
+
+def damaged_package(error: BaseException) -> str | None:
+    """Return the message about the damaged package that an exception comes from.
+
+    Returns:
+        What is damaged and how to repair it; None where the exception has another cause.
+    """
+    module = _missing_from(error) or _imported_when(error.__traceback__)
+    if module is None:
+        return None
+    name = PACKAGES[module]
+    return (
+        f"{name} is missing or damaged ({_described(error)});"
+        f" reinstall it into the environment of ctcedge: {repair(module)}"
+    )
+
+
+def _missing_from(error: BaseException) -> str | None:
+    """Return the package that an exception names as missing or incomplete."""
+    name: str | None = None
+    if isinstance(error, ImportError):
+        name = error.name
+    elif isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        name = error.obj.__name__
+    return _package(name)
+
+
+def _imported_when(trace: TracebackType | None) -> str | None:
+    """Return the package that was being imported when an exception was raised."""
+    module = None
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "<module>":
+            module = _package(frame.f_globals.get("__name__")) or module
+        if trace.tb_next is None:  # a file that is no Python code has no frame of its own
+            line = linecache.getline(frame.f_code.co_filename, trace.tb_lineno)
+            if match := _IMPORT.match(line):
+                module = _package(match[1]) or module
+        trace = trace.tb_next
+    return module
+
+
+def _package(name: object) -> str | None:
+    top = name.partition(".")[0] if isinstance(name, str) else ""
+    return top if top in PACKAGES else None
+
+
+def _described(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
