@@ -23,6 +23,7 @@ from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths
 from ctcedge.fs.files import UnsuitableFileError, atomic_write, read_limited
 from ctcedge.fs.text import load_json, same_form
+from ctcedge.fs.unfinished import make_folders
 from ctcedge.log import event
 from ctcedge.records import Count, convert, plain
 from ctcedge.sidecars.scan import CropRecord
@@ -155,6 +156,11 @@ def read(folder: Path) -> list[Control]:
     path = folder / FILE_NAME
     try:
         data = read_limited(path, _MAX_BYTES, follow=True)
+        if not data.strip(b"\0"):
+            raise SetupError(
+                f"{path} is empty, as a full disk or a power cut leaves it; remove it and add the"
+                " controls again"
+            )
         return list(convert(load_json(data), _Contents).controls)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
@@ -359,7 +365,7 @@ def _changed_controls() -> Iterator[list[Control]]:
     path = folder / FILE_NAME
     machine_wide = folder == paths.MACHINE_FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         if machine_wide:
             folder.chmod(0o755)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -86,6 +86,8 @@ def import_reviews(
 ) -> Imported:
     """Add reviews to sidecars, one by one; safe while another ctcedge writes there.
 
+    When it returns, the reviews survive a power cut.
+
     Args:
         corrections: the reviews.
         folder: the searched folder.
@@ -94,10 +96,12 @@ def import_reviews(
         changed_calls: apply also where the model's call has changed; the image must be the same.
 
     Raises:
-        OutputError: no sidecar can be written now; those already written stay.
+        OutputError: no sidecar can be written now, or their folders cannot be brought to the disk;
+            those already written stay.
     """
     result = Imported(corrections.reviewer, len(corrections.entries))
     latest = datetime.now(UTC) + _MAX_CLOCK_DIFFERENCE
+    touched: list[Crop] = []
     full: dict[str, frozenset[ReviewEntry]] = {}  # reviews of cells that can hold no more
     lookup = _CropLookup(crops, by_name=not corrections.pseudonymised)
     for entry in sorted(corrections.entries, key=_time):
@@ -107,6 +111,7 @@ def import_reviews(
             result.missing.append((path, found))
             continue
         crop, moved = found
+        touched.append(crop)
         reason = _image_changed(folder, crop, entry.image_sha256)
         if reason is not None:
             result.changed.append((path, reason))
@@ -136,6 +141,7 @@ def import_reviews(
             result.ahead.append((path, entry.time))
         if change.later is not None:
             result.earlier.append((path, change.later))
+    sidecars.sync(touched)
     return result
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ctcedge.fs.files import atomic_write
 from ctcedge.sidecars.schema import SCHEMA_VERSION, Sidecar
 
 _FOLDER = Path(__file__).parent / "schemas"
@@ -71,4 +72,4 @@ def _path(version: int) -> Path:
 
 if __name__ == "__main__":
     text = json.dumps(generate_schema(), indent=2) + "\n"
-    _path(SCHEMA_VERSION).write_text(text, encoding="utf-8")
+    atomic_write(_path(SCHEMA_VERSION), text.encode(), world_readable=True)

@@ -27,7 +27,7 @@ from typing import NamedTuple, TypeAlias
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError, read_limited
-from ctcedge.fs.unfinished import ReplacedError, try_in
+from ctcedge.fs.unfinished import ReplacedError, sync_folder, try_in
 from ctcedge.sidecars import files
 from ctcedge.sidecars.chain import chained
 from ctcedge.sidecars.ownership import folded
@@ -214,6 +214,31 @@ class SidecarStore:
             changed(None)
         with files.DirFdCache(self._open_directory) as directories:
             return self._replace(crop, changed, directories).sidecar
+
+    def sync(self, crops: Iterable[Crop]) -> None:
+        """Bring the names of crops' sidecars to the disk; their content with reviews is there.
+
+        Raises:
+            OutputError: it failed.
+        """
+        folders = {""}
+        for crop in crops:
+            parent = crop.path.rpartition("/")[0]
+            while parent not in folders:
+                folders.add(parent)
+                parent = parent.rpartition("/")[0]
+        for folder in sorted(folders):
+            try:
+                descriptor = self._open_directory(folder)
+                try:
+                    sync_folder(descriptor)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise OutputError(
+                    f"{self.root / folder} cannot be brought to the disk: {error.strerror}; what is"
+                    " written there may be lost in a power cut, run again"
+                ) from None
 
     def _replace(
         self, crop: Crop, change: Callable[[Sidecar | None], Sidecar], directories: files.DirFdCache

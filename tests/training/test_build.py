@@ -154,6 +154,17 @@ def test_a_build_replaces_a_model_folder_and_nothing_else(model, tmp_path):
     assert (other / "chapter1.txt").exists()
 
 
+def test_a_link_at_the_place_of_a_model_folder_is_replaced_not_followed(model, tmp_path):
+    first = publish(model, tmp_path / "first" / "tiny").folder
+    (first / "stray").touch()
+    link = tmp_path / "tiny"
+    link.symlink_to(first)
+    publish(model, link)
+    assert not link.is_symlink()
+    assert (first / "stray").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "tiny"}
+
+
 def test_a_foreign_folder_is_refused_before_the_work_begins(tmp_path):
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     arguments = ["build", "--tiny", "--name", "tiny", "--version", "0.0.1"]

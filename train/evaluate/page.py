@@ -6,6 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ctcedge.fs.files import atomic_write
+
 from .charts import charts
 from .evaluation import Evaluation
 from .gallery import galleries
@@ -36,21 +38,19 @@ def write_page(evaluation: Evaluation, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    path.write_text(
-        environment.get_template("page.html").render(
-            title=title(evaluation),
-            notices=NOTICES,
-            warnings=evaluation.warnings,
-            summary=summary(evaluation),
-            headline=headline,
-            unknown=UNKNOWN,
-            charts=charts(evaluation),
-            tables=tables(evaluation),
-            baselines=bool(measured.baselines),
-            galleries=galleries(evaluation.scored),
-            explanations=EXPLANATIONS,
-            models=evaluation.models,
-            manifests=evaluation.manifests,
-        ),
-        encoding="utf-8",
+    page = environment.get_template("page.html").render(
+        title=title(evaluation),
+        notices=NOTICES,
+        warnings=evaluation.warnings,
+        summary=summary(evaluation),
+        headline=headline,
+        unknown=UNKNOWN,
+        charts=charts(evaluation),
+        tables=tables(evaluation),
+        baselines=bool(measured.baselines),
+        galleries=galleries(evaluation.scored),
+        explanations=EXPLANATIONS,
+        models=evaluation.models,
+        manifests=evaluation.manifests,
     )
+    atomic_write(path, page.encode())

@@ -40,11 +40,14 @@ and reasons are the runtime's, and the reasons are separated by spaces.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from ctcedge.fs.files import atomic_write, atomic_writer
 
 from .bootstrap import Estimate
 from .calls import CallGroup
@@ -107,8 +110,8 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
 def write_report(evaluation: Evaluation, folder: Path) -> None:
     """Write report.json, report.md and scores.csv."""
     text = json.dumps(as_dict(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(markdown(evaluation), encoding="utf-8")
+    atomic_write(folder / "report.json", f"{text}\n".encode())
+    atomic_write(folder / "report.md", markdown(evaluation).encode())
     _write_scores(evaluation, folder / "scores.csv")
 
 
@@ -158,8 +161,8 @@ def _counts(counts: CellCounts) -> dict[str, Any]:
 def _write_scores(evaluation: Evaluation, path: Path) -> None:
     scored = evaluation.scored
     folds = len(evaluation.models) > 1
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
+    with atomic_writer(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+        table = csv.writer(text, lineterminator="\n")
         table.writerow(
             ("sample", "cell", "label", "stratum", "probability", "call", "fold", "reasons")
         )

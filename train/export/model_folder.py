@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.classification.ood import OodDetector
+from ctcedge.fs.files import atomic_write
 from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME, Calibration, ModelSpec, PinnedFile, Variant
@@ -120,10 +122,21 @@ def publish(model: Model, destination: Path) -> Model:
         FileExistsError: the destination is something other than a model folder.
     """
     check_replaceable(destination)
-    unfinished = destination.with_name(f".{destination.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(model.folder, unfinished)
-    if destination.exists():
-        shutil.rmtree(destination)
-    unfinished.rename(destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # A name that nobody can guess: another export may write there at the same time.
+    unfinished = Path(
+        tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
+    )
+    try:
+        for path in sorted(model.folder.iterdir()):
+            atomic_write(unfinished / path.name, path.read_bytes())
+        unfinished.chmod(model.folder.stat().st_mode)
+        if destination.is_symlink():
+            destination.unlink()  # not what it leads to
+        elif destination.exists():
+            shutil.rmtree(destination)
+        unfinished.rename(destination)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     return dataclasses.replace(model, folder=destination)

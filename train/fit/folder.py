@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ctcedge.fs.files import atomic_write
+from ctcedge.fs.unfinished import TEMPORARY
 
 RUN_NAME = "run.json"
 PRETRAINING_NAME = "pretraining.json"
@@ -76,7 +77,8 @@ def save(folder: Path, name: str, record: dict[str, Any], columns: dict[str, NDA
         return
     # Files of a run that was interrupted while it was written.
     unfinished = {CELLS_NAME, f".{CELLS_NAME}.tmp", f".{name}.tmp"}
-    if folder.exists() and {entry.name for entry in folder.iterdir()} - unfinished:
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if any(other not in unfinished and not TEMPORARY.fullmatch(other) for other in names):
         raise RunError(f"{folder} contains something other than a run; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / CELLS_NAME, npz_bytes(columns))

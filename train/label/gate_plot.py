@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ctcedge.fs.files import atomic_writer
+
 from .gates import STRATA, GatedSample
 
 MAX_SAMPLES = 24
@@ -60,7 +62,8 @@ def draw_gates(path: Path, gated: dict[str, GatedSample]) -> None:
     more = len(gated) - len(shown)
     note = f". {more:,} more samples are not shown" if more else ""
     figure.supxlabel(f"Lines: gates. Dashed: CTCs are above and left{note}", fontsize=9)
-    figure.savefig(path, dpi=110)
+    with atomic_writer(path) as file:
+        figure.savefig(file, dpi=110, format="png")
 
 
 def _draw_quadrants(axes: Axes, sample: GatedSample) -> None:

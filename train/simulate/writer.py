@@ -39,7 +39,7 @@ def write_export(
     for hospital, group in groupby(cells, key=lambda cell: cell.hospital):
         folder = out / hospital
         folder.mkdir(parents=True)
-        with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        with (folder / "labels.csv").open("x", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(COLUMNS)
             for cell in group:
@@ -66,7 +66,8 @@ def _row(cell: Cell) -> Sequence[str]:
 
 def _write_settings(folder: Path, cell: Cell) -> None:
     text = f"[images]\num_per_px = {cell.um_per_px:.4f}\n"
-    (folder / "ctcedge.toml").write_text(text, encoding="utf-8")
+    with (folder / "ctcedge.toml").open("x", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _write_images(folder: Path, cell: Cell) -> None:
@@ -76,5 +77,8 @@ def _write_images(folder: Path, cell: Cell) -> None:
 
 
 def _write_image(path: Path, image: Pixels) -> None:
-    if not cv2.imwrite(str(path), image):
+    encoded, data = cv2.imencode(path.suffix, image)
+    if not encoded:
         raise OSError(f"cannot write {path}")
+    with path.open("xb") as file:
+        file.write(data.tobytes())

@@ -74,7 +74,10 @@ def test_calls_and_reasons_are_those_of_the_runtime(guarded, doubtful, tmp_path)
     manifest, crops = doubtful
     verdicts = runtime_verdicts(guarded, read_manifests([manifest]), crops)
     evaluation = evaluate(guarded, [manifest], seed=1)
+    for name in ("report.json", "report.md", "report.html", "scores.csv"):
+        (tmp_path / name).symlink_to("elsewhere")  # replaced, never followed
     write(evaluation, tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
         told = list(csv.DictReader(file))
     assert [line["call"] for line in told] == [verdict.call for verdict in verdicts]

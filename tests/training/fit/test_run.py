@@ -95,7 +95,7 @@ def test_a_folder_of_something_else_is_refused(run):
         run.save()
 
 
-@pytest.mark.parametrize("left", [[CELLS_NAME], [f".{CELLS_NAME}.tmp"], [".run.json.tmp"]])
+@pytest.mark.parametrize("left", [[CELLS_NAME], [f".{CELLS_NAME}.tmp"], [f".ctcedge-{7:032x}.tmp"]])
 def test_a_run_that_was_cut_off_while_it_was_written_is_written_anew(run, left):
     run.folder.mkdir()
     for name in left:

@@ -388,3 +388,29 @@ def test_names_of_another_unicode_form_are_the_same_sample(
     assert "replaces" in call("controls", "add", donors / "D1", "--name", decomposed).stdout
     call("controls", "remove", composed)
     assert usable_controls() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 900])
+def test_an_empty_file_that_a_full_disk_left_is_named_with_its_cure(
+    donors: Path, state: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    state.mkdir(exist_ok=True)
+    (state / "controls.json").write_bytes(content)
+    assert usable_controls() == []
+    assert "is empty, as a full disk" in caplog.text
+    assert "is empty, as a full disk" in call("controls", "add", donors, code=2).stderr
+    assert (state / "controls.json").read_bytes() == content
+    (state / "controls.json").unlink()
+    call("controls", "add", donors)
+
+
+def test_controls_and_their_new_folders_are_on_the_disk_before_they_are_reported(
+    donors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTCEDGE_STATE", str(tmp_path / "new" / "state"))
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+    )
+    call("controls", "add", donors)
+    assert synced == [True, True, False, True]  # two parents, then the file and its folder

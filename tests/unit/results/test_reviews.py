@@ -280,3 +280,50 @@ def test_a_sidecar_that_cannot_be_opened_is_not_taken_for_one_without_review(
         SidecarStore(called).write(Crop("S1/00002_BF.png", "S1", "00002", "BF"), typed(load(path)))
     monkeypatch.undo()
     assert path.read_bytes() == before
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files and folders that were synced, a sidecar's as 'sidecar', in order."""
+    steps: list[str] = []
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        steps.append(os.path.basename(path) if is_folder else "sidecar")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return steps
+
+
+def test_reviews_are_on_the_disk_before_the_import_reports_them(
+    called: Path, saved: Callable[..., Path], synced: list[str]
+) -> None:
+    file = saved(entry(called, "S1/00001_BF.png"), entry(called))
+    assert imported(file, called)["applied"] == 2
+    assert synced == ["sidecar", "sidecar", called.name, "S1"]
+    synced.clear()
+    # An earlier import may have ended before it synced the folder.
+    assert imported(file, called)["known"] == 2
+    assert synced == [called.name, "S1"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_an_import_whose_folder_cannot_be_synced_does_not_report_success(
+    called: Path, saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        result = call("review", "import", saved(entry(called)), called, "--json", code=2)
+    assert "cannot be brought to the disk" in result.stderr
+    assert result.stdout == ""
+    assert imported(saved(entry(called)), called)["known"] == 1

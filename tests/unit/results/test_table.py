@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import random
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -347,3 +349,18 @@ def test_a_device_is_not_replaced_and_a_link_stays(called: Path, tmp_path: Path)
     call("export", called, "--out", tmp_path / "link.csv")
     assert (tmp_path / "link.csv").is_symlink()
     assert len(rows_of((tmp_path / "real.csv").read_text("utf-8-sig"))) == 4
+
+
+def test_a_table_whose_folder_cannot_be_synced_is_not_reported_as_written(
+    called: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    result = call("export", called, "--out", tmp_path / "calls.csv", code=2)
+    assert "cannot be written: Input/output error" in result.stderr
