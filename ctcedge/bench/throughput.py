@@ -19,6 +19,7 @@ from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.fingerprints import known_pixel_size
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage, NoCropsError
+from ctcedge.fs.tree import Tree
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import network_input
 from ctcedge.images.read import read_file
@@ -200,7 +201,8 @@ def _stage_seconds(
             workload.check()
             chunk = outcomes[begin : begin + chunk_size]
             with timed("read"):
-                files = [read_file(f"{workload.folder}/{item.crop.path}") for item in chunk]
+                with Tree(workload.folder) as tree:
+                    files = [read_file(tree, item.crop.path) for item in chunk]
                 for data in files:
                     hashlib.sha256(data).hexdigest()
             with timed("decode"):
@@ -260,8 +262,8 @@ def network_inputs_of(workload: Workload, model: Model, max_crops: int) -> NDArr
     inputs = []
     for crop in workload.crops[:max_crops]:
         workload.check()
-        with contextlib.suppress(BadImage, OSError):
-            pixels = decode(read_file(f"{workload.folder}/{crop.path}")).pixels
+        with contextlib.suppress(BadImage, OSError), Tree(workload.folder) as tree:
+            pixels = decode(read_file(tree, crop.path)).pixels
             inputs.append(network_input(pixels, um_per_px, spec.input))
     if not inputs:
         raise NoCropsError(

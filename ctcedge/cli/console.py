@@ -165,3 +165,14 @@ def print_unreadable_folders(unreadable: Mapping[str, str]) -> None:
         )
         messages.print(f"[yellow]{subject} cells are left out:[/]")
         print_lines(pairs(unreadable.items()), messages, more="")
+
+
+def print_unreadable_sidecars(unreadable: Mapping[str, str]) -> None:
+    """Warn of sidecars that are there and cannot be read, whose cells count as pending."""
+    print_list(
+        "sidecar cannot be read now; its cell counts as not classified",
+        "sidecars cannot be read now; their cells count as not classified",
+        pairs(unreadable.items()),
+        messages,
+        more="",
+    )

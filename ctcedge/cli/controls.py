@@ -62,7 +62,7 @@ def controls_add(
         print_json({"schema": "ctcedge/controls-added/1", **added.as_json()})
     else:
         render_results.print_added_controls(added)
-    exit_if_incomplete(cells.unreadable_dirs)
+    exit_if_incomplete(cells.unreadable_dirs, cells.unreadable_sidecars)
 
 
 @controls_app.command("list")

@@ -47,10 +47,11 @@ def require_printed() -> None:
         raise OutputError(f"standard output cannot be written: {failure.strerror}")
 
 
-def exit_if_incomplete(unreadable: Mapping[str, str]) -> None:
-    """Warn of folders that cannot be read, and exit with code 3 if there are any."""
-    from ctcedge.cli.console import print_unreadable_folders
+def exit_if_incomplete(folders: Mapping[str, str], sidecars: Mapping[str, str]) -> None:
+    """Warn of folders and sidecars that cannot be read; exit with code 3 if there are any."""
+    from ctcedge.cli.console import print_unreadable_folders, print_unreadable_sidecars
 
-    if unreadable:
-        print_unreadable_folders(unreadable)
+    print_unreadable_folders(folders)
+    print_unreadable_sidecars(sidecars)
+    if folders or sidecars:
         raise typer.Exit(EXIT_UNCLASSIFIED)

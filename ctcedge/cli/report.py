@@ -63,7 +63,7 @@ def report(
         follow=out is not None,
     )
     print_path(report.path)
-    exit_if_incomplete(report.unreadable_dirs)
+    exit_if_incomplete(report.unreadable_dirs, report.unreadable_sidecars)
 
 
 def export(
@@ -108,7 +108,7 @@ def export(
             table.write(rows, kinds, chosen, file, bom=True)
     if picked is not None:
         render_results.print_picklist_notes(picked)
-    exit_if_incomplete(cells.unreadable_dirs)
+    exit_if_incomplete(cells.unreadable_dirs, cells.unreadable_sidecars)
 
 
 def verify(

@@ -99,6 +99,6 @@ def review_import(
         render_results.print_assessment(assessment)
         for warning in controls_with_ctcs:
             print_warning(warning)
-    exit_if_incomplete(cells.unreadable_dirs)
+    exit_if_incomplete(cells.unreadable_dirs, cells.unreadable_sidecars)
     if not imported.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.discovery.ignore import BIN_REASON, IGNORE_REASON
@@ -23,6 +24,8 @@ from ctcedge.discovery.naming import (
 from ctcedge.discovery.not_understood import is_image_like, not_understood
 from ctcedge.discovery.proposal import propose
 from ctcedge.errors import NoCropsError, SetupError
+from ctcedge.fs.files import is_absence
+from ctcedge.fs.tree import opened_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
     while pending:
         prefix = pending.pop()
         try:
-            files, others = _listed(os.path.join(folder, prefix))
+            files, others = _listed(folder, prefix.rstrip("/"))
         except OSError as error:
             if not prefix:
                 raise
@@ -105,39 +108,64 @@ def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
         subfolders = []
         for entry in sorted([*files, *others]):
             path = prefix + entry
-            reason = naming.ignore.reason(path, folder=others.get(entry, "") is None)
+            other = others.get(entry)
+            reason = naming.ignore.reason(path, folder=other is _FOLDER)
             if reason is not None:
                 yield Skipped(path, "ignored", reason)
-            elif entry not in others:
+            elif other is None:
                 yield naming.read(path, name)
-            elif (reason := others[entry]) is None:
+            elif other is _FOLDER:
                 subfolders.append(path + "/")
             else:
-                yield Skipped(path, "ignored", reason)
+                yield Skipped(path, other.kind, other.reason)
         pending.extend(reversed(subfolders))
 
 
-def _listed(folder: str) -> tuple[list[str], dict[str, str | None]]:
+class _Other(NamedTuple):
+    """An entry of a folder that is no regular file.
+
+    Attributes:
+        kind: as of `Skipped`.
+        reason: why it is never opened.
+    """
+
+    kind: Literal["ignored", "unreadable"]
+    reason: str
+
+
+_FOLDER = _Other("ignored", "folder")  # it is searched
+
+
+def _listed(folder: Path, path: str) -> tuple[list[str], dict[str, _Other]]:
     """List a folder without its sidecars.
 
+    Args:
+        folder: the searched folder.
+        path: of the folder to list, relative to the searched one.
+
     Returns:
-        The names of regular files; and those of all other entries, each with the reason why it is
-        never opened, or None for a folder to search.
+        The names of regular files; and those of all other entries.
 
     Raises:
         OSError: it cannot be read.
     """
     files: list[str] = []
-    others: dict[str, str | None] = {}
-    with os.scandir(folder) as entries:
+    others: dict[str, _Other] = {}
+    with opened_folder(folder, path) as descriptor, os.scandir(descriptor) as entries:
         for entry in entries:
             name = entry.name
             if name.endswith(SIDECAR_SUFFIX):
                 continue
-            if entry.is_file(follow_symlinks=False) and not name.startswith("."):
-                files.append(name)
-            else:
-                others[name] = _never_opened(entry)
+            try:
+                if entry.is_file(follow_symlinks=False) and not name.startswith("."):
+                    files.append(name)
+                else:
+                    others[name] = _other(entry)
+            except OSError as error:  # of a file system that lists names without types
+                if _image_name(name):
+                    files.append(name)  # it is recorded as unreadable
+                else:
+                    others[name] = _Other("unreadable", f"cannot be read: {error.strerror}")
     return files, others
 
 
@@ -173,10 +201,12 @@ def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None
             place = os.path.join(place, part)
             if not stat.S_ISDIR(os.lstat(place).st_mode):
                 return None
-        mode = os.lstat(os.path.join(place, file)).st_mode
-    except OSError:
-        return None
-    return naming.read(path, name) if stat.S_ISREG(mode) else None
+        if not stat.S_ISREG(os.lstat(os.path.join(place, file)).st_mode):
+            return None
+    except OSError as error:
+        if is_absence(error):
+            return None
+    return naming.read(path, name)
 
 
 def list_folder(folder: Path, naming: Naming) -> CropListing:
@@ -249,21 +279,27 @@ def _suggested(paths: list[str]) -> str:
     return "{cell}" if proposal is None else proposal.template
 
 
-def _never_opened(entry: os.DirEntry[str]) -> str | None:
-    """Return why an entry that is hidden or not a regular file is ignored; None for a folder."""
+def _other(entry: os.DirEntry[str]) -> _Other:
+    """Return what an entry is that is hidden or not a regular file.
+
+    Raises:
+        OSError: that cannot be found out.
+    """
     if entry.name.startswith("."):
-        return "hidden"
+        return _Other("ignored", "hidden")
     if entry.is_symlink():
-        return "symbolic link"
+        return _Other("ignored", "symbolic link")
     if entry.is_dir(follow_symlinks=False):
-        return "directory with an image's name" if _image_name(entry.name) else None
+        if _image_name(entry.name):
+            return _Other("ignored", "directory with an image's name")
+        return _FOLDER
     try:
         mode = entry.stat(follow_symlinks=False).st_mode
-    except OSError:
-        return "vanished"
+    except FileNotFoundError:
+        return _Other("ignored", "vanished")
     if stat.S_ISFIFO(mode):
-        return "FIFO"
-    return "socket" if stat.S_ISSOCK(mode) else "device"
+        return _Other("ignored", "FIFO")
+    return _Other("ignored", "socket" if stat.S_ISSOCK(mode) else "device")
 
 
 def _image_name(name: str) -> bool:

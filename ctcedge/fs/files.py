@@ -35,12 +35,22 @@ class FileTooLargeError(UnsuitableFileError):
     """A file that is larger than the caller's limit.
 
     Attributes:
+        size: its size, bytes.
         data: its beginning, one byte longer than the limit.
     """
 
-    def __init__(self, path: str | Path, max_bytes: int, data: bytes) -> None:
+    def __init__(self, path: str | Path, max_bytes: int, size: int, data: bytes) -> None:
         super().__init__(errno.EFBIG, f"larger than {max_bytes:,} bytes", os.fspath(path))
+        self.size = size
         self.data = data
+
+
+def is_absence(error: OSError) -> bool:
+    """Whether an error of opening a path, or asking for its state, means that it is not there.
+
+    Any other error leaves that open.
+    """
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def read_limited(path: str | Path, max_bytes: int, *, follow: bool = False) -> bytes:
@@ -56,7 +66,17 @@ def read_limited(path: str | Path, max_bytes: int, *, follow: bool = False) -> b
         OSError: it cannot be opened or read.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
+    return read_descriptor(os.open(path, flags), path, max_bytes)
+
+
+def read_descriptor(descriptor: int, path: str | Path, max_bytes: int) -> bytes:
+    """Read an opened file whole, as `read_limited` does, and close it.
+
+    Args:
+        descriptor: of the file.
+        path: for messages.
+        max_bytes: size of the largest file that is read.
+    """
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -72,20 +92,22 @@ def read_limited(path: str | Path, max_bytes: int, *, follow: bool = False) -> b
         os.close(descriptor)
     data = parts[0] if len(parts) == 1 else b"".join(parts)
     if size > max_bytes:
-        raise FileTooLargeError(path, max_bytes, data)
+        raise FileTooLargeError(path, max_bytes, max(size, status.st_size), data)
     return data
 
 
 def file_signature(path: str) -> Signature | None:
     """Return the values by which a change of a regular file is noticed; None where there is none.
 
+    They are empty where the file system does not tell: there may be a file, which cannot be read.
+
     Args:
         path: the file; a symbolic link is not followed.
     """
     try:
         status = os.lstat(path)
-    except OSError:
-        return None
+    except OSError as error:
+        return None if is_absence(error) else ()
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

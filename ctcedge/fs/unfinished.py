@@ -207,6 +207,32 @@ def try_in(directory: int) -> float:
         os.unlink(name, dir_fd=directory)
 
 
+def try_replacing_in(directory: int, size: int) -> None:
+    """Create, replace and remove a file in a folder, as the writing of sidecars does.
+
+    Args:
+        directory: descriptor of the folder.
+        size: bytes to write.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    name = _new_name()
+    try:
+        for finish in (UnfinishedFile.create, UnfinishedFile.replace):
+            file = UnfinishedFile(directory)
+            try:
+                file.write(bytes(size))
+                finish(file, name)
+            finally:
+                file.close()
+    finally:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+
+
 def open_folder(path: str | os.PathLike[str]) -> int:
     """Return a descriptor of a folder; the caller closes it."""
     try:
@@ -250,27 +276,27 @@ def make_folders(path: Path, mode: int = 0o777) -> None:
             os.close(descriptor)
 
 
-def remove_abandoned(parent: str, names: Iterable[str], now: float) -> None:
+def remove_abandoned(directory: int, names: Iterable[str], now: float) -> None:
     """Remove temporary files that a crash left behind.
 
     Args:
-        parent: the folder.
+        directory: descriptor of the folder.
         names: names in it.
         now: the present on the clock of its file system, Unix time.
     """
     for name in names:
         if TEMPORARY.fullmatch(name):
-            path = os.path.join(parent, name)
             try:
-                if not _in_use(path, now):
-                    os.unlink(path)
+                if not _in_use(name, directory, now):
+                    os.unlink(name, dir_fd=directory)
             except OSError:
                 pass
 
 
-def _in_use(path: str, now: float) -> bool:
+def _in_use(name: str, directory: int, now: float) -> bool:
     """Whether a temporary file may still be written, by a process on any computer."""
-    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(name, flags, dir_fd=directory)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or now - status.st_mtime < MAX_UNFINISHED_S:

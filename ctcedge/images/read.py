@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from ctcedge.errors import BadImage
-from ctcedge.fs.files import FileTooLargeError, NotRegularFileError, read_limited
+from ctcedge.fs.files import FileTooLargeError, NotRegularFileError
+from ctcedge.fs.tree import Tree
 from ctcedge.images.types import MAX_BYTES
 
 
-def read_file(path: str | Path) -> bytes:
+def read_file(tree: Tree, path: str) -> bytes:
     """Read an image file, without following a link or blocking on what replaced it.
+
+    Args:
+        tree: the searched folder.
+        path: path of the image below it.
 
     Raises:
         BadImage: larger than any image that is accepted.
+        FolderLostError: the searched folder itself cannot be opened.
         FileNotFoundError: gone, or no longer a regular file.
         OSError: any other failure.
     """
     try:
-        return read_limited(path, MAX_BYTES)
+        return tree.read(path, MAX_BYTES)
     except NotRegularFileError:
-        raise FileNotFoundError(path) from None
-    except FileTooLargeError:
-        size = os.path.getsize(path)
+        raise _gone(path) from None
+    except FileTooLargeError as error:
         raise BadImage(
-            "unsupported", f"too large: {size:,} bytes (at most {MAX_BYTES:,})"
+            "unsupported", f"too large: {error.size:,} bytes (at most {MAX_BYTES:,})"
         ) from None
     except OSError:
-        if not os.path.isfile(path) or os.path.islink(path):
-            raise FileNotFoundError(path) from None
+        if tree.is_gone(path):
+            raise _gone(path) from None
         raise
+
+
+def read_named_file(path: Path) -> bytes:
+    """Read an image file that a person named, as `read_file` does."""
+    with Tree(path.parent) as tree:
+        return read_file(tree, path.name)
+
+
+def _gone(path: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
+from ctcedge.fs.tree import FolderLostError, Tree
 from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
@@ -27,6 +29,13 @@ from ctcedge.sidecars.store import NotWritten, SidecarStore
 
 NoteDecoding: TypeAlias = Callable[[str], None]
 """Records in the crash journal which image, by its SHA-256, is decoded next."""
+
+
+class OpenFolders(NamedTuple):
+    """The searched folder and the root of its sidecars, open for reading."""
+
+    images: Tree
+    sidecars: Tree
 
 
 class CropLoader:
@@ -57,9 +66,26 @@ class CropLoader:
         self._record_current = record_current
         self._model_sha256 = classifier.model.sha256
         self._ood_detector = classifier.ood_detector
+        self._identity: tuple[int, int] | None = None
+
+    def begin(self) -> None:
+        """Remember which folder is searched, at the begin of a pass over crops."""
+        with Tree(self._folder) as tree:
+            self._identity = tree.identity()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[OpenFolders]:
+        """Open the folders, for some calls of `load` in one thread."""
+        with Tree(self._folder) as images, Tree(self._store.root) as sidecars:
+            yield OpenFolders(images, sidecars)
 
     def load(
-        self, crop: Crop, lookup: Lookup, force: bool, note_decoding: NoteDecoding
+        self,
+        crop: Crop,
+        lookup: Lookup,
+        force: bool,
+        folders: OpenFolders,
+        note_decoding: NoteDecoding,
     ) -> CropTask:
         """Read a crop's files, as far as needed to know what is to be done.
 
@@ -67,21 +93,29 @@ class CropLoader:
             crop: the crop.
             lookup: its entry in the index, and the state of its files.
             force: classify it also where its sidecar is current.
+            folders: from `open`.
             note_decoding: from the crash journal.
         """
         if lookup.entry is not None and not force:
             return Done(indexed_outcome(crop, lookup.entry))
         try:
-            data = self._read(crop)
+            data = self._read(crop, folders.images)
+        except FolderLostError as error:
+            lost = f"the searched folder cannot be opened: {error.strerror}"
+            return Done(Outcome(crop, "not-written", error=lost))
         except FileNotFoundError:
-            return Done(Outcome(crop, "vanished"))
+            if folders.images.identity() == self._identity:
+                return Done(Outcome(crop, "vanished"))
+            # The crops of a share that is unmounted did not vanish.
+            lost = "the searched folder was replaced meanwhile, for instance by an unmount"
+            return Done(Outcome(crop, "not-written", error=lost))
         if isinstance(data, BadImage):
             file = CropFile(crop, lookup, ImageFacts(None, None))
         else:
             digest = hashlib.sha256(data).hexdigest()
             file = CropFile(crop, lookup, ImageFacts(digest, len(data)))
         try:
-            previous = None if lookup.is_new else self._store.load(crop)
+            previous = None if lookup.is_new else self._store.load(crop, folders.sidecars)
         except NotWritten as error:
             return Done(Outcome(crop, "not-written", error=str(error)))
         if previous is not None and not force and self._is_current(previous, file, data):
@@ -94,15 +128,16 @@ class CropLoader:
                 return Rescore(_with_recorded_size(file, previous.sidecar), analysis)
         return self._decode(file, data, digest, previous, note_decoding)
 
-    def _read(self, crop: Crop) -> bytes | BadImage:
+    def _read(self, crop: Crop, tree: Tree) -> bytes | BadImage:
         """The bytes of an image, or why they cannot be read.
 
         Raises:
             FileNotFoundError: it is gone.
+            FolderLostError: the searched folder cannot be opened.
         """
         try:
-            return read_file(f"{self._folder}/{crop.path}")
-        except FileNotFoundError:
+            return read_file(tree, crop.path)
+        except (FileNotFoundError, FolderLostError):
             raise
         except BadImage as error:
             return error

@@ -150,15 +150,18 @@ class Pipeline:
         Raises:
             OutputError: no sidecar can be written, for instance because the disk is full.
         """
+        self._loader.begin()
         chunks = takewhile(lambda _: not should_stop(), self._chunks(crops, force))
         with OrderedPool(self._workers) as pool:
             for tasks in pool.imap(partial(self._process_chunk, force=force), chunks):
                 yield from self._finalize(tasks, retry_later)
 
     def _process_chunk(self, chunk: Chunk, *, force: bool) -> list[Done | Failed]:
-        with self._cpu_slots, self._journal.slot() as note_decoding:
-            load = self._loader.load
-            loaded = (load(crop, lookup, force, note_decoding) for crop, lookup in chunk)
+        loader = self._loader
+        with self._cpu_slots, loader.open() as folders, self._journal.slot() as note_decoding:
+            loaded = (
+                loader.load(crop, lookup, force, folders, note_decoding) for crop, lookup in chunk
+            )
             tasks, batches = self._prepare(loaded)
         outputs = [self._classifier.infer(batch.inputs) for batch in batches]
         with self._cpu_slots:

@@ -45,10 +45,12 @@ class WrittenReport(NamedTuple):
     Attributes:
         path: the file.
         unreadable_dirs: sub-folders that cannot be read, and why.
+        unreadable_sidecars: why a sidecar cannot be read, by the path of its crop.
     """
 
     path: Path
     unreadable_dirs: dict[str, str]
+    unreadable_sidecars: dict[str, str]
 
 
 def write_report(
@@ -119,7 +121,7 @@ def write_report(
                 },
             }
         )
-    return WrittenReport(file, scan.unreadable_dirs)
+    return WrittenReport(file, scan.unreadable_dirs, scan.unreadable_sidecars)
 
 
 def write_run_report(run: Run) -> Path:

@@ -14,6 +14,7 @@ from ctcedge.discovery.naming import IMAGE_SUFFIXES, Crop, Naming, Skipped, fold
 from ctcedge.discovery.proposal import Proposal, propose
 from ctcedge.discovery.scan import list_folder
 from ctcedge.errors import BadImage
+from ctcedge.fs.tree import Tree
 from ctcedge.images.header import read_header
 from ctcedge.images.read import read_file
 from ctcedge.settings import FOLDER_CONFIG, ImageSettings
@@ -102,8 +103,9 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
     inspection.repeated = listing.duplicates()
     inspection.without_bright_field = listing.without_bright_field()
     _propose(images_of_cells, images, inspection)
-    for crop in listing.crops:
-        _add_header(folder, crop, inspection)
+    with Tree(folder) as tree:
+        for crop in listing.crops:
+            _add_header(tree, crop, inspection)
     return inspection
 
 
@@ -131,9 +133,9 @@ def is_own_file(path: str) -> bool:
     return path == FOLDER_CONFIG or any(fnmatch.fnmatchcase(name, p) for p in _OWN_FILES)
 
 
-def _add_header(folder: Path, crop: Crop, inspection: Inspection) -> None:
+def _add_header(tree: Tree, crop: Crop, inspection: Inspection) -> None:
     try:
-        header = read_header(read_file(folder / crop.path))
+        header = read_header(read_file(tree, crop.path))
     except FileNotFoundError:
         pass
     except BadImage as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctcedge.discovery.naming import Crop, Skipped
+from ctcedge.fs.files import is_absence
 from ctcedge.model.folder import Model, available_models
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
 from ctcedge.results.tally import OTHER_REASONS, Tally
@@ -51,7 +52,7 @@ class Status:
         versions: number of sidecars by version of ctcedge.
         domain_shift: comparison of the samples with the training data.
         unreadable_dirs: sub-folders that cannot be read, and why.
-        examples: errors of the first unclassified crops, by path.
+        examples: errors of the first crops that are unclassified or cannot be read, by path.
         sidecar_problems: why the first sidecars that cannot be used are not, by path of the crop.
         not_understood: files that look like images, whose names fit no rule.
     """
@@ -157,6 +158,12 @@ class Status:
         self.settings[record.settings_sha256] += 1
         self.versions[record.software.ctcedge] += 1
 
+    def add_unreadable(self, crop: Crop, reason: str) -> None:
+        """Count a crop whose image cannot be examined."""
+        self.pending[reason] += 1
+        if len(self.examples) < _MAX_EXAMPLES:
+            self.examples[crop.path] = reason
+
     def compare_with_training(self, models: Mapping[str, Model]) -> None:
         """Set `domain_shift`.
 
@@ -192,8 +199,10 @@ def collect_status(
     for crop in crops:
         try:
             image = os.lstat(folder / crop.path)
-        except OSError:
-            continue  # deleted since
+        except OSError as error:
+            if not is_absence(error):
+                status.add_unreadable(crop, f"image cannot be read: {error.strerror}")
+            continue  # else it was deleted since
         record = _current_sidecar(crop, folder, image, sidecars)
         if isinstance(record, _Pending):
             status.pending[record.reason] += 1
@@ -247,8 +256,10 @@ def _current_sidecar(
     """Return the sidecar of the present image, or why the crop is pending."""
     try:
         written = os.lstat(sidecars.path(crop)).st_ctime_ns
-    except OSError:
-        return _Pending("no sidecar")
+    except OSError as error:
+        if is_absence(error):
+            return _Pending("no sidecar")
+        return _Pending(CONFLICTING_SIDECAR, f"sidecar cannot be read: {error.strerror}")
     try:
         record = sidecars.read(crop)
     except NotWritten as error:

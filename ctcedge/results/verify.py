@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,14 @@ from ctcedge.classification.decision import probability
 from ctcedge.classification.fingerprints import inference_sha256, recorded_pixel_size
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
 from ctcedge.errors import BadImage, ModelError, ProviderError
+from ctcedge.fs.files import is_absence
+from ctcedge.fs.tree import Tree, walk
 from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
 from ctcedge.model.folder import Model, available_models, load_model
 from ctcedge.results.consistency import CallCheck, path_problem
-from ctcedge.results.verification import Verified
+from ctcedge.results.verification import Problem, Verified
 from ctcedge.settings import ProviderChoice
 from ctcedge.sidecars.chain import alterations
 from ctcedge.sidecars.scan import ModelRef, read_current_image, require_sidecars
@@ -101,7 +102,7 @@ def verify(
         elif sample:
             heapq.heappushpop(sample_heap, (_hash_rank(path), path))
     result.unreadable_dirs = scan.unreadable_dirs
-    result.orphans = _orphans(scan.store.root, crops, scan.unreadable_dirs)
+    result.orphans = _orphans(scan.store.root, crops, scan.unreadable_dirs, result.unusable)
     result.missing_models = [used for used in result.models if used.sha256 not in models]
     result.chosen = len(sample_heap)
     Recomputation(folder, scan.store, models, result).run(
@@ -142,21 +143,26 @@ def _image_change(folder: Path, crop: Crop, record: Sidecar) -> str | None:
     return "the image has changed"
 
 
-def _orphans(root: Path, crops: dict[str, Crop], unreadable_dirs: dict[str, str]) -> list[str]:
+def _orphans(
+    root: Path, crops: dict[str, Crop], unreadable_dirs: dict[str, str], unusable: list[Problem]
+) -> list[str]:
+    def add_unreadable(path: str, error: OSError) -> None:
+        if not is_absence(error):
+            unusable.append((path or ".", f"folder cannot be read: {error.strerror}"))
+
     orphans = []
-    for parent, subfolders, names in os.walk(root):
+    for listed in walk(root, add_unreadable):
+        prefix = f"{listed.path}/" if listed.path else ""
         # Hidden folders are never searched. In unreadable ones, the images may still exist.
-        subfolders[:] = (
+        listed.folders[:] = (
             name
-            for name in subfolders
-            if not name.startswith(".")
-            and os.path.relpath(os.path.join(parent, name), root) not in unreadable_dirs
+            for name in listed.folders
+            if not name.startswith(".") and prefix + name not in unreadable_dirs
         )
-        for name in names:
-            if name.endswith(SIDECAR_SUFFIX):
-                path = os.path.relpath(os.path.join(parent, name), root)
-                if path.removesuffix(SIDECAR_SUFFIX) not in crops:
-                    orphans.append(path)
+        for name in listed.others:
+            path = prefix + name
+            if name.endswith(SIDECAR_SUFFIX) and path.removesuffix(SIDECAR_SUFFIX) not in crops:
+                orphans.append(path)
     return sorted(orphans)
 
 
@@ -225,7 +231,8 @@ class Recomputation:
         return key, _Case(crop, record, seen)
 
     def _prepare_image(self, crop: Crop, record: Sidecar, classifier: Classifier) -> PreparedCrop:
-        data = read_file(self._folder / crop.path)
+        with Tree(self._folder) as tree:
+            data = read_file(tree, crop.path)
         decoded = decode_in_subprocess(data) if record.error == CRASHED else decode(data)
         (seen,) = classifier.prepare([decoded.image], recorded_pixel_size(record))
         return seen

@@ -82,7 +82,7 @@ class Progress:
                 number,
                 extra=event("damaged-sidecar"),
             )
-        if outcome.done == "deferred":
+        if outcome.done in ("deferred", "not-written"):
             # Each attempt is an outcome; a person wants to know of how many crops.
             if outcome.crop.path in self._deferred:
                 return

@@ -31,6 +31,7 @@ class ScanReport:
     def __init__(self, state: WatchState, naming: Naming) -> None:
         self.not_understood: list[Skipped] = []
         self.unreadable_folders = 0
+        self._first_unreadable = ""
         self._state = state
         self._naming = naming
         self._unmatched: list[Skipped] = []
@@ -47,12 +48,22 @@ class ScanReport:
     def add(self, entry: Skipped) -> None:
         """Take an entry of the scan."""
         if entry.kind == "unreadable":
+            if not self.unreadable_folders:
+                self._first_unreadable = entry.path
             self.unreadable_folders += 1
         elif entry.kind == "unmatched":
             if is_image_like(entry.path):
                 self._unmatched.append(entry)
         elif entry.reason in (BIN_REASON, IGNORE_REASON):
             self._passed_over += 1
+
+    def problem(self) -> str | None:
+        """What could not be read, naming the first; None where all could."""
+        if not self.unreadable_folders:
+            return None
+        if self.unreadable_folders == 1:
+            return f"1 folder cannot be read: {self._first_unreadable}"
+        return f"{self.unreadable_folders} folders cannot be read: {self._first_unreadable}, ..."
 
     def finish(self, crops: AbstractSet[str]) -> None:
         """End a scan; log what is new.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
@@ -22,6 +22,7 @@ from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Skipped, folder_name
 from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import Signature, file_signature
+from ctcedge.fs.tree import walk
 from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
 from ctcedge.service.events import FolderEvents
@@ -33,10 +34,25 @@ from ctcedge.service.watch_state import WatchState
 
 _DECODE_RETRY_S = 1.0  # seconds between attempts to decode an image
 _WRITE_RETRY_S = 5.0  # seconds between attempts while no sidecar can be written
+_MIN_RETRY_S = 1.0  # seconds until a single crop is tried again; doubled at each attempt
 _RESCAN_PERIODS = 100  # a rescan takes at most one part of the time in so many
 _SCAN_BATCH = 1000  # entries of a rescan between two heartbeats
 _MAX_BATCH = 4096  # crops that are classified before new events are handled
 _MAX_REMEMBERED = 100_000  # removed crops that are remembered as counted
+
+
+class _NotWritten(NamedTuple):
+    """A crop whose sidecar was refused, for a reason that concerns its path only.
+
+    Attributes:
+        signature: of the image.
+        delay: seconds until the next attempt.
+        error: why.
+    """
+
+    signature: Signature
+    delay: float
+    error: str
 
 
 class Watcher:
@@ -81,6 +97,7 @@ class Watcher:
         self._done_marks: dict[str, int | None] = {}
         self._counted: dict[str, TallyKey] = {}
         self._failures: dict[str, tuple[Signature, float]] = {}
+        self._not_written: dict[str, _NotWritten] = {}
         self._force_next_scan = force
         self._forced: set[str] = set()
         self._in_progress = 0
@@ -170,9 +187,9 @@ class Watcher:
 
     def _track_below(self, folder: str) -> None:
         """Track the files of a folder that was created or moved in before it was observed."""
-        for parent, _, names in os.walk(self._run.folder / folder):
-            for name in names:
-                path = self._relative(os.path.join(parent, name))
+        for listed in walk(self._run.folder / folder):
+            for name in listed.others:
+                path = os.path.normpath(os.path.join(folder, listed.path, name))
                 self._events.announced(path)
                 if self._find_crop(path):
                     self._tracker.track(path, self._clock())
@@ -216,14 +233,14 @@ class Watcher:
     def _finish_rescan(self, present: set[str], unreadable_folders: int) -> None:
         """Forget the crops that were removed."""
         self.scan_report.finish(present)
-        plural = "" if unreadable_folders == 1 else "s"
-        problem = f"{unreadable_folders} folder{plural} cannot be read"
-        self._progress.set_problem("read", problem if unreadable_folders else None)
+        self._progress.set_problem("read", self.scan_report.problem())
         self._force_next_scan = False
         if not unreadable_folders:
             self._run.pipeline.prune_index(len(present))
         _keep_only(present, self._done_marks)
         _keep_only(present, self._failures)
+        _keep_only(present, self._not_written)
+        self._set_not_written()
         # Crops that come back, for instance in a renamed folder, must not be counted twice.
         if len(self._counted) > len(present) + _MAX_REMEMBERED:
             _keep_only(present, self._counted)
@@ -263,9 +280,12 @@ class Watcher:
         image = self._image_signature(path)
         if image is None:
             return
+        refused = self._not_written.get(path)
+        if refused is not None and refused.signature == image and self._tracker.is_tracked(path):
+            return  # it waits for its next attempt
         if path not in self._counted and not self._tracker.is_tracked(path):
             self._events.found_by_scan(path)
-        if time.time() - image[1] / 1e9 > self._settings.stability_delay:
+        if not image or time.time() - image[1] / 1e9 > self._settings.stability_delay:
             self._tracker.complete(path, self._clock())
         else:
             self._tracker.track(path, self._clock())
@@ -302,6 +322,7 @@ class Watcher:
             self._progress.set_problem("write", None)
         finally:
             self._in_progress = 0
+            self._set_not_written()
 
     def _retry_later(self, file: StableFile, was_read: bool) -> bool:
         """Whether an image may still be incomplete, or the disk may still read it."""
@@ -324,10 +345,30 @@ class Watcher:
             return
         self._failures.pop(path, None)
         self._forced.discard(path)
+        if outcome.done == "not-written":
+            self._retry_write(path, file.signature, outcome.error)
+            return
+        self._not_written.pop(path, None)
         if outcome.done == "vanished":
             self._done_marks.pop(path, None)
-        elif outcome.done != "not-written" and not outcome.is_unread:
+        elif not outcome.is_unread:
             self._done_marks[path] = self._done_mark(path, file.signature)
+
+    def _retry_write(self, path: str, signature: Signature, error: str | None) -> None:
+        """Try one crop again, alone: whatever its path refuses, that of others may accept."""
+        before = self._not_written.get(path)
+        delay = _MIN_RETRY_S if before is None else 2 * before.delay
+        delay = min(delay, max(self._settings.rescan_interval, _MIN_RETRY_S))
+        self._not_written[path] = _NotWritten(signature, delay, error or "")
+        self._tracker.retry(path, self._clock() + delay)
+
+    def _set_not_written(self) -> None:
+        """Keep the problem of single crops up to date; one of them is named."""
+        problem = None
+        if self._not_written:
+            path, refused = next(iter(self._not_written.items()))
+            problem = f"crops without a current sidecar, such as {path}: {refused.error}"
+        self._progress.set_problem("crops", problem)
 
     def _with_replaced(self, outcome: Outcome) -> Outcome:
         """The outcome, with the one of the same crop that it replaces."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ctcedge.fs import unfinished
+from ctcedge.fs.tree import walk
 from ctcedge.fs.unfinished import ReplacedError, UnfinishedFile
 
 NOT_A_FILE = {
@@ -26,9 +27,6 @@ NOT_A_FILE = {
     errno.EISDIR,
 }
 """Errors of opening a path at which there is no regular file."""
-
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-"""Flags to open a directory."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -73,6 +71,10 @@ class DirFdCache:
             self._descriptor = self._open(path)
             self._path = path
         return self._descriptor
+
+    def forget(self) -> None:
+        """Open the directory anew when it is asked for next."""
+        self._close()
 
     def _close(self) -> None:
         if self._path is not None:
@@ -207,8 +209,8 @@ def remove_abandoned(root: os.PathLike[str], now: float) -> None:
         root: the directory.
         now: the present on the clock of its file system, Unix time.
     """
-    for parent, _, names in os.walk(root):
-        unfinished.remove_abandoned(parent, names, now)
+    for listed in walk(root):
+        unfinished.remove_abandoned(listed.descriptor, listed.others, now)
 
 
 def _open_for_lock(name: str, directory: int) -> int:

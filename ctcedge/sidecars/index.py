@@ -31,8 +31,9 @@ from typing import NamedTuple
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import SetupError
-from ctcedge.fs.files import Signature, file_signature, read_limited
+from ctcedge.fs.files import Signature, file_signature
 from ctcedge.fs.paths import cache_folder
+from ctcedge.fs.tree import read_beneath
 from ctcedge.images.types import MAX_BYTES
 from ctcedge.log import event
 from ctcedge.sidecars.index_file import (
@@ -128,7 +129,7 @@ class DoneIndex:
         results = []
         for crop, name in zip(crops, names, strict=True):
             path, entry = crop.path, None
-            image = file_signature(image_prefix + path)
+            image = file_signature(image_prefix + path) or None
             sidecar = image and file_signature(f"{sidecar_prefix}{path}{SIDECAR_SUFFIX}")
             if image and sidecar and (row := rows.get(name)):
                 entry = to_entry(row, image, sidecar)
@@ -149,7 +150,7 @@ class DoneIndex:
             return
         if written:
             sidecar = file_signature(f"{self._sidecar_prefix}{lookup.path}{SIDECAR_SUFFIX}")
-        elif sidecar is not None and _recently_modified(sidecar, lookup.looked_up_at):
+        elif sidecar and _recently_modified(sidecar, lookup.looked_up_at):
             return
         row = sidecar and to_row(lookup.path, image, sidecar, entry)
         if not row:
@@ -246,9 +247,10 @@ class DoneIndex:
 
     def _is_unchanged(self, item: _Queued) -> bool:
         """Whether an image that had been recently modified when it was read is still the same."""
-        path = self._image_prefix + os.fsdecode(item.row[0])
+        name = os.fsdecode(item.row[0])
+        path = self._image_prefix + name
         try:
-            data = read_limited(path, MAX_BYTES)
+            data = read_beneath(self._image_prefix, name, MAX_BYTES)
         except OSError:
             return False
         same = hashlib.sha256(data).hexdigest() == item.verify

@@ -69,7 +69,8 @@ class Lookup(NamedTuple):
         path: path of the crop, relative to the searched folder.
         entry: entry of the index, where both files are unchanged since it was recorded.
         image: signature of the image; None where there is no regular file.
-        sidecar: signature of the sidecar; None where there is no regular file.
+        sidecar: signature of the sidecar; None where there is no regular file, empty where that is
+            not known.
         looked_up_at: time of the lookup, Unix time in ns.
     """
 

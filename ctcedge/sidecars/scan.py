@@ -14,8 +14,10 @@ from ctcedge.discovery.naming import Crop, Naming, Skipped
 from ctcedge.discovery.not_understood import is_image_like
 from ctcedge.discovery.scan import list_folder, walk
 from ctcedge.errors import NoCropsError, SetupError
-from ctcedge.fs.files import UnsuitableFileError, read_limited
+from ctcedge.fs.files import UnsuitableFileError
+from ctcedge.fs.tree import read_beneath
 from ctcedge.images.types import MAX_BYTES
+from ctcedge.sidecars.replacement import NotRead
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 
@@ -75,11 +77,14 @@ class ScanResult:
     Attributes:
         store: the sidecars.
         crops: the crops of the folder.
+        unreadable_sidecars: why the sidecar of a crop cannot be read now, by the crop's path, as
+            far as this was iterated.
     """
 
     def __init__(self, folder: Path, sidecars: Path | None, naming: Naming) -> None:
         self.store = SidecarStore(folder, sidecars)
         self.crops = CropScan(folder, naming)
+        self.unreadable_sidecars: dict[str, str] = {}
 
     @property
     def unreadable_dirs(self) -> dict[str, str]:
@@ -95,6 +100,8 @@ class ScanResult:
         try:
             record = self.store.read(crop)
         except NotWritten as error:
+            if isinstance(error, NotRead):
+                self.unreadable_sidecars[crop.path] = str(error)
             return CropRecord(crop, path, None, str(error))
         if record is None and os.path.lexists(path):
             return CropRecord(crop, path, None, TORN, damaged=True)
@@ -192,7 +199,7 @@ class CurrentImage:
 def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
     """Read the image of a crop, to see whether it is still the one that was classified."""
     try:
-        data = read_limited(folder / crop.path, MAX_BYTES)
+        data = read_beneath(folder, crop.path, MAX_BYTES)
     except UnsuitableFileError as error:
         return CurrentImage(None, None, f"it is {error.strerror}")
     except OSError as error:

@@ -26,8 +26,9 @@ from typing import NamedTuple, TypeAlias
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import OutputError
-from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError, read_limited
-from ctcedge.fs.unfinished import ReplacedError, sync_folder, try_in
+from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError
+from ctcedge.fs.tree import DIRECTORY, Tree
+from ctcedge.fs.unfinished import ReplacedError, sync_folder, try_in, try_replacing_in
 from ctcedge.sidecars import files
 from ctcedge.sidecars.chain import chained
 from ctcedge.sidecars.ownership import folded
@@ -46,15 +47,9 @@ from ctcedge.sidecars.schema import Sidecar
 
 __all__ = ["NotWritten", "SidecarStore", "WriteSidecar", "Written", "try_writing"]
 
-# Errors of one path; any other error of a write concerns all paths and ends the run.
-_ONE_PATH_ERRORS = {
-    errno.ENAMETOOLONG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-}
+_OF_ONE_FOLDER = (errno.EACCES, errno.EPERM)  # others may have other permissions
+_MIN_PROBE = 64 * 1024  # bytes
+_PROBE_INTERVAL = 1.0  # seconds for which the root counts as writable
 _LOCK_RETRY_S = 0.2
 _REPLACED_TOGETHER = 64
 
@@ -84,7 +79,7 @@ def try_writing(folder: Path) -> float:
     Raises:
         OSError: it cannot be written.
     """
-    descriptor = os.open(folder, files.DIRECTORY)
+    descriptor = os.open(folder, DIRECTORY)
     try:
         return try_in(descriptor)
     finally:
@@ -109,6 +104,7 @@ class SidecarStore:
         self._locked: int | None = None
         self._locking = threading.Lock()
         self._replacing = [threading.Lock() for _ in range(_REPLACED_TOGETHER)]
+        self._writable_until = 0.0
 
     def path(self, crop: Crop) -> Path:
         """The path of the crop's sidecar."""
@@ -119,11 +115,15 @@ class SidecarStore:
         parsed = self.load(crop)
         return None if parsed is None else parsed.sidecar
 
-    def load(self, crop: Crop) -> Parsed | None:
+    def load(self, crop: Crop, tree: Tree | None = None) -> Parsed | None:
         """Return the crop's sidecar and its schema version; None where there is no sidecar.
 
         Beside the images a sidecar belongs to its image, whatever the folder was called when it
         was written. Below another folder, one of another sample means that two exports share it.
+
+        Args:
+            crop: the crop.
+            tree: the root, opened for the reading of several; None to open it for this one.
 
         Raises:
             NotWritten: it must not be replaced: it is another sample's, or a newer ctcedge's, or
@@ -131,7 +131,9 @@ class SidecarStore:
         """
         path = f"{self.root}/{crop.path}{SIDECAR_SUFFIX}"
         try:
-            parsed = parse_file(read_limited(path, MAX_BYTES), path)
+            with contextlib.nullcontext(tree) if tree is not None else Tree(self.root) as opened:
+                data = opened.read(crop.path + SIDECAR_SUFFIX, MAX_BYTES)
+            parsed = parse_file(data, path)
         except FileTooLargeError as error:
             check_size(error.data)
             parsed = None
@@ -160,14 +162,15 @@ class SidecarStore:
             OutputError: naming the first, where none may be replaced.
         """
         refused = None
-        for crop in crops:
-            try:
-                if crop is None or self.read(crop) is not None:
-                    return
-            except (NotRead, OtherCropError):
-                pass
-            except NotWritten as error:
-                refused = refused or error
+        with Tree(self.root) as tree:
+            for crop in crops:
+                try:
+                    if crop is None or self.load(crop, tree) is not None:
+                        return
+                except (NotRead, OtherCropError):
+                    pass
+                except NotWritten as error:
+                    refused = refused or error
         if refused is not None:
             raise OutputError(str(refused))
 
@@ -284,25 +287,47 @@ class SidecarStore:
         except ReplacedError as error:
             raise NotWritten(f"sidecar cannot be written: {error.strerror}") from None
         except OSError as error:
-            vanished = error.errno == errno.ENOENT and self.root.is_dir()
-            if vanished or error.errno in _ONE_PATH_ERRORS:
-                raise NotWritten(f"sidecar cannot be written: {error.strerror}") from None
+            try:
+                self._check_root()
+            finally:
+                directories.forget()  # its folder may have been replaced
+            raise NotWritten(f"sidecar cannot be written: {error.strerror}") from None
+
+    def _check_root(self) -> None:
+        """Find out, where a sidecar could not be written, whether others can be.
+
+        Raises:
+            OutputError: none can be written now.
+        """
+        now = time.monotonic()
+        if now < self._writable_until:
+            return
+        try:
+            descriptor = os.open(self.root, DIRECTORY)
+            try:
+                try_replacing_in(descriptor, _MIN_PROBE)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno in _OF_ONE_FOLDER:
+                return
             raise OutputError(
                 f"cannot write into {self.root}: {error.strerror}; what is written stays, run again"
             ) from None
+        self._writable_until = now + _PROBE_INTERVAL
 
     def _open_directory(self, path: str) -> int:
         """Open a directory below the root, step by step; a missing one is made."""
         if not self._beside:
             self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root, files.DIRECTORY)
+        descriptor = os.open(self.root, DIRECTORY)
         try:
             self._keep_locked(descriptor)
             for name in path.split("/") if path else ():
                 if not self._beside:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(name, dir_fd=descriptor)
-                below = os.open(name, files.DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+                below = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = below
         except BaseException:
@@ -322,7 +347,7 @@ class SidecarStore:
         hint = "" if not self._beside else "; give --out FOLDER to write elsewhere"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.root, files.DIRECTORY)
+            descriptor = os.open(self.root, DIRECTORY)
         except OSError as error:
             raise OutputError(f"{self.root}: {error.strerror}{hint}") from None
         try:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ctcedge.discovery.scan import check_folder, list_folder, require_crops
 from ctcedge.errors import BadImage, SetupError
+from ctcedge.fs.tree import Tree
 from ctcedge.images.decode import GreyImage, decode
 from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.images.read import read_file
@@ -49,11 +50,12 @@ class CropFolder:
         listing = list_folder(folder, settings.naming())
         require_crops(folder, listing)
         pixels, unreadable = [], []
-        for crop in listing.crops:
-            try:
-                pixels.append(decode(read_file(folder / crop.path)).pixels)
-            except (OSError, BadImage) as error:
-                unreadable.append(f"{crop.path} ({error})")
+        with Tree(folder) as tree:
+            for crop in listing.crops:
+                try:
+                    pixels.append(decode(read_file(tree, crop.path)).pixels)
+                except (OSError, BadImage) as error:
+                    unreadable.append(f"{crop.path} ({error})")
         if unreadable:
             raise SetupError(
                 f"{plural(len(unreadable), 'crop')} of {folder} cannot be read; remove:"

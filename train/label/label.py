@@ -10,7 +10,9 @@ import numpy as np
 from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
+from ctcedge.fs.tree import Tree
 from ctcedge.images.decode import GreyImage, decode
+from ctcedge.images.read import read_file
 
 from ..data.manifest import Row
 from ..util.progress import progress
@@ -131,7 +133,8 @@ def _readable(export: Export, key: CellId, crops: dict[str, Crop]) -> dict[str, 
 
 
 def _pixels(export: Export, crop: Crop) -> GreyImage:
-    return decode((export.folder / crop.path).read_bytes()).pixels
+    with Tree(export.folder) as tree:
+        return decode(read_file(tree, crop.path)).pixels
 
 
 def _measure_sample(

@@ -15,7 +15,7 @@ from ctcedge.errors import BadImage
 from ctcedge.fs.text import same_form
 from ctcedge.images.decode import GreyImage, decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
-from ctcedge.images.read import read_file
+from ctcedge.images.read import read_named_file
 from ctcedge.report.texts import plural
 
 from ..data.columns import Columns
@@ -143,7 +143,7 @@ def read_crops(
         for channel in (BRIGHT_FIELD, *stains):
             if channel in row.images:
                 try:
-                    images[channel] = decode(read_file(row.images[channel])).pixels
+                    images[channel] = decode(read_named_file(row.images[channel])).pixels
                 except (OSError, BadImage) as error:
                     unreadable.append(f"{row.images[channel]} ({error})")
         pixels = images.get(BRIGHT_FIELD)
@@ -244,7 +244,7 @@ def _read_names(path: Path) -> list[TableRow]:
 
 def _digest_of(path: Path) -> str:
     try:
-        return image_digest(decode(read_file(path)).pixels)
+        return image_digest(decode(read_named_file(path)).pixels)
     except (OSError, BadImage) as error:
         raise ManifestError(f"{path} cannot be read: {error}") from None
 

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from ctcedge.fs import tree
 from tests.helpers.cli_runner import call
 from tests.helpers.drawn_cells import cell, save
 
 
 def close_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no folder be read whose name begins with "closed"."""
-    scandir = os.scandir
+    open_beneath = tree.open_beneath
 
-    def refusing(path: Path) -> object:
-        if Path(path).name.startswith("closed"):
+    def refusing(root: int, path: str, flags: int) -> int:
+        if path.rpartition("/")[2].startswith("closed") and not flags & os.O_PATH:
             raise PermissionError(13, "Permission denied")
-        return scandir(path)
+        return open_beneath(root, path, flags)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(tree, "open_beneath", refusing)
 
 
 def test_a_sub_folder_that_cannot_be_read_is_told_and_is_exit_3(

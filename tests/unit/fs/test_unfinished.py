@@ -249,5 +249,5 @@ def test_only_old_files_that_nobody_uses_are_removed(tmp_path: Path, directory: 
     linked.symlink_to("nowhere")
     folder.mkdir()
     os.utime(old, (now - MAX_UNFINISHED_S - 1,) * 2)
-    remove_abandoned(str(tmp_path), [*names, "no such file"], now)
+    remove_abandoned(directory, [*names, "no such file"], now)
     assert {path.name for path in tmp_path.iterdir()} == {fresh.name, linked.name, folder.name}

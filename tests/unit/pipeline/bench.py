@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Bench:
 
     def run(
         self,
-        crops: list[Crop] | None = None,
+        crops: Iterable[Crop] | None = None,
         *,
         um_per_px: float | None = UM_PER_PX,
         batch_size: int = 4,

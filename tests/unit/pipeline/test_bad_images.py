@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
+from ctcedge.fs.tree import Tree
 from ctcedge.images.read import read_file
 from tests.helpers.cli_runner import no_disk
 from tests.helpers.drawn_cells import CTC, cell, encoded, save
@@ -70,8 +72,8 @@ def test_a_file_of_too_many_bytes_is_not_read(bench: Bench) -> None:
     path = bench.folder / "1_BF.png"
     with path.open("wb") as file:
         file.truncate(65 * 1024 * 1024)
-    with pytest.raises(BadImage, match="too large"):
-        read_file(path)
+    with pytest.raises(BadImage, match="too large"), Tree(bench.folder) as tree:
+        read_file(tree, path.name)
     bench.run()
     (record,) = sidecars(bench.folder).values()
     assert (record["status"], record["image"]["sha256"]) == ("unsupported", None)
@@ -85,7 +87,7 @@ def test_a_forbidden_image_is_unreadable_until_it_may_be_read(
     opened = os.open
 
     def refuse(place: Any, *arguments: Any, **options: Any) -> int:
-        if os.fspath(place) == str(path):
+        if os.fspath(place) == path.name:
             raise PermissionError(13, "Permission denied")
         return opened(place, *arguments, **options)
 
@@ -111,6 +113,25 @@ def test_an_image_that_vanished_gets_no_sidecar(bench: Bench) -> None:
     assert done(outcomes) == ["written", "vanished", "written"]
     assert outcomes[1].error is None
     assert set(sidecars(bench.folder)) == {"0_BF.png", "2_BF.png"}
+
+
+def test_crops_of_a_folder_that_was_lost_meanwhile_did_not_vanish(bench: Bench) -> None:
+    for number in range(12):
+        save(bench.folder / f"{number:02}_BF.png", cell())
+
+    def lost_after_8() -> Iterator[Crop]:
+        for number, crop in enumerate(found):
+            if number == 8:  # an unmounted share leaves an empty folder
+                bench.folder.rename(bench.folder.parent / "elsewhere")
+                bench.folder.mkdir()
+            yield crop
+
+    found = bench.crops()
+    outcomes = bench.run(lost_after_8())
+    assert "vanished" not in done(outcomes)
+    assert done(outcomes)[-1] == "not-written"
+    assert outcomes[-1].error is not None
+    assert "the searched folder was replaced meanwhile" in outcomes[-1].error
 
 
 @pytest.mark.parametrize(
@@ -142,7 +163,7 @@ def test_an_image_that_cannot_be_read_now_keeps_its_sidecar(
     before = sidecars(bench.folder)
     save(bench.folder / "2_BF.png", cell(CTC))
     with monkeypatch.context() as failing:
-        failing.setattr("ctcedge.images.read.read_limited", no_disk)
+        failing.setattr("ctcedge.pipeline.loader.read_file", no_disk)
         kept, written = bench.run(force=True)
     assert (kept.done, written.done) == ("not-written", "written")
     assert kept.error == "the image cannot be read: Input/output error; its sidecar is kept"

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from ctcedge.discovery.naming import Crop
-from ctcedge.errors import OutputError
-from ctcedge.sidecars.store import SidecarStore
+from ctcedge.sidecars.store import NotWritten, SidecarStore
 from tests.helpers.cli_runner import call, classify
 from tests.helpers.drawn_cells import CTC, cell, save
 from tests.helpers.sidecar_files import load, sidecar, state, typed, without_chain
@@ -276,7 +275,7 @@ def test_a_sidecar_that_cannot_be_opened_is_not_taken_for_one_without_review(
         return whole(name, *arguments, **options)
 
     monkeypatch.setattr(os, "open", fail)
-    with pytest.raises(OutputError, match="Too many open files"):
+    with pytest.raises(NotWritten, match="Too many open files"):
         SidecarStore(called).write(Crop("S1/00002_BF.png", "S1", "00002", "BF"), typed(load(path)))
     monkeypatch.undo()
     assert path.read_bytes() == before

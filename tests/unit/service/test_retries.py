@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ctcedge.fs.unfinished import UnfinishedFile
@@ -59,7 +61,7 @@ def test_an_image_that_could_not_be_read_is_read_once_it_can_be(
 ) -> None:
     clock, summary = Clock(), Summary()
     os.utime(save(tmp_path / "S" / "1_BF.png", cell(CTC)), (0, 0))
-    monkeypatch.setattr("ctcedge.images.read.read_limited", no_disk)
+    monkeypatch.setattr("ctcedge.pipeline.loader.read_file", no_disk)
     trying = watcher(clock=clock)
     outcomes = []
     for outcome in trying.outcomes():
@@ -94,3 +96,38 @@ def test_writing_is_retried_while_the_disk_is_full(
     assert failures == []
     assert set(sidecars(tmp_path / "S")) == {"1_BF.png"}
     assert stray(tmp_path / "S") == []
+
+
+def test_a_crop_whose_folder_cannot_be_written_is_tried_again_alone_ever_later(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = UnfinishedFile.write
+    os.utime(save(tmp_path / "S" / "a" / "1_BF.png", cell()), (0, 0))
+    os.utime(save(tmp_path / "S" / "b" / "2_BF.png", cell()), (0, 0))
+    delays: list[float] = []
+
+    def refusing(file: UnfinishedFile, data: bytes) -> None:
+        if os.readlink(f"/proc/self/fd/{file._directory}").endswith("/a"):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        write(file, data)
+
+    monkeypatch.setattr(UnfinishedFile, "write", refusing)
+    monkeypatch.setattr("ctcedge.service.watcher._MIN_RETRY_S", 0.01)
+    trying = watcher()
+    trying._settings = msgspec.structs.replace(trying._settings, rescan_interval=0.04)
+    written = []
+    for outcome in trying.outcomes():
+        if outcome.done == "written":
+            written.append(outcome.crop.path)
+        if outcome.done == "not-written":
+            delays.append(trying._not_written["a/1_BF.png"].delay)
+        if len(delays) == 5 and outcome.done == "not-written":
+            trying._set_not_written()
+            assert trying.state.problem is not None
+            assert "such as a/1_BF.png: sidecar cannot be written" in trying.state.problem
+            monkeypatch.setattr(UnfinishedFile, "write", write)
+        if len(written) == 2:
+            trying.stop()
+    assert written == ["b/2_BF.png", "a/1_BF.png"]
+    assert delays[:5] == [0.01, 0.02, 0.04, 0.04, 0.04]
+    assert trying.state.problem is None

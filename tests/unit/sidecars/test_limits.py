@@ -70,7 +70,8 @@ def test_each_command_goes_on_beside_an_oversized_sidecar(
         found = json.loads(call("verify", crops, "--model", model_folder, "--json", code=3).stdout)
         assert [problem["path"] for problem in found["unusable"]] == ["S1/00003_BF.png"]
     else:
-        call(command, crops, "--out", tmp_path / ("x.html" if command == "report" else "x.csv"))
+        out = tmp_path / ("x.html" if command == "report" else "x.csv")
+        assert "S1/00003_BF.png" in call(command, crops, "--out", out, code=3).stderr
     assert path.read_bytes() == content
 
 

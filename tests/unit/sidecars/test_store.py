@@ -51,17 +51,42 @@ def test_a_failed_write_leaves_nothing(out: SidecarStore, monkeypatch: pytest.Mo
     assert stray(out.root) == []
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG, errno.EISDIR])
-def test_an_error_of_one_path_does_not_end_the_run(
+@pytest.mark.parametrize("number", sorted(set(errno.errorcode) - {errno.EEXIST}))
+def test_whatever_error_one_path_has_the_others_are_written(
     out: SidecarStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def fail(*arguments: object, **folders: object) -> None:
+    create = UnfinishedFile.create
+
+    def fail(file: UnfinishedFile, name: str) -> None:
+        if name.startswith("1_BF.png"):
+            raise OSError(number, os.strerror(number))
+        create(file, name)
+
+    monkeypatch.setattr(UnfinishedFile, "create", fail)
+    with out.batch() as write:
+        with pytest.raises(NotWritten, match="sidecar cannot be written: "):
+            write(CROP, typed(record()))
+        assert (
+            write(Crop("T/2_BF.png", "S", "2", "BF"), typed(record(cell="2"))).sidecar.cell == "2"
+        )
+    assert stray(out.root) == []
+
+
+@pytest.mark.parametrize(
+    "number", sorted(set(errno.errorcode) - {errno.EACCES, errno.EPERM, errno.EEXIST})
+)
+def test_an_error_of_the_root_is_that_of_all(
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    out.root.mkdir()
+
+    def fail(file: UnfinishedFile, name: str) -> None:
         raise OSError(number, os.strerror(number))
 
-    planted(out, record(cell="before"))
-    monkeypatch.setattr(module.os, "replace", fail)
-    with pytest.raises(NotWritten):
+    monkeypatch.setattr(UnfinishedFile, "create", fail)
+    with pytest.raises(OutputError, match="what is written stays, run again"):
         out.write(CROP, typed(record()))
+    assert stray(out.root) == []
 
 
 def test_a_folder_that_vanished_with_its_images_does_not_end_the_run(tmp_path: Path) -> None:
