@@ -76,6 +76,13 @@ def fit(
     ] = None,
     crop_px: CropPx = None,
     init: Init = None,
+    frozen: Annotated[
+        bool,
+        typer.Option(
+            "--frozen",
+            help="Keep the features of --init, and fit the last layer alone; takes seconds.",
+        ),
+    ] = False,
     seed: Seed = 1,
 ) -> None:
     """Fit a network on labelled cells; whole patients or samples are held out.
@@ -106,6 +113,7 @@ def fit(
                     without=without or (),
                     dapi=dapi,
                     seed=seed,
+                    frozen=frozen,
                 ),
                 validation=validation or (),
                 positive=positive or (),

@@ -230,6 +230,9 @@ def _making(facts: CardFacts) -> str:
     pixel = f"{spec.crop_px:g} crop pixels" if spec.um_per_px is None else f"{spec.um_per_px:g} um"
     command = f"    {facts.command}\n\n" if facts.command else ""
     start = _start(facts)
+    trained = f"{fit.epochs} epochs of AdamW"
+    if fit.frozen:
+        trained = "the last layer alone, by logistic regression on features as they are"
     origin = f"\n- Initial weights: SHA-256 {facts.run.init}." if facts.run.init else ""
     if origin and facts.demonstration:
         origin += (
@@ -240,7 +243,7 @@ def _making(facts: CardFacts) -> str:
 ## How it was made
 
 {command}- Network: {fit.network} of width {fit.width:g}, {spec.size} x {spec.size} px of {pixel},
-  mean of {fit.views} mirrored and rotated views; {fit.epochs} epochs from {start}, AdamW,
+  mean of {fit.views} mirrored and rotated views; {trained} from {start},
   classes weighted equally; use of DAPI images: {fit.dapi}; seed {fit.seed}.{origin}
 - Python {platform.python_version()}, {libraries}."""
 

@@ -20,6 +20,7 @@ from ..metrics.calibration import too_few_problem
 from ..util.progress import progress
 from .distributed import ProcessGroup, process_group
 from .folder import RUN_NAME, WEIGHTS_NAME, RunError, load_weights
+from .head import train_head
 from .loop import Interrupted, reproducible
 from .networks import Classifier
 from .objectives import STRATEGIES, BrightField, Student, Teacher
@@ -253,6 +254,8 @@ def _run(
 
 
 def _fit(runs: list[Run], initial: InitialWeights | None, should_stop: Callable[[], bool]) -> None:
+    if initial is None and runs[0].settings.frozen:
+        raise FitError("--frozen needs initial weights; give --init")
     for run in runs:
         _check(run)
     with process_group() as processes, reproducible(processes.device), ExitStack() as locks:
@@ -267,7 +270,12 @@ def _fit(runs: list[Run], initial: InitialWeights | None, should_stop: Callable[
                 run.save()
         processes.barrier()
         for run in runs:
-            if not run.finished:
+            if not run.finished and run.settings.frozen:
+                if processes.is_main:
+                    assert initial is not None
+                    train_head(initial.network(run), run)
+                processes.barrier()
+            elif not run.finished:
                 train_network(
                     _strategy(run, initial, processes, should_stop),
                     run,

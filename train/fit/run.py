@@ -66,6 +66,7 @@ class FitSettings:
         bf16: compute in bfloat16 where autocast does.
         augmentation: the families and their strength.
         seed: of the initial weights, the order and the augmentation.
+        frozen: fit the head alone, by logistic regression, on the features of initial weights.
     """
 
     network: str = "resnet18"
@@ -82,6 +83,7 @@ class FitSettings:
     bf16: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 1
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
@@ -94,6 +96,8 @@ class FitSettings:
             raise ValueError(f"a width of at least {MIN_WIDTH:g} is needed")
         if not self.learning_rate > 0:
             raise ValueError("a learning rate above 0 is needed")
+        if self.frozen and self.dapi != "none":
+            raise ValueError("--frozen trains no network, so that --dapi has no use")
 
     def with_overrides(self, **given: Any) -> FitSettings:
         """Return the settings with some replaced, by name; None keeps a setting."""
@@ -185,7 +189,10 @@ class Run:
 
 def recipe(settings: FitSettings, input: InputSpec, init: str = "") -> dict[str, Any]:
     """Return the record of a run without its cells."""
-    return {"settings": asdict(settings), "input": plain(input), "init": init}
+    chosen = asdict(settings)
+    if not settings.frozen:
+        del chosen["frozen"]  # runs before the setting existed are the same runs
+    return {"settings": chosen, "input": plain(input), "init": init}
 
 
 def open_runs(folder: Path) -> list[Run]:

@@ -14,12 +14,13 @@ from ctcedge.images.preprocess import InputSpec
 from ..data.manifest import ManifestError, Row, abbreviate
 from ..fit.distributed import ProcessGroup, process_group
 from ..fit.folder import LOG_NAME, WEIGHTS_NAME, locked, save_tensors, write_json
+from ..fit.head import network_features
 from ..fit.loop import Interrupted, NotFiniteError, Training, reproducible, train
 from ..fit.networks import Classifier, memory_format
 from ..fit.presets import input_for
 from ..util.progress import progress
 from .crops import Crops, Exclusion, find_crops, read_crops, stain_names
-from .features import feature_spread, network_features
+from .features import feature_spread
 from .objectives import Pretraining
 from .run import PretrainingRun
 from .settings import PretrainPreset, PretrainSettings

@@ -73,7 +73,7 @@ class PretrainSettings:
 
     network: str = "resnet18"
     width: float = 0.5
-    objectives: tuple[Objective, ...] = ("contrastive",)
+    objectives: tuple[Objective, ...] = ("vicreg",)
     epochs: int = 150
     batch_size: int = 192
     learning_rate: float = 2e-3

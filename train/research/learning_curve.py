@@ -9,28 +9,28 @@ on. Each draw leaves its model: a run folder, which `python -m train export` tak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from ctcedge.fs.files import atomic_write
-from ctcedge.images.preprocess import InputSpec
 
 from ..baselines.baselines import TRAINING, baseline_scores, training_table
 from ..data.dataset import Cells
 from ..evaluate.bootstrap import Estimate
 from ..evaluate.tables import format_estimate, markdown_table
 from ..fit.fit import assign_splits, fit
-from ..fit.folder import WEIGHTS_NAME, npz_bytes, save_tensors
+from ..fit.folder import npz_bytes
+from ..fit.head import network_features
 from ..fit.networks import predict
 from ..fit.presets import preset_named
 from ..fit.pretrained import InitialWeights
-from ..fit.run import FitSettings, Run
+from ..fit.run import Run
 from ..metrics.roc import Floats, roc_auc
-from ..pretrain.features import fit_head, network_features
 from ..pretrain.settings import pretrain_preset
 from ..util.errors import exit_on, fail
 from ..util.progress import progress
@@ -70,31 +70,9 @@ def scores_of(row: Row, benchmark: Benchmark, fold: int, budget: str, draw: int)
         initial = InitialWeights.of(_SHIPPED)
     settings = benchmark.recipe.fit_settings(seed)
     split = assign_splits(labelled, seed)
-    if row == "frozen":
-        assert initial is not None
-        network = _with_frozen_features(labelled, split, settings, benchmark.input, folder, initial)
-    else:
-        network = fit(labelled, split, settings, benchmark.input, folder, initial=initial)
+    settings = replace(settings, frozen=row == "frozen")
+    network = fit(labelled, split, settings, benchmark.input, folder, initial=initial)
     return predict(network, test.bright, benchmark.input.gain).astype(np.float64)
-
-
-def _with_frozen_features(
-    cells: Cells,
-    split: NDArray[np.str_],
-    settings: FitSettings,
-    input: InputSpec,
-    folder: Path,
-    initial: InitialWeights,
-) -> Any:
-    """Fit the head alone, on all labelled cells but those to calibrate on, in a run folder."""
-    run = Run(folder, settings, input, cells, split, initial.sha256, unlabelled=initial.unlabelled)
-    run.save()
-    training = run.subset("training")
-    network = initial.network(run)
-    features = network_features(network, training.bright, input.gain, settings.views)
-    fit_head(network, features, training.positive)
-    save_tensors(folder / WEIGHTS_NAME, network.state_dict())
-    return run.network()
 
 
 def _folder(out: Path, row: Row, fold: int, budget: str) -> Path:

@@ -22,10 +22,11 @@ from train.data.manifest import read_manifests, write_manifest
 from train.fit.fit import fit
 from train.fit.folder import LOG_NAME, PRETRAINING_NAME, WEIGHTS_NAME, RunError, locked
 from train.fit.loop import CHECKPOINT_NAME, Interrupted
-from train.fit.networks import Classifier
+from train.fit.networks import predict
 from train.fit.pretrained import InitialWeights, InitialWeightsError
 from train.fit.run import FitSettings, open_runs
-from train.pretrain.features import feature_spread, network_features
+from train.metrics.roc import roc_auc
+from train.pretrain.features import feature_spread
 from train.pretrain.pretrain import PretrainError, pretrain
 from train.pretrain.settings import OBJECTIVES, PretrainSettings, pretrain_preset
 
@@ -80,7 +81,8 @@ def test_interrupted_anywhere_it_ends_with_the_same_weights(simulated, tmp_path,
 
 
 def test_pretraining_learns_and_does_not_collapse(simulated, tmp_path):
-    run(simulated.crops, tmp_path / "run", replace(SETTINGS, width=0.125, epochs=10))
+    settings = replace(SETTINGS, width=0.125, epochs=10, objectives=("contrastive",))
+    run(simulated.crops, tmp_path / "run", settings)
     epochs = json.loads((tmp_path / "run" / LOG_NAME).read_text(encoding="utf-8"))["epochs"]
     assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
     assert epochs[-1]["feature_spread"] > 0.02
@@ -91,14 +93,6 @@ def test_collapsed_features_have_no_spread():
     even = chance.normal(size=(500, 32)).astype(np.float32)
     assert feature_spread(even) == pytest.approx(1.0, abs=0.05)
     assert feature_spread(np.ones((500, 32), np.float32)) == pytest.approx(0.0, abs=1e-4)
-
-
-def test_features_do_not_depend_on_the_orientation(simulated):
-    torch.manual_seed(1)
-    network, bright = Classifier("resnet10", 0.0625), simulated.crops.bright[:4]
-    turned = np.ascontiguousarray(np.rot90(bright, axes=(1, 2)))
-    described = network_features(network, bright, INPUT.gain)
-    assert np.allclose(described, network_features(network, turned, INPUT.gain), atol=1e-4)
 
 
 def test_another_run_is_not_overwritten(simulated, tmp_path):
@@ -169,6 +163,26 @@ def test_a_fit_starts_from_the_features_with_a_head_of_its_own(simulated, hospit
         initial.network(wider)
 
 
+def test_the_features_may_stay_as_they_are(simulated, manifest, tmp_path):
+    pretrained = tmp_path / "pretrained"
+    assert train(*command(simulated, pretrained)).exit_code == 0
+    options = ("--init", pretrained, "--frozen", "--out", tmp_path / "run", *TINY)
+    for _ in range(2):
+        result = train("fit", manifest, *options)
+        assert result.exit_code == 0, result.output
+        assert "finished" in result.stdout
+    held = weights(tmp_path / "run")
+    assert all(torch.equal(held[name], tensor) for name, tensor in weights(pretrained).items())
+    (fitted,) = open_runs(tmp_path / "run")
+    training = fitted.subset("training")
+    logits = predict(fitted.network(), training.bright, fitted.input.gain)
+    assert roc_auc(training.positive, logits) > 0.8
+    bare = train("fit", manifest, "--frozen", "--out", tmp_path / "bare", *TINY)
+    assert (bare.exit_code, "--frozen needs initial weights" in bare.stderr) == (2, True)
+    stains = train("fit", manifest, *options, "--dapi", "auxiliary")
+    assert (stains.exit_code, "--dapi has no use" in stains.stderr) == (2, True)
+
+
 def test_a_damaged_pretraining_is_named(simulated, tmp_path):
     run(simulated.crops, tmp_path / "run")
     (tmp_path / "run" / PRETRAINING_NAME).write_text("{}")
@@ -209,7 +223,7 @@ def manifest(simulated, tmp_path_factory):
 def test_the_command_pretrains_and_a_fit_names_what_was_used(simulated, manifest, tmp_path):
     result = train(*command(simulated, tmp_path / "pretrained"))
     assert result.exit_code == 0, result.output
-    assert "contrastive; 48 crops of 4 samples" in result.stdout
+    assert "vicreg; 48 crops of 4 samples" in result.stdout
     assert "next: python -m train fit MANIFEST --init" in result.stdout
     epochs = [line for line in result.stderr.splitlines() if "epoch" in line]
     assert len(epochs) == 2 and epochs[0].startswith("Pretrain pretrained: epoch 1, loss ")
