@@ -14,7 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from ctcedge.fs.unfinished import TEMPORARY, UnfinishedFile, open_folder, sync_folder
+from ctcedge.fs.unfinished import (
+    TEMPORARY,
+    UnfinishedFile,
+    open_folder,
+    remove_abandoned,
+    sync_folder,
+)
 
 Signature: TypeAlias = tuple[int, ...]
 """Size, mtime_ns, ctime_ns and inode of a file."""
@@ -136,7 +142,8 @@ def atomic_writer(
 
     Args:
         path: the file to write.
-        durable: sync file and folder before returning, so that the file survives a power cut.
+        durable: sync file and folder before returning, so that the file survives a power cut, and
+            remove what crashes left in the folder.
         world_readable: let everyone read it, whatever the umask.
 
     Raises:
@@ -152,11 +159,14 @@ def atomic_writer(
                 yield file
             if durable:
                 os.fsync(unfinished.descriptor)
+            written = os.fstat(unfinished.descriptor).st_mtime
             unfinished.replace(path.name)
         finally:
             unfinished.close()
         if durable:
             sync_folder(directory)
+            with contextlib.suppress(OSError):  # a folder that must not be listed
+                remove_abandoned(directory, os.listdir(directory), written)
     except OSError as error:
         if error.filename is None or TEMPORARY.fullmatch(os.fspath(error.filename)):
             error.filename = os.fspath(path)

@@ -53,10 +53,15 @@ class Service:
         return self.folder, "--out", self.out, "--model", self.model, "--provider", "cpu"
 
     @contextmanager
-    def watching(self, *words: object, under: tuple[str, ...] = ()) -> Iterator[Process]:
-        """A watch that has started to work."""
-        for left in self.invariant.leftovers():
-            age(left)  # only old ones are removed, as others may be in use
+    def watching(
+        self, *words: object, under: tuple[str, ...] = (), later: bool = True
+    ) -> Iterator[Process]:
+        """A watch that has started to work.
+
+        It starts later than temporary files that are there may be in use, or else at once.
+        """
+        for left in self.invariant.leftovers() if later else ():
+            age(left)
         words = ("watch", *self.words, "--stability-delay", 0.2, "--rescan-interval", 1, *words)
         with process(*words, log=self.root / "log", under=under) as running:
             running.until(lambda: "Model disks" in running.stderr, "the start")

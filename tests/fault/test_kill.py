@@ -187,7 +187,7 @@ def test_temporary_files_of_a_container_that_crashed_are_removed(service: Servic
     left.write_bytes(b"{")
     in_use.write_bytes(b"{")
     age(left)
-    with service.watching(under=as_process_1()) as running:
+    with service.watching(under=as_process_1(), later=False) as running:
         running.until(lambda: not service.invariant.missing(), "the sidecar")
     assert not left.exists()
     assert in_use.exists()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.fault.kernel import as_process_1
 from tests.fault.service import Service, image, kill
 from tests.helpers import disk_model
 from tests.helpers.cli_runner import run
+from tests.unit.results.review_files import corrections, entry
 
 _CLOCK = """
 import os
@@ -124,3 +128,54 @@ def test_a_clock_that_jumps_back(service: Service) -> None:
             service.wait_until_done(running)
         service.stop(running)
     service.check_after_restart()
+
+
+_IN_STEP = """
+import itertools
+import os
+import pathlib
+import time
+
+_fsync, _steps = os.fsync, itertools.count()
+
+
+def fsync(descriptor):
+    _fsync(descriptor)
+    step = next(_steps)
+    places = [pathlib.Path(os.environ["STEPS"], f"{step} {who}") for who in ("Ada", "Bo")]
+    pathlib.Path(os.environ["STEPS"], f"{step} {os.environ['WHO']}").touch()
+    while not all(place.exists() for place in places):
+        time.sleep(0.001)
+
+
+os.fsync = fsync
+"""
+
+
+def test_containers_that_are_all_process_1_take_none_of_each_others_files(
+    service: Service,
+) -> None:
+    """Two imports of as many reviews, each of which writes when the other does."""
+    names = service.put_many(20, "S/")
+    run("classify", *service.words)
+    (service.root / "sitecustomize.py").write_text(_IN_STEP, encoding="utf-8")
+    (service.root / "steps").mkdir()
+    reviewed = {"Ada": names[::2], "Bo": names[1::2]}
+
+    def review(who: str) -> None:
+        entries = [entry(service.out, name, channels=["BF"]) for name in reviewed[who]]
+        file = service.root / f"{who}.json"
+        file.write_text(json.dumps(corrections(*entries, folder_name="in", reviewer=who)))
+        under = ("env", f"PYTHONPATH={service.root}", f"STEPS={service.root / 'steps'}")
+        words = ("review", "import", file, service.folder, "--sidecars", service.out)
+        run(*words, under=(*under, f"WHO={who}", *as_process_1()))
+
+    with ThreadPoolExecutor(len(reviewed)) as pool:
+        list(pool.map(review, reviewed))
+    for who, theirs in reviewed.items():
+        for name in theirs:
+            record = service.record(name)
+            assert record is not None
+            assert record["cell"] == name.removeprefix("S/").removesuffix("_BF.png")
+            assert record["review"]["reviewer"] == who
+    assert service.invariant.leftovers() == []

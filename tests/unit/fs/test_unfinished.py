@@ -251,3 +251,14 @@ def test_only_old_files_that_nobody_uses_are_removed(tmp_path: Path, directory: 
     os.utime(old, (now - MAX_UNFINISHED_S - 1,) * 2)
     remove_abandoned(directory, [*names, "no such file"], now)
     assert {path.name for path in tmp_path.iterdir()} == {fresh.name, linked.name, folder.name}
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_write_removes_what_crashes_left_in_the_folder(
+    tmp_path: Path, durable: bool
+) -> None:
+    left = tmp_path / f".ctcedge-{7:032x}.tmp"
+    left.touch()
+    os.utime(left, (1e9, 1e9))
+    atomic_write(tmp_path / "file", b"new", durable=durable)
+    assert left.exists() != durable

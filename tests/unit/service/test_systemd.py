@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -263,6 +264,21 @@ def test_installing_again_follows_the_options(
     assert cpu_only.exists()
     call("service", "install", tmp_path, "--yes")
     assert not cpu_only.exists()
+
+
+def test_a_link_at_the_place_of_a_unit_file_is_replaced_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("kept")
+    unit = tmp_path / "unit"
+    unit.symlink_to("precious/file")
+    Write(unit, "[Service]\n").apply()
+    assert not unit.is_symlink()
+    assert (unit.read_text(), stat.S_IMODE(unit.stat().st_mode)) == ("[Service]\n", 0o644)
+    folder = tmp_path / "unit.d"
+    folder.symlink_to("precious")
+    Remove(folder).apply()
+    assert not folder.is_symlink()
+    assert (tmp_path / "precious" / "file").read_text() == "kept"
 
 
 def test_a_failed_step_prevents_the_following_ones(
