@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ctcedge.settings import Settings
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf", re.ASCII)
 
 
 class ProviderName(enum.StrEnum):
@@ -53,6 +57,14 @@ def parse_path(text: str) -> Path:
     if not text:
         raise typer.BadParameter("must not be empty")
     return Path(text)
+
+
+def parse_number(text: str) -> float:
+    """Return the number; refuse what other programs write, such as a decimal comma."""
+    if not _NUMBER.fullmatch(text.strip()):
+        hint = "; write 0.5 with a point" if "," in text else ""
+        raise typer.BadParameter(f"'{text}' is not a number{hint}")
+    return float(text)
 
 
 Folder = Annotated[
@@ -109,7 +121,9 @@ Pattern = Annotated[
 ]
 UmPerPx = Annotated[
     float | None,
-    typer.Option("--um-per-px", metavar="X", help="Pixel size of the images in um."),
+    typer.Option(
+        "--um-per-px", parser=parse_number, metavar="X", help="Pixel size of the images in um."
+    ),
 ]
 OperatingPoint = Annotated[
     OperatingPointName | None,
@@ -118,6 +132,7 @@ OperatingPoint = Annotated[
 Prevalence = Annotated[
     float | None,
     typer.Option(
+        parser=parse_number,
         metavar="FRACTION",
         help="Fraction of CTCs among your cells, such as 0.0002; changes probabilities, not calls.",
     ),
@@ -133,22 +148,34 @@ GpuMemory = Annotated[
 StabilityDelay = Annotated[
     float | None,
     typer.Option(
-        metavar="S", help="Classify a file after S seconds without a change.  [default: 1]"
+        parser=parse_number,
+        metavar="S",
+        help="Classify a file after S seconds without a change.  [default: 1]",
     ),
 ]
 RescanInterval = Annotated[
     float | None,
-    typer.Option(metavar="S", help="Scan the whole folder every S seconds.  [default: 60]"),
+    typer.Option(
+        parser=parse_number,
+        metavar="S",
+        help="Scan the whole folder every S seconds.  [default: 60]",
+    ),
 ]
 DecodeTimeout = Annotated[
     float | None,
     typer.Option(
-        metavar="S", help="Retry an image that does not decode for S seconds.  [default: 30]"
+        parser=parse_number,
+        metavar="S",
+        help="Retry an image that does not decode for S seconds.  [default: 30]",
     ),
 ]
 ReportIdle = Annotated[
     float | None,
-    typer.Option(metavar="S", help="Write a sample's report after S seconds without new crops."),
+    typer.Option(
+        parser=parse_number,
+        metavar="S",
+        help="Write a sample's report after S seconds without new crops.",
+    ),
 ]
 Metrics = Annotated[
     Path | None,

@@ -28,7 +28,7 @@ _OTHER_FILES = (
     (b"%PDF", "a PDF file"),
     (b"\x89PNG", "an image"),
 )
-_CURE = "save the file as UTF-8 (in Excel: 'CSV UTF-8')"
+_CURE = "save the file as UTF-8"
 _MAX_SHOWN = 80
 _LINE_END = re.compile(r"\r\n?|\n")
 _DECIMAL_COMMA = re.compile(r"[=:]\s*[+-]?\d+,\d+\s*([,}\]#].*)?$")

@@ -75,7 +75,8 @@ def read_table(
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror}") from None
     except TextError as error:
-        raise TableError(f"{path} cannot be read: {error}") from None
+        cure = " (in Excel: 'CSV UTF-8')" if "as UTF-8" in str(error) else ""
+        raise TableError(f"{path} cannot be read: {error}{cure}") from None
     try:
         heading, records = _split(text, needed, known)
         used = Counter(name for name in heading if name)

@@ -151,3 +151,17 @@ def test_an_empty_path_is_refused_rather_than_taken_for_this_folder(tmp_path: Pa
     (tmp_path / "ctcedge.toml").write_text('out = ""')
     config = ("--config", tmp_path / "ctcedge.toml")
     assert "must not be empty" in call("classify", tmp_path, *config, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,5", "'0,5' is not a number; write 0.5 with a point"),
+        ("0_5", "'0_5' is not a number"),
+        ("half", "'half' is not a number"),
+    ],
+)
+def test_a_number_that_could_be_misread_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "1_BF.png").touch()
+    done = call("inspect", tmp_path, "--um-per-px", text, code=2)
+    assert message in " ".join(done.stderr.split())
