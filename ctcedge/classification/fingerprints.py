@@ -41,14 +41,14 @@ class Fingerprint:
 def known_pixel_size(images: ImageSettings, spec: ModelSpec) -> float | None:
     """Edge length of a pixel of the crops, um; None where it was not given, or the model has none.
 
-    Where it was not given, crops are resampled as if it were the model's own, but no true size is
-    checked.
+    Where it was not given, the one that the image file states is taken. Where there is none either,
+    crops are resampled as if it were the model's own, but no true size is checked.
     """
     return None if spec.input.um_per_px is None else images.um_per_px
 
 
 def recorded_pixel_size(sidecar: Sidecar) -> float | None:
-    """The value of `known_pixel_size` when a sidecar was written."""
+    """Edge length of a pixel by which a sidecar's image was scaled and its sizes were checked."""
     return None if sidecar.image.um_per_px_assumed else sidecar.image.um_per_px
 
 

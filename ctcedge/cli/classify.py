@@ -53,6 +53,7 @@ def classify(
     from ctcedge.discovery.scan import check_folder, list_folder, require_crops
     from ctcedge.pipeline.run import open_run
     from ctcedge.report import write_run_report
+    from ctcedge.results.image_warnings import stated_um_per_px
     from ctcedge.results.summary import Summary
     from ctcedge.signals import Interruption
 
@@ -90,7 +91,8 @@ def classify(
                     else:
                         summary.add(entry)
             run.sidecars.check(crops if len(crops) == len(listing.crops) else [None])
-            render.print_notices(run)
+            summary.stated_um_per_px = stated_um_per_px(folder, listing.crops)
+            render.print_notices(run, summary.stated_um_per_px)
             render.print_listing_warnings(listing)
             with console.progress(len(crops)) as bar:
                 stop = interruption.requested

@@ -42,14 +42,21 @@ if TYPE_CHECKING:  # these would make light commands slow
 _LABELS = {"CTC": "CTC", "review": "review", "leukocyte": "leukocyte (not a CTC)"}
 
 
-def print_notices(run: Run) -> None:
-    """Print which model runs where, and what is assumed."""
-    for level, text in notices(run):
+def print_notices(run: Run, stated: float | None) -> None:
+    """Print which model runs where, and what is assumed; arguments as of `notices`."""
+    for level, text in notices(run, stated):
         messages.print(printable(text), style="yellow" if level == logging.WARNING else None)
 
 
-def notices(run: Run) -> Iterator[tuple[int, str]]:
-    """Return logging levels and texts on a run before it starts: model, provider, assumptions."""
+def notices(run: Run, stated: float | None) -> Iterator[tuple[int, str]]:
+    """Return logging levels and texts on a run before it starts: model, provider, assumptions.
+
+    Args:
+        run: the run.
+        stated: um/px that the first image states; None where it states none.
+    """
+    from ctcedge.results.image_warnings import contradicts
+
     spec, engine = run.classifier.model.spec, run.classifier.engine
     yield (
         logging.INFO,
@@ -68,11 +75,21 @@ def notices(run: Run) -> Iterator[tuple[int, str]]:
     if spec.input.um_per_px is None:
         ignored = "" if given is None else f"; the given um/px, {given:g}, is ignored"
         yield logging.WARNING, f"The {UM_PER_PX_UNKNOWN}{ignored}"
-    elif given is None:
+        return
+    if given is None and stated is None:
         yield (
-            logging.INFO,
-            f"um/px not given: {spec.input.um_per_px:g}, the model's own, is assumed; set it with"
-            " --um-per-px",
+            logging.WARNING,
+            f"um/px not given, and no image found that states it: {spec.input.um_per_px:g}, the"
+            " model's own, is assumed. Size is a feature: if it differs, calls are wrong. Set it"
+            " with --um-per-px.",
+        )
+    elif given is None:
+        yield logging.INFO, f"um/px {stated:g}, as the images state it; --um-per-px overrides it"
+    elif contradicts(given, stated):
+        yield (
+            logging.WARNING,
+            f"um/px contradiction: {given:g} was given and is used, but the first image states"
+            f" {stated:g}. Size is a feature: if the given one is wrong, calls are wrong.",
         )
 
 

@@ -18,10 +18,12 @@ from ctcedge.cli.console import (
     pairs,
     plural,
     print_list,
+    print_warning,
     printable,
 )
 from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.discovery.naming import Crop, Skipped
+from ctcedge.results.image_warnings import assumed_um_per_px, contradiction, contradicts
 
 if TYPE_CHECKING:
     from ctcedge.discovery.proposal import Proposal
@@ -52,6 +54,14 @@ def print_inspection(inspection: Inspection) -> None:
     output.print(f"File formats: {format_counts(inspection.formats)}")
     um_per_px = "not set" if inspection.um_per_px is None else f"{inspection.um_per_px:g}"
     output.print(f"um/px: {um_per_px}")
+    stated = Counter(
+        {
+            "none" if value is None else f"{value:g}": count
+            for value, count in inspection.stated_um_per_px.items()
+        }
+    )
+    output.print(f"um/px that the images state: {format_counts(stated)}")
+    _warn_of_um_per_px(inspection)
     image, cell, file = ("image", "images"), ("cell", "cells"), ("file", "files")
     skipped = partial(_skipped, inspection.skipped)
     for (one, many), what, lines in (
@@ -91,3 +101,13 @@ def _bright_field_first(channel: str) -> tuple[bool, str]:
 
 def _skipped(skipped: list[Skipped], kind: str) -> Iterator[str]:
     return (f"{entry.path}: {entry.reason}" for entry in skipped if entry.kind == kind)
+
+
+def _warn_of_um_per_px(inspection: Inspection) -> None:
+    given, stated = inspection.um_per_px, inspection.stated_um_per_px
+    against = [value for value in stated if contradicts(given, value)]
+    if given is not None and against:
+        count = sum(stated[value] for value in against)
+        print_warning(contradiction(given, against[0] or given, count))
+    elif given is None and stated[None]:
+        print_warning(assumed_um_per_px(stated[None]))

@@ -76,6 +76,7 @@ def watch(
     from ctcedge.discovery.naming import Crop
     from ctcedge.discovery.scan import check_folder, list_folder
     from ctcedge.pipeline.run import open_run
+    from ctcedge.results.image_warnings import stated_um_per_px
     from ctcedge.results.summary import Summary
     from ctcedge.service.prometheus import MetricsFile
     from ctcedge.service.sd_notify import Notifier
@@ -117,9 +118,11 @@ def watch(
         settings = options.settings(folder)
         with open_run(folder, settings) as run:
             summary = Summary(ood_detector=run.classifier.ood_detector)
-            recalled = run.pipeline.lookup_done(list_folder(folder, run.naming).crops)
+            found = list_folder(folder, run.naming).crops
+            summary.stated_um_per_px = stated_um_per_px(folder, found)
+            recalled = run.pipeline.lookup_done(found)
             run.sidecars.check(entry if isinstance(entry, Crop) else None for entry in recalled)
-            for level, text in render.notices(run):
+            for level, text in render.notices(run, summary.stated_um_per_px):
                 log.log(level, "%s", text, extra=logs.event("opening"))
             watcher = Watcher(run, force=force, publish=publish)
             interruption.on_request(stop)

@@ -14,6 +14,7 @@ from isal import isal_zlib
 
 from ctcedge.errors import BadImage
 from ctcedge.images.orientation import UPRIGHT, swaps_sides
+from ctcedge.images.scale import png_um_per_px
 from ctcedge.images.tiff_directory import Tag, first_directory, is_tiff
 from ctcedge.images.types import ImageHeader, check_limits
 
@@ -21,7 +22,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 65_536
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _ANIMATED = "animated PNG: export one image a file"
-_KEPT = (b"PLTE", b"tRNS", b"eXIf")
+_KEPT = (b"PLTE", b"tRNS", b"eXIf", b"pHYs")
 
 
 def png_header(data: bytes) -> ImageHeader:
@@ -214,7 +215,7 @@ class _PngStart(NamedTuple):
         header: checked.
         raw: the whole IHDR chunk.
         fields: of that chunk.
-        extra: contents of PLTE, tRNS and eXIf chunks.
+        extra: contents of PLTE, tRNS, eXIf and pHYs chunks.
         pixels: content of the first IDAT chunk; empty where there is none.
     """
 
@@ -247,5 +248,6 @@ def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
     palette = colour == 3
     if bits not in ((1, 2, 4, 8) if palette else (8, 16)):
         raise BadImage("unsupported", f"{bits}-bit PNG; 8 to 16 bits are accepted")
-    checked = check_limits(ImageHeader("PNG", width, height, 8 if palette else bits))
+    um_per_px = png_um_per_px(extra.get(b"pHYs"))
+    checked = check_limits(ImageHeader("PNG", width, height, 8 if palette else bits, um_per_px))
     return _PngStart(checked, header, fields, extra, pixels)

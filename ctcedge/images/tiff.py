@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn
 from ctcedge.errors import BadImage
 from ctcedge.images.description import described_planes, is_signed
 from ctcedge.images.orientation import UPRIGHT, swaps_sides
+from ctcedge.images.scale import tiff_um_per_px
 from ctcedge.images.tiff_directory import Directory, Tag, first_directory
 from ctcedge.images.types import MAX_PIXELS, ImageHeader, check_limits
 
@@ -155,7 +156,7 @@ def tiff_layout(data: bytes) -> TiffLayout:
     width, height = tags[Tag.WIDTH][0], tags[Tag.HEIGHT][0]
     orientation = directory.first(Tag.ORIENTATION, UPRIGHT)
     shown = (height, width) if swaps_sides(orientation) else (width, height)
-    header = check_limits(ImageHeader("TIFF", *shown, bits))
+    header = check_limits(ImageHeader("TIFF", *shown, bits, tiff_um_per_px(directory)))
     tile, offsets, counts, sizes = _pieces(directory, width, height, samples * bits)
     layout = TiffLayout(
         header,

@@ -22,12 +22,14 @@ class ImageHeader(NamedTuple):
         width: in pixels.
         height: in pixels.
         bits: bits per sample as stored, 8 to 16.
+        um_per_px: edge length of a pixel as the file states it, um; None where it states none.
     """
 
     format: Literal["PNG", "TIFF"]
     width: int
     height: int
     bits: int
+    um_per_px: float | None = None
 
 
 def check_limits(header: ImageHeader) -> ImageHeader:

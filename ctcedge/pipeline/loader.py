@@ -204,7 +204,7 @@ class CropLoader:
         except BadImage as error:
             return Failed(file, error)
         header = decoded.header
-        image = ImageFacts(sha256, len(data), header.width, header.height, header.bits)
+        image = ImageFacts(sha256, len(data), *header[1:])
         return Infer(file._replace(image=image), decoded)
 
 
@@ -221,6 +221,9 @@ def _refuse(file: CropFile, previous: Parsed | None, error: BadImage) -> Done | 
 def _with_recorded_size(file: CropFile, sidecar: Sidecar) -> CropFile:
     recorded = sidecar.image
     image = file.image._replace(
-        width=recorded.width, height=recorded.height, bits=recorded.bit_depth
+        width=recorded.width,
+        height=recorded.height,
+        bits=recorded.bit_depth,
+        um_per_px=recorded.um_per_px_file,
     )
     return file._replace(image=image)

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import chain, groupby, islice, takewhile
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.classification.analysis import CellAnalysis
-from ctcedge.classification.classifier import Classifier
+from ctcedge.classification.classifier import Classifier, PreparedCrop
 from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.fs.mounts import file_system, is_remote
+from ctcedge.images.decode import Decoded
 from ctcedge.pipeline.crash_journal import CrashJournal
 from ctcedge.pipeline.loader import CropLoader
 from ctcedge.pipeline.ordered_pool import OrderedPool
@@ -211,14 +212,24 @@ class Pipeline:
         tasks: list[ReadyTask] = []
         crops = []
         for part in _split_by_bytes(loaded):
-            images = [task.decoded.image for task in part if isinstance(task, Infer)]
-            crops += self._classifier.prepare(images, self._um_per_px)
+            decoded = [task.decoded for task in part if isinstance(task, Infer)]
+            crops += self._prepare_part(decoded)
             tasks += (Prepared(task.file) if isinstance(task, Infer) else task for task in part)
         batches = [
             _Batch(np.stack([crop.input for crop in batch]), [crop.quality for crop in batch])
             for batch in _groups(crops, self.batch_size)
         ]
         return tasks, batches
+
+    def _prepare_part(self, decoded: Sequence[Decoded]) -> list[PreparedCrop]:
+        """Prepare images; where um/px is not given, images that state the same go together."""
+        prepare = self._classifier.prepare
+        if self._um_per_px is None and self._classifier.model.spec.input.um_per_px is not None:
+            crops: list[PreparedCrop] = []
+            for um_per_px, group in groupby(decoded, lambda image: image.header.um_per_px):
+                crops += prepare([image.image for image in group], um_per_px)
+            return crops
+        return prepare([image.image for image in decoded], self._um_per_px)
 
 
 def chunk_size(batch_size: int | None, optimum: int) -> int:

@@ -19,6 +19,7 @@ from ctcedge.sidecars.schema import (
     ImageRecord,
     ModelRecord,
     OodRecord,
+    PixelSizeSource,
     QualityRecord,
     Sidecar,
     SoftwareRecord,
@@ -36,6 +37,7 @@ class ImageFacts(NamedTuple):
     width: int | None = None
     height: int | None = None
     bits: int | None = None
+    um_per_px: float | None = None
 
 
 class SidecarBuilder:
@@ -55,8 +57,8 @@ class SidecarBuilder:
         self._rule = classifier.rule
         self._threshold, self._review_band = self._rule.threshold, self._rule.review_band
         model_um_per_px = classifier.model.spec.input.um_per_px
-        self._um_per_px = fingerprint.um_per_px or model_um_per_px
-        self._um_per_px_assumed = fingerprint.um_per_px is None and model_um_per_px is not None
+        self._model_um_per_px = model_um_per_px
+        self._given_um_per_px = fingerprint.um_per_px
         self._check_readable()
 
     def _check_readable(self) -> None:
@@ -123,6 +125,7 @@ class SidecarBuilder:
         error: str | None = None,
     ) -> Sidecar:
         model = self._classifier.model
+        um_per_px, source = self._pixel_size(image)
         return Sidecar(
             schema=SCHEMA,
             status=status,
@@ -147,8 +150,10 @@ class SidecarBuilder:
                 width=image.width,
                 height=image.height,
                 bit_depth=image.bits,
-                um_per_px=self._um_per_px,
-                um_per_px_assumed=self._um_per_px_assumed,
+                um_per_px=um_per_px,
+                um_per_px_assumed=source == "model",
+                um_per_px_source=source,
+                um_per_px_file=image.um_per_px,
             ),
             model=ModelRecord(
                 name=model.spec.name,
@@ -167,3 +172,13 @@ class SidecarBuilder:
             review=None,
             history=(),
         )
+
+    def _pixel_size(self, image: ImageFacts) -> tuple[float | None, PixelSizeSource | None]:
+        """The um/px of an image, and where it comes from."""
+        if self._model_um_per_px is None:
+            return None, None
+        if self._given_um_per_px is not None:
+            return self._given_um_per_px, "settings"
+        if image.um_per_px is not None:
+            return image.um_per_px, "file"
+        return self._model_um_per_px, "model"

@@ -13,6 +13,7 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.results.agreement import Assessment, assess
 from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderFeatures
+from ctcedge.results.image_warnings import is_contradiction
 from ctcedge.sidecars.scan import CONFLICTING_SIDECAR, CropRecord, ModelRef
 from ctcedge.sidecars.schema import ReviewEntry, Sidecar
 
@@ -33,6 +34,8 @@ class Cell:
         model: the model that made the call.
         um_per_px: edge length of a pixel, um; None if unknown.
         um_per_px_assumed: whether the model's own um/px was assumed.
+        um_per_px_file: um/px that the image file states; None where it states none.
+        contradicts_file: whether another um/px was given.
         is_offset: whether its values are those of signed numbers that were written as unsigned.
         width: width of the crop, pixels.
         height: height of the crop, pixels.
@@ -52,6 +55,8 @@ class Cell:
     model: ModelRef
     um_per_px: float | None
     um_per_px_assumed: bool
+    um_per_px_file: float | None
+    contradicts_file: bool
     is_offset: bool
     width: int
     height: int
@@ -78,6 +83,8 @@ class Cell:
             model=ModelRef.of(record),
             um_per_px=image.um_per_px,
             um_per_px_assumed=image.um_per_px_assumed,
+            um_per_px_file=image.um_per_px_file,
+            contradicts_file=is_contradiction(image),
             is_offset=record.quality is not None and record.quality.offset is not None,
             width=image.width,
             height=image.height,

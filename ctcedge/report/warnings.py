@@ -9,7 +9,7 @@ from ctcedge.report.cells import FolderContents
 from ctcedge.report.pseudonyms import Names
 from ctcedge.report.texts import plural
 from ctcedge.results.domain_shift import FolderDomainShift
-from ctcedge.results.image_warnings import signed_values
+from ctcedge.results.image_warnings import contradiction, signed_values
 
 _MAX_NAMES = 10
 _MAX_ERRORS = 5
@@ -90,6 +90,9 @@ def _of_pixel_size(contents: FolderContents) -> Iterator[str]:
             f"The um/px of {plural(assumed, 'cell')} was not given, and the model's own is assumed."
             " Size is a feature: if it differs, calls and scale bars are wrong."
         )
+    if against := [cell for cell in contents.cells if cell.contradicts_file]:
+        given, stated = against[0].um_per_px or 0.0, against[0].um_per_px_file or 0.0
+        yield contradiction(given, stated, len(against))
     if unknown:
         yield (
             f"The um/px of {plural(unknown, 'cell')} is unknown: the crops must come from the"

@@ -35,6 +35,7 @@ class Inspection:
         sizes: number of bright-field images of each 'width x height'.
         bit_depths: number of bright-field images of each number of bits per sample.
         formats: number of bright-field images of each file format.
+        stated_um_per_px: number of bright-field images by the um/px that they state; None: none.
         bad: (path, reason) of bright-field images that cannot be classified.
         without_bright_field: each (sample, cell) with images of other channels only.
         repeated: each (sample, cell) with more than one bright-field image.
@@ -50,6 +51,7 @@ class Inspection:
     sizes: Counter[str] = field(default_factory=Counter)
     bit_depths: Counter[int] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
+    stated_um_per_px: Counter[float | None] = field(default_factory=Counter)
     bad: list[tuple[str, str]] = field(default_factory=list)
     without_bright_field: list[tuple[str, str]] = field(default_factory=list)
     repeated: list[tuple[str, str]] = field(default_factory=list)
@@ -76,6 +78,10 @@ class Inspection:
             "sizes": dict(self.sizes),
             "bit_depths": {str(bits): count for bits, count in self.bit_depths.items()},
             "formats": dict(self.formats),
+            "um_per_px_in_files": {
+                "none" if um_per_px is None else f"{um_per_px:g}": count
+                for um_per_px, count in self.stated_um_per_px.items()
+            },
             "bad": [{"path": path, "reason": reason} for path, reason in self.bad],
             "without_bright_field": cells(self.without_bright_field),
             "repeated": cells(self.repeated),
@@ -146,3 +152,4 @@ def _add_header(tree: Tree, crop: Crop, inspection: Inspection) -> None:
         inspection.sizes[f"{header.width} x {header.height}"] += 1
         inspection.bit_depths[header.bits] += 1
         inspection.formats[header.format] += 1
+        inspection.stated_um_per_px[header.um_per_px] += 1

@@ -89,7 +89,8 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
         provider: execution provider of the network.
         provider_reason: how the provider was chosen.
         warnings: what is odd about the images of the crops that were newly classified.
-        um_per_px_assumed: whether um/px was not given and the model's own is assumed.
+        um_per_px_assumed: whether the um/px of some crop was neither given nor stated by its file,
+            and the model's own is assumed.
         software: versions.
     """
 
@@ -136,6 +137,7 @@ class Summary:
         not_understood: files that look like images, whose names fit no rule.
         kept_aside: names under which damaged sidecars were kept, by path of the crop.
         image_warnings: of the crops whose sidecars were written or read.
+        stated_um_per_px: what the first crop states; None where it states none.
         ood_detector: detector of the model, for domain shift; None where the model has no feature
             statistics.
     """
@@ -147,6 +149,7 @@ class Summary:
     not_understood: list[Skipped] = field(default_factory=list)
     kept_aside: dict[str, str] = field(default_factory=dict)
     image_warnings: ImageWarnings = field(default_factory=ImageWarnings)
+    stated_um_per_px: float | None = None
     ood_detector: OodDetector | None = None
     _features: dict[str, RunFeatures] = field(default_factory=dict)
     _all_features: RunFeatures = field(default_factory=RunFeatures)
@@ -238,13 +241,19 @@ class Summary:
             provider=engine.provider,
             provider_reason=engine.reason,
             warnings=self.image_warnings.texts(),
-            um_per_px_assumed=(
-                run.settings.images.um_per_px is None and spec.input.um_per_px is not None
-            ),
+            um_per_px_assumed=self._is_um_per_px_assumed(run),
             software=SummarySoftware(
                 ctcedge=__version__, onnxruntime=classifier.onnxruntime_version
             ),
         )
+
+    def _is_um_per_px_assumed(self, run: Run) -> bool:
+        given = run.settings.images.um_per_px is not None
+        if given or run.classifier.model.spec.input.um_per_px is None:
+            return False
+        # Crops that were done before are not read: the first one speaks for them.
+        before = self.image_warnings.crops == 0 and self.stated_um_per_px is None
+        return self.image_warnings.assumed > 0 or before
 
     def as_json(self, run: Run, *, finished: bool) -> dict[str, Any]:
         """Return the summary for `--json`; arguments as of `record`."""

@@ -283,7 +283,7 @@ def _open(model: Model, provider: ProviderChoice) -> Classifier:
 
 
 def _other_rules(record: Sidecar) -> str | None:
-    if record.inference_sha256 == inference_sha256(recorded_pixel_size(record)):
+    if record.inference_sha256 == inference_sha256(record.given_um_per_px):
         return None
     return f"made by the rules of ctcedge {record.software.ctcedge}"
 

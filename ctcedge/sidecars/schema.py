@@ -21,6 +21,7 @@ SCHEMA: Final = "ctcedge/sidecar/3"
 
 Call: TypeAlias = Literal["CTC", "leukocyte", "review"]
 ReviewCall: TypeAlias = Literal["CTC", "leukocyte", "unsure"]
+PixelSizeSource: TypeAlias = Literal["settings", "file", "model"]
 Status: TypeAlias = Literal["classified", "unreadable", "unsupported"]
 OperatingPoint: TypeAlias = Literal["screening", "balanced", "confirm"]
 # With graphs and providers of earlier versions.
@@ -57,7 +58,7 @@ Score: TypeAlias = Annotated[
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_PIXELS, description="Pixels.")]
 
 
-class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """The image file that was classified."""
 
     name: Annotated[Name, Meta(description="File name without folder.")]
@@ -81,6 +82,17 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     um_per_px_assumed: Annotated[
         bool, Meta(description="True where it was not given and the model's own is assumed.")
     ]
+    um_per_px_source: Annotated[
+        PixelSizeSource | None,
+        Meta(
+            description="Where it comes from; absent where the model knows no um/px, and in"
+            " sidecars of earlier versions."
+        ),
+    ] = None
+    um_per_px_file: Annotated[
+        Annotated[float, Meta(gt=0, le=1000)] | None,
+        Meta(description="What the image file states; absent where it states nothing."),
+    ] = None
 
     def __post_init__(self) -> None:
         if (self.width or 1) * (self.height or 1) > MAX_PIXELS:
@@ -363,8 +375,10 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def given_um_per_px(self) -> float | None:
-        """Edge length of a pixel as the settings gave it, um; None where it was assumed."""
-        return None if self.image.um_per_px_assumed else self.image.um_per_px
+        """Edge length of a pixel as the settings gave it, um; None where they did not."""
+        image = self.image
+        is_given = not image.um_per_px_assumed and image.um_per_px_source != "file"
+        return image.um_per_px if is_given else None
 
 
 def history_after(previous: Sidecar | None) -> tuple[HistoryEntry, ...]:
