@@ -125,7 +125,7 @@ class SidecarBuilder:
         error: str | None = None,
     ) -> Sidecar:
         model = self._classifier.model
-        um_per_px, source = self._pixel_size(image)
+        um_per_px, source, is_assumed = self._pixel_size(image)
         return Sidecar(
             schema=SCHEMA,
             status=status,
@@ -151,7 +151,7 @@ class SidecarBuilder:
                 height=image.height,
                 bit_depth=image.bits,
                 um_per_px=um_per_px,
-                um_per_px_assumed=source == "model",
+                um_per_px_assumed=is_assumed,
                 um_per_px_source=source,
                 um_per_px_file=image.um_per_px,
             ),
@@ -173,12 +173,12 @@ class SidecarBuilder:
             history=(),
         )
 
-    def _pixel_size(self, image: ImageFacts) -> tuple[float | None, PixelSizeSource | None]:
-        """The um/px of an image, and where it comes from."""
+    def _pixel_size(self, image: ImageFacts) -> tuple[float | None, PixelSizeSource | None, bool]:
+        """The um/px of an image, whether its file is the source, and whether it is assumed."""
         if self._model_um_per_px is None:
-            return None, None
+            return None, None, False
         if self._given_um_per_px is not None:
-            return self._given_um_per_px, "settings"
+            return self._given_um_per_px, None, False
         if image.um_per_px is not None:
-            return image.um_per_px, "file"
-        return self._model_um_per_px, "model"
+            return image.um_per_px, "file", False
+        return self._model_um_per_px, None, True

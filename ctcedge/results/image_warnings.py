@@ -46,9 +46,8 @@ def contradicts(given: float | None, stated: float | None) -> bool:
 
 def is_contradiction(image: ImageRecord) -> bool:
     """Whether the settings gave another um/px than the image states."""
-    return image.um_per_px_source == "settings" and contradicts(
-        image.um_per_px, image.um_per_px_file
-    )
+    is_given = image.um_per_px_source is None and not image.um_per_px_assumed
+    return is_given and contradicts(image.um_per_px, image.um_per_px_file)
 
 
 class ImageWarnings:

@@ -21,7 +21,7 @@ SCHEMA: Final = "ctcedge/sidecar/3"
 
 Call: TypeAlias = Literal["CTC", "leukocyte", "review"]
 ReviewCall: TypeAlias = Literal["CTC", "leukocyte", "unsure"]
-PixelSizeSource: TypeAlias = Literal["settings", "file", "model"]
+PixelSizeSource: TypeAlias = Literal["file"]
 Status: TypeAlias = Literal["classified", "unreadable", "unsupported"]
 OperatingPoint: TypeAlias = Literal["screening", "balanced", "confirm"]
 # With graphs and providers of earlier versions.
@@ -85,8 +85,8 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     um_per_px_source: Annotated[
         PixelSizeSource | None,
         Meta(
-            description="Where it comes from; absent where the model knows no um/px, and in"
-            " sidecars of earlier versions."
+            description="`file` where the settings gave none and the image file states it; else"
+            " absent."
         ),
     ] = None
     um_per_px_file: Annotated[

@@ -34,11 +34,11 @@ def classified(folder: Path, model: Path, *options: object) -> tuple[dict[str, A
     return summary, " ".join(done.stderr.split())
 
 
-def images(folder: Path) -> dict[str, tuple[float, str, float | None]]:
+def images(folder: Path) -> dict[str, tuple[float, str | None, float | None]]:
     return {
         name.partition("_")[0]: (
             record["image"]["um_per_px"],
-            record["image"]["um_per_px_source"],
+            record["image"].get("um_per_px_source"),
             record["image"].get("um_per_px_file"),
         )
         for name, record in sidecars(folder).items()
@@ -76,12 +76,12 @@ def test_what_the_files_state_is_used_where_nobody_gives_it(
 def test_a_contradiction_is_a_warning_everywhere(tmp_path: Path, model_folder: Path) -> None:
     folder = write(tmp_path / "S1", {"a": 0.25, "b": 0.25})
     summary, text = classified(folder, model_folder, "--um-per-px", "0.5")
-    assert images(folder)["a"] == (0.5, "settings", 0.25)
+    assert images(folder)["a"] == (0.5, None, 0.25)
     (warning,) = summary["warnings"]
     assert "0.5 was given" in warning and "2 crops" in warning and "0.25" in warning
     assert text.count("um/px contradiction") == 2  # before the run, and after it
     page = folder / "ctcedge-report.html"
-    call("report", folder, "--model", model_folder, "--html", page)
+    call("report", folder, "--model", model_folder, "--out", page)
     assert "um/px contradiction" in page.read_text()
     shown = run("inspect", folder, "--um-per-px", "0.5")
     assert "um/px that the images state: 0.25 (2)" in shown.stdout
@@ -93,7 +93,7 @@ def test_a_contradiction_is_a_warning_everywhere(tmp_path: Path, model_folder: P
 def test_a_missing_um_per_px_is_a_warning_everywhere(tmp_path: Path, model_folder: Path) -> None:
     folder = write(tmp_path / "S1", {"a": None, "b": 254.0})  # 100 dots per inch
     summary, text = classified(folder, model_folder)
-    assert images(folder) == {"a": (OWN, "model", None), "b": (OWN, "model", None)}
+    assert images(folder) == {"a": (OWN, None, None), "b": (OWN, None, None)}
     assert summary["um_per_px_assumed"] is True
     (warning,) = summary["warnings"]
     assert "The um/px of 2 crops was not given" in warning
