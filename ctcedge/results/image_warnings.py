@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
+from ctcedge.fs.tree import Tree
 from ctcedge.images.header import read_header
 from ctcedge.images.read import read_file
 from ctcedge.sidecars.schema import ImageRecord, Sidecar
@@ -29,11 +30,15 @@ def crops(count: int) -> str:
 
 def stated_um_per_px(folder: Path, crops: Iterable[Crop]) -> float | None:
     """Return the um/px that the first crop states that can be read; None where it states none."""
-    for crop in islice(crops, _MAX_PEEKED):
-        try:
-            return read_header(read_file(folder / crop.path)).um_per_px
-        except (OSError, BadImage):
-            continue
+    try:
+        with Tree(folder) as tree:
+            for crop in islice(crops, _MAX_PEEKED):
+                try:
+                    return read_header(read_file(tree, crop.path)).um_per_px
+                except (OSError, BadImage):
+                    continue
+    except OSError:  # of the folder: the run itself meets it, and says so
+        pass
     return None
 
 
