@@ -6,6 +6,7 @@ import sys
 
 from ctcedge import environment, streams
 from ctcedge.dependencies import damaged_package
+from ctcedge.fs.problems import unexpected_problem
 
 EXTRA = frozenset(
     ("jinja2", "matplotlib", "monai", "onnx", "onnxscript", "scipy", "sklearn", "sympy", "torch")
@@ -23,6 +24,9 @@ def main() -> None:
         app(complete_var="")
     except Exception as error:
         if problem := damaged_package(error):
+            print(f"train: {problem}", file=sys.stderr)
+            sys.exit(2)
+        if problem := unexpected_problem(error):
             print(f"train: {problem}", file=sys.stderr)
             sys.exit(2)
         package = (getattr(error, "name", None) or "").partition(".")[0]

@@ -10,6 +10,7 @@ from ctcedge import environment, streams
 from ctcedge.cli.exit_codes import EXIT_CRASH, EXIT_SETUP
 from ctcedge.dependencies import damaged_package
 from ctcedge.errors import SetupError
+from ctcedge.fs.problems import unexpected_problem
 
 
 def main() -> NoReturn:
@@ -27,7 +28,7 @@ def main() -> NoReturn:
         _print_error(str(error))
         code = EXIT_SETUP
     except Exception as error:
-        if problem := damaged_package(error):
+        if problem := damaged_package(error) or unexpected_problem(error):
             _print_error(problem)
             code = EXIT_SETUP
         else:

@@ -161,6 +161,7 @@ def _log_summary(log: logging.Logger, run: Run, summary: Summary) -> None:
 def _logging(log_format: LogFormatName) -> Iterator[logging.Logger]:
     """Log to standard error, also the error that ends the command."""
     from ctcedge import log as logs
+    from ctcedge.fs.problems import unexpected_problem
 
     log = logging.getLogger("ctcedge")
     with logs.to_stderr(log_format.value):
@@ -171,6 +172,9 @@ def _logging(log_format: LogFormatName) -> Iterator[logging.Logger]:
             raise typer.Exit(EXIT_SETUP) from None
         except Exception as error:
             if problem := damaged_package(error):
+                log.error("%s", problem, extra=logs.event("refused"))
+                raise typer.Exit(EXIT_SETUP) from None
+            if problem := unexpected_problem(error):
                 log.error("%s", problem, extra=logs.event("refused"))
                 raise typer.Exit(EXIT_SETUP) from None
             logs.crash(error)

@@ -25,6 +25,7 @@ from ctcedge.discovery.not_understood import is_image_like, not_understood
 from ctcedge.discovery.proposal import propose
 from ctcedge.errors import NoCropsError, SetupError
 from ctcedge.fs.files import is_absence
+from ctcedge.fs.problems import path_problem
 from ctcedge.fs.tree import opened_folder
 
 
@@ -76,7 +77,7 @@ def walk(folder: Path, naming: Naming) -> Iterator[Found]:
     try:
         yield from iter_entries(folder, naming)
     except OSError as error:
-        raise SetupError(f"{folder}: cannot be read ({error.strerror})") from None
+        raise SetupError(path_problem(folder, error)) from None
 
 
 def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
@@ -175,9 +176,14 @@ def check_folder(folder: Path) -> None:
     Raises:
         SetupError: it is not.
     """
-    if not folder.exists():
-        raise SetupError(f"{folder} does not exist; give the folder that holds the crops")
-    if not folder.is_dir():
+    try:
+        mode = os.stat(folder).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        text = f"{folder} does not exist; give the folder that holds the crops"
+        raise SetupError(text) from None
+    except OSError as error:
+        raise SetupError(path_problem(folder, error)) from None
+    if not stat.S_ISDIR(mode):
         raise SetupError(f"{folder} is a file; give the folder that holds the crops")
 
 
