@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 from ctcedge import environment, streams
 from ctcedge.dependencies import damaged_package
 from ctcedge.fs.problems import unexpected_problem
+
+from .supervise import supervised
 
 EXTRA = frozenset(
     ("jinja2", "matplotlib", "monai", "onnx", "onnxscript", "scipy", "sklearn", "sympy", "torch")
@@ -15,13 +18,27 @@ EXTRA = frozenset(
 
 
 def main() -> None:
-    """Run the command line; without the packages that it needs, print how to install them."""
+    """Run the command line in a child process, whose death by a signal is reported in a line.
+
+    Without the packages that a command needs, it is printed how to install them.
+    """
     environment.prepare()
     streams.prepare()
+    supervised(_run)
+
+
+def _run() -> None:
     try:
         from .cli import app
 
         app(complete_var="")
+    except BrokenProcessPool:
+        print(
+            "train: one of its worker processes died, as when memory runs out; run the same command"
+            " again with more free memory",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except Exception as error:
         if problem := damaged_package(error):
             print(f"train: {problem}", file=sys.stderr)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 _SEND_TIMEOUT = 1.0  # seconds; systemd reads at once, or not at all
 _PINGS_PER_INTERVAL = 3
+_MAX_DIGITS = 20  # of a number of 64 bits, as the protocol has them
 
 
 class Notifier:
@@ -54,7 +55,8 @@ class Notifier:
             return cls(None)
         microseconds = env.get("WATCHDOG_USEC", "")
         is_ours = env.get("WATCHDOG_PID") in (None, str(os.getpid()))
-        watched = is_ours and microseconds.isdecimal() and int(microseconds) > 0
+        is_number = microseconds.isdecimal() and len(microseconds) <= _MAX_DIGITS
+        watched = is_ours and is_number and int(microseconds) > 0
         return cls(address, int(microseconds) / 1e6 if watched else None, clock)
 
     def ready(self, status: str) -> None:

@@ -29,13 +29,13 @@ class Advance(Protocol):
 def progress(
     title: str, total: int, *, quiet: bool = False, lines: bool = False
 ) -> Iterator[Advance]:
-    """Show a progress bar during the block.
+    """Show a progress bar during the block; without a terminal, a line per tenth of the steps.
 
     Args:
         title: of the bar.
         total: number of steps.
         quiet: show nothing.
-        lines: print each note on a line of its own where standard error is no terminal.
+        lines: without a terminal, print each note on a line of its own instead.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -47,15 +47,32 @@ def progress(
         TextColumn("{task.fields[note]}"),
     )
     console = Console(stderr=True)
-    lines = lines and not quiet and not console.is_terminal
-    with Progress(*columns, console=console, disable=quiet or lines) as bar:
+    if not (quiet or console.is_terminal):
+        yield _lines(title, total, notes_only=lines)
+        return
+    with Progress(*columns, console=console, disable=quiet) as bar:
         task = bar.add_task(title, total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:
             bar.advance(task, steps)
-            if note and lines:
-                print(f"{title}: {note}", file=sys.stderr, flush=True)
-            elif note:
+            if note:
                 bar.update(task, note=note)
 
         yield advance
+
+
+def _lines(title: str, total: int, *, notes_only: bool) -> Advance:
+    done = tenths = 0
+
+    def advance(steps: int = 1, note: str = "") -> None:
+        nonlocal done, tenths
+        done += steps
+        reached = 10 * done // max(total, 1)
+        if note and notes_only:
+            print(f"{title}: {note}", file=sys.stderr, flush=True)
+        elif not notes_only and (note or reached > tenths):
+            text = f"{title}: {done:,} of {total:,}"
+            print(f"{text}, {note}" if note else text, file=sys.stderr, flush=True)
+        tenths = max(tenths, reached)
+
+    return advance

@@ -131,3 +131,9 @@ def test_without_a_service_manager_nothing_happens(address: str | None) -> None:
     notifier.watchdog_ping()
     notifier.stopping()
     assert env == before
+
+
+def test_a_number_without_end_is_no_interval() -> None:
+    for digits in (21, 400, 5000):
+        env = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "9" * digits}
+        assert Notifier.from_environment(env).ping_interval is None
