@@ -38,6 +38,8 @@ POLL_INTERVAL = 5.0
 _CHECK_INTERVAL = 5.0  # seconds between looks at the mounts, and until an event counts as missed
 
 _OBSERVER_THREADS = 4  # at least as many as an observer has
+_TOO_DEEP = "folders are too deep for file events"
+
 _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
@@ -79,6 +81,7 @@ class FolderEvents:
         self._scans = 0  # with the present observer
         self._remote_below: list[str] = []
         self._events_missing = False
+        self._too_deep = False
         self._unannounced: dict[str, float] = {}
         self._next_check = 0.0
 
@@ -102,6 +105,9 @@ class FolderEvents:
         if is_remote(kind):  # files that another machine writes cause no events
             self._poll(f"a {kind} file system gives no reliable file events")
             return
+        if self._too_deep:
+            self._poll(_TOO_DEEP)
+            return
         handler = FileSystemEventHandler()
         handler.on_any_event = self._events.put  # type: ignore[method-assign, assignment]
         if not _can_start_threads(_OBSERVER_THREADS):
@@ -111,6 +117,10 @@ class FolderEvents:
             observer = Observer()
             observer.schedule(handler, str(self._folder), recursive=True, event_filter=_EVENTS)
             observer.start()
+        except RecursionError:
+            self._too_deep = True
+            self._poll(_TOO_DEEP)
+            return
         except OSError as error:
             if not self._folder.is_dir():
                 raise

@@ -32,6 +32,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 _MAX_LOCK_WAIT_S = 10.0
+_MIN_LOCK_WAIT_S = 0.01
 _MAX_KEPT_ASIDE = 10_000
 _MAX_ATTEMPTS = 3
 
@@ -168,15 +169,23 @@ def keep_aside(name: str, directory: int) -> str:
 
 
 @contextlib.contextmanager
-def locked_file(name: str, directory: int, max_bytes: int) -> Iterator[bytes | None]:
+def locked_file(
+    name: str, directory: int, max_bytes: int, *, patient: bool = True
+) -> Iterator[bytes | None]:
     """Lock a file and yield its bytes, one more than `max_bytes` at most.
 
     None is yielded where there is no regular file.
 
+    Args:
+        name: of the file.
+        directory: descriptor of its directory.
+        max_bytes: bytes to read.
+        patient: whether to wait seconds for the lock, or an instant only.
+
     Raises:
         LockTimeoutError: another program holds the lock.
     """
-    end = time.monotonic() + _MAX_LOCK_WAIT_S
+    end = time.monotonic() + (_MAX_LOCK_WAIT_S if patient else _MIN_LOCK_WAIT_S)
     while True:
         try:
             descriptor = _open_for_lock(name, directory)

@@ -50,6 +50,7 @@ __all__ = ["NotWritten", "SidecarStore", "WriteSidecar", "Written", "try_writing
 _OF_ONE_FOLDER = (errno.EACCES, errno.EPERM)  # others may have other permissions
 _MIN_PROBE = 64 * 1024  # bytes
 _PROBE_INTERVAL = 1.0  # seconds for which the root counts as writable
+_IMPATIENT_S = 60.0  # after a sidecar was held, for which others are not waited for long
 _LOCK_RETRY_S = 0.2
 _REPLACED_TOGETHER = 64
 
@@ -105,6 +106,7 @@ class SidecarStore:
         self._locking = threading.Lock()
         self._replacing = [threading.Lock() for _ in range(_REPLACED_TOGETHER)]
         self._writable_until = 0.0
+        self._impatient_until = 0.0
 
     def path(self, crop: Crop) -> Path:
         """The path of the crop's sidecar."""
@@ -252,7 +254,11 @@ class SidecarStore:
             directory = directories.descriptor(parent)
             # Two crops whose names lead to the same file may both be new.
             replacing = self._replacing[hash(folded(crop.path)) % _REPLACED_TOGETHER]
-            with replacing, files.locked_file(name, directory, MAX_BYTES) as data:
+            patient = time.monotonic() >= self._impatient_until
+            with (
+                replacing,
+                files.locked_file(name, directory, MAX_BYTES, patient=patient) as data,
+            ):
                 old = None if data is None else parse_file(data, name)
                 check_size(data)
                 previous = None if old is None else old.sidecar
@@ -281,6 +287,8 @@ class SidecarStore:
                 )
                 return Written(sidecar, aside)
         except files.LockTimeoutError:
+            if patient:  # not as long for each of many
+                self._impatient_until = time.monotonic() + _IMPATIENT_S
             raise NotWritten("sidecar cannot be written: another program holds it") from None
         except files.AppearedError:  # its reviews and calls are carried over
             return self._replace(crop, change, directories)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,21 @@ def test_a_scan_after_a_loss_of_events_teaches_nothing(
         assert events.scan_interval == 60
     finally:
         events.stop()
+
+
+def test_folders_too_deep_for_events_are_polled(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    events = FolderEvents(tmp_path, queue.SimpleQueue(), 60.0)
+    try:
+        for _ in range(2):
+            events.start()
+            assert events.scan_interval == (POLL_INTERVAL if sys.version_info < (3, 12) else 60.0)
+    finally:
+        events.stop()
+        subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # deeper than pytest can remove

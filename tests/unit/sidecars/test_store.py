@@ -383,3 +383,29 @@ def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError), SidecarStore(tmp_path, tmp_path / "file").open():
         pass
+
+
+def test_many_held_sidecars_are_not_each_waited_for(
+    out: SidecarStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    for number in range(5):
+        crop = Crop(f"S/{number}_BF.png", "S", str(number), "BF")
+        out.write(crop, typed(record(cell=str(number))))
+        held.append(open(out.path(crop)))
+        fcntl.flock(held[-1], fcntl.LOCK_EX)
+    waited: list[bool] = []
+    locked_file = module.locked_file
+
+    def counted(*arguments: Any, patient: bool) -> Any:
+        waited.append(patient)
+        return locked_file(*arguments, patient=patient)
+
+    monkeypatch.setattr(module, "_MAX_LOCK_WAIT_S", 0.02)
+    monkeypatch.setattr(module, "locked_file", counted)
+    for number in range(5):
+        with pytest.raises(NotWritten, match="another program holds it"):
+            out.write(Crop(f"S/{number}_BF.png", "S", str(number), "BF"), typed(record()))
+    for file in held:
+        file.close()
+    assert waited == [True, False, False, False, False]
