@@ -72,6 +72,12 @@ def test_unit_is_hardened(tmp_path: Path, drop_ins: tuple[str, ...], limit: floa
     assert "Overall exposure level" in found.stdout
 
 
+def test_unit_limits_memory_and_tasks() -> None:
+    lines = TEMPLATE.read_text(encoding="utf-8").splitlines()
+    assert "MemoryMax=75%" in lines
+    assert "TasksMax=512" in lines
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Iterator[Machine]:
     """A booted machine with the tests' model in /opt/disks, where a hang shows within seconds."""
