@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +27,50 @@ CRASHED = "the image decoder crashed on it or did not come back"
 """Error of an image on which the decoder crashed or hung."""
 
 _MAX_SECONDS = 60  # the largest image that is accepted takes well below one
+_SECONDS_AFTER_HANG = 10  # for further images, in the minute after one took all of its time
+_HANG_COUNTS_S = 60
 _MAX_MEMORY = 1 << 30  # bytes; the largest image that is accepted takes a third
 _GREY, _COLOUR = b"g", b"c"
 _EXIT_BAD_IMAGE = 3  # exit code: the output is status and text of a BadImage, not an array
 
 
+class _Waits:
+    """Waits for subprocesses, each of which is bounded.
+
+    Attributes:
+        count: number of waits that have begun or ended.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._hung = -math.inf
+
+    def limit(self) -> int:
+        """Seconds that the next image may take."""
+        lately = time.monotonic() - self._hung < _HANG_COUNTS_S
+        return _SECONDS_AFTER_HANG if lately else _MAX_SECONDS
+
+    def note_hang(self) -> None:
+        """Note that an image took all of its time."""
+        self._hung = time.monotonic()
+
+
+_waits = _Waits()
+
+
+def waits() -> int:
+    """Return the number of waits for a subprocess that have begun or ended in this process.
+
+    While it rises, the process makes progress, however long a batch of such images takes.
+    """
+    return _waits.count
+
+
 def decode_in_subprocess(data: bytes) -> Decoded:
     """Decode as `decode.decode` does, in a subprocess.
+
+    Where one image hangs the decoder, others get less time for a while, so that many of them do not
+    hold a watch up.
 
     Args:
         data: the image file.
@@ -42,6 +81,7 @@ def decode_in_subprocess(data: bytes) -> Decoded:
     """
     # The same modules as here, and none from the working directory.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    _waits.count += 1
     try:
         process = subprocess.run(
             [sys.executable, "-P", "-m", "ctcedge.images.sandbox"],
@@ -49,16 +89,19 @@ def decode_in_subprocess(data: bytes) -> Decoded:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            timeout=_MAX_SECONDS,
+            timeout=_waits.limit(),
             start_new_session=True,  # Ctrl-C is meant for the parent only
         )
     except subprocess.TimeoutExpired:
+        _waits.note_hang()
         raise BadImage("unreadable", CRASHED) from None
     except OSError as error:
         raise SetupError(
             f"no process can be started for an image on which ctcedge may have crashed:"
             f" {error.strerror}"
         ) from None
+    finally:
+        _waits.count += 1
     if process.returncode == _EXIT_BAD_IMAGE:
         raise BadImage(*json.loads(process.stdout))
     if process.returncode != 0:

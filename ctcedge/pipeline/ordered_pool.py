@@ -14,6 +14,7 @@ from ctcedge.log import event
 
 log = logging.getLogger("ctcedge.pipeline.ordered_pool")
 
+_WAIT_S = 1.0
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -53,11 +54,16 @@ class OrderedPool:
         for thread in self._threads:
             thread.join()
 
-    def imap(self, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    def imap(
+        self,
+        function: Callable[[_T], _R],
+        items: Iterable[_T],
+        on_wait: Callable[[], object] = lambda: None,
+    ) -> Iterator[_R]:
         """Yield the function's result for each item, in order.
 
         An item is taken from the iterable only when it can be submitted: at most one more than
-        there are threads is under way.
+        there are threads is under way. `on_wait` is called each second of a wait for a result.
         """
         if not self._threads:
             yield from map(function, items)
@@ -66,9 +72,9 @@ class OrderedPool:
         for item in items:
             pending.append(self._submit(function, item))
             if len(pending) > len(self._threads):
-                yield pending.popleft().result()
+                yield _result(pending.popleft(), on_wait)
         while pending:
-            yield pending.popleft().result()
+            yield _result(pending.popleft(), on_wait)
 
     def _submit(self, function: Callable[[_T], _R], item: _T) -> Future[_R]:
         future: Future[_R] = Future()
@@ -100,3 +106,13 @@ class OrderedPool:
                 extra=event("few-threads"),
             )
         OrderedPool._warned = True
+
+
+def _result(future: Future[_R], on_wait: Callable[[], object]) -> _R:
+    while True:
+        try:
+            return future.result(_WAIT_S)
+        except TimeoutError:
+            if future.done():  # meanwhile, or the function itself raised the error
+                return future.result()
+            on_wait()

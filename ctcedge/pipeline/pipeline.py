@@ -28,6 +28,7 @@ from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.fs.mounts import file_system, is_remote
+from ctcedge.images import sandbox
 from ctcedge.images.decode import Decoded
 from ctcedge.pipeline.crash_journal import CrashJournal
 from ctcedge.pipeline.loader import CropLoader
@@ -69,6 +70,19 @@ class _Batch(NamedTuple):
 
 def _never(*arguments: object) -> bool:
     return False
+
+
+def _while_waits_rise(on_wait: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that calls `on_wait` if waits for the sandbox began or ended since."""
+    before = sandbox.waits()
+
+    def call() -> None:
+        nonlocal before
+        if (count := sandbox.waits()) != before:
+            before = count
+            on_wait()
+
+    return call
 
 
 class Pipeline:
@@ -136,6 +150,7 @@ class Pipeline:
         force: bool = False,
         should_stop: Callable[[], bool] = _never,
         retry_later: Callable[[Crop, bool], bool] = _never,
+        on_wait: Callable[[], object] = _never,
     ) -> Iterator[Outcome]:
         """Classify crops that have no current sidecar; yield the outcome of each crop, in order.
 
@@ -147,6 +162,7 @@ class Pipeline:
             retry_later: called with a crop whose image cannot be decoded, or not even read, and
                 with whether it was read; where it returns True, the crop is deferred and no sidecar
                 is written.
+            on_wait: called now and then while images that may hang the decoder are waited for.
 
         Raises:
             OutputError: no sidecar can be written, for instance because the disk is full.
@@ -154,7 +170,8 @@ class Pipeline:
         self._loader.begin()
         chunks = takewhile(lambda _: not should_stop(), self._chunks(crops, force))
         with OrderedPool(self._workers) as pool:
-            for tasks in pool.imap(partial(self._process_chunk, force=force), chunks):
+            process = partial(self._process_chunk, force=force)
+            for tasks in pool.imap(process, chunks, _while_waits_rise(on_wait)):
                 yield from self._finalize(tasks, retry_later)
 
     def _process_chunk(self, chunk: Chunk, *, force: bool) -> list[Done | Failed]:

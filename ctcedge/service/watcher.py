@@ -307,6 +307,7 @@ class Watcher:
                     retry_later=lambda crop, was_read: self._retry_later(
                         files[crop.path], was_read
                     ),
+                    on_wait=lambda: self._heartbeat(BUSY_HEARTBEAT_S),
                 ):
                     remaining.discard(outcome.crop.path)
                     self._record_outcome(outcome, files[outcome.crop.path])

@@ -76,3 +76,22 @@ def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", none)
     with pytest.raises(SetupError, match="temporarily"):
         decode_in_subprocess(b"")
+
+
+def test_after_one_that_hangs_others_get_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+
+    def hang(*arguments: object, timeout: float, **options: object) -> None:
+        limits.append(timeout)
+        raise subprocess.TimeoutExpired("decoder", timeout)
+
+    monkeypatch.setattr(sandbox, "_waits", sandbox._Waits())
+    monkeypatch.setattr(sandbox.subprocess, "run", hang)
+    for _ in range(2):
+        with pytest.raises(BadImage, match="did not come back"):
+            decode_in_subprocess(b"")
+    monkeypatch.setattr(sandbox, "_HANG_COUNTS_S", 0)
+    with pytest.raises(BadImage, match="did not come back"):
+        decode_in_subprocess(b"")
+    assert limits == [60, 10, 60]
+    assert sandbox.waits() == 6
