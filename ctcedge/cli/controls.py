@@ -73,9 +73,11 @@ def controls_list(as_json: Json = False) -> None:
     """
     from ctcedge.cli import render_results
     from ctcedge.records import plain
-    from ctcedge.results.controls import controls_file, usable_controls
+    from ctcedge.results.controls import controls_file, read, usable_controls
 
     path = controls_file()
+    if path is not None:
+        read(path.parent)  # where it cannot be used, a list without it would be taken for all
     if as_json:
         controls = [plain(control) for control in usable_controls()]
         print_json(

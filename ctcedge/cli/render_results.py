@@ -131,13 +131,16 @@ def print_picklist_notes(picklist: PickList) -> None:
     """Print on standard error how long a pick list is, and what to know about it."""
     if picklist.cells:
         messages.print(plural(len(picklist.cells), "confirmed CTC"))
-    else:
+    elif not picklist.unread:
         messages.print(
             "[yellow]The list is empty: no cell was reviewed as CTC.[/] Import reviews from the"
             " report page with 'ctcedge review import'"
         )
     left_out = "left out: reviewed as CTC, but the image changed since"
     print_list(f"cell {left_out}", f"cells {left_out}", picklist.changed, messages, more="")
+    left_out = "left out: reviewed as CTC, but the image cannot be read now"
+    unread = pairs(picklist.unread.items())
+    print_list(f"cell {left_out}", f"cells {left_out}", unread, messages, more="")
     print_list(
         "cell has another image that was reviewed as something else",
         "cells have another image that was reviewed as something else",

@@ -108,6 +108,8 @@ def export(
             table.write(rows, kinds, chosen, file, bom=True)
     if picked is not None:
         render_results.print_picklist_notes(picked)
+        if picked.unread:
+            raise typer.Exit(EXIT_UNCLASSIFIED)
     exit_if_incomplete(cells.unreadable_dirs, cells.unreadable_sidecars)
 
 

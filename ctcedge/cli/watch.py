@@ -131,11 +131,12 @@ def watch(
                 if warning := summary.add(outcome):
                     log.warning("%s", warning, extra=logs.event("image"))
             summary.not_understood = watcher.scan_report.not_understood
+            finished = watcher.scan_report.complete
         _log_summary(log, run, summary)
         if as_json:
-            print_json(summary.as_json(run, finished=True))
+            print_json(summary.as_json(run, finished=finished))
         elif sys.stdout.isatty():
-            render.print_summary(run, summary, finished=True)
+            render.print_summary(run, summary, finished=finished)
             render.print_damaged_sidecars(summary)
 
 

@@ -386,7 +386,8 @@ def _changed_controls() -> Iterator[list[Control]]:
         except OSError as error:
             raise _not_written(path, error) from None
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # nothing was written to the folder's descriptor
+            os.close(descriptor)
 
 
 def _check_readable(path: Path, data: bytes) -> None:

@@ -41,11 +41,13 @@ class PickList:
     Attributes:
         cells: (sample, cell) that a reviewer confirmed as CTC, each once.
         changed: paths reviewed as CTC that are left out, as their image has changed since.
+        unread: paths reviewed as CTC that are left out, as their image cannot be read now, and why.
         disputed: (sample, cell) of `cells` with another image that was reviewed as something else.
     """
 
     cells: list[tuple[str, str]]
     changed: list[str]
+    unread: dict[str, str]
     disputed: list[tuple[str, str]]
 
     def rows(self) -> Iterator[Row]:
@@ -78,6 +80,7 @@ def picklist(folder: Path, entries: Iterable[CropRecord]) -> PickList:
         entries: its bright-field crops with their sidecars.
     """
     changed: list[str] = []
+    unread: dict[str, str] = {}
     confirmed: dict[tuple[str, str], None] = {}
     otherwise = set()
     for entry in entries:
@@ -87,15 +90,16 @@ def picklist(folder: Path, entries: Iterable[CropRecord]) -> PickList:
         key = entry.crop.sample, entry.crop.cell
         if review.call != "CTC":
             otherwise.add(key)
-        elif (
-            review.image_sha256
-            == entry.record.image.sha256
-            == read_current_image(folder, entry.crop).sha256
-        ):
+            continue
+        image = read_current_image(folder, entry.crop)
+        if image.problem is not None:
+            unread[entry.crop.path] = image.problem
+        elif review.image_sha256 == entry.record.image.sha256 == image.sha256:
             confirmed[key] = None
         else:
             changed.append(entry.crop.path)
-    return PickList(list(confirmed), changed, [key for key in confirmed if key in otherwise])
+    disputed = [key for key in confirmed if key in otherwise]
+    return PickList(list(confirmed), changed, unread, disputed)
 
 
 def format_of(chosen: str | None, out: Path | None) -> Format:

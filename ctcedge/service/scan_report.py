@@ -26,12 +26,14 @@ class ScanReport:
     Attributes:
         not_understood: files that look like images, whose names fit no rule, at the latest scan.
         unreadable_folders: number of folders that cannot be read, so far in this scan.
+        complete: whether the latest scan that ended has read every folder.
     """
 
     def __init__(self, state: WatchState, naming: Naming) -> None:
         self.not_understood: list[Skipped] = []
         self.unreadable_folders = 0
         self._first_unreadable = ""
+        self.complete = False
         self._state = state
         self._naming = naming
         self._unmatched: list[Skipped] = []
@@ -65,12 +67,17 @@ class ScanReport:
             return f"1 folder cannot be read: {self._first_unreadable}"
         return f"{self.unreadable_folders} folders cannot be read: {self._first_unreadable}, ..."
 
+    def fail(self) -> None:
+        """End a scan that could not read the folder itself."""
+        self.complete = False
+
     def finish(self, crops: AbstractSet[str]) -> None:
         """End a scan; log what is new.
 
         Args:
             crops: paths of the bright-field crops that it found.
         """
+        self.complete = not self.unreadable_folders
         scanned = self._unmatched and (hash(frozenset(crops)), hash(tuple(self._unmatched)))
         if scanned != self._scanned:
             self._scanned = scanned

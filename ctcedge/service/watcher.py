@@ -224,6 +224,7 @@ class Watcher:
                 self._heartbeat(BUSY_HEARTBEAT_S)
         except OSError as error:
             self._events.stop()
+            self.scan_report.fail()
             self._progress.set_problem("read", f"the folder cannot be read ({error.strerror})")
         else:
             self._finish_rescan(present, self.scan_report.unreadable_folders)

@@ -116,6 +116,13 @@ def test_a_sample_of_the_same_name_from_another_folder_is_refused(
     assert len(usable_controls()) == 2
 
 
+def test_a_list_without_the_file_that_cannot_be_read_is_none(state: Path) -> None:
+    state.mkdir(exist_ok=True)
+    (state / "controls.json").mkdir()
+    for words in (("controls", "list"), ("controls", "list", "--json")):
+        assert "not a regular file" in call(*words, code=2).stderr
+
+
 def test_a_name_for_a_folder_of_one_sample(donors: Path) -> None:
     assert "holds 2" in call("controls", "add", donors, "--name", "x", code=2).stderr
     call("controls", "add", donors / "D1", "--name", "donor 7")

@@ -20,7 +20,7 @@ from ctcedge.discovery.naming import Crop
 from ctcedge.results import table as module
 from ctcedge.results.columns import KINDS, MEANINGS
 from ctcedge.results.table import escape_formula, picklist, unescape_formula
-from ctcedge.sidecars.scan import CropRecord
+from ctcedge.sidecars.scan import CropRecord, CurrentImage, read_current_image
 from tests.helpers.cli_runner import call, run
 from tests.helpers.drawn_cells import cell, save
 from tests.helpers.sidecar_data import record as whole
@@ -283,6 +283,25 @@ def test_a_cell_whose_image_lies_there_no_more_is_not_picked(called: Path) -> No
     done = call("export", called, "--picklist")
     assert rows_of(done.stdout) == []
     assert "image changed" in done.stderr and "S1/00003_BF.png" in done.stderr
+
+
+def test_a_cell_whose_image_cannot_be_read_is_named_and_the_list_incomplete(
+    called: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_review(called / "S1" / "00001_BF.png", "CTC")
+    put_review(called / "S1" / "00003_BF.png", "CTC")
+    monkeypatch.setattr(
+        "ctcedge.results.table.read_current_image",
+        lambda folder, crop: (
+            CurrentImage(None, None, "Input/output error")
+            if crop.cell == "00003"
+            else read_current_image(folder, crop)
+        ),
+    )
+    done = call("export", called, "--picklist", code=3)
+    assert rows_of(done.stdout) == [{"sample": "S1", "cell": "00001"}]
+    assert "the image cannot be read now" in done.stderr
+    assert "S1/00003_BF.png: Input/output error" in done.stderr
 
 
 def test_a_cell_of_two_images_is_picked_once_and_told_of(tmp_path: Path) -> None:

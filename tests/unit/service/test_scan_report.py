@@ -74,6 +74,23 @@ def test_entries_passed_over_are_counted(
     assert report.unreadable_folders == 1
 
 
+def test_only_a_scan_that_read_every_folder_is_complete(report: ScanReport) -> None:
+    assert not report.complete
+    report.begin()
+    report.finish({"1_BF.png"})
+    assert report.complete
+    report.begin()
+    report.add(Skipped("locked", "unreadable", "no permission"))
+    report.finish({"1_BF.png"})
+    assert not report.complete
+    report.begin()
+    report.finish({"1_BF.png"})
+    report.begin()
+    assert report.complete, "a scan under way does not take it back"
+    report.fail()
+    assert not report.complete
+
+
 def test_a_file_that_is_tried_ten_times_is_one_crop(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "ctcedge")
     state = WatchState("cpu", "m 1", "0" * 64, started=0.0)

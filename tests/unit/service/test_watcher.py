@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -126,6 +127,15 @@ def test_the_folder_may_vanish_and_come_back(place: Place) -> None:
         running.until(lambda: "working again" in running.stderr)
         place.waits_for(running, *copied(place.folder), status="classified")
         assert running.stop()[0] == 0
+
+
+def test_a_watch_that_never_saw_its_folder_is_not_complete(place: Place) -> None:
+    with place.watching("--rescan-interval", 0.1, "--json") as running:
+        place.folder.rename(place.root / "away")
+        running.until(lambda: "cannot be read" in running.stderr)
+        code, output = running.stop()
+    summary = json.loads(output)
+    assert (code, summary["finished"], summary["complete"]) == (0, False, False)
 
 
 def test_a_second_watcher_is_refused_and_the_lock_ends_with_its_process(place: Place) -> None:
