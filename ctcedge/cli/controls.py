@@ -73,18 +73,17 @@ def controls_list(as_json: Json = False) -> None:
     """
     from ctcedge.cli import render_results
     from ctcedge.records import plain
-    from ctcedge.results.controls import controls_file, read, usable_controls
+    from ctcedge.results.controls import controls_file, usable_controls
 
     path = controls_file()
-    if path is not None:
-        read(path.parent)  # where it cannot be used, a list without it would be taken for all
+    controls = usable_controls(strict=True)  # a list without a file would be taken for all
     if as_json:
-        controls = [plain(control) for control in usable_controls()]
+        listed = [plain(control) for control in controls]
         print_json(
-            {"schema": "ctcedge/controls-list/1", "file": path and str(path), "controls": controls}
+            {"schema": "ctcedge/controls-list/1", "file": path and str(path), "controls": listed}
         )
     else:
-        render_results.print_controls(usable_controls(), path)
+        render_results.print_controls(controls, path)
         require_printed()
 
 

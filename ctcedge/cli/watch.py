@@ -131,7 +131,7 @@ def watch(
                 if warning := summary.add(outcome):
                     log.warning("%s", warning, extra=logs.event("image"))
             summary.not_understood = watcher.scan_report.not_understood
-            finished = watcher.scan_report.complete
+            finished = watcher.scan_report.complete and not watcher.pending
         _log_summary(log, run, summary)
         if as_json:
             print_json(summary.as_json(run, finished=finished))

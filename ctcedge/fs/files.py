@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.unfinished import (
     TEMPORARY,
     UnfinishedFile,
@@ -95,7 +96,7 @@ def read_descriptor(descriptor: int, path: str | Path, max_bytes: int) -> bytes:
             parts.append(part)
             size += len(part)
     finally:
-        os.close(descriptor)
+        close_unwritten(descriptor)
     data = parts[0] if len(parts) == 1 else b"".join(parts)
     if size > max_bytes:
         raise FileTooLargeError(path, max_bytes, max(size, status.st_size), data)
@@ -173,4 +174,4 @@ def atomic_writer(
             error.filename2 = None
         raise
     finally:
-        os.close(directory)
+        close_unwritten(directory)

@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import is_absence, read_descriptor
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -58,7 +59,7 @@ class Tree:
     def __exit__(self, *error: object) -> None:
         self._close_parent()
         if self._root >= 0:
-            os.close(self._root)
+            close_unwritten(self._root)
             self._root = -1
 
     def read(self, path: str, max_bytes: int) -> bytes:
@@ -88,7 +89,7 @@ class Tree:
         except OSError:
             return False
         finally:
-            os.close(descriptor)
+            close_unwritten(descriptor)
 
     def identity(self) -> tuple[int, int] | None:
         """Device and inode of the folder; None where it cannot be opened."""
@@ -123,7 +124,7 @@ class Tree:
 
     def _close_parent(self) -> None:
         if self._parent_path is not None:
-            os.close(self._parent)
+            close_unwritten(self._parent)
             self._parent_path = None
 
 
@@ -169,11 +170,11 @@ def opened_folder(root: str | os.PathLike[str], path: str) -> Iterator[int]:
             try:
                 descriptor = open_beneath(base, path, DIRECTORY)
             finally:
-                os.close(base)
+                close_unwritten(base)
         yield descriptor
     finally:
         if descriptor >= 0:
-            os.close(descriptor)
+            close_unwritten(descriptor)
 
 
 class Listed(NamedTuple):
@@ -224,9 +225,9 @@ def walk(
                 yield Listed(path, descriptor, folders, others)
                 pending.extend(f"{path}/{name}" if path else name for name in folders)
             finally:
-                os.close(descriptor)
+                close_unwritten(descriptor)
     finally:
-        os.close(base)
+        close_unwritten(base)
 
 
 def _names(descriptor: int) -> tuple[list[str], list[str]]:
@@ -253,11 +254,11 @@ def _walk_open(root: int, path: str, flags: int) -> int:
     try:
         for parent in parents:
             below = os.open(parent, _BARE | os.O_NOFOLLOW, dir_fd=descriptor)
-            os.close(descriptor)
+            close_unwritten(descriptor)
             descriptor = below
         return os.open(name, flags | os.O_NOFOLLOW, dir_fd=descriptor)
     finally:
-        os.close(descriptor)
+        close_unwritten(descriptor)
 
 
 @functools.cache
@@ -283,9 +284,9 @@ def _openat2() -> Callable[[int, str, int], int] | None:
     try:
         base = os.open("/", _BARE)
         try:
-            os.close(open_below(base, ".", _BARE))
+            close_unwritten(open_below(base, ".", _BARE))
         finally:
-            os.close(base)
+            close_unwritten(base)
     except OSError:
         return None
     return open_below

@@ -16,6 +16,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from ctcedge.fs.descriptors import close_unwritten
+
 TEMPORARY = re.compile(r"\.ctcedge-(?:[0-9a-f]{32}|\d+-\d+)\.tmp")
 """Names of files that are not complete yet; the second form is that of earlier versions."""
 
@@ -273,7 +275,7 @@ def make_folders(path: Path, mode: int = 0o777) -> None:
         try:
             sync_folder(descriptor)
         finally:
-            os.close(descriptor)
+            close_unwritten(descriptor)
 
 
 def remove_abandoned(directory: int, names: Iterable[str], now: float) -> None:
@@ -309,7 +311,7 @@ def _in_use(name: str, directory: int, now: float) -> bool:
             pass  # no locks here
         return False
     finally:
-        os.close(descriptor)
+        close_unwritten(descriptor)
 
 
 def _new_name() -> str:

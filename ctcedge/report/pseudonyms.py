@@ -18,6 +18,7 @@ import stat
 from pathlib import Path
 
 from ctcedge.errors import OutputError
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.paths import state_folder
 from ctcedge.fs.unfinished import UnfinishedFile, make_folders, open_folder, sync_folder
 
@@ -151,7 +152,7 @@ def _load_or_create(folder: Path, name: str) -> bytes:
                 _create_key(name, directory)
             return _read_key(path, directory)
         finally:
-            os.close(directory)
+            close_unwritten(directory)
     except OSError as error:
         raise OutputError(
             f"{path}: {error.strerror}; pseudonyms need a key file there to stay the same: make"
@@ -194,7 +195,7 @@ def _read_key(path: Path, directory: int) -> bytes:
         regular = stat.S_ISREG(status.st_mode)
         key = os.read(descriptor, _KEY_BYTES + 1) if regular else b"-"
     finally:
-        os.close(descriptor)
+        close_unwritten(descriptor)
     new = "remove it for a new key; later reports then have other pseudonyms"
     if not key:
         raise OutputError(

@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from ctcedge.errors import OutputError, SetupError
 from ctcedge.fs import paths
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import UnsuitableFileError, atomic_write, read_limited
 from ctcedge.fs.text import load_json, same_form
 from ctcedge.fs.unfinished import make_folders
@@ -115,11 +116,16 @@ class AddResult(msgspec.Struct, frozen=True):
         return plain(self)
 
 
-def usable_controls() -> list[Control]:
+def usable_controls(*, strict: bool = False) -> list[Control]:
     """Return the controls of this account and, unless `CTCEDGE_STATE` is set, of the machine.
 
-    A file that cannot be used is reported in the log. Where both have the same sample and context,
-    the account's own counts are used.
+    Where both have the same sample and context, the account's own counts are used.
+
+    Args:
+        strict: raise where a file cannot be used, rather than report it in the log.
+
+    Raises:
+        SetupError: a file cannot be used.
     """
     folders = []
     try:
@@ -133,6 +139,8 @@ def usable_controls() -> list[Control]:
         try:
             controls |= {(same_form(each.sample), each.context): each for each in read(folder)}
         except SetupError as error:
+            if strict:
+                raise
             log.warning("%s", error, extra=event("controls"))
     return list(controls.values())
 
@@ -386,8 +394,7 @@ def _changed_controls() -> Iterator[list[Control]]:
         except OSError as error:
             raise _not_written(path, error) from None
     finally:
-        with contextlib.suppress(OSError):  # nothing was written to the folder's descriptor
-            os.close(descriptor)
+        close_unwritten(descriptor)
 
 
 def _check_readable(path: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctcedge.discovery.naming import Crop, Skipped
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import is_absence
 from ctcedge.model.folder import Model, available_models
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
@@ -236,7 +237,7 @@ def is_running(root: Path) -> bool | None:
     except OSError:
         return None
     finally:
-        os.close(descriptor)
+        close_unwritten(descriptor)
     return False
 
 

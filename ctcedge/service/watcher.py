@@ -133,10 +133,15 @@ class Watcher:
             self._progress.log_counts()
             self._events.stop()
 
+    @property
+    def pending(self) -> int:
+        """Number of crops that are incomplete or not classified yet."""
+        return self._tracker.pending_count + self._in_progress
+
     def _heartbeat(self, interval: float) -> None:
         self._progress.heartbeat(
             interval,
-            pending=self._tracker.pending_count + self._in_progress,
+            pending=self.pending,
             provider=self._run.classifier.engine.provider,
         )
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ctcedge.fs import unfinished
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.tree import walk
 from ctcedge.fs.unfinished import ReplacedError, UnfinishedFile
 
@@ -80,7 +81,7 @@ class DirFdCache:
     def _close(self) -> None:
         if self._path is not None:
             self._path = None
-            os.close(self._descriptor)
+            close_unwritten(self._descriptor)
 
 
 def put(
@@ -205,7 +206,7 @@ def locked_file(
                 yield data
                 return
         finally:
-            os.close(descriptor)
+            close_unwritten(descriptor)
         if time.monotonic() > end:
             raise LockTimeoutError
         time.sleep(0.001)

@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import SetupError
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import Signature, file_signature
 from ctcedge.fs.paths import cache_folder
 from ctcedge.fs.tree import read_beneath
@@ -310,7 +311,7 @@ def _sync_filesystems(folders: Sequence[Path]) -> None:
             if library.syncfs(descriptor):
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         finally:
-            os.close(descriptor)
+            close_unwritten(descriptor)
 
 
 def _remove_unused(folder: Path) -> None:

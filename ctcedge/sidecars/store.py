@@ -26,6 +26,7 @@ from typing import NamedTuple, TypeAlias
 
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import OutputError
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import FileTooLargeError, UnsuitableFileError
 from ctcedge.fs.tree import DIRECTORY, Tree
 from ctcedge.fs.unfinished import ReplacedError, sync_folder, try_in, try_replacing_in
@@ -84,7 +85,7 @@ def try_writing(folder: Path) -> float:
     try:
         return try_in(descriptor)
     finally:
-        os.close(descriptor)
+        close_unwritten(descriptor)
 
 
 class SidecarStore:
@@ -238,7 +239,7 @@ class SidecarStore:
                 try:
                     sync_folder(descriptor)
                 finally:
-                    os.close(descriptor)
+                    close_unwritten(descriptor)
             except OSError as error:
                 raise OutputError(
                     f"{self.root / folder} cannot be brought to the disk: {error.strerror}; what is"
@@ -315,7 +316,7 @@ class SidecarStore:
             try:
                 try_replacing_in(descriptor, _MIN_PROBE)
             finally:
-                os.close(descriptor)
+                close_unwritten(descriptor)
         except OSError as error:
             if error.errno in _OF_ONE_FOLDER:
                 return
@@ -336,10 +337,10 @@ class SidecarStore:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(name, dir_fd=descriptor)
                 below = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
-                os.close(descriptor)
+                close_unwritten(descriptor)
                 descriptor = below
         except BaseException:
-            os.close(descriptor)
+            close_unwritten(descriptor)
             raise
         return descriptor
 
@@ -370,7 +371,7 @@ class SidecarStore:
             yield
         finally:
             self._locked = None
-            os.close(descriptor)
+            close_unwritten(descriptor)
 
     def _keep_locked(self, root: int) -> None:
         """Lock the root where it was replaced, or mounted again, since it was locked.
