@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 _TINY = 1e-300
 _PRECISION = 1e-12
 _MAX_STEPS = 20_000
+_MAX_BISECTIONS = 100
 
 log_gamma = np.vectorize(math.lgamma, otypes=[np.float64])
 """Logarithm of the gamma function, elementwise."""
@@ -87,7 +88,9 @@ def clopper_pearson(count: float, total: float, confidence: float = 0.95) -> tup
 
 def _beta_quantile(p: float, a: float, b: float) -> float:
     low, high = 0.0, 1.0
-    while high - low > 1e-12 * max(high, 1e-6):
+    for _ in range(_MAX_BISECTIONS):
+        if high - low <= 1e-12 * max(high, 1e-6):
+            break
         middle = (low + high) / 2
         if float(beta_cdf(middle, a, b)) < p:
             low = middle

@@ -104,6 +104,8 @@ def print_assessment(assessment: Assessment) -> None:
     output.print(_missed(assessment.missed))
     for kappa in assessment.kappas:
         output.print(_kappa(kappa))
+    if left_out := assessment.readers_left_out:
+        output.print(f"{plural(left_out, 'reader')} of fewer cells not compared")
 
 
 def _missed(missed: Missed | None) -> str:

@@ -20,7 +20,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
@@ -33,6 +33,10 @@ KAPPA_METHOD = "Cohen's kappa; Bayesian 95 % interval, Dirichlet prior of weight
 
 REVIEW_CALLS: tuple[str, ...] = get_args(ReviewCall)
 
+_Reading: TypeAlias = tuple[tuple[str, ReviewCall], ...]
+"""Readers of one cell and their calls."""
+
+_MAX_READERS = 20  # who are compared with each other, as pairs grow with the square
 _SAMPLES = 20_000
 _SEED = 6
 
@@ -96,6 +100,8 @@ class Assessment:
         words: counts of (the model's call, the person's call) over the reviewed cells.
         missed: estimate of missed CTCs; None where no cell of the random draw was reviewed.
         kappas: agreement of each pair of readers who reviewed the same cells.
+        readers_left_out: number of readers who are not among those of most cells, and are not
+            compared.
     """
 
     cells: int = 0
@@ -104,6 +110,7 @@ class Assessment:
     words: Counter[tuple[str, str]] = field(default_factory=Counter)
     missed: Missed | None = None
     kappas: list[Kappa] = field(default_factory=list)
+    readers_left_out: int = 0
 
     def agreement(self) -> tuple[int, int]:
         """Return the cells on which model and person agree, and those that both decided."""
@@ -128,6 +135,7 @@ class Assessment:
             "missed_ctcs": self.missed
             and {**dataclasses.asdict(self.missed), "method": MISSED_METHOD},
             "readers": [{**dataclasses.asdict(k), "method": KAPPA_METHOD} for k in self.kappas],
+            "readers_left_out": self.readers_left_out,
         }
 
 
@@ -135,7 +143,7 @@ def assess(crops: Iterable[CropRecord]) -> Assessment:
     """Summarise the reviews in a folder's sidecars."""
     assessment = Assessment()
     leukocytes = _ReviewedLeukocytes()
-    tables: dict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
+    readings: Counter[_Reading] = Counter()
     for crop in crops:
         record = crop.record
         if record is None or record.call is None:
@@ -149,12 +157,34 @@ def assess(crops: Iterable[CropRecord]) -> Assessment:
             assessment.words[record.call, reviews[-1].call] += 1
         elif record.review is not None:
             assessment.outdated += 1
-        calls = {review.reviewer: review.call for review in reviews}
-        for pair in itertools.combinations(sorted(calls), 2):
-            tables[pair][calls[pair[0]], calls[pair[1]]] += 1
+        if len(reviews) > 1 and len(reading := _reading(reviews)) > 1:
+            readings[reading] += 1
     assessment.missed = leukocytes.missed()
-    assessment.kappas = [kappa(pair, table) for pair, table in sorted(tables.items())]
+    assessment.kappas, assessment.readers_left_out = _agreement(readings)
     return assessment
+
+
+def _reading(reviews: Sequence[ReviewEntry]) -> _Reading:
+    """The last call of each of the latest readers, in the order of their names."""
+    calls: dict[str, ReviewCall] = {}
+    for review in reversed(reviews):
+        if len(calls) < _MAX_READERS:
+            calls.setdefault(review.reviewer, review.call)
+    return tuple(sorted(calls.items()))
+
+
+def _agreement(readings: Counter[_Reading]) -> tuple[list[Kappa], int]:
+    """Agreement of each pair of the readers of most cells, and the number of other readers."""
+    cells: Counter[str] = Counter()
+    for reading, count in readings.items():
+        cells.update(dict.fromkeys((reader for reader, _ in reading), count))
+    compared = {reader for reader, _ in cells.most_common(_MAX_READERS)}
+    tables: dict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
+    for reading, count in readings.items():
+        known = [(reader, call) for reader, call in reading if reader in compared]
+        for (one, one_call), (other, other_call) in itertools.combinations(known, 2):
+            tables[one, other][one_call, other_call] += count
+    return [kappa(*each) for each in sorted(tables.items())], len(cells) - len(compared)
 
 
 class _ReviewedLeukocytes:

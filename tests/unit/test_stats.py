@@ -39,3 +39,12 @@ def test_limits_of_a_fraction(found: float, of: float) -> None:
 def test_what_is_no_fraction_is_refused(count: float, total: float) -> None:
     with pytest.raises(ValueError, match="no fraction of a count"):
         clopper_pearson(count, total)
+
+
+@pytest.mark.parametrize("total", [1e-9, 1e-300, 1.0, 1e9, 1e15])
+@pytest.mark.parametrize("fraction", [0.0, 1e-300, 0.5, 1 - 1e-16, 1.0])
+def test_limits_of_counts_of_any_size_are_found_in_bounded_time(
+    total: float, fraction: float
+) -> None:
+    low, high = clopper_pearson(total * fraction, total)
+    assert 0 <= low <= high <= 1

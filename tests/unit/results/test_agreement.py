@@ -215,3 +215,31 @@ def test_equal_weights_of_any_size_give_one_estimate(weight: float) -> None:
     assert found is not None
     assert found.estimate == pytest.approx(60)
     assert (found.low, found.high) == (pytest.approx(12.5, abs=0.1), pytest.approx(165.5, abs=0.1))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1e15), (1e15, 1e15), (1.0, 1.0000001), (1e9, 1.5)])
+@pytest.mark.parametrize("words", [("CTC", "leukocyte"), ("unsure", "CTC"), ("CTC", "CTC")])
+def test_weights_of_any_size_give_finite_limits(
+    weights: tuple[float, float], words: tuple[str, str]
+) -> None:
+    cells = [
+        stored("leukocyte", drawn(w, weight)) for w, weight in zip(words, weights, strict=True)
+    ]
+    found = assess(cells + leukocytes(10)).missed
+    assert found is not None
+    assert 0 <= found.low <= found.estimate <= found.high <= 12
+
+
+def test_any_number_of_readers_is_compared_in_bounded_time() -> None:
+    """Pairs grow with the square of the readers; 3,000 readers would be 4.5 million pairs."""
+    crowd = [said("CTC", reviewer=f"reader {number:04}") for number in range(3000)]
+    cells = [stored("CTC", *crowd)] + [
+        stored("CTC", said("CTC", reviewer="Ada"), said("leukocyte", reviewer="Bob"))
+    ] * 3
+    found = assess(cells)
+    assert len(found.kappas) == 18 * 17 // 2 + 1
+    assert found.readers_left_out == 2
+    (both,) = [kappa for kappa in found.kappas if kappa.readers == ("Ada", "Bob")]
+    assert (both.cells, both.same) == (3, 0)
+    assert found.as_json()["readers_left_out"] == 2
+    assert assess(cells[1:]).readers_left_out == 0
