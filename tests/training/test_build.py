@@ -122,7 +122,7 @@ def test_a_build_goes_on_from_a_model_and_says_so(made, model, tmp_path):
     assert "seed 2, from the weights of tiny 0.0.1 (simulated images only, seed 1" in spec.training
     card = (tmp_path / "models" / "next" / "README.md").read_text()
     assert f"--seed 2 {' '.join(start)} --tiny" in card
-    assert "1 epochs from weights of an earlier model" in card
+    assert "1 epochs of AdamW from weights of an earlier model" in card
     assert f"Initial weights: SHA-256 {run.init}" in card
     table = read_table((tmp_path / "models" / "next" / TABLE_NAME).read_bytes())
     seen = set(before.subset("training").digest)
