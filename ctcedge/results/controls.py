@@ -2,6 +2,8 @@
 
 Each CTC call in such a sample is a false positive. Counts are kept by sample and by
 `DecisionContext`: model, operating point and image settings.
+
+Longer than most modules: what is counted, and the file that keeps it, change together.
 """
 
 from __future__ import annotations

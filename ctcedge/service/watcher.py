@@ -3,6 +3,8 @@
 The files on disk are the truth. An event only wakes the watcher and names a path; a rescan at the
 start, and regularly afterwards, finds what events have missed. A crop is pending when it has no
 current sidecar; the watcher remembers nothing else that a restart would lose.
+
+Longer than most modules: scan, events, tracking and classification share one loop and its state.
 """
 
 from __future__ import annotations

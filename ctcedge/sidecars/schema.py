@@ -2,6 +2,8 @@
 
 `Sidecar` is schema 3. Decoding checks every key, type, length and range, so that code that holds a
 `Sidecar` needs no checks of its own; `ctcedge.sidecars.parse` reads and writes the bytes.
+
+Longer than most modules: the types of one record, with their descriptions, are in one place.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ Nor is a person's `review`, which `ctcedge review import` may add while a watch 
 replaces a sidecar holds the kernel's lock on the file that is replaced. Reviews and calls in a
 damaged file are carried over as far as they can be read; if some cannot, the file is kept under
 another name.
+
+Longer than most modules: reading, ownership, locking and replacing depend on each other, and on one
+lock.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.fault.calls import KILL, Call, Ended, Fault, Forker, library
-from tests.fault.tried import COMMANDS, Command, Place, check_nothing_lost, faults, prepare
+from tests.fault.effects import faults
+from tests.fault.tried import COMMANDS, Command, Place, check_nothing_lost, prepare
 
 _SHORT_S = 2.0  # seconds for each command
 _MIN_TRIES = 4

@@ -373,18 +373,6 @@ def test_ctcs_that_are_confirmed_in_a_control_later_are_named(
     assert imported(file, folder)["controls_with_ctcs"] == []
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_a_file_that_another_program_saved_is_read(state: Path, encoding: str) -> None:
-    state.mkdir()
-    content = {"schema": module.SCHEMA, "controls": [plain(control("Müller"))]}
-    text = json.dumps(content, ensure_ascii=False, indent=1).replace("\n", "\r\n")
-    (state / "controls.json").write_bytes(text.encode(encoding))
-    assert read(state) == [control("Müller")]
-    (state / "controls.json").write_bytes(text.encode("cp1252"))
-    with pytest.raises(SetupError, match=r"line 5 is not UTF-8 .*Müller.*save the file as UTF-8"):
-        read(state)
-
-
 def test_names_of_another_unicode_form_are_the_same_sample(
     donors: Path, tmp_path: Path, state: Path
 ) -> None:
