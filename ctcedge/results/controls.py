@@ -9,6 +9,7 @@ Longer than most modules: what is counted, and the file that keeps it, change to
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -178,6 +179,8 @@ def read(folder: Path) -> list[Control]:
         text = f"{path}: not a regular file of at most {_MAX_BYTES:,} bytes"
         raise SetupError(text) from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no file can have such a path
+            return []
         raise SetupError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise SetupError(f"{path}: {error}; repair or remove it") from None
