@@ -179,7 +179,7 @@ def pretrain(
 ) -> None:
     """Pretrain a network on unlabelled crops, for `fit --init`.
 
-    The network learns from the crops alone, so that a fit needs fewer labels. The same command
+    The network learns from the crops alone; meant for fits with few labels. The same command
     continues after Ctrl-C; several GPUs as for `fit`.
 
     Example: `python -m train pretrain EXPORT --out runs/pretrained`

@@ -22,8 +22,8 @@ STAIN_OBJECTIVES = frozenset({"stains", "aligned"})
 class ViewSettings:
     """How two views of a crop are made.
 
-    Light, focus and noise are those of an acquisition: they vary more between the views of one cell
-    than between acquisitions, so that they cannot tell cells apart.
+    Light, focus and noise are those of an acquisition: they vary between the views of one cell, so
+    that they tell cells apart less.
 
     Attributes:
         augmentation: geometry, light and noise, stronger than in a fit.
