@@ -151,6 +151,8 @@ class Forker:
             fault: what fails; None for nothing.
             stop_when: SIGTERM is sent as soon as this holds.
         """
+        for name in ("output", "errors"):  # those of the run before would be taken for this one's
+            (self._scratch / name).write_bytes(b"")
         self._arm(fault)
         self._send({"words": [str(word) for word in words], "folder": str(self._scratch)})
         pid = int(self._answer()["pid"])
@@ -182,6 +184,10 @@ class Forker:
             os.fsdecode(where) if armed[4] else None,
             dict(zip(Call, armed[7:], strict=True)),
         )
+
+    def errors(self) -> str:
+        """Standard error of the latest command, as far as it has been written."""
+        return (self._scratch / "errors").read_text(encoding="utf-8", errors="backslashreplace")
 
     def _arm(self, fault: Fault | None) -> None:
         call, number, effect, sticky = fault or (0, 0, 0, False)

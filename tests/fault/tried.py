@@ -112,7 +112,10 @@ class Place:
             "files": sorted(
                 str(path.relative_to(self.out))
                 for path in self.out.rglob("*")
-                if path.is_file() and not _is_temporary(path) and not path.name.endswith("in-hand")
+                if path.is_file()
+                and not _is_temporary(path)
+                and not path.name.endswith("in-hand")
+                and not _is_report(path)
             ),
         }
 
@@ -406,3 +409,8 @@ def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _timeless(item) for key, item in value.items() if key not in _TIMES}
     return [_timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a watch wrote this page; whether it had the time for it differs between runs."""
+    return path.name.startswith("ctcedge-report-")
