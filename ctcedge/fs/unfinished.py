@@ -205,7 +205,7 @@ def try_in(directory: int) -> float:
     try:
         return os.fstat(descriptor).st_mtime
     finally:
-        os.close(descriptor)
+        close_unwritten(descriptor)
         os.unlink(name, dir_fd=directory)
 
 

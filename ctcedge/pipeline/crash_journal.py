@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import read_limited
 from ctcedge.log import event
 
@@ -83,7 +84,7 @@ class CrashJournal:
     ) -> None:
         """Close the journal, and remove it unless the next run needs it."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            close_unwritten(self._descriptor)  # each hash was written, or the journal disabled
             self._descriptor = None
         failed = kind is not None and issubclass(kind, Exception)
         if not (failed and (len(self._free) < _SLOTS or self.quarantined)):
@@ -126,7 +127,7 @@ class CrashJournal:
             os.pwrite(descriptor, hashes, start)
         except OSError as error:
             self._descriptor = None
-            os.close(descriptor)
+            close_unwritten(descriptor)
             self._disable(error)
 
     def _disable(self, error: OSError) -> None:
