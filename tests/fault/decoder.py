@@ -14,12 +14,12 @@ import signal
 import sys
 import time
 
-import cv2
+import ctcedge.images.decode as images
 
 LOG = {log!r}
 in_sandbox = sys.orig_argv[-1:] == ["ctcedge.images.sandbox"]
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-imdecode = cv2.imdecode
+decode = images.decode
 
 
 def log(event):
@@ -32,8 +32,8 @@ def hang():
         time.sleep(1)
 
 
-def hostile(data, flags):
-    raw = data.tobytes()
+def hostile(data):
+    raw = bytes(data)
     if b"ABORTS" in raw:
         os.abort()
     if b"SEGFAULTS" in raw:
@@ -48,14 +48,15 @@ def hostile(data, flags):
         hang()
     if in_sandbox:
         log("decoded")
-    return imdecode(data, flags)
+    return decode(data)
 
 
-cv2.imdecode = hostile
+images.decode = hostile
 if {time_limit} is not None:
     import ctcedge.images.sandbox
 
     ctcedge.images.sandbox._MAX_SECONDS = {time_limit}
+    ctcedge.images.sandbox._SECONDS_AFTER_HANG = {time_limit}
 """
 
 
