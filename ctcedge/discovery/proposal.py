@@ -38,13 +38,17 @@ class Proposal:
     understood: int
     unknown_channels: tuple[str, ...] = ()
 
+    def naming(self, channels: Mapping[str, tuple[str, ...]] | None) -> Naming:
+        """Return the naming that the template gives, in which each unknown word is a channel."""
+        return _naming(self.template, channels, self.unknown_channels)
+
 
 @dataclass(frozen=True, slots=True)
 class _Names:
     """Names that are built in the same way.
 
     Attributes:
-        folders: of each name, the folders that it lies in.
+        folders: of each name, its parent folders.
         words: of each name, its words.
         between: text before, between and after the words.
         ending: of the files, with its dot.
@@ -222,13 +226,19 @@ def _common_letters(values: list[str]) -> str:
     return "".join(character for character, _ in same)
 
 
+def _naming(
+    template: str, channels: Mapping[str, tuple[str, ...]] | None, unknown: tuple[str, ...]
+) -> Naming:
+    return Naming(template, {**(channels or {}), **{word: (word,) for word in unknown}})
+
+
 def _read(
     template: str,
     images: list[str],
     channels: Mapping[str, tuple[str, ...]] | None,
     unknown: tuple[str, ...],
 ) -> Proposal:
-    naming = Naming(template, {**(channels or {}), **{word: (word,) for word in unknown}})
+    naming = _naming(template, channels, unknown)
     cells = {
         (crop.sample, crop.cell, crop.channel)
         for crop in (naming.read(path, "") for path in images)

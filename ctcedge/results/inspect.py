@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ctcedge.discovery.naming import IMAGE_SUFFIXES, Crop, Naming, Skipped, folder_name
+from ctcedge.discovery.naming import IMAGE_SUFFIXES, Crop, Skipped, folder_name
 from ctcedge.discovery.proposal import Proposal, propose
 from ctcedge.discovery.scan import list_folder
 from ctcedge.errors import BadImage
@@ -126,8 +126,7 @@ def _propose(parsed: Sequence[Crop], settings: ImageSettings, inspection: Inspec
     if proposal is None or proposal.understood / proposal.images <= len(parsed) / len(paths):
         return
     inspection.proposal = proposal
-    words = {word: (word,) for word in proposal.unknown_channels}
-    naming = Naming(proposal.template, {**settings.channels, **words})
+    naming = proposal.naming(settings.channels)
     read = (naming.read(path, folder_name(inspection.folder)) for path in paths)
     crops = (crop for crop in read if isinstance(crop, Crop))
     inspection.examples = list(itertools.islice(crops, _EXAMPLES))
