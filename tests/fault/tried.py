@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ctcedge.report.pseudonyms import KEY_NAME
 from tests.fault.calls import Ended, Forker
+from tests.helpers.correction_entries import correction
 from tests.helpers.drawn_cells import CTC, LEUKOCYTE, REVIEW, cell, save
 from tests.helpers.sidecar_files import load
 from tests.unit.results.review_files import corrections
@@ -322,21 +323,9 @@ def _torn(data: bytes) -> bytes:
 
 
 def _write_corrections(place: Place, note: str) -> None:
+    day = 2 if note == "first" else 3
     entries = [
-        {
-            "path": name,
-            "sample": record["sample"],
-            "cell": record["cell"],
-            "image_sha256": record["image"]["sha256"],
-            "model_sha256": record["model"]["sha256"],
-            "from": record["call"],
-            "call": "CTC",
-            "note": note,
-            "time": f"2026-01-0{2 if note == 'first' else 3}T03:04:05.678Z",
-            "channels": ["BF"],
-            "blinded": True,
-            "weight": None,
-        }
+        correction(name, record, note=note, time=f"2026-01-0{day}T03:04:05.678Z")
         for name, record in place.records().items()
         if note == "second" or name in _REVIEWED
     ]

@@ -27,6 +27,7 @@ from ctcedge.quality import checks
 from ctcedge.quality.checks import Reason
 from ctcedge.settings import load_settings
 from docs import generate
+from tests.helpers.correction_entries import correction
 from tests.helpers.pages import PAGES, README, ROOT, Block, Lab, blocks, name
 from tests.helpers.sidecar_files import load, sidecars
 
@@ -141,7 +142,10 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(SAMPLE / "ctcedge.toml", root / "deparray" / "donor7")
     (root / "data" / "metrics").mkdir(parents=True)
     Lab(root).run("ctcedge classify /deparray/out --out /data/calls")
-    entries = [correction(path, record) for path, record in sidecars(root / "data/calls").items()]
+    entries = [
+        correction(path.removesuffix(".ctc.json"), record)
+        for path, record in sidecars(root / "data/calls").items()
+    ]
     (root / "corrections.json").write_text(
         json.dumps(
             {
@@ -157,23 +161,6 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return root
-
-
-def correction(path: str, record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "path": path.removesuffix(".ctc.json"),
-        "sample": record["sample"],
-        "cell": record["cell"],
-        "image_sha256": record["image"]["sha256"],
-        "model_sha256": record["model"]["sha256"],
-        "from": record["call"],
-        "call": "CTC",
-        "note": "",
-        "time": "2026-01-02T03:04:05Z",
-        "channels": ["BF"],
-        "blinded": True,
-        "weight": None,
-    }
 
 
 @pytest.fixture

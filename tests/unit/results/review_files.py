@@ -8,6 +8,7 @@ from typing import Any
 
 from ctcedge.results import reviews as module
 from tests.helpers.cli_runner import call
+from tests.helpers.correction_entries import correction
 from tests.helpers.sidecar_files import load, sidecar
 
 SCHEMA = json.loads(
@@ -25,20 +26,8 @@ IMAGES = {
 def entry(folder: Path, path: str = "S1/00002_BF.png", **changes: Any) -> dict[str, Any]:
     """What the page would say of a cell."""
     record = load(sidecar(folder / path))
-    return {
-        "path": path,
-        "sample": record["sample"],
-        "cell": record["cell"],
-        "image_sha256": record["image"]["sha256"],
-        "model_sha256": record["model"]["sha256"],
-        "from": record["call"],
-        "call": "CTC",
-        "note": "bright rim",
-        "time": "2026-01-02T03:04:05.678Z",
-        "channels": ["BF", "DAPI"],
-        "blinded": True,
-        "weight": None,
-    } | changes
+    shown = {"note": "bright rim", "channels": ["BF", "DAPI"]}
+    return correction(path, record, **shown | changes)
 
 
 def corrections(*entries: dict[str, Any], **changes: Any) -> dict[str, Any]:
