@@ -1,4 +1,4 @@
-"""Entry point of `python -m train`."""
+"""Entry point of `ctcedge-train`, which is `python -m train` in a clone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from ctcedge.dependencies import damaged_package
 from ctcedge.fs.problems import unexpected_problem
 
 from .supervise import supervised
-
-EXTRA = frozenset(
-    ("jinja2", "matplotlib", "monai", "onnx", "onnxscript", "scipy", "sklearn", "sympy", "torch")
-)
-"""Top-level packages that the optional dependencies `train` install."""
+from .util import extra
 
 
 def main() -> None:
@@ -22,6 +18,10 @@ def main() -> None:
 
     Without the packages that a command needs, it is printed how to install them.
     """
+    lacking = extra.missing()
+    if lacking and not sys.argv[1:]:
+        print(f"train: {extra.cure(lacking)}", file=sys.stderr)
+        sys.exit(2)
     environment.prepare()
     streams.prepare()
     supervised(_run)
@@ -47,14 +47,14 @@ def _run() -> None:
             print(f"train: {problem}", file=sys.stderr)
             sys.exit(2)
         package = (getattr(error, "name", None) or "").partition(".")[0]
-        if not isinstance(error, ModuleNotFoundError) or package not in EXTRA:
+        if not isinstance(error, ModuleNotFoundError) or package not in extra.PACKAGES:
             raise
-        print(
-            f"train: {package} is not installed; install with: pip install '.[train]'",
-            file=sys.stderr,
-        )
+        print(f"train: {extra.cure(package)}", file=sys.stderr)
         sys.exit(2)
     finally:
+        if "--help" in sys.argv and (lacking := extra.missing()):
+            streams.flush()
+            print(f"note: {extra.cure(lacking)}", file=sys.stderr)
         streams.flush()
 
 

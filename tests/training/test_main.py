@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import train
-from train.__main__ import EXTRA
 from train.cli import app
+from train.util import extra
+
+EXTRA = extra.PACKAGES
 
 RUN_WITHOUT = """
 import runpy, sys
@@ -56,8 +59,21 @@ def test_the_missing_package_is_named(package):
     )
 
 
+def test_without_the_extra_and_arguments_one_line_says_how_to_install_it():
+    assert all(find_spec(package) for package in EXTRA)
+    result = run_without(["torch"])
+    assert (result.returncode, result.stdout, result.stderr) == (
+        2,
+        "",
+        "train: torch is not installed; install with: pip install '.[train]'\n",
+    )
+
+
 def test_without_the_extra_help_and_simulation_work(tmp_path):
-    assert run_without(sorted(EXTRA), "--help").returncode == 0
+    shown = run_without(sorted(EXTRA), "--help")
+    assert shown.returncode == 0
+    assert "Usage" in shown.stdout
+    assert shown.stderr == ("note: jinja2 is not installed; install with: pip install '.[train]'\n")
     result = run_without(
         sorted(EXTRA),
         "simulate",

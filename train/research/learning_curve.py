@@ -18,6 +18,7 @@ import typer
 from numpy.typing import NDArray
 
 from ctcedge.fs.files import atomic_write
+from ctcedge.model.folder import models_folder
 
 from ..baselines.baselines import TRAINING, baseline_scores, training_table
 from ..data.dataset import Cells
@@ -49,7 +50,7 @@ TITLES: dict[Row, str] = {
 PRETRAINED: tuple[Row, ...] = ("frozen", "tuned")
 BUDGETS = ("5x20", "10x20", "20x30", "all")
 _REPLICATES = 400
-_SHIPPED = Path(__file__).parents[2] / "models" / "sim-resnet18"
+_SHIPPED = models_folder() / "sim-resnet18"
 
 
 def scores_of(row: Row, benchmark: Benchmark, fold: int, budget: str, draw: int) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from ctcedge.images.preprocess import InputSpec
+from ctcedge.model.folder import models_folder
 
 from ..fit.augment import FAMILIES
 from ..fit.presets import PRESETS, Preset, without_um_per_px
@@ -26,7 +27,7 @@ FIRST_NETWORK = "resnet18"
 FOLDS = 5
 SPLIT_SEED = 1
 
-_SHIPPED = Path(__file__).parents[2] / "models" / "sim-resnet18"
+_SHIPPED = models_folder() / "sim-resnet18"
 
 # The study's three families at the strength that a model for many instruments needs.
 _PRESET = replace(
