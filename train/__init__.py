@@ -2,3 +2,7 @@
 
 Needs the optional dependencies `train`, such as PyTorch and MONAI, which the runtime never imports.
 """
+
+from .util.extra import require_for_programs
+
+require_for_programs()

@@ -20,7 +20,7 @@ def main() -> None:
     """
     lacking = extra.missing()
     if lacking and not sys.argv[1:]:
-        print(f"train: {extra.cure(lacking)}", file=sys.stderr)
+        print(f"Error: {extra.cure(lacking)}", file=sys.stderr)
         sys.exit(2)
     environment.prepare()
     streams.prepare()
@@ -34,22 +34,22 @@ def _run() -> None:
         app(complete_var="")
     except BrokenProcessPool:
         print(
-            "train: one of its worker processes died, as when memory runs out; run the same command"
+            "Error: one of its worker processes died, as when memory runs out; run the same command"
             " again with more free memory",
             file=sys.stderr,
         )
         sys.exit(1)
     except Exception as error:
         if problem := damaged_package(error):
-            print(f"train: {problem}", file=sys.stderr)
+            print(f"Error: {problem}", file=sys.stderr)
             sys.exit(2)
         if problem := unexpected_problem(error):
-            print(f"train: {problem}", file=sys.stderr)
+            print(f"Error: {problem}", file=sys.stderr)
             sys.exit(2)
         package = (getattr(error, "name", None) or "").partition(".")[0]
         if not isinstance(error, ModuleNotFoundError) or package not in extra.PACKAGES:
             raise
-        print(f"train: {extra.cure(package)}", file=sys.stderr)
+        print(f"Error: {extra.cure(package)}", file=sys.stderr)
         sys.exit(2)
     finally:
         if "--help" in sys.argv and (lacking := extra.missing()):

@@ -99,5 +99,5 @@ def _report(number: signal.Signals) -> None:
     advice = _ADVICE.get(number, "it was sent to it, or a limit was reached")
     if sys.stderr.isatty():
         sys.stderr.write(_SHOW_CURSOR)  # a progress bar hides it
-    sys.stderr.write(f"train: the process died of {number.name}: {advice}\n")
+    sys.stderr.write(f"Error: the process died of {number.name}: {advice}\n")
     sys.stderr.flush()

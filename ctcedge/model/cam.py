@@ -59,7 +59,7 @@ def _coarse_maps(engine: HasActivation, inputs: NDArray[np.uint8]) -> NDArray[np
     if maps is None:
         raise ModelError(
             "this model cannot compute activation maps: its graphs have no output 'activation';"
-            " export it again with 'python -m train export'"
+            " export it again with 'ctcedge-train export'"
         )
     return maps
 

@@ -21,10 +21,10 @@ def runtime_cli() -> str:
 
 
 def training_cli() -> str:
-    """Return the reference of `python -m train`."""
-    from train.cli import app
+    """Return the reference of `ctcedge-train`."""
+    from ctcedge_train.cli import app
 
-    return _reference("train-cli.md", app, "python -m train")
+    return _reference("train-cli.md", app, "ctcedge-train")
 
 
 def _reference(template: str, app: typer.Typer, name: str) -> str:

@@ -74,6 +74,8 @@ class Lab:
             words[:1] = [sys.executable, "-m", "ctcedge"]
             if words[3] == "watch":
                 return self._watch(words)
+        elif words[0] == "ctcedge-train":
+            words[:1] = [sys.executable, "-m", "ctcedge_train"]
         elif words[0] == "python":
             words[0] = sys.executable
         done = subprocess.run(

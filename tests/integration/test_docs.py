@@ -62,6 +62,8 @@ def test_command_exists_with_its_options(command: str) -> None:
     match program:
         case "ctcedge":
             check_options(typer.main.get_command(runtime_app()), words[1:])
+        case "ctcedge-train":
+            check_options(typer.main.get_command(training_app()), words[1:])
         case "python" | "python3" if words[1:3] == ["-m", "train"]:
             check_options(typer.main.get_command(training_app()), words[3:])
         case "python" | "python3" if words[1] == "-m":

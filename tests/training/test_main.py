@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 import train
+from ctcedge.version import __version__
+from tests.helpers.pages import ROOT
 from train.cli import app
 from train.util import extra
 
@@ -46,7 +51,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(command):
     assert result.returncode == 2
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
-    assert line.startswith("train: ")
+    assert line.startswith("Error: ")
     assert line.endswith(" is not installed; install with: pip install '.[train]'")
 
 
@@ -55,7 +60,7 @@ def test_the_missing_package_is_named(package):
     result = run_without([package], "fit", "cells.csv", "--out", "run")
     assert (result.returncode, result.stderr) == (
         2,
-        f"train: {package} is not installed; install with: pip install '.[train]'\n",
+        f"Error: {package} is not installed; install with: pip install '.[train]'\n",
     )
 
 
@@ -65,7 +70,7 @@ def test_without_the_extra_and_arguments_one_line_says_how_to_install_it():
     assert (result.returncode, result.stdout, result.stderr) == (
         2,
         "",
-        "train: torch is not installed; install with: pip install '.[train]'\n",
+        "Error: torch is not installed; install with: pip install '.[train]'\n",
     )
 
 
@@ -87,6 +92,70 @@ def test_another_missing_module_is_an_error_of_the_code():
     result = run_without(["ctcedge.errors"], "export", "run", "--name", "mine")
     assert result.returncode == 1
     assert "Traceback" in result.stderr or "ModuleNotFoundError" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["train.research.results", "train.research.learning_curve", "train.evaluate.ood_rates"],
+)
+def test_without_the_extra_a_program_prints_one_line(module, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    result = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (
+        2,
+        "",
+        "Error: torch is not installed; install with: pip install '.[train]'\n",
+    )
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "80"})
+
+
+def test_summaries_fit_a_terminal_of_80_columns():
+    shown = call("-h").stdout
+    summaries = shown.partition("Commands:\n")[2].splitlines()
+    assert len(summaries) == len(COMMANDS) + 1
+    for line in summaries:
+        assert len(line) <= 80
+        assert line.endswith(".") and not line.endswith("..."), line
+        assert line.startswith("  ") and line[2] != " ", line
+
+
+def test_help_and_version_have_short_options():
+    for command in COMMANDS:
+        shown = call(command, "-h")
+        assert shown.exit_code == 0
+        assert f"Example: python -m train {command} " in " ".join(shown.stdout.split())
+    assert call("-V").stdout == call("--version").stdout == f"ctcedge-train {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--epochs", "0_5", "'0_5' is not a number; a whole number from 1 to 100,000 is needed"),
+        ("--epochs", "0", "'0': a whole number from 1 to 100,000 is needed"),
+        ("--epochs", "2.5", "'2.5': a whole number from 1 to 100,000 is needed"),
+        ("--seed", "-1", "'-1': a whole number from 0 to 4,294,967,295 is needed"),
+        ("--learning-rate", "0", "'0': a number above 0 and at most 10 is needed"),
+        ("--learning-rate", "nan", "'nan': a number above 0 and at most 10 is needed"),
+        ("--um-per-px", "0,5", "a number from 0.01 to 20 is needed"),
+    ],
+)
+def test_a_number_that_is_refused_is_named_with_its_bounds(option, text, message):
+    result = call("fit", "cells.csv", "--out", "run", option, text)
+    assert result.exit_code == 2
+    shown = " ".join(result.stderr.split())
+    assert f"'{option}'" in shown
+    assert message in shown
 
 
 def test_every_command_is_there():

@@ -52,7 +52,7 @@ def test_wheel_has_the_kit_by_its_own_name_only(dist):
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"ctcedge", "ctcedge_train"}
     # Data files and all modules are there, the records of the study are not.
-    kept = {f"ctcedge_{path}" for path in tracked("train") if not path.endswith(".md")}
+    kept = {f"ctcedge_{path}" for path in files("train") if not path.endswith(".md")}
     assert {name for name in names if name.startswith("ctcedge_train/")} == kept
 
 
@@ -60,11 +60,12 @@ def test_source_distribution_has_the_clone(dist):
     (archive,) = dist.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
-    assert {*tracked("train"), *tracked("ctcedge_train")} <= names
+    assert {*files("train"), *files("ctcedge_train")} <= names
 
 
-def tracked(folder: str) -> list[str]:
-    return run("git", "ls-files", folder, cwd=ROOT).stdout.splitlines()
+def files(folder: str) -> list[str]:
+    found = (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    return [str(path.relative_to(ROOT)) for path in found if path.parent.name != "__pycache__"]
 
 
 def test_installed_command_works(installed, tmp_path):

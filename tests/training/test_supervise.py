@@ -28,7 +28,7 @@ def test_the_signal_is_named(name):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, name)
     (line,) = errors.splitlines()
-    assert line.startswith(f"train: the process died of {name}: ")
+    assert line.startswith(f"Error: the process died of {name}: ")
 
 
 def test_exit_codes_and_output_are_those_of_the_command():

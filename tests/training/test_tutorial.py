@@ -14,7 +14,7 @@ def test_tutorial_ends_with_a_report_of_the_new_model(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     for block in blocks(TUTORIAL, "bash"):
         for command in block.commands():
-            if shlex.split(command)[0] in ("python", "ctcedge"):
+            if shlex.split(command)[0] in ("ctcedge-train", "ctcedge"):
                 lab.run(command)
     assert (tmp_path / "report" / "report.html").is_file()
     assert (tmp_path / "report.html").is_file()

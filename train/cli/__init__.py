@@ -1,4 +1,4 @@
-"""Command line: `python -m train --help`."""
+"""Command line: `ctcedge-train --help`."""
 
 from .app import app
 

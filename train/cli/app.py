@@ -10,11 +10,15 @@ import typer
 
 from ..options import (
     Config,
+    CropUmPerPx,
     Demonstration,
     FalsePositives,
     Force,
     Gate,
     Init,
+    Manifests,
+    ModelName,
+    ModelsFolder,
     Negative,
     Patients,
     Pattern,
@@ -24,44 +28,45 @@ from ..options import (
     Sidecars,
     TrustGates,
 )
+from ..util.command_line import (
+    application,
+    path_argument,
+    path_option,
+    real_option,
+    whole_option,
+)
 from ..util.errors import exit_on, fail, warn
+from ..util.extra import COMMAND
+from ..util.next_step import print_classify, print_next
 from .training import fit, pretrain
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
-
-@app.callback()
-def main() -> None:
-    """Train model folders for ctcedge; needs PyTorch and MONAI."""
-
-
-app.command()(pretrain)
-app.command()(fit)
-
-
-@app.command()
 def build(
-    name: Annotated[str, typer.Option(help="Name of the model and its folder.")],
-    version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")],
+    name: ModelName,
+    version: Annotated[str, typer.Option(metavar="X.Y.Z", help="Version of the model.")],
     seed: Seed = 1,
-    out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
-    runs: Annotated[
-        Path, typer.Option(help="Parent of the run folder, which is not shipped.")
-    ] = Path("runs"),
+    out: ModelsFolder = Path("models"),
+    runs: Annotated[Path, path_option("Parent of the run folder, which is not shipped.")] = Path(
+        "runs"
+    ),
     init: Init = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, show_default="of the build's settings")
+        int | None,
+        whole_option("Passes over the training cells.", 1, 100_000, show_default="of the build"),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(show_default="of the build's settings")
+        float | None,
+        real_option("Maximum, after the warm-up.", 0, 10, above=True, show_default="of the build"),
     ] = None,
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Takes a minute; tests the process only.")
     ] = False,
 ) -> None:
-    """Simulate, fit and export a model folder, optionally from an earlier model's weights.
+    """Simulate, fit and export a model folder.
 
-    Example: `python -m train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models`
+    With --init, the fit starts from an earlier model's weights.
+
+    Example: ctcedge-train build --name sim-resnet18 --version 0.1.0 --seed 1 --out models
     """
     from ctcedge.errors import CtcEdgeError
 
@@ -73,7 +78,7 @@ def build(
     given = {"init": init, "epochs": epochs, "learning-rate": learning_rate}
     options = [f" --{option} {value}" for option, value in given.items() if value is not None]
     preset = "".join(options) + (" --tiny" if tiny else "")
-    command = f"python -m train build --name {name} --version {version} --seed {seed}{preset}"
+    command = f"{COMMAND} build --name {name} --version {version} --seed {seed}{preset}"
     with exit_on(ValueError, CtcEdgeError, ParityError, OSError):
         fit = settings.fit.with_overrides(seed=seed, epochs=epochs, learning_rate=learning_rate)
         model = build_model(
@@ -86,29 +91,32 @@ def build(
             init=init,
         )
     typer.echo(f"{out / name}: {model.sha256}")
+    print_classify(model.folder)
 
 
-@app.command()
 def export(
     run: Annotated[
-        Path, typer.Argument(help="Finished run, or the parent of the runs of its folds.")
+        Path, path_argument("Finished run, or the parent of the runs of its folds.", "RUN")
     ],
-    name: Annotated[str, typer.Option(help="Name of the model and its folder.")],
-    version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")] = "0.1.0",
-    out: Annotated[Path, typer.Option(help="Parent of the model folder.")] = Path("models"),
-    about: Annotated[str, typer.Option(help="One line on the origin of the cells.")] = "",
+    name: ModelName,
+    version: Annotated[str, typer.Option(metavar="X.Y.Z", help="Version of the model.")] = "0.1.0",
+    out: ModelsFolder = Path("models"),
+    about: Annotated[
+        str, typer.Option(metavar="TEXT", help="One line on the origin of the cells.")
+    ] = "",
     review_fraction: ReviewFraction = 0.1,
     false_positives: FalsePositives = 10,
     demonstration: Demonstration = False,
     force: Force = False,
     seed: Seed = 1,
 ) -> None:
-    """Write a model folder: quantized graphs, calibrated on held-out cells, and a model card.
+    """Write a model folder: graphs, thresholds and a model card.
 
-    INT8 graphs are quantized in several ways before they are refused. A run of k folds becomes k
-    model folders, with which `evaluate` scores each cell by the one not trained on its sample.
+    The graphs are quantized, and calibrated on held-out cells. INT8 graphs are quantized in several
+    ways before they are refused. A run of k folds becomes k model folders, with which evaluate
+    scores each cell by the one not trained on its sample.
 
-    Example: `python -m train export runs/mine --name mine --review-fraction 0.3`
+    Example: ctcedge-train export runs/mine --name mine --review-fraction 0.3
     """
     from ctcedge.errors import CtcEdgeError
 
@@ -130,28 +138,34 @@ def export(
         models = export_models(run, settings, out, warn)
     for model in models:
         typer.echo(f"{model.folder}: {model.sha256}")
+    report = Path("reports") / name
+    print_next(
+        "evaluate", out / name, "MANIFEST", "--out", report, when="to test it on other cells"
+    )
+    if len(models) == 1:
+        print_classify(out / name, when="to use it")
 
 
-@app.command()
 def evaluate(
     model: Annotated[
         Path,
-        typer.Argument(help="Model folder, or the parent of the model folders of a run's folds."),
+        path_argument("Model folder, or the parent of those of a run's folds.", "MODEL"),
     ],
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests of labelled cells.")],
-    out: Annotated[Path, typer.Option(help="Folder for the report.")],
+    manifests: Manifests,
+    out: Annotated[Path, path_option("Folder for the report.")],
     positive: Positive = None,
     negative: Negative = None,
     trust_gates: TrustGates = False,
     seed: Seed = 1,
 ) -> None:
-    """Evaluate a model on cells that it was not trained on, beside two baselines.
+    """Evaluate a model on cells that it was not trained on.
 
-    Writes report.html, report.md, report.json and scores.csv.
+    Two baselines are measured beside it. Writes report.html, report.md, report.json and scores.csv.
 
-    Example: `python -m train evaluate models/mine cells.csv --out reports/mine`
+    Example: ctcedge-train evaluate models/mine cells.csv --out reports/mine
     """
     from ctcedge.errors import SetupError
+    from ctcedge.model.spec import SPEC_NAME
 
     from ..baselines.baselines import TrainingTableError
     from ..data.manifest import ManifestError
@@ -173,32 +187,37 @@ def evaluate(
     except OSError as error:
         raise fail(f"{error.filename or out}: {error.strerror}") from None
     typer.echo(out / "report.html")
+    if (model / SPEC_NAME).is_file():
+        print_classify(model)
+    else:
+        print_next(
+            "fit", *manifests, "--out", "runs/NAME", when="to train one model on all these cells"
+        )
 
 
-@app.command()
 def label(
-    export: Annotated[Path, typer.Argument(help="Folder of crops, searched recursively.")],
-    out: Annotated[Path, typer.Option(help="The manifest, a new CSV file.")],
+    export: Annotated[Path, path_argument("Folder of crops, searched recursively.", "EXPORT")],
+    out: Annotated[Path, path_option("The manifest, a new CSV file.", "FILE")],
     sidecars: Sidecars = None,
     gate: Gate = False,
     patients: Patients = None,
     run: Annotated[
         str,
         typer.Option(
-            help="Name of the run, to distinguish samples of the same name in several exports."
+            metavar="NAME",
+            help="Name of the run, to distinguish samples of the same name in several exports.",
         ),
     ] = "",
     config: Config = None,
     pattern: Pattern = None,
-    um_per_px: Annotated[
-        float | None, typer.Option(help="Edge length of an image pixel in um.")
-    ] = None,
+    um_per_px: CropUmPerPx = None,
 ) -> None:
-    """Write a manifest of an export: labels from reviews, labels.csv or the stains, in that order.
+    """Write a manifest of an export: one row per cell with its label.
 
-    Gates are set from each sample's own leukocytes and drawn in a picture beside the manifest.
+    Labels come from reviews, labels.csv or the stains, in that order. Gates are set from each
+    sample's own leukocytes and drawn in a picture beside the manifest.
 
-    Example: `python -m train label /deparray/out --out cells.csv`
+    Example: ctcedge-train label /deparray/out --out cells.csv
     """
     from ctcedge.errors import SetupError
 
@@ -221,21 +240,21 @@ def label(
         raise fail(f"{error.filename}: {error.strerror}") from None
 
 
-@app.command()
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Parent of one folder per hospital.")],
-    hospitals: Annotated[int, typer.Option(min=1)] = 2,
-    samples: Annotated[int, typer.Option(min=1, help="Number per hospital.")] = 2,
-    cells: Annotated[int, typer.Option(min=1, help="Number per sample.")] = 50,
+    out: Annotated[Path, path_argument("Parent of one folder per hospital.", "OUT")],
+    hospitals: Annotated[int, whole_option("Number of hospitals.", 1, 100_000)] = 2,
+    samples: Annotated[int, whole_option("Number per hospital.", 1, 10_000)] = 2,
+    cells: Annotated[int, whole_option("Number per sample.", 1, 1_000_000)] = 50,
     ctc_fraction: Annotated[
-        float,
-        typer.Option("--ctc-fraction", "--ctc-share", min=0, max=1, help="Fraction of CTCs."),
+        float, real_option("Fraction of CTCs.", 0, 1, "--ctc-fraction", "--ctc-share")
     ] = 0.4,
     seed: Seed = 1,
 ) -> None:
-    """Write simulated exports: images of all channels, a settings file and labels.csv per hospital.
+    """Write simulated exports of several hospitals, with labels.
 
-    Example: `python -m train simulate runs/exports --hospitals 2 --cells 20`
+    Each has images of all channels, a settings file and labels.csv.
+
+    Example: ctcedge-train simulate runs/exports --hospitals 2 --cells 20
     """
     from ..simulate import simulate_cells, write_export
     from ..util.progress import progress
@@ -251,3 +270,21 @@ def simulate(
     except OSError as error:
         raise fail(f"{error.filename}: {error.strerror}") from None
     typer.echo(f"{out}: {written:,} cells")
+    print_next("label", out / "h00", "--out", "h00.csv")
+
+
+app = application(
+    label,
+    pretrain,
+    fit,
+    export,
+    evaluate,
+    simulate,
+    build,
+    about=(
+        "Train and evaluate model folders for ctcedge, on your own labelled cells.\n\n"
+        "Research software, not a diagnostic.\n\n"
+        "Exit codes: 0 done; 1 internal error; 2 wrong usage or set-up; 130 or 143 interrupted by"
+        " Ctrl-C or SIGTERM."
+    ),
+)

@@ -10,23 +10,32 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..options import (
+    PRESET,
+    BatchSize,
     Config,
     CropPx,
+    CropUmPerPx,
     Dapi,
+    Epochs,
     Folds,
     Init,
+    LearningRate,
+    Manifests,
     Negative,
     Network,
     Patients,
     Pattern,
     Positive,
+    PresetName,
     Seed,
     Size,
     Validation,
     Width,
     Without,
 )
+from ..util.command_line import path_argument, path_option, real_option, whole_option
 from ..util.errors import exit_on, warn
+from ..util.next_step import model_name, print_next
 
 if TYPE_CHECKING:
     from ..fit.distributed import ProcessGroup
@@ -49,21 +58,19 @@ def _interruptible() -> Iterator[tuple[ProcessGroup, Callable[[], bool]]]:
         try:
             yield processes, interruption.requested
         except Interrupted:
-            typer.echo("train: interrupted; the same command continues", err=True)
+            typer.echo("Interrupted; the same command continues", err=True)
             raise typer.Exit(128 + interruption.number) from None
 
 
 def fit(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests of labelled cells.")],
-    out: Annotated[
-        Path, typer.Option(help="Run folder; the same command continues an interrupted fit.")
-    ],
-    preset: Annotated[str, typer.Option(help="Default settings: cpu, gpu or tiny.")] = "cpu",
+    manifests: Manifests,
+    out: Annotated[Path, path_option("Run folder; the same command continues an interrupted fit.")],
+    preset: PresetName = "cpu",
     network: Network = None,
     width: Width = None,
-    epochs: Annotated[int | None, typer.Option(min=1, show_default="of the preset")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, show_default="of the preset")] = None,
-    learning_rate: Annotated[float | None, typer.Option(show_default="of the preset")] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
     without: Without = None,
     dapi: Dapi = "none",
     folds: Folds = None,
@@ -72,7 +79,7 @@ def fit(
     negative: Negative = None,
     size: Size = None,
     um_per_px: Annotated[
-        float | None, typer.Option(help="Edge of an input pixel, um.", show_default="of the preset")
+        float | None, real_option("Edge of an input pixel, um.", 0.01, 20, show_default=PRESET)
     ] = None,
     crop_px: CropPx = None,
     init: Init = None,
@@ -85,12 +92,13 @@ def fit(
     ] = False,
     seed: Seed = 1,
 ) -> None:
-    """Fit a network on labelled cells; whole patients or samples are held out.
+    """Fit a network on labelled cells.
 
-    The same command continues after Ctrl-C. On several GPUs: `torchrun --nproc-per-node 4 -m train
-    fit ...` with the same arguments.
+    Whole patients or samples are held out for validation. The same command continues after
+    Ctrl-C. On several GPUs: torchrun --nproc-per-node 4 -m ctcedge_train fit ... with the same
+    arguments.
 
-    Example: `python -m train fit cells.csv --out runs/mine`
+    Example: ctcedge-train fit cells.csv --out runs/mine
     """
     from ctcedge.errors import CtcEdgeError
 
@@ -129,60 +137,62 @@ def fit(
         if processes.is_main:
             for run in runs:
                 typer.echo(f"{run.folder}: {run.summary()}")
-            typer.echo(f"next: python -m train export {out} --name NAME")
+            print_next("export", out, "--name", model_name(out))
 
 
 def pretrain(
     exports: Annotated[
-        list[Path], typer.Argument(help="Folders of crops, searched recursively; no labels needed.")
+        list[Path],
+        path_argument("Folders of crops, searched recursively; no labels needed.", "EXPORT"),
     ],
-    out: Annotated[
-        Path, typer.Option(help="Run folder; the same command continues an interrupted one.")
-    ],
-    preset: Annotated[str, typer.Option(help="Default settings: cpu, gpu or tiny.")] = "cpu",
+    out: Annotated[Path, path_option("Run folder; the same command continues an interrupted one.")],
+    preset: PresetName = "cpu",
     objective: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="What is learnt: contrastive, vicreg, masked, stains or aligned; repeatable, the"
             " losses are added.",
-            show_default="of the preset",
+            show_default=PRESET,
         ),
     ] = None,
     exclude: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Manifest, or CSV file with a column patient or sample, of what is kept out, such"
-            " as a test set; repeatable."
+        path_option(
+            "Manifest, or CSV file with a column patient or sample, of what is kept out, such"
+            " as a test set; repeatable.",
+            "FILE",
         ),
     ] = None,
     patients: Patients = None,
     network: Network = None,
     width: Width = None,
-    epochs: Annotated[int | None, typer.Option(min=1, show_default="of the preset")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=8, show_default="of the preset")] = None,
-    learning_rate: Annotated[float | None, typer.Option(show_default="of the preset")] = None,
+    epochs: Epochs = None,
+    batch_size: Annotated[
+        int | None, whole_option("Crops per step.", 8, 65_536, show_default=PRESET)
+    ] = None,
+    learning_rate: LearningRate = None,
     negatives: Annotated[
         str | None,
         typer.Option(
+            metavar="WHICH",
             help="Crops that 'contrastive' tells a crop apart from: all, or those of its sample.",
-            show_default="of the preset",
+            show_default=PRESET,
         ),
     ] = None,
     config: Config = None,
     pattern: Pattern = None,
-    um_per_px: Annotated[
-        float | None, typer.Option(help="Edge length of an image pixel in um.")
-    ] = None,
+    um_per_px: CropUmPerPx = None,
     size: Size = None,
     crop_px: CropPx = None,
     seed: Seed = 1,
 ) -> None:
-    """Pretrain a network on unlabelled crops, for `fit --init`.
+    """Pretrain a network on unlabelled crops, for fit --init.
 
     The network learns from the crops alone; meant for fits with few labels. The same command
-    continues after Ctrl-C; several GPUs as for `fit`.
+    continues after Ctrl-C; several GPUs as for fit.
 
-    Example: `python -m train pretrain EXPORT --out runs/pretrained`
+    Example: ctcedge-train pretrain EXPORT --out runs/pretrained
     """
     from ctcedge.errors import CtcEdgeError
 
@@ -218,4 +228,4 @@ def pretrain(
             )
         if processes.is_main:
             typer.echo(f"{run.folder}: {run.summary()}")
-            typer.echo(f"next: python -m train fit MANIFEST --init {out} --out RUN")
+            print_next("fit", "MANIFEST", "--init", out, "--out", "runs/NAME")

@@ -20,6 +20,7 @@ from ctcedge.fs.files import atomic_write
 from ctcedge.fs.text import same_form
 from ctcedge.report.texts import plural
 
+from ..util.extra import COMMAND
 from .tables import TableError, TableRow, parse_number, read_table
 
 Label: TypeAlias = Literal["CTC", "other", ""]
@@ -165,7 +166,7 @@ def _read(path: Path) -> Iterable[Row]:
     try:
         table = read_table(path, _NEEDED, _KNOWN, other_columns=True)
     except TableError as error:
-        raise ManifestError(f"{error}; make it with 'python -m train label'") from None
+        raise ManifestError(f"{error}; make it with '{COMMAND} label'") from None
     if not table:
         raise ManifestError(f"{path} has no cells")
     rows, bad = [], []

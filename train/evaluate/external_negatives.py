@@ -22,6 +22,12 @@ from ..metrics.onnx_scores import probabilities
 from ..metrics.roc import Floats, roc_auc
 from ..simulate import simulate_cells
 from ..util.batching import batches
+from ..util.command_line import (
+    path_argument,
+    real_option,
+    run_program,
+    whole_option,
+)
 from ..util.errors import exit_on
 
 UNSEEN_SEED = 900_001
@@ -45,19 +51,21 @@ def predict_proba(classifier: Classifier, inputs: NDArray[np.uint8]) -> Floats:
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
-    folder: Annotated[Path, typer.Argument(help="Crops of cells that are not CTCs.")],
+    model: Annotated[Path, path_argument("Model folder.", "MODEL")],
+    folder: Annotated[Path, path_argument("Crops of cells that are not CTCs.", "FOLDER")],
     um_per_px: Annotated[
         float | None,
-        typer.Option(help="Edge length of an image pixel, um.", show_default="of the folder"),
+        real_option("Edge length of an image pixel, um.", 0.01, 20, show_default="of the folder"),
     ] = None,
-    hospitals: Annotated[int, typer.Option(min=4, help="Number of simulated hospitals.")] = 40,
-    sensitivity: Annotated[float, typer.Option(min=0.01, max=0.99)] = 0.8,
+    hospitals: Annotated[int, whole_option("Number of simulated hospitals.", 4, 100_000)] = 40,
+    sensitivity: Annotated[
+        float, real_option("Of the simulated CTCs, sets the threshold.", 0.01, 0.99)
+    ] = 0.8,
 ) -> None:
     """Print the fraction of a folder's cells called CTC at a threshold set on simulated hospitals.
 
-    Example: `python -m train.evaluate.external_negatives models/sim-resnet18 ../jurkat --um-per-px
-    0.5`
+    Example: python -m train.evaluate.external_negatives models/sim-resnet18 ../jurkat --um-per-px
+    0.5
     """
     with exit_on(SetupError):
         classifier = Classifier.load(model, provider="cpu")
@@ -78,4 +86,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -29,6 +29,7 @@ from ..data.folder import CropFolder
 from ..fit.run import open_runs
 from ..simulate import simulate_cells
 from ..util.batching import batches
+from ..util.command_line import application, path_argument, real_option, whole_option
 from ..util.errors import exit_on, fail
 from .external_negatives import UNSEEN_SEED
 
@@ -37,7 +38,6 @@ _BATCH = 64
 _POOLS = 400
 _CTC_FRACTIONS = (0.0, 0.1, 0.5)
 
-app = typer.Typer(add_completion=False)
 Change = Callable[[GreyImage], GreyImage]
 
 
@@ -114,19 +114,19 @@ class OodProbe:
         self.report_runs(f"{folder}, all in one", measured, [np.arange(n)])
 
 
-@app.command()
 def simulated(
-    model: Annotated[Path, typer.Argument(help="Model folder, trained on simulated cells.")],
-    folders: Annotated[list[Path], typer.Argument(help="Folders of real crops.")],
+    model: Annotated[Path, path_argument("Model folder, trained on simulated cells.", "MODEL")],
+    folders: Annotated[list[Path], path_argument("Folders of real crops.", "FOLDER")],
     um_per_px: Annotated[
-        float | None, typer.Option(help="Of the real crops.", show_default="of each folder")
+        float | None,
+        real_option("Of the real crops.", 0.01, 20, show_default="of each folder"),
     ] = None,
-    hospitals: Annotated[int, typer.Option(min=1, help="Number of simulated hospitals.")] = 300,
+    hospitals: Annotated[int, whole_option("Number of simulated hospitals.", 1, 100_000)] = 300,
 ) -> None:
     """Print the alert rates of a model of simulated cells.
 
-    Example: `python -m train.evaluate.ood_rates simulated models/sim-resnet18 ../breast
-    --um-per-px 0.5`
+    Example: python -m train.evaluate.ood_rates simulated models/sim-resnet18 ../breast
+    --um-per-px 0.5
     """
     with exit_on(SetupError, ValueError):
         probe = OodProbe(model)
@@ -147,17 +147,16 @@ def simulated(
         probe.report_folder(crops)
 
 
-@app.command()
 def held_out(
-    run: Annotated[Path, typer.Argument(help="Run of a fold.")],
-    model: Annotated[Path, typer.Argument(help="Model folder exported from it.")],
-    data: Annotated[Path, typer.Argument(help="Folder of all its crops.")],
-    others: Annotated[list[Path], typer.Argument(help="Folders of other crops.")],
+    run: Annotated[Path, path_argument("Run of a fold.", "RUN")],
+    model: Annotated[Path, path_argument("Model folder exported from it.", "MODEL")],
+    data: Annotated[Path, path_argument("Folder of all its crops.", "FOLDER")],
+    others: Annotated[list[Path], path_argument("Folders of other crops.", "OTHER")],
 ) -> None:
     """Print the alert rates of the model of a fold.
 
-    Example: `python -m train.evaluate.ood_rates held-out runs/mine/fold-1 models/fold-1 ../mine
-    ../other`
+    Example: python -m train.evaluate.ood_rates held-out runs/mine/fold-1 models/fold-1 ../mine
+    ../other
     """
     with exit_on(SetupError, ValueError):
         probe = OodProbe(model)
@@ -262,5 +261,11 @@ def _pools(sample: NDArray[np.str_]) -> Iterable[NDArray[np.intp]]:
         yield np.concatenate(pool)
 
 
+app = application(
+    simulated,
+    held_out,
+    about="Print the rates of domain-shift alerts of a model, for usual and for strange runs.",
+)
+
 if __name__ == "__main__":
-    app()
+    app(complete_var="")

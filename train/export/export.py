@@ -8,7 +8,6 @@ one, gives the figures on the card and nothing else.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +41,7 @@ from ..fit.networks import predict
 from ..fit.run import Run, open_runs
 from ..metrics.calibration import PRIOR, calibrate, choose_decision
 from ..metrics.onnx_scores import probabilities, run_graph
+from ..util.next_step import MODEL_NAME
 from ..util.progress import progress
 from .graphs import Graphs, OnWarning, ParityCheck, draw_calibration_inputs, make_graphs
 from .model_card import CardFacts, card
@@ -60,8 +60,6 @@ from .onnx import OPSET, float_graph
 from .ood_statistics import FEATURES_FILE, MAX_CELLS, FeatureSet, feature_statistics
 from .operating_points import operating_points
 from .parity import ParityLimits
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class ExportError(ValueError):
@@ -97,7 +95,7 @@ class ExportSettings:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not MODEL_NAME.fullmatch(self.name):
             raise ExportError(
                 f"'{self.name}' cannot be a model's name; use letters, digits, '.', '_' and '-'"
             )

@@ -20,6 +20,7 @@ from ctcedge.records import convert, plain
 
 from ..data.dataset import Cells, TrainingProvenance
 from ..metrics.roc import roc_auc
+from ..util.extra import COMMAND
 from .augment import Augmentation
 from .folder import (
     CELLS_NAME,
@@ -161,7 +162,7 @@ class Run:
             RunError: the fit is not finished.
         """
         if not self.finished:
-            raise RunError(f"{self.folder} is not finished; run its 'python -m train fit' again")
+            raise RunError(f"{self.folder} is not finished; run its '{COMMAND} fit' again")
         with torch.random.fork_rng():
             network = self.settings.classifier()
         network.load_state_dict(load_weights(self.folder / WEIGHTS_NAME))
@@ -205,7 +206,7 @@ def open_runs(folder: Path) -> list[Run]:
         return [_open(folder)]
     runs = fold_folders(folder)
     if not runs:
-        raise RunError(f"{folder} contains no run; make one with 'python -m train fit'")
+        raise RunError(f"{folder} contains no run; make one with '{COMMAND} fit'")
     return [_open(run) for run in runs]
 
 

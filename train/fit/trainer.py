@@ -9,6 +9,7 @@ import torch
 
 from ..metrics.roc import roc_auc
 from .batches import BatchLoader
+from .curve_plot import CURVE_NAME, draw_curve
 from .distributed import ProcessGroup
 from .folder import LOG_NAME, WEIGHTS_NAME, save_tensors, write_json
 from .loop import NotFiniteError, Training, train
@@ -33,7 +34,7 @@ def train_network(
     Args:
         strategy: with initial weights.
         run: with cells and settings.
-        folder: receives `weights.pt` and `log.json`.
+        folder: receives `weights.pt`, `log.json` and the picture of the learning curve.
         processes: of a distributed fit.
         should_stop: called between steps; where it returns True, a checkpoint is written.
 
@@ -60,6 +61,11 @@ def train_network(
     if processes.is_main:
         network = strategy.result(average)
         write_json(folder / LOG_NAME, {"cells_per_epoch": len(batches), "epochs": log})
+        title = (
+            f"{run.settings.network}: {len(run.subset('training')):,} cells to train on,"
+            f" {len(validation):,} to validate"
+        )
+        draw_curve(folder / CURVE_NAME, title, log)
         network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         # Last, so that a folder with weights is complete.
         save_tensors(folder / WEIGHTS_NAME, network.state_dict())

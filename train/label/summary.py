@@ -13,6 +13,7 @@ from rich.table import Table
 from ctcedge.log import escape_control_chars
 
 from ..data.manifest import NEGATIVE, POSITIVE
+from ..util.next_step import print_next
 from .cells import Export
 from .gates import STRATA
 from .label import Labelled
@@ -64,7 +65,10 @@ def print_summary(export: Export, labelled: Labelled, manifest: Path, picture: P
         _OUTPUT.print(
             "Gated CTCs can be used for evaluation only after a person has confirmed them"
         )
-    _OUTPUT.print(f"Next: python -m train fit {_printable(str(manifest))} --out runs/NAME")
+    print_next("fit", manifest, "--out", "runs/NAME", when="to train")
+    if {row.source == "gated" for row in rows if row.label == POSITIVE} == {False}:
+        words = ("evaluate", "models/NAME", manifest, "--out", "reports/NAME")
+        print_next(*words, when="to test a model that was not trained on these cells")
 
 
 def _printable(text: str) -> str:

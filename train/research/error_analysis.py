@@ -22,6 +22,7 @@ from ctcedge.images.decode import decode
 from ..data.dataset import NUCLEUS, read_cells
 from ..data.manifest import ManifestError, Row, choose, read_manifests
 from ..evaluate.tables import format_estimate, markdown_table
+from ..util.command_line import path_argument, path_option, run_program
 from ..util.errors import exit_on
 from ..util.progress import progress
 from .boosting import Boosted, boost, of_training
@@ -86,20 +87,18 @@ def _stretched(row: Row, channel: str) -> NDArray[np.uint8]:
 
 
 def main(
-    manifest: Annotated[Path, typer.Argument(help="Manifest of the benchmark's cells.")],
+    manifest: Annotated[Path, path_argument("Manifest of the benchmark's cells.", "MANIFEST")],
     out: Annotated[
-        Path, typer.Option(help="Folder for the picture of cells called against their label.")
+        Path, path_option("Folder for the picture of cells called against their label.")
     ],
-    runs: Annotated[
-        Path, typer.Option(help="Parent of the runs of `train.research.results`.")
-    ] = Path("runs/results"),
-    write: Annotated[Path, typer.Option(help="Markdown file to update.")] = Path(
+    runs: Annotated[Path, path_option("Parent of the runs of the trials.")] = Path("runs/results"),
+    write: Annotated[Path, path_option("Markdown file to update.", "FILE")] = Path(
         "train/RESULTS.md"
     ),
 ) -> None:
     """Write the error analysis of the trials run so far into the Markdown file.
 
-    Example: `python -m train.research.error_analysis breast.csv --out runs/ceiling`
+    Example: python -m train.research.error_analysis breast.csv --out runs/ceiling
     """
     with exit_on(ValueError):
         rows = choose(read_manifests([manifest]))
@@ -140,4 +139,4 @@ def _traits(rows: Sequence[Row]) -> Traits:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

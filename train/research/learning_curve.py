@@ -3,7 +3,7 @@
 `python -m train.research.learning_curve --help`. One command trains one row of the table, at all
 budgets and draws; an interrupted one continues. Of the five grouped folds, one at a time is tested;
 the labels are drawn from the others, which are also, without their labels, the cells to pretrain
-on. Each draw leaves its model: a run folder, which `python -m train export` takes.
+on. Each draw leaves its model: a run folder, which `ctcedge-train export` takes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ..fit.pretrained import InitialWeights
 from ..fit.run import Run
 from ..metrics.roc import Floats, roc_auc
 from ..pretrain.settings import pretrain_preset
+from ..util.command_line import path_argument, path_option, run_program, whole_option
 from ..util.errors import exit_on, fail
 from ..util.progress import progress
 from .acquisition_probe import acquisition_accuracy
@@ -167,15 +168,19 @@ def probe(benchmark: Benchmark, fold: int) -> str:
 
 
 def main(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests of labelled cells.")],
-    out: Annotated[Path, typer.Option(help="Folder of the models and results.")],
+    manifests: Annotated[list[Path], path_argument("Manifests of labelled cells.", "MANIFEST")],
+    out: Annotated[Path, path_option("Folder of the models and results.")],
     row: Annotated[
         list[str] | None,
-        typer.Option(help=f"Row to train: {', '.join(TITLES)}; repeatable. Without: the table."),
+        typer.Option(
+            metavar="ROW",
+            help=f"Row to train: {', '.join(TITLES)}; repeatable. Without: the table.",
+        ),
     ] = None,
     budget: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="AxC",
             help="Labelled acquisitions of each class x cells of each, such as 5x20, or all;"
             " repeatable.",
             show_default=", ".join(BUDGETS),
@@ -183,29 +188,33 @@ def main(
     ] = None,
     fold: Annotated[
         list[int] | None,
-        typer.Option(min=1, max=FOLDS, help="Fold to test on; repeatable.", show_default="1"),
+        whole_option("Fold to test on; repeatable.", 1, FOLDS, show_default="1"),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of the labels in each fold.")] = 8,
-    preset: Annotated[str, typer.Option(help="Preset of fit and pretraining.")] = "cpu",
+    draws: Annotated[int, whole_option("Draws of the labels in each fold.", 1, 1_000)] = 8,
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="Preset of fit and pretraining.")
+    ] = "cpu",
     objective: Annotated[
-        list[str] | None, typer.Option(help="As of `pretrain`.", show_default="of the preset")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="As of pretrain.", show_default="of the preset"),
     ] = None,
-    negatives: Annotated[str | None, typer.Option(help="As of `pretrain`.")] = None,
+    negatives: Annotated[str | None, typer.Option(metavar="WHICH", help="As of pretrain.")] = None,
     pretrain_epochs: Annotated[
-        int | None, typer.Option(min=1, show_default="of the preset")
+        int | None,
+        whole_option("Of the pretraining.", 1, 100_000, show_default="of the preset"),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Of a fit.", show_default="of the preset")
+        int | None, whole_option("Of a fit.", 1, 100_000, show_default="of the preset")
     ] = None,
     probed: Annotated[
         bool, typer.Option("--probe", help="Also predict the acquisition from the features.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the draws and the fits.")] = 1,
+    seed: Annotated[int, whole_option("Of the draws and the fits.", 0, 2**32 - 1)] = 1,
 ) -> None:
     """Train rows of the learning curve, and print the table.
 
-    Example: `python -m train.research.learning_curve breast.csv --row tuned --seed 1 --out
-    runs/curve`
+    Example: python -m train.research.learning_curve breast.csv --row tuned --seed 1 --out
+    runs/curve
     """
     chosen: list[Row] = [name for name in get_args(Row) if name in (row or [])]
     if unknown := set(row or []) - set(chosen):
@@ -232,4 +241,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -23,6 +23,7 @@ import typer
 from ..data.dataset import Cells
 from ..evaluate.bootstrap import Estimate
 from ..evaluate.tables import UNKNOWN, format_estimate, markdown_table
+from ..util.command_line import path_argument, path_option, run_program, whole_option
 from ..util.errors import exit_on, fail
 from ..util.progress import progress
 from .comparison import BETTER, BY_CHANCE, NOTHING, WORSE, compare
@@ -231,26 +232,28 @@ def _gain(estimate: Estimate | None) -> str:
 
 
 def main(
-    manifest: Annotated[Path, typer.Argument(help="Manifest of the benchmark's cells.")],
-    out: Annotated[Path, typer.Option(help="Parent of the runs.")] = Path("runs/results"),
+    manifest: Annotated[Path, path_argument("Manifest of the benchmark's cells.", "MANIFEST")],
+    out: Annotated[Path, path_option("Parent of the runs.")] = Path("runs/results"),
     trial: Annotated[
         list[str] | None,
-        typer.Option(help="Run this trial only; 'none' only writes the tables. Repeatable."),
+        typer.Option(
+            metavar="NAME", help="Run this trial only; 'none' only writes the tables. Repeatable."
+        ),
     ] = None,
     fold: Annotated[
-        list[int] | None, typer.Option(min=1, max=FOLDS, help="Run this fold only. Repeatable.")
+        list[int] | None, whole_option("Run this fold only. Repeatable.", 1, FOLDS)
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="report.json of the recipe's five folds.")
+        Path | None, path_option("report.json of the recipe's five folds.", "FILE")
     ] = None,
-    write: Annotated[Path, typer.Option(help="Markdown file to update.")] = Path(
+    write: Annotated[Path, path_option("Markdown file to update.", "FILE")] = Path(
         "train/RESULTS.md"
     ),
 ) -> None:
     """Fit trials on grouped folds, two at a time on one thread each, and write the tables.
 
-    Example: `python -m train.research.results breast.csv --trial reference --trial no-noise --fold
-    1`
+    Example: python -m train.research.results breast.csv --trial reference --trial no-noise --fold
+    1
     """
     names = [one.name for one in TRIALS]
     chosen = names if trial is None else [name for name in trial if name != "none"]
@@ -288,4 +291,4 @@ def _run_all(jobs: Sequence[tuple[Trial, Path, int, Path]]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -21,7 +21,7 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
 
 def fail(text: str) -> typer.Exit:
     """Print the message, and return the exception that ends the command."""
-    _print(f"train: {text}")
+    _print(f"Error: {text}")
     return typer.Exit(2)
 
 

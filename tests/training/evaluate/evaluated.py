@@ -75,5 +75,5 @@ def refused(*arguments: object) -> str:
     result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
-    assert "train: " in result.output
+    assert "Error: " in result.output
     return result.output

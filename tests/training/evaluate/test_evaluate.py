@@ -1,4 +1,4 @@
-"""`python -m train evaluate`: from a model folder and manifests to the report."""
+"""`ctcedge-train evaluate`: from a model folder and manifests to the report."""
 
 from __future__ import annotations
 

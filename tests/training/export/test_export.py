@@ -283,7 +283,7 @@ def test_bad_input_gets_one_clear_line(run, tmp_path, arguments, message):
     places = [str(run) if word == "RUN" else word for word in arguments]
     result = CliRunner().invoke(app, ["export", *places, "--out", str(tmp_path)])
     assert result.exit_code == 2
-    assert result.output.startswith("train: ")
+    assert result.output.startswith("Error: ")
     assert message in result.output
 
 
@@ -299,4 +299,4 @@ def test_an_unfinished_run_is_refused(run, tmp_path):
 
 def test_help_shows_an_example():
     result = CliRunner().invoke(app, ["export", "--help"])
-    assert "python -m train export" in result.output
+    assert "Example: python -m train export" in result.output

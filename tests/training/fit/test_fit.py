@@ -234,7 +234,9 @@ def test_the_command_fits_and_says_what_is_next(manifests, tmp_path):
     (fitted,) = open_runs(tmp_path / "run")
     assert set(fitted.subset("validation").group) == {"h03"}
     assert not fitted.settings.augmentation.noise
-    assert "python -m train export" in result.stdout
+    assert f"Next: python -m train export {tmp_path / 'run'} --name run\n" in result.stdout
+    curve = (tmp_path / "run" / "learning_curve.png").read_bytes()
+    assert curve.startswith(b"\x89PNG")
     assert "'export' will refuse this run: the validation split has" in result.stderr
     before = weights(tmp_path / "run")
     again = train(*command(manifests, tmp_path / "run"), *held)
@@ -259,7 +261,7 @@ def test_the_command_fits_and_says_what_is_next(manifests, tmp_path):
 def test_a_wrong_option_is_one_line_and_2(manifests, tmp_path, options, message):
     result = train(*command(manifests, tmp_path / "run"), *options)
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("train: ")
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
     assert message in result.stderr
 
 

@@ -33,7 +33,7 @@ def label(folder: Path, out: Path, *options: object):
 def refusal(folder: Path, out: Path, *options: object) -> str:
     result = label(folder, out, *options)
     assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("train: ") or "\ntrain: " in result.stderr
+    assert result.stderr.startswith("Error: ") or "\nError: " in result.stderr
     assert not out.exists()
     return " ".join(result.stderr.split())
 
@@ -102,7 +102,9 @@ def test_a_table_is_taken_at_its_word(export, tmp_path):
     ]
     assert {(row.source, row.um_per_px) for row in made} == {("labels.csv", 0.5)}
     assert "2 CTC, 2 other, 0 undecided" in result.stdout
-    assert "python -m train fit" in result.stdout
+    fit, evaluate = result.stdout.splitlines()[-2:]
+    assert fit == f"Next, to train: python -m train fit {tmp_path / 'm.csv'} --out runs/NAME"
+    assert f" evaluate models/NAME {tmp_path / 'm.csv'} --out " in evaluate
     assert not (tmp_path / "m.gates.png").exists()
 
 

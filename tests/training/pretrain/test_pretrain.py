@@ -224,7 +224,7 @@ def test_the_command_pretrains_and_a_fit_names_what_was_used(simulated, manifest
     result = train(*command(simulated, tmp_path / "pretrained"))
     assert result.exit_code == 0, result.output
     assert "vicreg; 48 crops of 4 samples" in result.stdout
-    assert "next: python -m train fit MANIFEST --init" in result.stdout
+    assert "Next: python -m train fit MANIFEST --init" in result.stdout
     epochs = [line for line in result.stderr.splitlines() if "epoch" in line]
     assert len(epochs) == 2 and epochs[0].startswith("Pretrain pretrained: epoch 1, loss ")
     fitted = train(
