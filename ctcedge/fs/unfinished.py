@@ -189,7 +189,7 @@ class UnfinishedFile:
 
 
 def try_in(directory: int) -> float:
-    """Write and remove an empty file in a folder.
+    """Create an empty file in a folder, and remove it; it has no name where that is possible.
 
     Args:
         directory: descriptor of the folder.
@@ -200,13 +200,27 @@ def try_in(directory: int) -> float:
     Raises:
         OSError: it cannot be written.
     """
+    try:
+        unnamed = os.open(".", _UNNAMED, 0o666, dir_fd=directory)
+    except OSError:  # of the file system's kind, or one that the next attempt raises as well
+        return _try_named_in(directory)
+    try:
+        return os.fstat(unnamed).st_mtime
+    finally:
+        close_unwritten(unnamed)
+
+
+def _try_named_in(directory: int) -> float:
     name = _new_name()
     descriptor = os.open(name, _NAMED, 0o666, dir_fd=directory)
     try:
         return os.fstat(descriptor).st_mtime
     finally:
         close_unwritten(descriptor)
-        os.unlink(name, dir_fd=directory)
+        try:
+            os.unlink(name, dir_fd=directory)
+        except OSError:
+            os.unlink(name, dir_fd=directory)
 
 
 def try_replacing_in(directory: int, size: int) -> None:

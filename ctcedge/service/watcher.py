@@ -325,11 +325,12 @@ class Watcher:
                     self._heartbeat(BUSY_HEARTBEAT_S)
         except OutputError as error:
             self._progress.set_problem("write", str(error))
+        else:
+            if not remaining or len(remaining) < len(crops):  # else a stop came before the first
+                self._progress.set_problem("write", None)
+        finally:
             for path in remaining:
                 self._tracker.retry(path, self._clock() + _WRITE_RETRY_S)
-        else:
-            self._progress.set_problem("write", None)
-        finally:
             self._in_progress = 0
             self._set_not_written()
 

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,6 +238,22 @@ def test_a_folder_that_must_not_be_listed_can_be_written(tmp_path: Path) -> None
         atomic_write(tmp_path / "file", b"new")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_folder_is_tried_without_a_trace(
+    tmp_path: Path, directory: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, failures = os.unlink, [errno.EIO]
+
+    def failing(*arguments: Any, **others: Any) -> None:
+        if failures:
+            raise OSError(failures.pop(), "fails once")
+        unlink(*arguments, **others)
+
+    monkeypatch.setattr(os, "unlink", failing)
+    assert abs(try_in(directory) - time.time()) < 60
+    assert failures == ([errno.EIO] if kind in ("unnamed", "no /proc") else [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_old_files_that_nobody_uses_are_removed(tmp_path: Path, directory: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ctcedge.fs.unfinished import UnfinishedFile
 from ctcedge.results.summary import Summary
+from ctcedge.service.stability import StableFile
 from ctcedge.service.watcher import Watcher
 from tests.helpers.cli_runner import no_disk
 from tests.helpers.drawn_cells import CTC, cell, encoded, save
@@ -96,6 +97,36 @@ def test_writing_is_retried_while_the_disk_is_full(
     assert failures == []
     assert set(sidecars(tmp_path / "S")) == {"1_BF.png"}
     assert stray(tmp_path / "S") == []
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_crops_that_a_stop_left_are_pending_and_a_full_disk_stays_the_problem(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    for number in range(3):
+        os.utime(save(tmp_path / "S" / f"{number}_BF.png", cell()), (0, 0))
+
+    def no_space(file: UnfinishedFile, name: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if full:
+        monkeypatch.setattr(UnfinishedFile, "create", no_space)
+    monkeypatch.setattr("ctcedge.service.watcher._WRITE_RETRY_S", 0.01)
+    trying = watcher()
+    take, passes = trying._tracker.take_stable_files, []
+
+    def take_and_stop(now: float, max_files: int) -> list[StableFile]:
+        if files := take(now, max_files):
+            passes.append(len(files))
+            if len(passes) == 1 + full:
+                trying.stop()
+        return files
+
+    monkeypatch.setattr(trying._tracker, "take_stable_files", take_and_stop)
+    assert list(trying.outcomes()) == []
+    assert passes[0] == 3
+    assert trying.pending == 3
+    assert ("No space left" in (trying.state.problem or "")) == full
 
 
 def test_a_crop_whose_folder_cannot_be_written_is_tried_again_alone_ever_later(
