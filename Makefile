@@ -64,13 +64,23 @@ test-bench: install  ## the benchmark command itself, not the speed of this mach
 test-systemd: install  ## a systemd of its own in a container; needs root and systemd-nspawn
 	$(RUN) pytest -m systemd tests/integration
 
+test-bioimageio: install .venv-bioimageio/installed  ## packed models in the test of bioimage.io
+	$(RUN) pytest -m bioimageio tests/training/export
+
+# Of its own: the tool needs another ONNX Runtime than ctcedge, and an older pydantic.
+.venv-bioimageio/installed:
+	$(PYTHON) -m venv .venv-bioimageio
+	PIP_CONSTRAINT= .venv-bioimageio/bin/pip install --quiet \
+		'bioimageio.core==0.11.0' 'pydantic<2.14' onnxruntime
+	touch $@
+
 test-browser: install  ## the report page in Chromium
 	$(RUN) pytest tests/browser
 
 test-js: node_modules  ## the report page's JavaScript without a browser
 	npm test --silent
 
-test-all: test test-training test-fault test-fuzz test-statistical test-bench test-systemd test-browser test-js  ## every tier
+test-all: test test-training test-bioimageio test-fault test-fuzz test-statistical test-bench test-systemd test-browser test-js  ## every tier
 
 coverage: install  ## line coverage of ctcedge by the default tier, with a floor
 	$(RUN) pytest --cov --cov-report=term:skip-covered
@@ -109,5 +119,5 @@ model: install  ## train the shipped model again from 0.5.1 of the history; abou
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 20
 
-.PHONY: install format lint lint-js typecheck imports docs golden test test-training test-fault test-fuzz \
+.PHONY: install format lint lint-js typecheck imports docs golden test test-training test-bioimageio test-fault test-fuzz \
 	test-statistical test-bench test-systemd test-browser test-js test-all coverage soak lock lowest hooks model help

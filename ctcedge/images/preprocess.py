@@ -121,7 +121,7 @@ def network_input(pixels: GreyImage, um_per_px: float | None, spec: InputSpec) -
 
 def _background(pixels: GreyImage, border: float) -> float:
     """Interquartile mean of the border: robust, yet finer than one grey level."""
-    values = pixels.take(_border(*pixels.shape, max(2, round(border * min(pixels.shape)))))
+    values = pixels.take(border_indices(*pixels.shape, border))
     values.sort(kind="stable")  # a radix sort for short integers, several times as fast
     first, last = values.size // 4, values.size - values.size // 4
     return cv2.sumElems(values[first:last])[0] / (last - first)
@@ -129,10 +129,10 @@ def _background(pixels: GreyImage, border: float) -> float:
 
 def _contrast(deviations: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float64]:
     """Return the contrast units, (n,), of (n, size, size)."""
-    disk = _disk(spec.size, spec.disk)
+    disk = disk_indices(spec.size, spec.disk)
     sizes = np.abs(take_pixels(deviations, disk))
     sizes.sort(axis=1)  # NumPy sorts floats faster than it partitions them
-    low, high = (round(percentile / 100 * (disk.size - 1)) for percentile in spec.contrast)
+    low, high = contrast_ranks(spec, disk.size)
     sums = sizes[:, low : high + 1].sum(axis=1).astype(np.float64)
     units: NDArray[np.float64] = sums / (high + 1 - low)
     return units
@@ -162,16 +162,23 @@ def _centre_place(field: NDArray[np.float32], window: NDArray[np.float32]) -> No
     window[top : top + height, left : left + width] = field
 
 
+def contrast_ranks(spec: InputSpec, count: int) -> tuple[int, int]:
+    """Return the first and the last of the ranks, of `count`, whose mean is the contrast unit."""
+    low, high = (round(percentile / 100 * (count - 1)) for percentile in spec.contrast)
+    return low, high
+
+
 @lru_cache(64)  # an export has crops of few sizes
-def _border(height: int, width: int, border: int) -> NDArray[np.intp]:
-    """Indices of the pixels along the edge of an image."""
+def border_indices(height: int, width: int, fraction: float) -> NDArray[np.intp]:
+    """Return the indices of the pixels along the edge of an image; see `InputSpec.border`."""
+    border = max(2, round(fraction * min(height, width)))
     outside = np.ones((height, width), bool)
     outside[border:-border, border:-border] = False
     return np.flatnonzero(outside)
 
 
 @cache
-def _disk(size: int, diameter: float) -> NDArray[np.intp]:
-    """Indices of a central disk whose diameter is a fraction of the side."""
+def disk_indices(size: int, diameter: float) -> NDArray[np.intp]:
+    """Return the indices of a central disk whose diameter is a fraction of the side."""
     offset = np.arange(size) - (size - 1) / 2
     return np.flatnonzero(np.hypot(offset[:, None], offset[None, :]) <= diameter * size / 2)

@@ -36,7 +36,16 @@ SAMPLE = ROOT / "tests" / "sample"
 UNCONNECTED = {"reference/cli.md", "reference/train-cli.md"}
 # Commands of a page that trains take minutes: they are run with the tests of training.
 TRAINING = ROOT / "docs" / "tutorial" / "train-your-model.md"
-SYSTEM = {"apt-get", "journalctl", "mkdocs", "pre-commit", "source", "systemd-analyze", "usermod"}
+SYSTEM = {
+    "apt-get",
+    "bioimageio",
+    "journalctl",
+    "mkdocs",
+    "pre-commit",
+    "source",
+    "systemd-analyze",
+    "usermod",
+}
 
 _MUST_NOT_RUN = re.compile(r"^sudo|^/opt/|\b[A-Z]{4,}\b|ctcedge (service|bench)|--provider cuda")
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "fit": ["cells.csv", "--out", "run"],
     "evaluate": ["model", "cells.csv", "--out", "report"],
     "export": ["run", "--name", "mine"],
+    "package": ["model", "--out", "mine.zip"],
     "build": ["--name", "mine", "--version", "0.1.0"],
 }
 

@@ -37,7 +37,7 @@ from ..util.command_line import (
 )
 from ..util.errors import exit_on, fail, warn
 from ..util.extra import COMMAND
-from ..util.next_step import print_classify, print_next
+from ..util.next_step import print_classify, print_command, print_next
 from .training import fit, pretrain
 
 
@@ -240,6 +240,57 @@ def label(
         raise fail(f"{error.filename}: {error.strerror}") from None
 
 
+def package(
+    model: Annotated[Path, path_argument("Model folder, or name of a shipped model.", "MODEL")],
+    out: Annotated[Path, path_option("The package, a zip file.", "FILE")],
+    author: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Author of the model; repeatable.",
+            show_default="of a shipped model",
+        ),
+    ] = None,
+    licence: Annotated[
+        str,
+        typer.Option(
+            "--licence",
+            "--license",
+            metavar="SPDX",
+            help="Licence of the model, such as CC-BY-4.0.",
+            show_default="of a shipped model",
+        ),
+    ] = "",
+    doi: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DOI", help="Article on the model, to be cited; repeatable."),
+    ] = None,
+) -> None:
+    """Write a bioimage.io package of a model, for other programs.
+
+    The package holds a graph from grey levels to the probability of CTC, with crops and
+    probabilities to test it, the model card, licence and limits. Nothing is uploaded.
+
+    Example: ctcedge-train package models/mine --out mine.zip --author 'Jane Doe'
+    --licence CC-BY-4.0
+    """
+    from ctcedge.errors import CtcEdgeError
+    from ctcedge.model.folder import load_model
+
+    from ..export.bioimageio import TEST_TOOL, PackageSettings
+    from ..export.bioimageio import package as write_package
+
+    with exit_on(CtcEdgeError):
+        settings = PackageSettings(tuple(author or ()), licence, tuple(doi or ()))
+        try:
+            settings = write_package(load_model(model), out, settings)
+        except OSError as error:
+            raise fail(f"{error.filename or out}: {error.strerror}") from None
+    typer.echo(f"{out}: {settings.licence}, by {', '.join(settings.authors)}")
+    typer.echo(f"Test it in an environment of its own: pip install {TEST_TOOL}")
+    print_command("bioimageio", "test", out)
+
+
 def simulate(
     out: Annotated[Path, path_argument("Parent of one folder per hospital.", "OUT")],
     hospitals: Annotated[int, whole_option("Number of hospitals.", 1, 100_000)] = 2,
@@ -279,6 +330,7 @@ app = application(
     fit,
     export,
     evaluate,
+    package,
     simulate,
     build,
     about=(

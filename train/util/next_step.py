@@ -31,6 +31,12 @@ def print_classify(model: object, when: str = "") -> None:
     _print("ctcedge", "classify", "FOLDER", "--model", model, when=when)
 
 
+def print_command(*words: object) -> None:
+    """Print the command of another program."""
+    program, *rest = words
+    _print(str(program), *rest, when="")
+
+
 def model_name(folder: Path) -> str:
     """Return a name for the model of a run: the run folder's, where a model can have it."""
     name = folder.resolve().name
