@@ -14,8 +14,13 @@ def test_tutorial_ends_with_a_report_of_the_new_model(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     for block in blocks(TUTORIAL, "bash"):
         for command in block.commands():
-            if shlex.split(command)[0] in ("ctcedge-train", "ctcedge"):
-                lab.run(command)
+            program, *words = shlex.split(command)
+            if program in ("ctcedge-train", "ctcedge"):
+                printed = lab.run(command)
+            if program == "ctcedge-train":
+                assert "\nNext" in printed
+            if words[0] == "export":
+                assert "\n  ctcedge classify FOLDER --model my-models/mine\n" in printed
     assert (tmp_path / "report" / "report.html").is_file()
     assert (tmp_path / "report.html").is_file()
     assert len(list((tmp_path / "calls").rglob("*.ctc.json"))) == 6 * 40

@@ -35,7 +35,7 @@ from ..options import (
 )
 from ..util.command_line import path_argument, path_option, real_option, whole_option
 from ..util.errors import exit_on, warn
-from ..util.next_step import model_name, print_next
+from ..util.next_step import name_for, print_next
 
 if TYPE_CHECKING:
     from ..fit.distributed import ProcessGroup
@@ -137,7 +137,7 @@ def fit(
         if processes.is_main:
             for run in runs:
                 typer.echo(f"{run.folder}: {run.summary()}")
-            print_next("export", out, "--name", model_name(out))
+            print_next("export", out, "--name", name_for(out))
 
 
 def pretrain(

@@ -20,13 +20,14 @@ _LOSS, _AUC = "#0072B2", "#D55E00"
 _MAX_MARKED = 30  # epochs that are marked by a dot each
 
 
-def draw_curve(path: Path, title: str, log: Sequence[dict[str, Any]]) -> None:
+def draw_curve(path: Path, title: str, log: Sequence[dict[str, Any]], note: str = "") -> None:
     """Write a PNG of the log of a fit; nothing if no epoch is finished.
 
     Args:
         path: of the PNG.
         title: above the curves.
         log: an entry per epoch, with `epoch`, `loss` and `validation_auc`.
+        note: above the validation AUC.
     """
     if not log:
         return
@@ -39,14 +40,14 @@ def draw_curve(path: Path, title: str, log: Sequence[dict[str, Any]]) -> None:
     upper.set_ylim(0, 1.05 * max(losses))
     areas = [entry["validation_auc"] for entry in log]
     _draw(lower, epochs, areas, _AUC)
-    lower.set_ylabel("validation AUC")
+    lower.set_ylabel("validation AUC, one view a cell")
     lower.set_xlabel("epoch")
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     lower.axhline(0.5, color="#999999", linestyle=":", linewidth=1)
     lower.set_ylim(top=1)
     lower.set_title(
         f"last {areas[-1]:.3f}, best {max(areas):.3f} at epoch {epochs[areas.index(max(areas))]};"
-        " the last is kept",
+        f" the last is kept. {note}",
         fontsize=9,
         loc="left",
     )

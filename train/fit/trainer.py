@@ -65,7 +65,9 @@ def train_network(
             f"{run.settings.network}: {len(run.subset('training')):,} cells to train on,"
             f" {len(validation):,} to validate"
         )
-        draw_curve(folder / CURVE_NAME, title, log)
+        views = run.settings.views
+        note = f"The finished network averages {views} views." if views > 1 else ""
+        draw_curve(folder / CURVE_NAME, title, log, note)
         network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         # Last, so that a folder with weights is complete.
         save_tensors(folder / WEIGHTS_NAME, network.state_dict())

@@ -13,7 +13,7 @@ from rich.table import Table
 from ctcedge.log import escape_control_chars
 
 from ..data.manifest import NEGATIVE, POSITIVE
-from ..util.next_step import print_next
+from ..util.next_step import name_for, newest_model, print_next
 from .cells import Export
 from .gates import STRATA
 from .label import Labelled
@@ -65,10 +65,11 @@ def print_summary(export: Export, labelled: Labelled, manifest: Path, picture: P
         _OUTPUT.print(
             "Gated CTCs can be used for evaluation only after a person has confirmed them"
         )
-    print_next("fit", manifest, "--out", "runs/NAME", when="to train")
+    name = name_for(manifest)
+    print_next("fit", manifest, "--out", f"runs/{name}", when="to train on these cells")
     if {row.source == "gated" for row in rows if row.label == POSITIVE} == {False}:
-        words = ("evaluate", "models/NAME", manifest, "--out", "reports/NAME")
-        print_next(*words, when="to test a model that was not trained on these cells")
+        words = ("evaluate", newest_model(), manifest, "--out", f"reports/{name}")
+        print_next(*words, when="to test a model that was trained on others")
 
 
 def _printable(text: str) -> str:

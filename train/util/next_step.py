@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 import typer
 
 from ctcedge.log import escape_control_chars
+from ctcedge.model.spec import SPEC_NAME
 
 from .extra import COMMAND
+
+MODELS = Path("models")
+"""Where models are exported to, if no other folder is given."""
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names that a model can have."""
@@ -37,12 +42,22 @@ def print_command(*words: object) -> None:
     _print(str(program), *rest, when="")
 
 
-def model_name(folder: Path) -> str:
-    """Return a name for the model of a run: the run folder's, where a model can have it."""
-    name = folder.resolve().name
-    return name if MODEL_NAME.fullmatch(name) else "NAME"
+def name_for(path: Path) -> str:
+    """Return a name for a run, report or model, from that of a file or folder."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name.removesuffix(".csv")).strip("-._")[
+        :64
+    ]
+    return name or "NAME"
+
+
+def newest_model() -> Path:
+    """Return the model folder that was exported last, or a placeholder."""
+    specs = MODELS.glob(f"*/{SPEC_NAME}")
+    with contextlib.suppress(OSError, ValueError):
+        return max(specs, key=lambda path: path.stat().st_mtime_ns).parent
+    return MODELS / "NAME"
 
 
 def _print(program: str, *words: object, when: str) -> None:
-    case = f"Next, {when}: " if when else "Next: "
-    typer.echo(escape_control_chars(f"{case}{program} {shlex.join(map(str, words))}"))
+    case = f"Next, {when}:\n  " if when else "Next: "
+    typer.echo(f"{case}{program} {escape_control_chars(shlex.join(map(str, words)))}")

@@ -102,9 +102,12 @@ def test_a_table_is_taken_at_its_word(export, tmp_path):
     ]
     assert {(row.source, row.um_per_px) for row in made} == {("labels.csv", 0.5)}
     assert "2 CTC, 2 other, 0 undecided" in result.stdout
-    fit, evaluate = result.stdout.splitlines()[-2:]
-    assert fit == f"Next, to train: python -m train fit {tmp_path / 'm.csv'} --out runs/NAME"
-    assert f" evaluate models/NAME {tmp_path / 'm.csv'} --out " in evaluate
+    assert result.stdout.splitlines()[-4:] == [
+        "Next, to train on these cells:",
+        f"  python -m train fit {tmp_path / 'm.csv'} --out runs/m",
+        "Next, to test a model that was trained on others:",
+        f"  python -m train evaluate models/sim-resnet18 {tmp_path / 'm.csv'} --out reports/m",
+    ]
     assert not (tmp_path / "m.gates.png").exists()
 
 
