@@ -102,6 +102,8 @@ class FailoverEngine:
 def _on_cpu(engine: Engine, inputs: NDArray[np.uint8]) -> ModelOutput:
     try:
         return engine.infer(inputs)
+    except ModelError:
+        raise
     except Exception as error:  # as above
         raise ModelError(f"ONNX Runtime cannot run the graph: {error}") from None
 

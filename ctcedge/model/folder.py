@@ -13,6 +13,9 @@ from ctcedge.fs.text import load_json
 from ctcedge.model.spec import SPEC_NAME, ModelSpec, PinnedFile
 from ctcedge.records import convert
 
+OTHER_MODEL = "copy the model folder again, or give another --model"
+"""The remedy for a model that cannot be used."""
+
 _MAX_SPEC_BYTES = 1024 * 1024
 
 
@@ -98,13 +101,15 @@ def load_model(name_or_folder: str | Path | None = None) -> Model:
     try:
         data = _read(path, _MAX_SPEC_BYTES)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); {OTHER_MODEL}") from None
     if data is None:
-        raise ModelError(f"{path}: not a regular file of at most {_MAX_SPEC_BYTES:,} bytes")
+        raise ModelError(
+            f"{path}: not a regular file of at most {_MAX_SPEC_BYTES:,} bytes; {OTHER_MODEL}"
+        )
     try:
         spec = convert(load_json(data), ModelSpec)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise ModelError(f"{path}: {error}; {OTHER_MODEL}") from None
     return Model(folder, spec, hashlib.sha256(data).hexdigest())
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ctcedge.errors import ModelError, ProviderError
 from ctcedge.model import gpu
-from ctcedge.model.folder import Model
+from ctcedge.model.folder import OTHER_MODEL, Model
+from ctcedge.model.limits import call_limited, check_operators
 from ctcedge.model.spec import ACTIVATION_NAME, FEATURES_NAME, INPUT_NAME, OUTPUT_NAME, Variant
 from ctcedge.settings import ProviderChoice
 
@@ -89,38 +90,51 @@ class Engine:
         """Batch size at which the provider is fastest."""
         return _CPU_BATCH if self.provider == "cpu" else gpu.MAX_BATCH
 
-    def infer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
+    def infer(
+        self, inputs: NDArray[np.uint8], options: ort.RunOptions | None = None
+    ) -> ModelOutput:
         """Run the network; thread-safe. On the CPU, each call uses one thread.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
+            options: by which the run can be ended; None for the default.
         """
         if not self._has_output(FEATURES_NAME):
-            return ModelOutput(self._run([OUTPUT_NAME], inputs)[0], None)
-        logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs)
+            return ModelOutput(self._run([OUTPUT_NAME], inputs, options)[0], None)
+        logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs, options)
         return ModelOutput(logits, features)
 
-    def activation(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def activation(
+        self, inputs: NDArray[np.uint8], options: ort.RunOptions | None = None
+    ) -> NDArray[np.float32] | None:
         """Run the network for its class-activation maps.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
+            options: by which the run can be ended; None for the default.
 
         Returns:
             (n, h, w) float32, see `ctcedge.model.spec`; None where the graph has no such output.
         """
         if not self._has_output(ACTIVATION_NAME):
             return None
-        return self._run([ACTIVATION_NAME], inputs)[0]
+        return self._run([ACTIVATION_NAME], inputs, options)[0]
 
     def _has_output(self, output: str) -> bool:
         return any(node.name == output for node in self.session.get_outputs())
 
-    def _run(self, outputs: list[str], inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def _run(
+        self, outputs: list[str], inputs: NDArray[np.uint8], options: ort.RunOptions | None
+    ) -> list[NDArray[np.float32]]:
         crops = len(inputs)
         if self.provider != "cpu":
             inputs = gpu.pad_to_bucket(inputs)
-        arrays = self.session.run(outputs, {INPUT_NAME: inputs[:, None]})
+        arrays = self.session.run(outputs, {INPUT_NAME: inputs[:, None]}, options)
+        if any(array.shape[:1] != (len(inputs),) for array in arrays):
+            raise ModelError(
+                f"the {self.variant} graph returns {[array.shape for array in arrays]} for"
+                f" {len(inputs)} crops; {OTHER_MODEL}"
+            )
         return [np.asarray(array[:crops], np.float32) for array in arrays]
 
 
@@ -172,26 +186,52 @@ def _open(model: Model, provider: Provider, why: str, gpu_memory_mb: int | None)
         raise ProviderError(f"model {model.spec.name} has no {wanted} graph for {provider}")
     if provider != "cpu":
         _require_gpu(provider)
-    session = _session(model, variant, provider, gpu_memory_mb)
-    _check_shapes(model, variant, session)
-    engine = Engine(provider, variant, why, session)
-    size = model.spec.input.size
+    graph = model.read_graph(variant)
+    loading, running = ort.SessionOptions(), ort.RunOptions()
+
+    def load_and_try() -> Engine:
+        session = _session(graph, loading, provider, gpu_memory_mb)
+        _check_shapes(model, session)
+        engine = Engine(provider, variant, why, session)
+        _try(engine, model.spec.input.size, running)
+        return engine
+
+    def cancel() -> None:
+        loading.set_load_cancellation_flag(True)
+        running.terminate = True
+
+    try:
+        check_operators(graph)
+        if provider != "cpu":  # CUDA reserves memory as it likes, and may compile kernels
+            return load_and_try()
+        return call_limited(load_and_try, cancel, len(graph))
+    except ModelError as error:
+        reason = str(error)
+    except TimeoutError as error:
+        reason = f"ONNX Runtime cannot run the graph: {error}"
+    path = model.folder / model.spec.graphs[variant].file
+    raise ModelError(f"{path}: {reason}; {OTHER_MODEL}")
+
+
+def _try(engine: Engine, size: int, options: ort.RunOptions) -> None:
+    """Run the network for two crops.
+
+    Raises:
+        ModelError: it fails, or returns anything but finite numbers for each.
+        ProviderError: it fails on a GPU.
+    """
     grey = np.full((2, size, size), 128, np.uint8)
     try:
-        output, activation = engine.infer(grey), engine.activation(grey)
+        output, activation = engine.infer(grey, options), engine.activation(grey, options)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise _failed(provider, error) from None
+        raise _failed(engine.provider, error) from None
     for name, dimensions, array in (
         ("number", 1, output.logits),
         ("row of features", 2, output.features),
         ("activation map", 3, activation),
     ):
         if array is not None and not _has_one_for_each(array, dimensions):
-            raise ModelError(
-                f"the {variant} graph of {model.spec.name} does not return one finite {name} for"
-                " each crop"
-            )
-    return engine
+            raise ModelError(f"it does not return one finite {name} for each crop")
 
 
 def _has_one_for_each(array: NDArray[np.float32], dimensions: int) -> bool:
@@ -213,9 +253,8 @@ def _require_gpu(provider: Provider) -> None:
 
 
 def _session(
-    model: Model, variant: Variant, provider: Provider, gpu_memory_mb: int | None
+    graph: bytes, options: ort.SessionOptions, provider: Provider, gpu_memory_mb: int | None
 ) -> ort.InferenceSession:
-    options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     # Parallel batches of one thread each keep all cores busy: no thread waits for another.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -223,7 +262,6 @@ def _session(
     if provider != "cpu":
         providers.append((_ORT_NAMES["cuda"], gpu.cuda_options(gpu_memory_mb)))
     providers.append((_ORT_NAMES["cpu"], {}))
-    graph = model.read_graph(variant)
     severity = ort.set_default_logger_severity
     severity(_FATAL)
     try:
@@ -239,13 +277,13 @@ def _session(
 
 
 def _failed(provider: Provider, error: Exception) -> ModelError | ProviderError:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:300].replace(";", ",")
     if provider == "cpu":
         return ModelError(f"ONNX Runtime cannot run the graph: {text}")
     return ProviderError(f"ONNX Runtime failed on {provider}: {text}; {CUDA_HELP}")
 
 
-def _check_shapes(model: Model, variant: Variant, session: ort.InferenceSession) -> None:
+def _check_shapes(model: Model, session: ort.InferenceSession) -> None:
     size = model.spec.input.size
 
     def described(nodes: list[Any]) -> list[tuple[str, str, list[object]]]:
@@ -259,15 +297,13 @@ def _check_shapes(model: Model, variant: Variant, session: ort.InferenceSession)
         outputs = [node for node in session.get_outputs() if node.name not in optional]
         actual = described(session.get_inputs()), described(outputs)
     except UnicodeDecodeError:
-        raise ModelError(
-            f"the {variant} graph of {model.spec.name} has names that are not UTF-8"
-        ) from None
+        raise ModelError("it has names that are not UTF-8") from None
     expected = (
         [(INPUT_NAME, "tensor(uint8)", ["n", 1, size, size])],
         [(OUTPUT_NAME, "tensor(float)", ["n"])],
     )
     if actual != expected:
         raise ModelError(
-            f"the {variant} graph of {model.spec.name} takes {actual[0]} and returns {actual[1]};"
-            f" expected are {expected[0]} and {expected[1]}"
+            f"it takes {actual[0]} and returns {actual[1]}, but {expected[0]} and {expected[1]}"
+            " are expected"
         )
