@@ -14,6 +14,7 @@ from ctcedge.cli.classify import classify
 from ctcedge.cli.controls import controls_app
 from ctcedge.cli.inspect import doctor, inspect, status
 from ctcedge.cli.models import models_app
+from ctcedge.cli.options import HELP_OPTIONS
 from ctcedge.cli.report import export, report, verify
 from ctcedge.cli.review import review_app
 from ctcedge.cli.service import service_app
@@ -31,6 +32,7 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
     add_completion=False,
+    context_settings=HELP_OPTIONS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -53,7 +55,11 @@ def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+            "--version",
+            "-V",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:

@@ -53,7 +53,9 @@ def models_show(name: ModelArgument = None, as_json: Json = False) -> None:
 
 @models_app.command("verify")
 def models_verify(name: ModelArgument = None, as_json: Json = False) -> None:
-    """Check a model's file hashes and recompute its golden (reference) outputs.
+    """Check a model's hashes and recompute its golden outputs.
+
+    Golden outputs are reference probabilities, stored with the model.
 
     Example: ctcedge models verify
     """

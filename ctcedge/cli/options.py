@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ctcedge.settings import Settings
 
 
+HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
+"""Click's settings of the command line, which sub-commands inherit."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf", re.ASCII)
 
 

@@ -71,10 +71,11 @@ def service_install(
     user: Annotated[str, typer.Option(metavar="NAME", help="Account to run as.")] = "ctcedge",
     yes: Yes = False,
 ) -> None:
-    """Install and start the service; without --yes show the steps only.
+    """Install and start the service, or show the steps.
 
-    The options of 'ctcedge watch' apply to the service. Sidecars go below /var/lib/ctcedge unless
-    --out is given. Installing again updates the service; other ctcedge services are not touched.
+    Nothing is done without --yes. The options of 'ctcedge watch' apply to the service. Sidecars go
+    below /var/lib/ctcedge unless --out is given. Installing again updates the service; other
+    ctcedge services are not touched.
 
     Example: sudo /opt/ctcedge/bin/ctcedge service install /deparray/out --um-per-px 0.5 --yes
     """
@@ -136,7 +137,9 @@ def service_uninstall(folder: Folder, yes: Yes = False) -> None:
 
 @service_app.command("status")
 def service_status(folder: Folder) -> None:
-    """Show whether the service of a folder is running; exit code 2 if it is not.
+    """Show whether the service of a folder is running.
+
+    The exit code is 2 if it is not.
 
     Example: ctcedge service status /deparray/out
     """

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ctcedge.cli.options import parse_number, parse_path
+from ctcedge.cli.options import HELP_OPTIONS, parse_number, parse_path
 from ctcedge.version import __version__
 
 from .extra import COMMAND, PACKAGE
@@ -16,10 +16,9 @@ from .extra import COMMAND, PACKAGE
 INSTALLED = "ctcedge-train"
 """Name of the command line in the help texts of the code."""
 
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
 _STYLE: dict[str, Any] = {
     "add_completion": False,
-    "context_settings": _CONTEXT,
+    "context_settings": HELP_OPTIONS,
     "pretty_exceptions_enable": False,
     "rich_markup_mode": None,
 }
@@ -35,7 +34,7 @@ def application(*commands: Callable[..., None], about: str) -> typer.Typer:
     app = typer.Typer(help=_as_called(about), no_args_is_help=True, **_STYLE)
     app.callback()(_root)
     for command in commands:
-        app.command(help=help_of(command), context_settings=_CONTEXT)(command)
+        app.command(help=help_of(command))(command)
     return app
 
 

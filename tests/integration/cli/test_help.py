@@ -13,6 +13,7 @@ from tests.helpers.cli_runner import call, run
 
 def test_version() -> None:
     assert run("--version").stdout == f"ctcedge {ctcedge.__version__}\n"
+    assert call("-V").stdout == run("--version").stdout
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,19 @@ def test_version() -> None:
 )
 def test_every_commands_help_shows_an_example(words: str) -> None:
     assert "Example: ctcedge " + words.split()[0] in call(*words.split(), "--help").stdout
+
+
+@pytest.mark.parametrize("group", ["", "models", "review", "controls", "service"])
+def test_summaries_fit_a_terminal_of_80_columns(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = call(*group.split(), "-h").stdout
+    summaries = shown.partition("Commands:\n")[2].splitlines()
+    assert summaries
+    for line in summaries:
+        assert line.startswith("  ") and line[2] != " ", line
+        assert line.endswith(".") and not line.endswith("..."), line
 
 
 def test_help_names_commands_and_exit_codes() -> None:
