@@ -1,4 +1,4 @@
-"""The packages that ctcedge needs, and how to tell and repair a damaged installation.
+"""The packages that ctcedge needs, and how to tell and repair a damaged or outdated installation.
 
 A package may be missing, or half there: pip leaves such a one where two packages share a folder, as
 `onnxruntime` and `onnxruntime-gpu` do, and one of them is removed. Importing it fails then, or
@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from types import ModuleType, TracebackType
 
 PACKAGES = {
@@ -45,6 +46,8 @@ _SUBMODULES = {
     "rich": "rich.console",
     "watchdog": "watchdog.observers",
 }
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)(?![^;]*;)")  # none of an extra
+_INTO = "reinstall it into the environment of ctcedge"
 _IMPORT = re.compile(r"\s*(?:from|import)\s+(\w+)")
 
 
@@ -75,7 +78,39 @@ def _problem_of(module: str, *, fatal: bool) -> str | None:
     except Exception as error:  # whatever the damaged file makes of it
         return f"it cannot be imported ({_described(error)})"
     missing = [name for name in _ESSENTIAL[module] if not hasattr(package, name)]
-    return f"it is incomplete: {missing[0]} is missing" if missing else None
+    if missing:
+        return f"it is incomplete: {missing[0]} is missing"
+    return _outdated(PACKAGES[module])
+
+
+def outdated_package() -> str | None:
+    """Return the message about the first package that is older than ctcedge needs; else None.
+
+    For errors without another explanation: pip installs such a version beside ctcedge where it is
+    asked to, and only prints a line about it.
+    """
+    for module, name in PACKAGES.items():
+        if problem := _outdated(name):
+            return f"{name}: {problem}; {_INTO}: {repair(module)}"
+    return None
+
+
+def _outdated(name: str) -> str | None:
+    """Return what is wrong where a package is older than ctcedge needs; else None."""
+    try:
+        requirements = metadata.requires("ctcedge") or []
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+    for requirement in requirements:
+        match = _REQUIREMENT.match(requirement)
+        if match and match[1] == name and _numbers(version) < _numbers(match[2]):
+            return f"version {version} is too old, ctcedge needs {match[2]} or later"
+    return None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.split(r"[^0-9.]", version)[0].split(".") if part]
 
 
 def _signal_of(*modules: str) -> str | None:
@@ -103,10 +138,9 @@ def damaged_package(error: BaseException) -> str | None:
     if module is None:
         return None
     name = PACKAGES[module]
-    return (
-        f"{name} is missing or damaged ({_described(error)});"
-        f" reinstall it into the environment of ctcedge: {repair(module)}"
-    )
+    if problem := _outdated(name):
+        return f"{name}: {problem}; {_INTO}: {repair(module)}"
+    return f"{name} is missing or damaged ({_described(error)}); {_INTO}: {repair(module)}"
 
 
 def _missing_from(error: BaseException) -> str | None:

@@ -6,7 +6,7 @@ import sys
 from concurrent.futures.process import BrokenProcessPool
 
 from ctcedge import environment, streams
-from ctcedge.dependencies import damaged_package
+from ctcedge.dependencies import damaged_package, outdated_package
 from ctcedge.fs.problems import unexpected_problem
 
 from .supervise import supervised
@@ -43,7 +43,7 @@ def _run() -> None:
         if problem := damaged_package(error):
             print(f"Error: {problem}", file=sys.stderr)
             sys.exit(2)
-        if problem := unexpected_problem(error):
+        if problem := unexpected_problem(error) or outdated_package():
             print(f"Error: {problem}", file=sys.stderr)
             sys.exit(2)
         package = (getattr(error, "name", None) or "").partition(".")[0]

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from ctcedge import environment, streams
 from ctcedge.cli.exit_codes import EXIT_CRASH, EXIT_SETUP
-from ctcedge.dependencies import damaged_package
+from ctcedge.dependencies import damaged_package, outdated_package
 from ctcedge.errors import SetupError
 from ctcedge.fs.problems import unexpected_problem
 
@@ -28,7 +28,8 @@ def main() -> NoReturn:
         _print_error(str(error))
         code = EXIT_SETUP
     except Exception as error:
-        if problem := damaged_package(error) or unexpected_problem(error):
+        problem = damaged_package(error) or unexpected_problem(error) or outdated_package()
+        if problem:
             _print_error(problem)
             code = EXIT_SETUP
         else:

@@ -36,7 +36,7 @@ from ctcedge.cli.options import (
     UmPerPx,
 )
 from ctcedge.cli.output import print_json
-from ctcedge.dependencies import damaged_package
+from ctcedge.dependencies import damaged_package, outdated_package
 from ctcedge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _logging(log_format: LogFormatName) -> Iterator[logging.Logger]:
             if problem := damaged_package(error):
                 log.error("%s", problem, extra=logs.event("refused"))
                 raise typer.Exit(EXIT_SETUP) from None
-            if problem := unexpected_problem(error):
+            if problem := unexpected_problem(error) or outdated_package():
                 log.error("%s", problem, extra=logs.event("refused"))
                 raise typer.Exit(EXIT_SETUP) from None
             logs.crash(error)

@@ -120,6 +120,11 @@ def file_signature(path: str) -> Signature | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+def modified_ns(signature: Signature | None) -> int:
+    """The modification time of a signature, Unix time in ns; 0 where it is not known."""
+    return signature[1] if signature else 0
+
+
 def atomic_write(
     path: Path, data: bytes, *, durable: bool = True, world_readable: bool = False
 ) -> None:

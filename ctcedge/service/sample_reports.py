@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge.errors import SetupError
-from ctcedge.fs.files import file_signature
+from ctcedge.fs.files import file_signature, modified_ns
 from ctcedge.log import event
 from ctcedge.model.folder import load_model
 from ctcedge.pipeline.outcome import Outcome
@@ -99,7 +99,7 @@ class SampleReports:
             del self._samples[name]
             path = self._run.sidecars.root / report_name(name)
             # It may be up to date since before a restart.
-            if _modification_time(path) < sample.newest_sidecar:
+            if modified_ns(file_signature(str(path))) < sample.newest_sidecar:
                 self._start(name, path)
                 return
 
@@ -192,12 +192,6 @@ def main() -> None:
         )
     except SetupError:
         sys.exit(_EXIT_REFUSED)
-
-
-def _modification_time(path: Path) -> int:
-    """Modification time of a regular file, Unix time in ns; 0 where there is none."""
-    signature = file_signature(str(path))
-    return 0 if signature is None else signature[1]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Skipped, folder_name
 from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
-from ctcedge.fs.files import Signature, file_signature
+from ctcedge.fs.files import Signature, file_signature, modified_ns
 from ctcedge.fs.tree import walk
 from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
@@ -293,7 +293,7 @@ class Watcher:
             return  # it waits for its next attempt
         if path not in self._counted and not self._tracker.is_tracked(path):
             self._events.found_by_scan(path)
-        if not image or time.time() - image[1] / 1e9 > self._settings.stability_delay:
+        if time.time() - modified_ns(image) / 1e9 > self._settings.stability_delay:
             self._tracker.complete(path, self._clock())
         else:
             self._tracker.track(path, self._clock())
@@ -337,7 +337,8 @@ class Watcher:
     def _retry_later(self, file: StableFile, was_read: bool) -> bool:
         """Whether an image may still be incomplete, or the disk may still read it."""
         timeout = self._settings.decode_timeout
-        if was_read and time.time() - file.signature[1] / 1e9 > timeout:
+        age = time.time() - modified_ns(file.signature) / 1e9
+        if was_read and file.signature and age > timeout:
             return False
         signature, since = self._failures.get(file.path, (None, 0.0))
         if signature != file.signature:

@@ -6,11 +6,18 @@ import importlib
 import json
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from ctcedge.dependencies import PACKAGES, damaged_package, problems, repair
+from ctcedge.dependencies import (
+    PACKAGES,
+    damaged_package,
+    outdated_package,
+    problems,
+    repair,
+)
 from tests.helpers.cli_runner import run
 
 DAMAGES = {
@@ -82,6 +89,47 @@ def test_a_package_that_ends_the_process(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_whole_packages_have_no_problem() -> None:
     assert problems() == {}
+    assert outdated_package() is None
+
+
+OLD = "version 0.15.1 is too old, ctcedge needs 0.26 or later"
+
+
+def test_a_package_that_is_too_old_is_named(
+    crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "typer-0.15.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: typer\nVersion: 0.15.1\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    assert problems() == {"typer": OLD}
+    message = f"typer: {OLD}; reinstall it into the environment of ctcedge: {repair('typer')}"
+    assert outdated_package() == message
+    (tmp_path / "typer.py").write_text("raise TypeError", "utf-8")
+    done = run("classify", crops, code=2, env={"PYTHONPATH": str(tmp_path)})
+    assert " ".join(message.split()) in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("0.25.9", True), ("0.26", False), ("0.26.0rc1", False), ("1", False)]
+)
+def test_versions_are_compared_as_numbers(
+    monkeypatch: pytest.MonkeyPatch, version: str, old: bool
+) -> None:
+    versions = {"typer": version}
+    monkeypatch.setattr(metadata, "version", lambda name: versions.get(name, "999"))
+    assert (outdated_package() is not None) == old
+
+
+def test_an_error_that_an_outdated_package_may_explain(crops: Path, tmp_path: Path) -> None:
+    info = tmp_path / "typer-0.15.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: typer\nVersion: 0.15.1\n", "utf-8")
+    failing = "import typer\ntyper.Typer.__call__ = lambda self, **options: None + 1\n"
+    (tmp_path / "sitecustomize.py").write_text(failing, "utf-8")
+    done = run("classify", crops, code=2, env={"PYTHONPATH": str(tmp_path)})
+    assert OLD in " ".join(done.stderr.split())
 
 
 def test_other_errors_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,17 @@ def test_an_image_that_could_not_be_read_is_read_once_it_can_be(
     assert (+summary.tally.calls, summary.unclassified) == ({"CTC": 1}, {})
 
 
+def test_an_image_whose_age_the_file_system_does_not_tell_is_tried_again(
+    tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "S" / "1_BF.png").write_bytes(encoded(cell(CTC))[:100])
+    trying = watcher()
+    monkeypatch.setattr(trying, "_image_signature", lambda path: ())
+    monkeypatch.setattr(trying._tracker, "_get_signature", lambda path: ())
+    monkeypatch.setattr("ctcedge.service.watcher._DECODE_RETRY_S", 0.01)
+    assert [outcome.done for outcome in collected(trying, 2)] == ["deferred"] * 2
+
+
 def test_writing_is_retried_while_the_disk_is_full(
     tmp_path: Path, watcher: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:

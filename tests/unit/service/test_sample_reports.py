@@ -70,6 +70,18 @@ def finish(reports: SampleReports, clock: Clock) -> None:
     until(idle, "the report to be written")
 
 
+def test_a_report_whose_age_the_file_system_does_not_tell_is_written(
+    run: Run, reports: SampleReports, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify(run, reports, "S1")
+    clock.now += 60
+    monkeypatch.setattr(module, "file_signature", lambda path: ())
+    started: list[str] = []
+    monkeypatch.setattr(reports, "_start", lambda name, path: started.append(name))
+    reports.step()
+    assert started == ["S1"]
+
+
 def test_a_sample_without_new_crops_for_a_while_gets_a_report(
     run: Run, reports: SampleReports, clock: Clock
 ) -> None:
