@@ -1,4 +1,4 @@
-"""`ctcedge service install`, `uninstall` and `status`."""
+"""`ctcedge service install`, `uninstall`, `status` and `monitoring`."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def service_install(
 
 @service_app.command("uninstall")
 def service_uninstall(folder: Folder, yes: Yes = False) -> None:
-    """Stop and remove the service; without --yes show the steps only.
+    """Stop and remove the service, or show the steps.
 
-    The sidecars and the account are kept.
+    Nothing is done without --yes. The sidecars and the account are kept.
 
     Example: sudo /opt/ctcedge/bin/ctcedge service uninstall /deparray/out --yes
     """
@@ -152,6 +152,24 @@ def service_status(folder: Folder) -> None:
     require_printed()
     if facts["ActiveState"] != "active":
         raise SetupError(f"Service is not running; see: journalctl --unit '{unit_name(folder)}'")
+
+
+@service_app.command("monitoring")
+def service_monitoring(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Existing folder.")],
+) -> None:
+    """Write a Grafana dashboard and alert rules.
+
+    They use the metrics of 'ctcedge watch --metrics', which Prometheus' node exporter collects.
+    Files of the same names are replaced.
+
+    Example: ctcedge service monitoring /etc/prometheus
+    """
+    from ctcedge.cli.output import print_path
+    from ctcedge.service.monitoring import write_files
+
+    for path in write_files(folder):
+        print_path(path)
 
 
 def _show_and_apply(steps: Sequence[Step], yes: bool) -> None:

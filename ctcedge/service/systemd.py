@@ -133,14 +133,14 @@ class Service:
         unit = unit_name(self.folder)
         drop_ins = _drop_ins(unit)
         steps: list[Step] = [
-            Write(UNITS / TEMPLATE, _shipped(TEMPLATE)),
+            Write(UNITS / TEMPLATE, shipped(TEMPLATE)),
             Write(drop_ins / "machine.conf", self._drop_in(unit, program, owner.group)),
             *_optional(drop_ins / "cpu-only.conf", self.cpu_only),
             *_optional(drop_ins / "back-off.conf", _systemd_version() >= _BACK_OFF_VERSION),
         ]
         if self.user == ACCOUNT:
             steps += [
-                Write(SYSUSERS, _shipped("sysusers.d/ctcedge.conf")),
+                Write(SYSUSERS, shipped("sysusers.d/ctcedge.conf")),
                 Run(("systemd-sysusers", str(SYSUSERS))),
             ]
         ownership = f"--owner={self.user}", f"--group={owner.group}", "--mode=0750"
@@ -327,7 +327,8 @@ def _systemd_version() -> int:
     return 0
 
 
-def _shipped(name: str) -> str:
+def shipped(name: str) -> str:
+    """The text of a file of the folder systemd/, which the package carries."""
     package = Path(__file__).parents[1]
     installed = package / "systemd"
     folder = installed if installed.is_dir() else package.parent / "systemd"
@@ -337,7 +338,7 @@ def _shipped(name: str) -> str:
 def _optional(path: Path, wanted: bool) -> Iterator[Step]:
     """Write the shipped drop-in of that name if it is wanted; else remove an existing one."""
     if wanted:
-        yield Write(path, _shipped(f"drop-ins/{path.name}"))
+        yield Write(path, shipped(f"drop-ins/{path.name}"))
     elif path.exists():
         yield Remove(path)
 

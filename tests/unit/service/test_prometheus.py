@@ -6,9 +6,7 @@ import dataclasses
 import logging
 import os
 import re
-import shutil
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,10 +17,7 @@ from ctcedge.service.prometheus import MetricsFile, render, write
 from ctcedge.service.watch_state import WatchState
 from tests.helpers.cli_runner import process
 from tests.helpers.drawn_cells import cell, save
-
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is not installed"
-)
+from tests.helpers.promtool import needs_promtool, promtool
 
 SHA256 = "0123456789abcdef" * 4
 _LABEL = re.compile(r'([a-z_][a-z0-9_]*)="((?:[^"\\\n]|\\\\|\\"|\\n)*)"(?:,|$)')
@@ -198,10 +193,8 @@ def test_any_file_name_is_a_label(fresh: WatchState, name: str) -> None:
 def test_promtool_reports_nothing(request: pytest.FixtureRequest, which: str) -> None:
     for watch in ("lab", 'a\\"b\n'):
         text = render(request.getfixturevalue(which), watch)
-        done = subprocess.run(
-            ["promtool", "check", "metrics"], input=text, capture_output=True, encoding="utf-8"
-        )
-        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+        done = promtool("check", "metrics", text=text)
+        assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_file_is_complete_readable_by_all_and_alone(state: WatchState, tmp_path: Path) -> None:
