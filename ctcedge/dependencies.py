@@ -16,7 +16,6 @@ import re
 import signal
 import subprocess
 import sys
-from importlib import metadata
 from types import ModuleType, TracebackType
 
 PACKAGES = {
@@ -97,6 +96,8 @@ def outdated_package() -> str | None:
 
 def _outdated(name: str) -> str | None:
     """Return what is wrong where a package is older than ctcedge needs; else None."""
+    from importlib import metadata  # late, as its import takes 10 ms
+
     try:
         requirements = metadata.requires("ctcedge") or []
         version = metadata.version(name)

@@ -52,7 +52,6 @@ def classify(
     from ctcedge.discovery.naming import Crop
     from ctcedge.discovery.scan import check_folder, list_folder, require_crops
     from ctcedge.pipeline.run import open_run
-    from ctcedge.report import write_run_report
     from ctcedge.results.image_warnings import stated_um_per_px
     from ctcedge.results.summary import Summary
     from ctcedge.signals import Interruption
@@ -101,6 +100,8 @@ def classify(
                     bar.advance(bar.task_ids[0])
         finished = sum(summary.done.values()) == len(listing.crops)
         reporting = with_report and finished
+        if reporting:
+            from ctcedge.report import write_run_report  # not what each run needs
         if as_json:
             report = str(write_run_report(run)) if reporting else None
             print_json({**summary.as_json(run, finished=finished), "report": report})
