@@ -13,7 +13,6 @@ from ctcedge.dependencies import damaged_package, outdated_package
 from ctcedge.errors import SetupError
 from ctcedge.fs.problems import unexpected_problem
 
-
 _GC_THRESHOLD = 10_000  # with Python's 700, the imports alone take 40 ms longer
 
 
