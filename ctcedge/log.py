@@ -16,11 +16,14 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from typing import Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 from ctcedge.times import rfc3339
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -35,13 +38,18 @@ _PRIORITIES = {  # of syslog, as the journal expects
 
 
 @contextlib.contextmanager
-def to_stderr(log_format: LogFormat) -> Iterator[None]:
+def to_stderr(
+    log_format: LogFormat, stream: SupportsWrite[str] | None = None, without: Collection[str] = ()
+) -> Iterator[None]:
     """Log to standard error, including uncaught exceptions of threads and Python's warnings.
 
     Args:
         log_format: `text` for people and the journal, `json` for log collectors.
+        stream: takes the lines in place of standard error, whose terminal it writes to.
+        without: kinds of events that are not logged.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(lambda record: getattr(record, "ctcedge_event", None) not in without)
     handler.setFormatter(_Formatter(log_format, journal=_is_journal()))
     thread_hook, level = threading.excepthook, _LOGGER.level
     threading.excepthook = _log_thread_exception

@@ -40,8 +40,13 @@ from ctcedge.dependencies import damaged_package, outdated_package
 from ctcedge.errors import SetupError
 
 if TYPE_CHECKING:
+    from ctcedge.cli.status_line import StatusLine
+    from ctcedge.pipeline.outcome import Outcome
     from ctcedge.pipeline.run import Run
     from ctcedge.results.summary import Summary
+    from ctcedge.service.watch_state import WatchState
+
+_MAX_NAMED = 20  # images without a call that are named while a watch runs
 
 
 def watch(
@@ -67,12 +72,14 @@ def watch(
 ) -> None:
     """Classify crops as they arrive, until Ctrl-C or SIGTERM.
 
-    Starts with the crops that are already in the folder.
+    Starts with the crops that are already in the folder. A terminal shows one line with the state
+    and the counts of new and of all crops, and the names of images that cannot be read.
 
     Example: ctcedge watch /deparray/out --out /data/calls --um-per-px 0.5
     """
     from ctcedge import log as logs
     from ctcedge.cli import render
+    from ctcedge.cli.status_line import describe, on_resize, on_terminal, status_line
     from ctcedge.discovery.naming import Crop
     from ctcedge.discovery.scan import check_folder, list_folder
     from ctcedge.pipeline.run import open_run
@@ -80,7 +87,6 @@ def watch(
     from ctcedge.results.summary import Summary
     from ctcedge.service.prometheus import MetricsFile
     from ctcedge.service.sd_notify import Notifier
-    from ctcedge.service.watch_state import WatchState
     from ctcedge.service.watcher import Watcher
     from ctcedge.signals import Interruption
 
@@ -108,12 +114,19 @@ def watch(
         notifier.watchdog_ping()
         if metrics_file is not None:
             metrics_file.update(state)
+        if line is not None:
+            scanned = watcher.scan_report.complete
+            line.show(describe(state, summary, scanned=scanned, width=line.width()))
 
     def stop() -> None:
         notifier.stopping()
         watcher.stop()
 
-    with _logging(log_format) as log, Interruption() as interruption:
+    with (
+        status_line(shown=log_format == LogFormatName.text) as line,
+        _logging(log_format, line) as log,
+        Interruption() as interruption,
+    ):
         check_folder(folder)
         settings = options.settings(folder)
         with open_run(folder, settings) as run:
@@ -124,15 +137,23 @@ def watch(
             run.sidecars.check(entry if isinstance(entry, Crop) else None for entry in recalled)
             for level, text in render.notices(run, summary.stated_um_per_px):
                 log.log(level, "%s", text, extra=logs.event("opening"))
+            folders = f"Watching {run.folder}; sidecars are written to {run.sidecars.root}"
+            log.info("%s", folders, extra=logs.event("watching"))
+            named = _Named(log) if log_format == LogFormatName.text and on_terminal() else None
             watcher = Watcher(run, force=force, publish=publish)
             interruption.on_request(stop)
             notifier.ready(str(watcher.state))
-            for outcome in watcher.outcomes():
-                if warning := summary.add(outcome):
-                    log.warning("%s", warning, extra=logs.event("image"))
+            with on_resize(watcher.refresh):
+                for outcome in watcher.outcomes():
+                    if warning := summary.add(outcome):
+                        log.warning("%s", warning, extra=logs.event("image"))
+                    if named is not None:
+                        named.add(outcome)
             summary.not_understood = watcher.scan_report.not_understood
             finished = watcher.scan_report.complete and not watcher.pending
-        _log_summary(log, run, summary)
+        if line is not None:
+            line.clear()
+        _log_summary(log, run, summary, watcher.state)
         if as_json:
             print_json(summary.as_json(run, finished=finished))
         elif sys.stdout.isatty():
@@ -140,7 +161,34 @@ def watch(
             render.print_damaged_sidecars(summary)
 
 
-def _log_summary(log: logging.Logger, run: Run, summary: Summary) -> None:
+class _Named:
+    """Names new images without a call on a terminal; a journal never gets their names.
+
+    Args:
+        log: where to.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._count = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Name the image of an outcome, if it is new and has no call."""
+        from ctcedge import log as logs
+
+        if outcome.done != "written" or outcome.error is None:
+            return
+        self._count += 1
+        if self._count <= _MAX_NAMED:
+            text = f"no call: {outcome.crop.path}: {outcome.error}"
+        elif self._count == _MAX_NAMED + 1:
+            text = "further images without a call are not named here; 'ctcedge status' names all"
+        else:
+            return
+        self._log.warning("%s", text, extra=logs.event("no-call"))
+
+
+def _log_summary(log: logging.Logger, run: Run, summary: Summary, state: WatchState) -> None:
     from ctcedge import log as logs
     from ctcedge.results.false_positives import describe
 
@@ -151,21 +199,32 @@ def _log_summary(log: logging.Logger, run: Run, summary: Summary) -> None:
         extra=logs.event("false-positives", expected=false_positives and false_positives.as_json()),
     )
     counts = {**+summary.tally.calls, "unclassified": len(summary.unclassified)}
+    new = {**+state.tally.calls, "unclassified": state.unclassified}
+    total, of_these = (
+        ", ".join(f"{count} {name}" for name, count in each.items()) for each in (counts, new)
+    )
     log.info(
-        "stopped; total: %s",
-        ", ".join(f"{count} {name}" for name, count in counts.items()),
-        extra=logs.event("stopped", counts=counts),
+        "stopped; total: %s; newly written: %s",
+        total,
+        of_these,
+        extra=logs.event("stopped", counts=counts, new=new),
     )
 
 
 @contextlib.contextmanager
-def _logging(log_format: LogFormatName) -> Iterator[logging.Logger]:
-    """Log to standard error, also the error that ends the command."""
+def _logging(log_format: LogFormatName, line: StatusLine | None) -> Iterator[logging.Logger]:
+    """Log to standard error, also the error that ends the command.
+
+    Args:
+        log_format: format of the lines.
+        line: the line below them, which shows the counts; None where they are logged.
+    """
     from ctcedge import log as logs
     from ctcedge.fs.problems import unexpected_problem
 
     log = logging.getLogger("ctcedge")
-    with logs.to_stderr(log_format.value):
+    without = () if line is None else ("progress",)
+    with logs.to_stderr(log_format.value, line, without):
         try:
             yield log
         except SetupError as error:

@@ -51,6 +51,7 @@ class Progress:
         self._latest = RunFeatures(DRIFT_WINDOW)
         self._problems: dict[str, str] = {}
         self._published_at = -IDLE_HEARTBEAT_S
+        self._changed = False
         self._unlogged: Counter[str] = Counter()
         self._deferred: set[str] = set()
         self._log_at = clock()
@@ -63,6 +64,7 @@ class Progress:
             since: time at which its file was complete, on the clock.
         """
         state, record = self.state, outcome.record
+        self._changed = True
         state.done[outcome.done] += 1
         logged_as = _LOGGED_AS.get(outcome.done, outcome.done)
         if outcome.done == "written" and record is not None:
@@ -99,6 +101,8 @@ class Progress:
             problem: what prevents it; None where nothing does.
         """
         before = self._problems.pop(activity, None)
+        if problem != before:
+            self.refresh()
         if problem is not None and problem != before:
             log.error("%s; trying again", problem, extra=event("degraded"))
         elif problem is None and before is not None:
@@ -107,16 +111,25 @@ class Progress:
             self._problems[activity] = problem
         self.state.problem = "; ".join(self._problems.values()) or None
 
+    def refresh(self) -> None:
+        """Publish the state as soon as while the watch works; callable from a signal handler."""
+        self._changed = True
+
     def heartbeat(self, interval: float, *, pending: int, provider: str) -> None:
         """Publish the state and log counts, where they are due.
 
         Args:
-            interval: minimum seconds since the last publication.
+            interval: minimum seconds since the last publication; after a change, a second at most.
             pending: number of crops that are not done yet.
             provider: provider of the inference.
         """
         now = self._clock()
+        if pending != self.state.pending:
+            self._changed = True
+        if self._changed:
+            interval = min(interval, BUSY_HEARTBEAT_S)
         if now - self._published_at >= interval:
+            self._changed = False
             self.state.pending = pending
             self.state.provider = provider
             self._update_domain_shift()
@@ -127,7 +140,7 @@ class Progress:
 
     def next_due(self) -> float:
         """Time at which `heartbeat` has something to do, on the clock."""
-        due = self._published_at + IDLE_HEARTBEAT_S
+        due = self._published_at + (BUSY_HEARTBEAT_S if self._changed else IDLE_HEARTBEAT_S)
         return min(due, self._log_at) if self._unlogged else due
 
     def log_counts(self) -> None:

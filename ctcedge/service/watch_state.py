@@ -75,11 +75,18 @@ class WatchState:
     problem: str | None = None
     not_understood: int = 0
 
+    @property
+    def unclassified(self) -> int:
+        """Number of newly written sidecars without a call."""
+        return self.statuses.total() - self.statuses["classified"]
+
     def __str__(self) -> str:
-        """One line: number of crops with a sidecar and of pending crops, provider and problem."""
+        """One line: crops with a sidecar, new and pending ones, provider and problem."""
         done = sum(self.done[kind] for kind in ("written", "upgraded", "current"))
         plural = "" if done == 1 else "s"
-        line = f"{done:,} crop{plural} done, {self.pending:,} pending, on {self.provider.upper()}"
+        new = self.done["written"]
+        line = f"{done:,} crop{plural} done ({new:,} new), {self.pending:,} pending"
+        line += f", on {self.provider.upper()}"
         if self.not_understood:
             line += f"; {self.not_understood:,} images not understood by name"
         return line if self.problem is None else f"{line}; {self.problem}"

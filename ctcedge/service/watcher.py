@@ -64,8 +64,8 @@ class Watcher:
         run: the opened folder.
         force: whether to classify again, at the start, the crops with a current sidecar.
         publish: called with the state from the watcher's own loop: about once a second while it
-            works, every ten seconds while it waits, and at the end. It is not called when the
-            watcher hangs.
+            works and after a change, every ten seconds while it waits, and at the end. It is not
+            called when the watcher hangs.
         clock: monotonic clock, seconds.
     """
 
@@ -109,6 +109,11 @@ class Watcher:
     def stop(self) -> None:
         """Finish the current chunks and end; may be called from a signal handler."""
         self._stopping = True
+        self._queue.put(None)
+
+    def refresh(self) -> None:
+        """Publish the state within a second; may be called from a signal handler."""
+        self._progress.refresh()
         self._queue.put(None)
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -240,7 +245,10 @@ class Watcher:
 
     def _finish_rescan(self, present: set[str], unreadable_folders: int) -> None:
         """Forget the crops that were removed."""
+        before = self.scan_report.complete
         self.scan_report.finish(present)
+        if self.scan_report.complete != before:
+            self._progress.refresh()
         self._progress.set_problem("read", self.scan_report.problem())
         self._force_next_scan = False
         if not unreadable_folders:
