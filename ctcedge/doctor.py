@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from ctcedge.dependencies import PACKAGES, damaged_package, problems, repair
 from ctcedge.errors import SetupError
+from ctcedge.records import plain
 from ctcedge.version import __version__
 
 if TYPE_CHECKING:
     from ctcedge.model.session import Provider
+    from ctcedge.settings import SourcedSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +37,41 @@ class Check:
     fix: str = ""
 
 
-def examine(model: str | None, folder: Path | None) -> Iterator[Check]:
+def examine(
+    settings_of: Callable[[Path | None], SourcedSettings], folder: Path | None
+) -> Iterator[Check]:
     """Run all checks.
 
     Args:
-        model: name or folder of the model; None for the default model.
-        folder: folder that sidecars will be written to; None to skip that check.
+        settings_of: returns the settings that apply to a folder, or to none.
+        folder: folder of crops; sidecars will be written there, unless the settings name another.
     """
     yield Check("ctcedge", "ok", __version__)
     yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield from _packages()
     yield from _unless_damaged("GPU", _gpu)
-    yield from _unless_damaged("model", lambda: _model(model))
-    if folder is not None:
-        yield from _unless_damaged("write access", lambda: [_write_access(folder)])
+    try:
+        sourced = settings_of(folder)
+    except SetupError as error:
+        yield Check("settings", "failed", str(error), "correct the file, or give another --config")
+        return
+    yield from _settings(sourced)
+    settings = sourced.settings
+    yield from _unless_damaged("model", lambda: _model(settings.model))
+    written = folder if settings.out is None else Path(settings.out)
+    if written is not None:
+        yield from _unless_damaged("write access", lambda: [_write_access(written)])
+
+
+def _settings(sourced: SourcedSettings) -> Iterator[Check]:
+    """One line per setting that is given, with its origin."""
+    if not sourced.origins:
+        yield Check("settings", "ok", "defaults; no settings file")
+    content = plain(sourced.settings)
+    for key, origin in sourced.origins.items():
+        table, _, name = key.rpartition(".")
+        value = (content[table] if table else content)[name]
+        yield Check(f"setting {key}", "ok", f"{value} ({origin})")
 
 
 def _unless_damaged(name: str, checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:

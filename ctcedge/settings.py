@@ -1,14 +1,16 @@
-"""Settings: command-line flags over one TOML file over the defaults.
+"""Settings: command-line flags over TOML files over the defaults.
 
-The file is the one given by `--config`, or else `ctcedge.toml` in the searched folder. The latter
-comes with the images, from outside, so it may describe how the images are read and nothing else:
-neither the model nor the folder of the sidecars.
+A file given by `--config` is the only one. Otherwise, the lab's file applies, and over it
+`ctcedge.toml` in the searched folder. The latter comes with the images, from outside, so it may
+describe how the images are read and nothing else: neither the model nor the folder of the sidecars.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -24,6 +26,9 @@ from ctcedge.records import RecordError, convert, plain, plain_number
 T = TypeVar("T", bound=msgspec.Struct)
 
 FOLDER_CONFIG = "ctcedge.toml"
+LAB_CONFIG = Path("/etc/ctcedge/ctcedge.toml")
+LAB_VARIABLE = "CTCEDGE_CONFIG"
+COMMAND_LINE = "command line"
 _MAX_CONFIG_BYTES = 64 * 1024
 _OTHER_NAMES = (
     "ctcedge.toml.txt",  # of the editor of Windows, which hides the suffix
@@ -148,20 +153,66 @@ class _FolderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: ImageSettings = ImageSettings()
 
 
+@dataclass(frozen=True, slots=True)
+class SourcedSettings:
+    """Settings, and where each comes from.
+
+    Attributes:
+        settings: all settings.
+        origins: `command line`, or the file and line, by the key of each setting that is given.
+    """
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def lab_config() -> Path | None:
+    """Return the lab's settings file: that of CTCEDGE_CONFIG, or that in /etc, if there is one.
+
+    An empty CTCEDGE_CONFIG stands for no file.
+    """
+    named = os.environ.get(LAB_VARIABLE)
+    if named is not None:
+        return Path(named) if named else None
+    return LAB_CONFIG if os.path.lexists(LAB_CONFIG) else None
+
+
 def load_settings(
     folder: Path,
     config: Path | None = None,
     *,
+    lab: Path | None = None,
     images: dict[str, object] | None = None,
     decision: dict[str, object] | None = None,
     watch: dict[str, object] | None = None,
     **flags: object,
 ) -> Settings:
-    """Merge flags over the settings file over the defaults.
+    """Merge flags over the settings files over the defaults; arguments as of `source_settings`.
+
+    Raises:
+        SettingsError: a value does not fit; the text names the key, and the file it is in.
+    """
+    return source_settings(
+        folder, config, lab=lab, images=images, decision=decision, watch=watch, **flags
+    ).settings
+
+
+def source_settings(
+    folder: Path | None,
+    config: Path | None = None,
+    *,
+    lab: Path | None = None,
+    images: dict[str, object] | None = None,
+    decision: dict[str, object] | None = None,
+    watch: dict[str, object] | None = None,
+    **flags: object,
+) -> SourcedSettings:
+    """Merge flags over the settings files over the defaults.
 
     Args:
         folder: the searched folder, whose `ctcedge.toml` is read when `config` is None.
-        config: a settings file.
+        config: a settings file, instead of the lab's and the folder's.
+        lab: the lab's settings file, see `lab_config`.
         images: flags that belong to `ImageSettings`; None values are 'not given'.
         decision: flags that belong to `DecisionSettings`.
         watch: flags that belong to `WatchSettings`.
@@ -170,14 +221,26 @@ def load_settings(
     Raises:
         SettingsError: a value does not fit; the text names the key, and the file it is in.
     """
-    if config is not None:
-        settings = _read(Settings, config)
-    elif (own := folder / FOLDER_CONFIG).exists() or own.is_symlink():
-        settings = Settings(images=_read(_FolderSettings, own).images)
-    else:
-        _refuse_other_names(folder)
-        settings = Settings()
-    return merged(settings, images=images, decision=decision, watch=watch, **flags)
+    settings = Settings()
+    origins: dict[str, str] = {}
+    if (file := config or lab) is not None:
+        settings, origins = _read(Settings, file)
+    if config is None and folder is not None:
+        own = folder / FOLDER_CONFIG
+        if os.path.lexists(own):
+            of_folder, of_images = _read(_FolderSettings, own)
+            given = {key.partition(".")[2]: None for key in of_images}
+            content = plain(of_folder.images)
+            settings = merged(settings, images={key: content[key] for key in given if key})
+            origins |= of_images
+        else:
+            _refuse_other_names(folder)
+    settings = merged(settings, images=images, decision=decision, watch=watch, **flags)
+    tables = {"images": images, "decision": decision, "watch": watch}
+    for table, values in tables.items():
+        origins |= dict.fromkeys((f"{table}.{key}" for key in _given(values or {})), COMMAND_LINE)
+    origins |= dict.fromkeys(_given(flags), COMMAND_LINE)
+    return SourcedSettings(settings, origins)
 
 
 def merged(
@@ -224,7 +287,8 @@ def _plain(value: object) -> object:
         return value
 
 
-def _read(kind: type[T], path: Path) -> T:
+def _read(kind: type[T], path: Path) -> tuple[T, dict[str, str]]:
+    """Return the settings of a file, and the file and line of each."""
     # The folder's own file comes from outside, and a link there could lead anywhere.
     follow = kind is not _FolderSettings
     try:
@@ -233,12 +297,12 @@ def _read(kind: type[T], path: Path) -> T:
         text = f"{path}: not a regular file of at most {_MAX_CONFIG_BYTES} bytes"
         raise SettingsError(text) from None
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}){_way(path)}") from None
     except TextError as error:
         raise SettingsError(f"{path}: {error}") from None
     _refuse_control_characters(path, content)
     try:
-        return convert(content, kind)
+        settings = convert(content, kind)
     except RecordError as error:
         hint = _place(str(error), text)
         if not follow:
@@ -246,6 +310,28 @@ def _read(kind: type[T], path: Path) -> T:
                 f". {FOLDER_CONFIG} in the folder may hold [images] only; use --config for the rest"
             )
         raise SettingsError(f"{path}: {error}{hint}") from None
+    return settings, {key: _origin(path, text, key) for key in _keys(content)}
+
+
+def _keys(content: dict[str, Any]) -> Iterator[str]:
+    """The settings of a file: keys of the top level, and those of tables with the table's name."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from (f"{key}.{name}" for name in value)
+        else:
+            yield key
+
+
+def _origin(path: Path, text: str, key: str) -> str:
+    line = line_of_key(text, key)
+    return str(path) if line is None else f"{path}, line {line}"
+
+
+def _way(path: Path) -> str:
+    """How a file that cannot be read came to be chosen, where no option names it."""
+    if os.environ.get(LAB_VARIABLE) == str(path):
+        return f"; the environment variable {LAB_VARIABLE} names it"
+    return ""
 
 
 def _refuse_other_names(folder: Path) -> None:

@@ -30,9 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what this machine's user measured, such as controls, out of the tests."""
+    """Keep what this machine's user measured or set, such as controls, out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CTCEDGE_STATE", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("CTCEDGE_CONFIG", "")  # no lab file, whatever is in /etc
         yield
 
 

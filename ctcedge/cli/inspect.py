@@ -14,9 +14,9 @@ from ctcedge.cli.options import (
     Folder,
     Json,
     ModelOption,
-    Out,
     Pattern,
     RunOptions,
+    SidecarsOrOut,
     UmPerPx,
     UsedModel,
     parse_path,
@@ -27,7 +27,7 @@ from ctcedge.cli.output import print_json, require_printed
 
 def status(
     folder: Folder,
-    out: Out = None,
+    sidecars: SidecarsOrOut = None,
     model: UsedModel = None,
     config: Config = None,
     pattern: Pattern = None,
@@ -40,14 +40,16 @@ def status(
     now. Exit code 3: some crops are unclassified or pending, or the names of images are not
     understood.
 
-    Example: ctcedge status /deparray/out --out /data/calls
+    Example: ctcedge status /deparray/out --sidecars /data/calls
     """
     from ctcedge.cli import console, render
     from ctcedge.model.folder import load_model
     from ctcedge.results.status import collect_status
     from ctcedge.sidecars.scan import CropScan
 
-    settings = RunOptions(config=config, out=out, model=model, pattern=pattern).settings(folder)
+    settings = RunOptions(config=config, out=sidecars, model=model, pattern=pattern).settings(
+        folder
+    )
     used_model = None if settings.model is None else load_model(settings.model)
     naming = settings.images.naming()
     total = sum(1 for _ in CropScan(folder, naming)) if sys.stderr.isatty() else None
@@ -96,7 +98,11 @@ def inspect(
 
     check_folder(folder)
     options = RunOptions(config=config, pattern=pattern, um_per_px=um_per_px)
-    inspection = inspect_folder(folder, options.settings(folder).images)
+    sourced = options.sourced_settings(folder)
+    inspection = inspect_folder(folder, sourced.settings.images)
+    inspection.origins = {
+        key: origin for key, origin in sourced.origins.items() if key.startswith("images.")
+    }
     if as_json:
         print_json(inspection.as_json())
     else:
@@ -119,12 +125,14 @@ def doctor(
             metavar="FOLDER", parser=parse_path, help="Folder that sidecars will be written to."
         ),
     ] = None,
+    sidecars: SidecarsOrOut = None,
     model: ModelOption = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Check this machine and show how to fix problems.
 
-    Checks versions, GPU, model and write access.
+    Checks versions, settings files, GPU, model and write access.
 
     Example: ctcedge doctor /deparray/out
     """
@@ -134,7 +142,8 @@ def doctor(
     from ctcedge.doctor import examine
 
     checks = []
-    for check in examine(model, folder):
+    options = RunOptions(config=config, model=model, out=sidecars)
+    for check in examine(options.sourced_settings, folder):
         checks.append(check)
         if not as_json:
             render.print_check(check)

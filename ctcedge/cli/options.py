@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ctcedge.settings import Settings
+    from ctcedge.settings import Settings, SourcedSettings
 
 
 HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
@@ -88,6 +88,16 @@ Sidecars = Annotated[
         metavar="DIR", parser=parse_path, help="Folder of the sidecars, if not beside the images."
     ),
 ]
+SidecarsOrOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--sidecars",
+        "--out",
+        metavar="DIR",
+        parser=parse_path,
+        help="Folder of the sidecars, if not beside the images.",
+    ),
+]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME_OR_DIR", help="Model.  [default: the shipped model]"),
@@ -109,7 +119,7 @@ Config = Annotated[
     typer.Option(
         metavar="FILE",
         parser=parse_path,
-        help="Settings file (TOML) instead of FOLDER/ctcedge.toml.",
+        help="Settings file (TOML) instead of the lab's and FOLDER/ctcedge.toml.",
     ),
 ]
 Pattern = Annotated[
@@ -215,16 +225,41 @@ class RunOptions:
     report_idle: float | None = None
 
     def settings(self, folder: Path) -> Settings:
-        """Merge the options over the settings file of the folder, or of --config.
+        """Merge the options over the settings files.
 
         Raises:
-            SettingsError: an option or the file is wrong.
+            SettingsError: an option or a file is wrong.
         """
-        from ctcedge.settings import load_settings
+        return self.sourced_settings(folder).settings
 
-        return load_settings(
+    def sourced_settings(self, folder: Path | None) -> SourcedSettings:
+        """Merge the options over the settings files; with the origin of each setting.
+
+        Args:
+            folder: the folder of crops; None where there is none.
+
+        Raises:
+            SettingsError: an option or a file is wrong.
+        """
+        from ctcedge.errors import SettingsError
+        from ctcedge.settings import lab_config
+
+        try:
+            return self._sourced(folder, lab_config() if self.config is None else None)
+        except SettingsError as error:
+            found = re.match(r"'(?:\w+\.)?(\w+)' (must .*)", str(error), re.DOTALL)
+            if found is None:  # of a file, which it names
+                raise
+            option = "gpu_memory" if found[1] == "gpu_memory_mb" else found[1]
+            raise SettingsError(f"--{option.replace('_', '-')} {found[2]}") from None
+
+    def _sourced(self, folder: Path | None, lab: Path | None) -> SourcedSettings:
+        from ctcedge.settings import source_settings
+
+        return source_settings(
             folder,
             self.config,
+            lab=lab,
             images={"pattern": self.pattern, "um_per_px": self.um_per_px},
             decision={
                 "operating_point": _value(self.operating_point),

@@ -53,7 +53,11 @@ def print_inspection(inspection: Inspection) -> None:
     output.print(f"Bits per pixel: {format_counts(inspection.bit_depths)}")
     output.print(f"File formats: {format_counts(inspection.formats)}")
     um_per_px = "not set" if inspection.um_per_px is None else f"{inspection.um_per_px:g}"
-    output.print(f"um/px: {um_per_px}")
+    origin = inspection.origins.get("images.um_per_px")
+    output.print(f"um/px: {um_per_px}" + (f" ({printable(origin)})" if origin else ""))
+    for key, origin in inspection.origins.items():
+        if key != "images.um_per_px":
+            output.print(f"{key.removeprefix('images.')}: from {printable(origin)}")
     stated = Counter(
         {
             "none" if value is None else f"{value:g}": count

@@ -81,6 +81,7 @@ def service_install(
     """
     from ctcedge.discovery.scan import check_folder
     from ctcedge.service.systemd import Service
+    from ctcedge.settings import LAB_VARIABLE, lab_config
 
     folder = Path(os.path.abspath(folder))
     check_folder(folder)
@@ -111,6 +112,11 @@ def service_install(
         words += ["--log-format", log_format.value]
     if as_json:
         words += ["--json"]
+    lab = lab_config() if config is None else None
+    named = Path(os.path.abspath(lab)) if lab is not None and LAB_VARIABLE in os.environ else None
+    readable = [path for path in (config, lab) if path is not None]
+    if settings.model is not None and os.path.isdir(settings.model):
+        readable.append(Path(settings.model))
     service = Service(
         folder,
         options=tuple(words),
@@ -118,6 +124,8 @@ def service_install(
         writable=() if metrics is None else (Path(os.path.abspath(metrics)).parent,),
         user=user,
         cpu_only=settings.provider == "cpu",
+        lab=named,
+        readable=tuple(Path(os.path.abspath(path)) for path in readable),
     )
     _show_and_apply(service.install(), yes)
 

@@ -42,6 +42,7 @@ class Inspection:
         skipped: entries that are not crops, with the reason.
         proposal: a template that reads more of the images, where there is one.
         examples: some images as the proposal reads them.
+        origins: where each setting of `[images]` comes from, by its key.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Inspection:
     skipped: list[Skipped] = field(default_factory=list)
     proposal: Proposal | None = None
     examples: list[Crop] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON, for scripts."""
@@ -72,6 +74,7 @@ class Inspection:
             "schema": "ctcedge/inspection/1",
             "folder": str(self.folder),
             "um_per_px": self.um_per_px,
+            "settings_from": dict(self.origins),
             "crops": sum(self.formats.values()) + len(self.bad),
             "cells": dict(self.cells),
             "samples": {sample: dict(count) for sample, count in self.channels.items()},

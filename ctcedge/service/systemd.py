@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ctcedge.errors import SetupError
 from ctcedge.fs.files import atomic_write
+from ctcedge.settings import LAB_VARIABLE
 
 ACCOUNT = "ctcedge"
 UNITS = Path("/etc/systemd/system")
@@ -104,6 +105,8 @@ class Service:
         writable: other folders that the service writes to.
         user: account that the service runs as.
         cpu_only: whether access to the GPU is denied.
+        lab: the lab's settings file that CTCEDGE_CONFIG names; None for none, or that in /etc.
+        readable: files and folders that the settings name and the service reads.
     """
 
     folder: Path
@@ -112,6 +115,8 @@ class Service:
     writable: tuple[Path, ...] = ()
     user: str = ACCOUNT
     cpu_only: bool = False
+    lab: Path | None = None
+    readable: tuple[Path, ...] = ()
 
     def install(self) -> list[Step]:
         """Steps that install or update the service and start it.
@@ -130,6 +135,8 @@ class Service:
                 )
         owner = _account(self.user)
         _require_access(owner, program, Path(sys.executable).resolve(), Path(__file__))
+        for path in self.readable:
+            _require_readable(owner, path)
         unit = unit_name(self.folder)
         drop_ins = _drop_ins(unit)
         steps: list[Step] = [
@@ -169,12 +176,14 @@ class Service:
             f"User={self.user}",
             f"Group={group}",
             "EnvironmentFile=",
+            *([] if self.lab is None else [f"Environment={quoted(f'{LAB_VARIABLE}={self.lab}')}"]),
             "ExecStart=",
             "ExecStart=" + " ".join(map(quoted, words)),
             *(f"ReadWritePaths={quoted(path)}" for path in self._writable()),
         ]
         in_options = (Path(word) for word in self.options if word.startswith("/"))
-        paths = [self.folder, *self._writable(), *in_options, program, Path(sys.base_prefix)]
+        given = [self.folder, *self._writable(), *self.readable, *in_options]
+        paths = [*given, program, Path(sys.base_prefix)]
         if any(_is_below(path, _HOMES) for path in paths):
             lines.append("ProtectHome=read-only")
         if any(_is_below(path, _TEMPORARY) for path in paths):
@@ -283,11 +292,12 @@ class _Account:
     group: str
     gids: frozenset[int]
 
-    def has_access(self, folder: Path) -> bool:
-        status = folder.stat()
+    def has_access(self, path: Path, bit: int = 0o1) -> bool:
+        """Whether a folder may be entered, or with bit 4, a file read."""
+        status = path.stat()
         if status.st_uid == self.uid:
-            return bool(status.st_mode & 0o100)
-        return bool(status.st_mode & (0o010 if status.st_gid in self.gids else 0o001))
+            return bool(status.st_mode & bit << 6)
+        return bool(status.st_mode & (bit << 3 if status.st_gid in self.gids else bit))
 
 
 def _account(user: str) -> _Account:
@@ -311,6 +321,15 @@ def _require_access(account: _Account, *programs: Path) -> None:
                     f"account '{account.name}' has no access to {folder}, which contains ctcedge"
                     f" ({path}); install it into a virtual environment in /opt/ctcedge"
                 )
+
+
+def _require_readable(account: _Account, path: Path) -> None:
+    for place in (*reversed(path.parents), path):
+        if not account.has_access(place, 0o4 if place.is_file() else 0o1):
+            raise SetupError(
+                f"account '{account.name}' cannot read {path}, which the service needs;"
+                f" sudo chmod o+{'r' if place.is_file() else 'x'} {shlex.quote(str(place))}"
+            )
 
 
 def _require_systemd() -> None:

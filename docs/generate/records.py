@@ -49,6 +49,8 @@ def settings() -> str:
     return fill(
         "settings.md",
         folder_config=module.FOLDER_CONFIG,
+        lab_config=str(module.LAB_CONFIG),
+        lab_variable=module.LAB_VARIABLE,
         top=_keys(module.Settings, skip=("images", "decision", "watch")),
         images=_keys(module.ImageSettings),
         decision=_keys(module.DecisionSettings),

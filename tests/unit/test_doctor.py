@@ -76,3 +76,21 @@ def test_two_packages_of_onnxruntime_are_found(monkeypatch: pytest.MonkeyPatch) 
     (check,) = [c for c in doctor._packages() if c.name == "ONNX Runtime installed twice"]
     assert check.state == "failed"
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in check.fix
+
+
+def test_settings_files_and_where_each_setting_comes_from(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, out = tmp_path / "lab.toml", tmp_path / "calls"
+    out.mkdir()
+    lab.write_text(f'model = "{model_folder}"\nout = "/nowhere"\n', encoding="utf-8")
+    monkeypatch.setenv("CTCEDGE_CONFIG", str(lab))
+    checks = examined("--sidecars", out)
+    assert checks["setting model"]["found"] == f"{model_folder} ({lab}, line 1)"
+    assert checks["setting out"]["found"] == f"{out} (command line)"
+    assert checks["write access"]["found"] == str(out)
+    assert examined("--out", out) == checks
+    lab.write_text("modell = 1\n", encoding="utf-8")
+    check = examined(code=2)["settings"]
+    assert check["state"] == "failed"
+    assert "lab.toml: unknown key 'modell'" in check["found"]

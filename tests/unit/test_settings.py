@@ -12,7 +12,9 @@ from ctcedge.settings import (
     ImageSettings,
     Settings,
     WatchSettings,
+    lab_config,
     load_settings,
+    source_settings,
 )
 
 WHOLE = """
@@ -220,3 +222,39 @@ def test_settings_of_a_similar_name_are_not_passed_over(tmp_path: Path, name: st
     load_settings(tmp_path, written(tmp_path, "", "other.toml"))
     written(tmp_path, "", "ctcedge.toml")
     load_settings(tmp_path)
+
+
+def test_one_lab_file_that_of_the_variable_before_that_in_etc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_etc = tmp_path / "etc.toml"
+    monkeypatch.setattr("ctcedge.settings.LAB_CONFIG", in_etc)
+    assert lab_config() is None  # an empty variable: no file
+    monkeypatch.delenv("CTCEDGE_CONFIG")
+    assert lab_config() is None
+    in_etc.touch()
+    assert lab_config() == in_etc
+    monkeypatch.setenv("CTCEDGE_CONFIG", "/lab.toml")
+    assert lab_config() == Path("/lab.toml")
+
+
+def test_the_folders_own_images_go_over_the_lab_file_key_by_key(tmp_path: Path) -> None:
+    own = written(tmp_path, "[images]\num_per_px = 0.4\n", "ctcedge.toml")
+    lab = written(tmp_path, WHOLE)
+    sourced = source_settings(tmp_path, lab=lab, model="other")
+    assert sourced.settings.images.um_per_px == 0.4
+    assert sourced.settings.images.pattern == r"(?P<cell>.+)\.png"
+    assert (sourced.settings.out, sourced.settings.model) == ("/calls", "other")
+    assert sourced.origins["images.um_per_px"] == f"{own}, line 2"
+    assert sourced.origins["out"] == f"{lab}, line 4"
+    assert sourced.origins["model"] == "command line"
+    assert source_settings(None, lab=lab).settings.images.um_per_px == 1
+
+
+def test_a_lab_file_that_the_variable_names_and_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "none.toml"
+    monkeypatch.setenv("CTCEDGE_CONFIG", str(path))
+    with pytest.raises(SettingsError, match=r"cannot be read .*variable CTCEDGE_CONFIG names it"):
+        load_settings(tmp_path, lab=lab_config())

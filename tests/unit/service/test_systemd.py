@@ -36,6 +36,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(service, "UNITS", folder)
     monkeypatch.setattr(service, "SYSUSERS", tmp_path / "sysusers" / "ctcedge.conf")
     monkeypatch.setattr(service, "_require_access", lambda *_: None)
+    monkeypatch.setattr(service, "_require_readable", lambda *_: None)
     return folder
 
 
@@ -176,7 +177,7 @@ WRONG_USE = {
     "no folder": ([], "Missing argument"),
     "not there": (["nowhere"], "does not exist"),
     "unknown option": ([".", "--colour"], "--colour"),
-    "bad value": ([".", "--um-per-px", "0"], "um_per_px' must be a number between"),
+    "bad value": ([".", "--um-per-px", "0"], "--um-per-px must be a number between"),
     "force": ([".", "--force"], "at each start"),
     "mount": ([".", "--out", "/proc"], "give a folder below it"),
     "root": ([".", "--user", "root"], "must not run as root"),
@@ -312,3 +313,31 @@ def test_what_is_written_is_valid(units: Path, tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ctcedge" not in done.stderr
+
+
+def test_the_lab_file_of_the_variable_goes_into_the_unit(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "my lab.toml"
+    lab.write_text(f'out = "{tmp_path}/calls"\n', encoding="utf-8")
+    monkeypatch.setenv("CTCEDGE_CONFIG", str(lab))
+    text = call("service", "install", tmp_path).stdout
+    assert f'Environment="CTCEDGE_CONFIG={lab}"' in text
+    assert f"ReadWritePaths={tmp_path}/calls" in text
+    assert f"--config {lab}" not in text
+
+
+def test_a_lab_file_that_the_account_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "lab.toml"
+    lab.touch(mode=0o600)
+    account = service._Account("x", None, "x", frozenset())
+    monkeypatch.setattr(service._Account, "has_access", lambda *_: False)
+    with pytest.raises(SetupError, match=r"account 'x' cannot read .*lab.toml.*sudo chmod o\+x /"):
+        service._require_readable(account, lab)
+    monkeypatch.setattr(
+        service._Account, "has_access", lambda _, path, bit=1: path.is_dir() and bit == 1
+    )
+    with pytest.raises(SetupError, match=r"sudo chmod o\+r .*lab.toml"):
+        service._require_readable(account, lab)
