@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { correctionsFile, readCorrections } from "../../ctcedge/report/web/js/corrections.js";
+import { correctionsFile, decodedText, readCorrections } from "../../ctcedge/report/web/js/corrections.js";
 import { HASHES, entryOf, reportOf, storeOf } from "./report_data.js";
 
 const CREATED = "2026-11-24T03:00:00.000Z";
@@ -122,3 +122,18 @@ for (const [name, value] of [
     assert.throws(() => read(file), /damaged: nothing was loaded/);
   });
 }
+
+test("a file is read in UTF-8 and UTF-16, with and without byte-order mark", () => {
+  const text = '{"reviewer": "Zoë Žák"}';
+  const utf8 = new TextEncoder().encode(text);
+  const utf16 = (little) => {
+    const view = new DataView(new ArrayBuffer(2 * text.length + 2));
+    [...`\uFEFF${text}`].forEach((unit, at) => view.setUint16(2 * at, unit.charCodeAt(0), little));
+    return view.buffer;
+  };
+  assert.equal(decodedText(utf8.buffer), text);
+  assert.equal(decodedText(new Uint8Array([0xef, 0xbb, 0xbf, ...utf8]).buffer), text);
+  assert.equal(decodedText(utf16(true)), text);
+  assert.equal(decodedText(utf16(false)), text);
+  assert.equal(decodedText(new ArrayBuffer(0)), "");
+});

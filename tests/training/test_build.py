@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import numpy as np
 import onnxruntime
@@ -152,6 +153,19 @@ def test_a_build_replaces_a_model_folder_and_nothing_else(model, tmp_path):
     with pytest.raises(FileExistsError, match="not a model folder"):
         publish(model, other)
     assert (other / "chapter1.txt").exists()
+
+
+def test_the_name_of_a_published_folder_is_on_the_disk(model, tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def noted(descriptor):
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), (tmp_path / "tiny").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    publish(model, tmp_path / "tiny")
+    assert synced[-1] == (str(tmp_path), True)
 
 
 def test_a_link_at_the_place_of_a_model_folder_is_replaced_not_followed(model, tmp_path):

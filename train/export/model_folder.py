@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcedge.classification.ood import OodDetector
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import atomic_write
+from ctcedge.fs.unfinished import open_folder, sync_folder
 from ctcedge.images.preprocess import InputSpec, network_input
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.spec import SPEC_NAME, Calibration, ModelSpec, PinnedFile, Variant
@@ -139,4 +141,9 @@ def publish(model: Model, destination: Path) -> Model:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+    parent = open_folder(destination.parent)
+    try:
+        sync_folder(parent)  # its name is on the disk before it counts as published
+    finally:
+        close_unwritten(parent)
     return dataclasses.replace(model, folder=destination)

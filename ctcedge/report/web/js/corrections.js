@@ -12,6 +12,22 @@ const SCHEMA = "ctcedge/corrections/1";
 const REVIEW_CALLS = ["CTC", "leukocyte", "unsure"];
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
 
+/** Encodings by their byte-order marks. */
+const UTF_16 = new Map([
+  ["255,254", "utf-16le"],
+  ["254,255", "utf-16be"],
+]);
+
+/**
+ * The text of a file: UTF-8 or, where its byte-order mark says so, UTF-16, as some editors save it.
+ *
+ * @param {ArrayBuffer} bytes
+ */
+export function decodedText(bytes) {
+  const [first, second] = new Uint8Array(bytes);
+  return new TextDecoder(UTF_16.get(`${first},${second}`) ?? "utf-8").decode(bytes);
+}
+
 /**
  * Contents of the file.
  *

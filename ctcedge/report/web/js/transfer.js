@@ -1,6 +1,6 @@
 // Corrections handed to the browser as a file, shown as text, and loaded from a file.
 
-import { MAX_BYTES, correctionsFile, readCorrections } from "./corrections.js";
+import { MAX_BYTES, correctionsFile, decodedText, readCorrections } from "./corrections.js";
 import { showForCopying } from "./dialogs.js";
 import { element } from "./dom.js";
 import { plural } from "./format.js";
@@ -74,7 +74,8 @@ export async function loadCorrections(file, report, store) {
     return false;
   }
   try {
-    const { reviewer, loaded, skipped } = readCorrections(await file.text(), report, store);
+    const text = decodedText(await file.arrayBuffer());
+    const { reviewer, loaded, skipped } = readCorrections(text, report, store);
     store.merge(reviewer, loaded);
     const cells = plural(skipped, "cell is", "cells are");
     const left = skipped ? `; ${cells} not in this report or changed since` : "";
