@@ -82,9 +82,14 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = {}
     ignore: Annotated[tuple[_Text, ...], Meta(max_length=100)] = ()
 
-    def naming(self) -> Naming:
-        """Return the parser of file names that these settings describe."""
-        return Naming(self.pattern, self.channels, self.ignore)
+    def naming(self, crops_root: Path | None = None) -> Naming:
+        """Return the parser of file names that these settings describe.
+
+        Args:
+            crops_root: folder of the sidecars, where it is not the searched folder: crops that were
+                cut are below it.
+        """
+        return Naming(self.pattern, self.channels, self.ignore, crops_root)
 
 
 class DecisionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +146,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
     gpu_memory_mb: Annotated[int, Meta(ge=64, le=1_000_000)] | None = None
     decision: DecisionSettings = DecisionSettings()
+
+    def naming(self) -> Naming:
+        """Return the parser of file names, which also finds the crops that were cut."""
+        return self.images.naming(None if self.out is None else Path(self.out))
 
     def __post_init__(self) -> None:
         if any("\0" in (path or "") for path in (self.model, self.out)):

@@ -13,6 +13,7 @@ from ctcedge.cli.options import (
     Folder,
     Force,
     GpuMemory,
+    Index,
     Json,
     ModelOption,
     OperatingPoint,
@@ -33,6 +34,7 @@ def classify(
     provider: Provider = None,
     config: Config = None,
     pattern: Pattern = None,
+    index: Index = None,
     um_per_px: UmPerPx = None,
     operating_point: OperatingPoint = None,
     prevalence: Prevalence = None,
@@ -50,11 +52,13 @@ def classify(
     """
     from ctcedge.cli import console, render
     from ctcedge.discovery.naming import Crop
-    from ctcedge.discovery.scan import check_folder, list_folder, require_crops
+    from ctcedge.discovery.scan import check_folder, require_crops
     from ctcedge.pipeline.run import open_run
     from ctcedge.results.image_warnings import stated_um_per_px
     from ctcedge.results.summary import Summary
     from ctcedge.signals import Interruption
+    from ctcedge.sources.cutter import Cutter
+    from ctcedge.sources.listing import cut_cells
 
     options = RunOptions(
         out=out,
@@ -71,11 +75,16 @@ def classify(
     with Interruption() as interruption:
         check_folder(folder)
         settings = options.settings(folder)
-        listing = list_folder(folder, settings.images.naming())
-        require_crops(folder, listing)
+        cutter = Cutter(folder, settings.naming(), index, interruption.requested)
+        listing = cut_cells(folder, cutter, settings.naming(), force=force)
+        if interruption.requested():
+            raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
+        if not cutter.problems:
+            require_crops(folder, listing)
         with open_run(folder, settings) as run:
             summary = Summary(ood_detector=run.classifier.ood_detector)
             summary.not_understood = listing.not_understood(run.naming)
+            summary.unclassified.update(cutter.problems)
             for skipped in listing.skipped:
                 if skipped.kind == "unreadable":
                     summary.unclassified[skipped.path] = skipped.reason

@@ -56,7 +56,7 @@ def controls_add(
     from ctcedge.sidecars.scan import require_sidecars
 
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
-    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming())
+    cells = require_sidecars(folder, sidecar_root(settings), settings.naming())
     added = add(folder, cells, name, with_confirmed_ctcs=with_confirmed_ctcs)
     if as_json:
         print_json({"schema": "ctcedge/controls-added/1", **added.as_json()})

@@ -12,6 +12,7 @@ from ctcedge.cli.exit_codes import EXIT_SETUP, EXIT_UNCLASSIFIED
 from ctcedge.cli.options import (
     Config,
     Folder,
+    Index,
     Json,
     ModelOption,
     Pattern,
@@ -51,7 +52,7 @@ def status(
         folder
     )
     used_model = None if settings.model is None else load_model(settings.model)
-    naming = settings.images.naming()
+    naming = settings.naming()
     total = sum(1 for _ in CropScan(folder, naming)) if sys.stderr.isatty() else None
     with console.progress(total, "Reading sidecars") as bar:
         scan = CropScan(folder, naming)
@@ -74,6 +75,7 @@ def inspect(
     folder: Folder,
     config: Config = None,
     pattern: Pattern = None,
+    index: Index = None,
     um_per_px: UmPerPx = None,
     write: Annotated[
         bool,
@@ -99,7 +101,7 @@ def inspect(
     check_folder(folder)
     options = RunOptions(config=config, pattern=pattern, um_per_px=um_per_px)
     sourced = options.sourced_settings(folder)
-    inspection = inspect_folder(folder, sourced.settings.images)
+    inspection = inspect_folder(folder, sourced.settings.images, index)
     inspection.origins = {
         key: origin for key, origin in sourced.origins.items() if key.startswith("images.")
     }

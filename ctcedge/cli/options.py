@@ -132,6 +132,14 @@ Pattern = Annotated[
         ),
     ),
 ]
+Index = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE",
+        parser=parse_path,
+        help="Table of the cells: cell, sample, a path per channel, um/px; of frames x and y.",
+    ),
+]
 UmPerPx = Annotated[
     float | None,
     typer.Option(

@@ -69,6 +69,7 @@ def print_inspection(inspection: Inspection) -> None:
     image, cell, file = ("image", "images"), ("cell", "cells"), ("file", "files")
     skipped = partial(_skipped, inspection.skipped)
     for (one, many), what, lines in (
+        (file, "of pages, whose cells 'classify --out' cuts", _pages(inspection.pages)),
         (image, "that cannot be classified", pairs(inspection.bad)),
         (cell, "without a bright-field image", map(" / ".join, inspection.without_bright_field)),
         (cell, "with several bright-field images", map(" / ".join, inspection.repeated)),
@@ -101,6 +102,10 @@ def _print_proposal(proposal: Proposal, examples: list[Crop]) -> None:
 
 def _bright_field_first(channel: str) -> tuple[bool, str]:
     return channel != BRIGHT_FIELD, channel
+
+
+def _pages(pages: dict[str, list[str]]) -> Iterator[str]:
+    return (f"{path}: {', '.join(names)}" for path, names in pages.items())
 
 
 def _skipped(skipped: list[Skipped], kind: str) -> Iterator[str]:

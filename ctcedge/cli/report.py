@@ -57,7 +57,7 @@ def report(
         folder,
         sidecar_root(settings),
         out,
-        settings.images.naming(),
+        settings.naming(),
         pseudonymise=pseudonymise,
         model=None if settings.model is None else load_model(settings.model),
         follow=out is not None,
@@ -96,7 +96,7 @@ def export(
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
     chosen = table.format_of(None if table_format is None else table_format.value, out)
     table.check_place(out, chosen)
-    cells = require_sidecars(folder, sidecar_root(settings), settings.images.naming())
+    cells = require_sidecars(folder, sidecar_root(settings), settings.naming())
     picked = table.picklist(folder, cells) if picklist else None
     rows = table.rows(cells) if picked is None else picked.rows()
     kinds = columns.KINDS if picked is None else columns.PICKLIST_KINDS
@@ -148,7 +148,7 @@ def verify(
     verified = verify_folder(
         folder,
         sidecar_root(settings),
-        settings.images.naming(),
+        settings.naming(),
         model=settings.model,
         sample=None if recompute_all else SAMPLE if sample is None else sample,
     )

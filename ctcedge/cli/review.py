@@ -72,7 +72,7 @@ def review_import(
     corrections = read_corrections(file)
     folder = Path(os.path.abspath(file)).parent if folder is None else folder
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
-    root, naming = sidecar_root(settings), settings.images.naming()
+    root, naming = sidecar_root(settings), settings.naming()
     cells = require_sidecars(folder, root, naming)
     imported = import_reviews(
         corrections,

@@ -19,6 +19,7 @@ from ctcedge.cli.options import (
     Folder,
     Force,
     GpuMemory,
+    Index,
     Json,
     LogFormat,
     LogFormatName,
@@ -56,6 +57,7 @@ def watch(
     provider: Provider = None,
     config: Config = None,
     pattern: Pattern = None,
+    index: Index = None,
     um_per_px: UmPerPx = None,
     operating_point: OperatingPoint = None,
     prevalence: Prevalence = None,
@@ -89,6 +91,7 @@ def watch(
     from ctcedge.service.sd_notify import Notifier
     from ctcedge.service.watcher import Watcher
     from ctcedge.signals import Interruption
+    from ctcedge.sources.cutter import Cutter
 
     options = RunOptions(
         out=out,
@@ -140,7 +143,8 @@ def watch(
             folders = f"Watching {run.folder}; sidecars are written to {run.sidecars.root}"
             log.info("%s", folders, extra=logs.event("watching"))
             named = _Named(log) if log_format == LogFormatName.text and on_terminal() else None
-            watcher = Watcher(run, force=force, publish=publish)
+            cutter = Cutter(folder, run.naming, index, lambda: watcher.must_stop())
+            watcher = Watcher(run, force=force, cutter=cutter, publish=publish)
             interruption.on_request(stop)
             notifier.ready(str(watcher.state))
             with on_resize(watcher.refresh):
@@ -150,6 +154,7 @@ def watch(
                     if named is not None:
                         named.add(outcome)
             summary.not_understood = watcher.scan_report.not_understood
+            summary.unclassified.update(cutter.problems)
             finished = watcher.scan_report.complete and not watcher.pending
         if line is not None:
             line.clear()

@@ -28,6 +28,8 @@ _REGEX_GROUP = "(?P<"
 _WORD = re.compile(r"bright[ _-]?field|[^ _.\-/]+", re.IGNORECASE)
 _DEFAULT_PREFIX = r"(?:(?:cell|img|image|crop|event|object)(?:[ _.-]+|(?=\d)))?"
 
+_PAGES = re.compile(rf"{_DEFAULT_PREFIX}(?P<cell>.+?)(?:\.ome)?\.tiff?", re.IGNORECASE | re.DOTALL)
+
 
 class Crop(NamedTuple):
     """One image file of one cell.
@@ -37,12 +39,15 @@ class Crop(NamedTuple):
         sample: from the pattern, the parent folder, or the name of the searched folder.
         cell: from the file name, verbatim.
         channel: key of the channel table, `BF` for bright field.
+        root: folder that `path` is relative to, where it is not the folder searched: that of the
+            sidecars, for a crop that ctcedge cut.
     """
 
     path: str
     sample: str
     cell: str
     channel: str
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,13 @@ class Skipped:
     Attributes:
         path: relative to the folder searched.
         kind: `unmatched` for files that may be crops of another naming; `ignored` for entries that
-            are never opened; `unreadable` for folders whose content is unknown.
+            are never opened; `unreadable` for folders whose content is unknown; `cut` for files
+            whose cells were cut into crops.
         reason: for a person to read.
     """
 
     path: str
-    kind: Literal["unmatched", "ignored", "unreadable"]
+    kind: Literal["unmatched", "ignored", "unreadable", "cut"]
     reason: str
 
 
@@ -73,9 +79,11 @@ class Naming:
             against the relative path when it holds a `/`. None for the default.
         channels: aliases of each channel, compared without case, accents, spaces, `_`, `-`, `.`.
         ignore: names of files and folders that are passed over, see `IgnoreRules`.
+        crops_root: folder below which crops are that ctcedge cut, see `discovery.cut_crops`.
 
     Attributes:
         ignore: what is passed over by name.
+        crops_root: as given.
 
     Raises:
         SettingsError: the pattern or the table cannot be used.
@@ -86,7 +94,10 @@ class Naming:
         pattern: str | None = None,
         channels: Mapping[str, tuple[str, ...]] | None = None,
         ignore: Sequence[str] = (),
+        crops_root: Path | None = None,
     ) -> None:
+        self.crops_root = crops_root
+        self._is_default = pattern is None
         self.ignore = IgnoreRules(ignore)
         table = channel_table(channels or {})
         words = channel_regex(channels or {})
@@ -121,6 +132,22 @@ class Naming:
             channel = named
         sample = groups.get("sample") or parent or folder_name
         return Crop(path, sys.intern(sample), groups["cell"], channel)
+
+    def file_of_pages(self, path: str, folder_name: str) -> Crop | None:
+        """Return the cell of a file that may hold its channels as pages; None for other names.
+
+        By the default naming the name needs no word for the channel, as in `S1/7.ome.tif`.
+        """
+        match = _PAGES.fullmatch(path.rpartition("/")[2])
+        if match is None:
+            return None
+        found = self.read(path, folder_name)
+        if isinstance(found, Crop):
+            return found if found.channel == BRIGHT_FIELD else None
+        if not self._is_default:
+            return None
+        sample = path.rpartition("/")[0] or folder_name
+        return Crop(path, sys.intern(sample), match["cell"], BRIGHT_FIELD)
 
     def channel_of(self, alias: str) -> str | None:
         """Return the channel of an alias; None where it is in no channel's list."""

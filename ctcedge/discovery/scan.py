@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.cut_crops import CUT_FOLDER, CUT_PREFIX, cut_crop, cut_crops, is_table_only
 from ctcedge.discovery.ignore import BIN_REASON, IGNORE_REASON
 from ctcedge.discovery.naming import (
     IMAGE_SUFFIXES,
@@ -95,6 +96,12 @@ def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
         OSError: the folder itself cannot be read.
     """
     name = folder_name(folder)
+    cut = () if naming.crops_root is None else cut_crops(naming.crops_root)
+    yield from cut
+    if naming.crops_root is not None and is_table_only(naming.crops_root):
+        with opened_folder(folder, ""):
+            return
+    cells = {(crop.sample, crop.cell) for crop in cut}
     pending = [""]
     while pending:
         prefix = pending.pop()
@@ -114,12 +121,23 @@ def iter_entries(folder: Path, naming: Naming) -> Iterator[Found]:
             if reason is not None:
                 yield Skipped(path, "ignored", reason)
             elif other is None:
-                yield naming.read(path, name)
+                if cells and _is_cut(path, name, naming, cells):
+                    yield Skipped(path, "cut", f"its cells were cut into {CUT_FOLDER}")
+                else:
+                    yield naming.read(path, name)
+            elif other is _FOLDER and entry == CUT_FOLDER:
+                yield Skipped(path, "ignored", "crops that ctcedge cut")
             elif other is _FOLDER:
                 subfolders.append(path + "/")
             else:
                 yield Skipped(path, other.kind, other.reason)
         pending.extend(reversed(subfolders))
+
+
+def _is_cut(path: str, name: str, naming: Naming, cells: set[tuple[str, str]]) -> bool:
+    """Whether a file holds pages of a cell that were cut into crops."""
+    crop = naming.file_of_pages(path, name)
+    return crop is not None and (crop.sample, crop.cell) in cells
 
 
 class _Other(NamedTuple):
@@ -196,8 +214,13 @@ def find_one(folder: Path, name: str, path: str, naming: Naming) -> Found | None
         path: relative to it.
         naming: how names are read.
     """
+    if path.startswith(CUT_PREFIX):
+        root = naming.crops_root
+        return None if root is None or not os.path.isfile(root / path) else cut_crop(path, root)
+    if naming.crops_root is not None and is_table_only(naming.crops_root):
+        return None
     *parents, file = path.split("/")
-    if any(part.startswith(".") or _image_name(part) for part in parents):
+    if CUT_FOLDER in parents or any(part.startswith(".") or _image_name(part) for part in parents):
         return None
     if file.startswith(".") or file.endswith(SIDECAR_SUFFIX) or naming.ignore.hides(path):
         return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from ctcedge.fs.descriptors import close_unwritten
 
 _REMOTE = frozenset(
     "9p afs beegfs beegfs_nodev ceph cifs coda davfs gfs gfs2 glusterfs gpfs kafs lustre mmfs ncpfs"
@@ -71,3 +74,19 @@ def _unescaped(field: str) -> str:
     for code, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
         field = field.replace(code, character)
     return field
+
+
+def sync_file_systems(folders: Iterable[Path]) -> None:
+    """Sync the file systems of these folders to disk.
+
+    Raises:
+        OSError: it failed.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    for folder in {os.stat(folder).st_dev: folder for folder in folders}.values():
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if library.syncfs(descriptor):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        finally:
+            close_unwritten(descriptor)

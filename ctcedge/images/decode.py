@@ -9,12 +9,14 @@ from ctcedge.errors import BadImage
 from ctcedge.images.header import refuse_other_format
 from ctcedge.images.orientation import UPRIGHT, upright
 from ctcedge.images.png import PNG_MAGIC, inflated_png
-from ctcedge.images.tiff import WHITE_IS_ZERO, tiff_layout
+from ctcedge.images.tiff import WHITE_IS_ZERO, TiffLayout, tiff_layout
 from ctcedge.images.tiff_directory import is_tiff
 from ctcedge.images.tiff_pixels import tiff_pixels
-from ctcedge.images.types import MAX_PIXELS, ImageHeader
+from ctcedge.images.types import MAX_FRAME_PIXELS, MAX_PIXELS, ImageHeader
 
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
+os.environ.setdefault(
+    "OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_FRAME_PIXELS)
+)  # read at OpenCV's import
 
 import cv2
 import numpy as np
@@ -87,14 +89,26 @@ def decode(data: bytes) -> Decoded:
         BadImage: the file is damaged or of a kind that is not supported.
     """
     if data.startswith(PNG_MAGIC):
-        return _decoded_png(data)
+        return decode_png(data)
     if is_tiff(data):
         return _decoded_tiff(data)
     refuse_other_format(data)
 
 
 def _decoded_tiff(data: bytes) -> Decoded:
-    layout = tiff_layout(data)
+    return decode_page(data, tiff_layout(data))
+
+
+def decode_page(data: bytes, layout: TiffLayout) -> Decoded:
+    """Decode one page of a TIFF, as `decode` does.
+
+    Args:
+        data: the whole file.
+        layout: of the page.
+
+    Raises:
+        BadImage: its pixel data are damaged.
+    """
     pixels = tiff_pixels(data, layout)
     if _ends_in_unwritten_zeros(pixels):
         raise BadImage("unreadable", "looks half-written: TIFF whose pixels end in zeros")
@@ -105,8 +119,9 @@ def _decoded_tiff(data: bytes) -> Decoded:
     return Decoded(_to_grey(pixels), layout.header, _is_colour(pixels))
 
 
-def _decoded_png(data: bytes) -> Decoded:
-    png = inflated_png(data)
+def decode_png(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode a PNG of at most `max_pixels`, as `decode` does."""
+    png = inflated_png(data, max_pixels)
     header = png.header
     if png.is_plain_grey and (grey := unfiltered(png.rows, header)) is not None:
         return Decoded(grey, header)

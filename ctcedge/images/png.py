@@ -16,7 +16,7 @@ from ctcedge.errors import BadImage
 from ctcedge.images.orientation import UPRIGHT, swaps_sides
 from ctcedge.images.scale import png_um_per_px
 from ctcedge.images.tiff_directory import Tag, first_directory, is_tiff
-from ctcedge.images.types import ImageHeader, check_limits
+from ctcedge.images.types import MAX_PIXELS, ImageHeader, check_limits
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 65_536
@@ -63,17 +63,18 @@ class InflatedPng(NamedTuple):
         return b"".join((*self.head, *pixels, *end))
 
 
-def inflated_png(data: bytes) -> InflatedPng:
+def inflated_png(data: bytes, max_pixels: int = MAX_PIXELS) -> InflatedPng:
     """Inflate the pixels of a PNG.
 
     Args:
         data: the whole file.
+        max_pixels: width times height of the largest image.
 
     Raises:
         BadImage: what `read_header` refuses; or a chunk or the pixel data are damaged.
     """
     chunks = _png_chunks(data)
-    start = _png_start(chunks)
+    start = _png_start(chunks, max_pixels)
     extra = dict(start.extra)
     pixels = [start.pixels]
     for kind, raw in chunks:
@@ -226,7 +227,7 @@ class _PngStart(NamedTuple):
     pixels: bytes
 
 
-def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
+def _png_start(chunks: Iterator[tuple[bytes, bytes]], max_pixels: int = MAX_PIXELS) -> _PngStart:
     """Read and check the chunks before the pixels; the iterator continues after the first IDAT."""
     kind, header = next(chunks)
     if kind != b"IHDR" or len(header) != 25:
@@ -249,5 +250,7 @@ def _png_start(chunks: Iterator[tuple[bytes, bytes]]) -> _PngStart:
     if bits not in ((1, 2, 4, 8) if palette else (8, 16)):
         raise BadImage("unsupported", f"{bits}-bit PNG; 8 to 16 bits are accepted")
     um_per_px = png_um_per_px(extra.get(b"pHYs"))
-    checked = check_limits(ImageHeader("PNG", width, height, 8 if palette else bits, um_per_px))
+    checked = check_limits(
+        ImageHeader("PNG", width, height, 8 if palette else bits, um_per_px), max_pixels
+    )
     return _PngStart(checked, header, fields, extra, pixels)

@@ -80,7 +80,7 @@ _ZERO_TAIL = bytes(8)
 """End of a strip that is not written yet. No encoder ends one with zeros: LZW and JPEG end in a
 marker, deflate in a checksum, and PackBits writes equal bytes as one run."""
 _BITS = {8, 10, 12, 14, 16}
-_EXPORT_ONE = "export one image a file"
+_EXPORT_ONE = "export one image a file, or name the channels in the metadata and give --out"
 _EXPORT_GREY = "export as grey of 8 or 16 bits, without compression or with LZW or deflate"
 
 
@@ -143,12 +143,32 @@ def tiff_layout(data: bytes) -> TiffLayout:
         directory = first_directory(data)
     except (struct.error, OverflowError):
         raise BadImage("unreadable", "truncated or damaged TIFF") from None
-    tags = directory.tags
     if directory.another_page:
         _refuse("several pages", _EXPORT_ONE)
-    if Tag.WIDTH not in tags or Tag.HEIGHT not in tags:
-        raise BadImage("unreadable", "damaged TIFF: it states no size")
+    _check_size(directory)
     _check_planes(directory)
+    layout = page_layout(directory, MAX_PIXELS)
+    check_pixel_data(data, layout)
+    return layout
+
+
+def _check_size(directory: Directory) -> None:
+    if Tag.WIDTH not in directory.tags or Tag.HEIGHT not in directory.tags:
+        raise BadImage("unreadable", "damaged TIFF: it states no size")
+
+
+def page_layout(directory: Directory, max_pixels: int) -> TiffLayout:
+    """Read how the pixels of one page are stored, whatever other pages or planes there are.
+
+    Args:
+        directory: of the page.
+        max_pixels: width times height of the largest page that is read.
+
+    Raises:
+        BadImage: it is damaged or of a kind that is not supported.
+    """
+    _check_size(directory)
+    tags = directory.tags
     bits = _checked_bits(directory)
     samples = directory.first(Tag.SAMPLES, 1)
     _check_colours(directory, samples, bits)
@@ -156,9 +176,9 @@ def tiff_layout(data: bytes) -> TiffLayout:
     width, height = tags[Tag.WIDTH][0], tags[Tag.HEIGHT][0]
     orientation = directory.first(Tag.ORIENTATION, UPRIGHT)
     shown = (height, width) if swaps_sides(orientation) else (width, height)
-    header = check_limits(ImageHeader("TIFF", *shown, bits, tiff_um_per_px(directory)))
-    tile, offsets, counts, sizes = _pieces(directory, width, height, samples * bits)
-    layout = TiffLayout(
+    header = check_limits(ImageHeader("TIFF", *shown, bits, tiff_um_per_px(directory)), max_pixels)
+    tile, offsets, counts, sizes = _pieces(directory, width, height, samples * bits, max_pixels)
+    return TiffLayout(
         header,
         directory,
         width,
@@ -173,8 +193,6 @@ def tiff_layout(data: bytes) -> TiffLayout:
         counts,
         sizes,
     )
-    _check_pixel_data(data, layout)
-    return layout
 
 
 def _refuse(kind: str, cure: str) -> NoReturn:
@@ -264,7 +282,7 @@ def _check_compression(directory: Directory, bits: int) -> None:
         _refuse("reversed bits (FillOrder)", _EXPORT_GREY)
 
 
-def _check_pixel_data(data: bytes, layout: TiffLayout) -> None:
+def check_pixel_data(data: bytes, layout: TiffLayout) -> None:
     """Check that every strip or tile is in the file and, as far as can be checked, complete."""
     offsets, counts, sizes = layout.offsets, layout.counts, layout.sizes
     if len(offsets) < len(sizes):
@@ -286,18 +304,18 @@ def _check_pixel_data(data: bytes, layout: TiffLayout) -> None:
 
 
 def _pieces(
-    directory: Directory, width: int, height: int, pixel_bits: int
+    directory: Directory, width: int, height: int, pixel_bits: int, max_pixels: int
 ) -> tuple[tuple[int, int] | None, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Size of a tile; and of every strip or tile its offset, stored and decompressed bytes."""
     tags = directory.tags
     if Tag.TILE_WIDTH in tags or Tag.TILE_HEIGHT in tags:
         tile = directory.first(Tag.TILE_WIDTH, 0), directory.first(Tag.TILE_HEIGHT, 0)
-        if not 0 < tile[0] * tile[1] <= MAX_PIXELS:
+        if not 0 < tile[0] * tile[1] <= max_pixels:
             raise BadImage(
                 "unreadable", f"damaged TIFF: it has tiles of {tile[0]} x {tile[1]} pixels"
             )
         number = -(-width // tile[0]) * -(-height // tile[1])
-        if number * tile[0] * tile[1] > 4 * MAX_PIXELS:
+        if number * tile[0] * tile[1] > 4 * max_pixels:
             raise BadImage("unreadable", "damaged TIFF: its tiles are far larger than its pixels")
         sizes = ((tile[0] * pixel_bits + 7) // 8 * tile[1],) * number
         # Some writers store tiles under the tags of strips.

@@ -49,20 +49,26 @@ class Tag:
     IMAGE_DEPTH = 32997
     TILE_DEPTH = 32998
     METAMORPH_PLANES = 33629
+    PAGE_NAME = 285
+    IMAGEJ_COUNTS = 50838
+    IMAGEJ_DATA = 50839
 
 
 _LISTS = {Tag.STRIP_OFFSETS, Tag.STRIP_COUNTS, Tag.TILE_OFFSETS, Tag.TILE_COUNTS}
 _PER_SAMPLE = {Tag.BITS, Tag.EXTRA_SAMPLES, Tag.SAMPLE_FORMAT}
 _TEXTS = {Tag.DESCRIPTION, Tag.JPEG_TABLES}
+_PAGE_TEXTS = {Tag.PAGE_NAME, Tag.IMAGEJ_COUNTS, Tag.IMAGEJ_DATA}
+"""Read of files of many pages alone."""
 _RATIONALS = {Tag.X_RESOLUTION, Tag.Y_RESOLUTION}
 _COUNTED = {Tag.SUB_DIRECTORIES, Tag.METAMORPH_PLANES}
 """Tags of which only the number of values is of interest."""
-_READ = {number for name, number in vars(Tag).items() if name.isupper()}
+_READ = {number for name, number in vars(Tag).items() if name.isupper()} - _PAGE_TEXTS
 _OTHERS = _TEXTS | _RATIONALS | _COUNTED
 _INTEGERS = _READ - _OTHERS
 _TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _SHORT, _RATIONAL = 3, 5
 _TEXT_TYPES = (1, 2, 7)
+_LONG = 4
 _BYTE_ORDERS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 _LAYOUTS = {
     magic: (
@@ -89,14 +95,19 @@ class Directory(NamedTuple):
         tags: values by tag; the numerator and denominator of a rational number.
         counts: number of values, of tags whose values are not read.
         texts: bytes by tag; at most the first MiB.
-        another_page: whether another directory follows.
+        next_page: where the next directory is; 0 where there is none.
     """
 
     order: str
     tags: Tags
     counts: dict[int, int]
     texts: dict[int, bytes]
-    another_page: bool
+    next_page: int
+
+    @property
+    def another_page(self) -> bool:
+        """Whether another directory follows."""
+        return self.next_page != 0
 
     def first(self, tag: int, default: int) -> int:
         """The first value of a tag."""
@@ -115,8 +126,37 @@ def first_directory(data: bytes) -> Directory:
         struct.error: an offset leads out of the file, or a tag is not what a TIFF may hold.
         OverflowError: the same, of offsets of 2^63 and more.
     """
-    order, big, offset, number, entry = _LAYOUTS[data[:4]]
+    _, big, offset, _, _ = _LAYOUTS[data[:4]]
     (start,) = offset.unpack_from(data, 8 if big else 4)
+    return _directory_at(data, start)
+
+
+def directories(data: bytes, limit: int) -> list[Directory]:
+    """Read all directories of a file, with the texts that name pages.
+
+    Args:
+        data: the whole file.
+        limit: largest number of directories.
+
+    Raises:
+        struct.error: as of `first_directory`; or there are more, or they form a loop.
+        OverflowError: as of `first_directory`.
+    """
+    _, big, offset, _, _ = _LAYOUTS[data[:4]]
+    (start,) = offset.unpack_from(data, 8 if big else 4)
+    found: list[Directory] = []
+    seen: set[int] = set()
+    while start:
+        if start in seen or len(found) == limit:
+            raise struct.error
+        seen.add(start)
+        found.append(_directory_at(data, start, names=True))
+        start = found[-1].next_page
+    return found
+
+
+def _directory_at(data: bytes, start: int, *, names: bool = False) -> Directory:
+    order, _, offset, number, entry = _LAYOUTS[data[:4]]
     (entries,) = number.unpack_from(data, start)
     position = start + number.size
     end = position + entries * entry.size
@@ -124,7 +164,7 @@ def first_directory(data: bytes) -> Directory:
         raise struct.error
     (following,) = offset.unpack_from(data, end)
     tags: Tags = {}
-    found = Directory(order, tags, {}, {}, following != 0)
+    found = Directory(order, tags, {}, {}, following)
     byte_order = _BYTE_ORDERS[order]
     for tag, kind, count, stored in entry.iter_unpack(data[position:end]):
         if tag in _INTEGERS:
@@ -136,6 +176,9 @@ def first_directory(data: bytes) -> Directory:
                 tags[tag] = _integers(data, order, tag, kind, count, stored)
         elif tag in _OTHERS:
             _add_other(found, data, tag, kind, count, stored)
+        elif names and tag in _PAGE_TEXTS:
+            long = kind == _LONG
+            _add_other(found, data, tag, 1 if long else kind, 4 * count if long else count, stored)
     return found
 
 

@@ -21,9 +21,11 @@ from ctcedge.images.tiff import (
     inflated_pieces,
 )
 from ctcedge.images.tiff_directory import Tag
-from ctcedge.images.types import MAX_PIXELS
+from ctcedge.images.types import MAX_FRAME_PIXELS, MAX_PIXELS
 
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at OpenCV's import
+os.environ.setdefault(
+    "OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_FRAME_PIXELS)
+)  # read at OpenCV's import
 
 import cv2
 import numpy as np

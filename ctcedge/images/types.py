@@ -10,6 +10,10 @@ MAX_BYTES = 40 * 1024 * 1024
 """Size of the largest image file that is read."""
 MAX_PIXELS = 2048 * 2048
 """Width times height of the largest image that is decoded."""
+MAX_FRAME_BYTES = 512 * 1024 * 1024
+"""Size of the largest file that cells are cut from."""
+MAX_FRAME_PIXELS = 2**27
+"""Width times height of the largest page that cells are cut from."""
 MIN_SIDE = 8
 """Shorter side of the smallest image that is decoded, pixels."""
 
@@ -32,16 +36,20 @@ class ImageHeader(NamedTuple):
     um_per_px: float | None = None
 
 
-def check_limits(header: ImageHeader) -> ImageHeader:
+def check_limits(header: ImageHeader, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Return the header of an image within the limits.
+
+    Args:
+        header: of the image.
+        max_pixels: width times height of the largest image.
 
     Raises:
         BadImage: it has too many pixels, or a side is too short.
     """
-    if header.width * header.height > MAX_PIXELS:
+    if header.width * header.height > max_pixels:
         raise BadImage(
             "unsupported",
-            f"too large: {header.width} x {header.height} pixels (at most {MAX_PIXELS:,} in all)",
+            f"too large: {header.width} x {header.height} pixels (at most {max_pixels:,} in all)",
         )
     if min(header.width, header.height) < MIN_SIDE:
         raise BadImage(

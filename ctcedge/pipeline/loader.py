@@ -24,8 +24,9 @@ from ctcedge.pipeline.task import CropFile, CropTask, Done, Failed, Infer, Resco
 from ctcedge.sidecars.index import Lookup
 from ctcedge.sidecars.ownership import names_fit
 from ctcedge.sidecars.parse import Parsed
-from ctcedge.sidecars.schema import SCHEMA_VERSION, Sidecar
+from ctcedge.sidecars.schema import SCHEMA_VERSION, OriginRecord, Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
+from ctcedge.sources.origin import read_origin
 
 NoteDecoding: TypeAlias = Callable[[str], None]
 """Records in the crash journal which image, by its SHA-256, is decoded next."""
@@ -99,7 +100,7 @@ class CropLoader:
         if lookup.entry is not None and not force:
             return Done(indexed_outcome(crop, lookup.entry))
         try:
-            data = self._read(crop, folders.images)
+            data = self._read(crop, folders.sidecars if crop.root else folders.images)
         except FolderLostError as error:
             lost = f"the searched folder cannot be opened: {error.strerror}"
             return Done(Outcome(crop, "not-written", error=lost))
@@ -113,7 +114,7 @@ class CropLoader:
             file = CropFile(crop, lookup, ImageFacts(None, None))
         else:
             digest = hashlib.sha256(data).hexdigest()
-            file = CropFile(crop, lookup, ImageFacts(digest, len(data)))
+            file = CropFile(crop, lookup, ImageFacts(digest, len(data), origin=_origin(crop, data)))
         try:
             previous = None if lookup.is_new else self._store.load(crop, folders.sidecars)
         except NotWritten as error:
@@ -204,7 +205,7 @@ class CropLoader:
         except BadImage as error:
             return Failed(file, error)
         header = decoded.header
-        image = ImageFacts(sha256, len(data), *header[1:])
+        image = ImageFacts(sha256, len(data), *header[1:], origin=file.image.origin)
         return Infer(file._replace(image=image), decoded)
 
 
@@ -216,6 +217,14 @@ def _refuse(file: CropFile, previous: Parsed | None, error: BadImage) -> Done | 
         kept = f"the image {error}; its sidecar is kept"
         return Done(Outcome(file.crop, "not-written", error=kept))
     return Failed(file, error)
+
+
+def _origin(crop: Crop, data: bytes) -> OriginRecord | None:
+    """Where a crop was cut from, by what it carries."""
+    origin = read_origin(data) if crop.root else None
+    if origin is None:
+        return None
+    return OriginRecord(file=origin.file, sha256=origin.sha256, page=origin.page, box=origin.box)
 
 
 def _with_recorded_size(file: CropFile, sidecar: Sidecar) -> CropFile:

@@ -19,6 +19,7 @@ from ctcedge.sidecars.schema import (
     ImageRecord,
     ModelRecord,
     OodRecord,
+    OriginRecord,
     PixelSizeSource,
     QualityRecord,
     Sidecar,
@@ -38,6 +39,7 @@ class ImageFacts(NamedTuple):
     height: int | None = None
     bits: int | None = None
     um_per_px: float | None = None
+    origin: OriginRecord | None = None
 
 
 class SidecarBuilder:
@@ -154,6 +156,7 @@ class SidecarBuilder:
                 um_per_px_assumed=is_assumed,
                 um_per_px_source=source,
                 um_per_px_file=image.um_per_px,
+                origin=image.origin,
             ),
             model=ModelRecord(
                 name=model.spec.name,

@@ -55,7 +55,7 @@ def open_run(folder: Path, settings: Settings, *, use_index: bool = True) -> Ite
     Raises:
         SetupError: the folder cannot be classified; the text says what to do.
     """
-    naming = settings.images.naming()
+    naming = settings.naming()
     model = load_model(settings.model)
     store = SidecarStore(folder, None if settings.out is None else Path(settings.out))
     with store.open():
@@ -113,7 +113,7 @@ def classify_folder(
         model=None if model is None else path_text("model", model),
         provider=provider,
     )
-    listing = list_folder(folder, settings.images.naming())
+    listing = list_folder(folder, settings.naming())
     require_crops(folder, listing)
     with open_run(folder, settings, use_index=False) as run:
         run.sidecars.check(listing.crops)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from ctcedge.discovery.cut_crops import image_root
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.fs.tree import Tree
@@ -31,8 +32,8 @@ def crops(count: int) -> str:
 def stated_um_per_px(folder: Path, crops: Iterable[Crop]) -> float | None:
     """Return the um/px that the first crop states that can be read; None where it states none."""
     try:
-        with Tree(folder) as tree:
-            for crop in islice(crops, _MAX_PEEKED):
+        for crop in islice(crops, _MAX_PEEKED):
+            with Tree(image_root(folder, crop)) as tree:
                 try:
                     return read_header(read_file(tree, crop.path)).um_per_px
                 except (OSError, BadImage):

@@ -12,12 +12,13 @@ from typing import Any
 
 from ctcedge.discovery.naming import IMAGE_SUFFIXES, Crop, Skipped, folder_name
 from ctcedge.discovery.proposal import Proposal, propose
-from ctcedge.discovery.scan import list_folder
+from ctcedge.discovery.scan import CropListing, list_folder
 from ctcedge.errors import BadImage
 from ctcedge.fs.tree import Tree
 from ctcedge.images.header import read_header
 from ctcedge.images.read import read_file
 from ctcedge.settings import FOLDER_CONFIG, ImageSettings
+from ctcedge.sources.preview import Preview, preview_files, preview_table
 
 _EXAMPLES = 3
 _OWN_FILES = ("ctcedge-*report*.html", "ctcedge-corrections-*.json", ".ctcedge*")
@@ -40,6 +41,7 @@ class Inspection:
         without_bright_field: each (sample, cell) with images of other channels only.
         repeated: each (sample, cell) with more than one bright-field image.
         skipped: entries that are not crops, with the reason.
+        pages: channels of each file of many pages, or that an index table names.
         proposal: a template that reads more of the images, where there is one.
         examples: some images as the proposal reads them.
         origins: where each setting of `[images]` comes from, by its key.
@@ -57,6 +59,7 @@ class Inspection:
     without_bright_field: list[tuple[str, str]] = field(default_factory=list)
     repeated: list[tuple[str, str]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    pages: dict[str, list[str]] = field(default_factory=dict)
     proposal: Proposal | None = None
     examples: list[Crop] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
@@ -91,17 +94,35 @@ class Inspection:
             "unmatched": entries("unmatched"),
             "ignored": entries("ignored"),
             "unreadable_folders": entries("unreadable"),
+            "pages": self.pages,
             "proposed_pattern": None if self.proposal is None else self.proposal.template,
         }
 
 
-def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
+def inspect_folder(folder: Path, images: ImageSettings, index: Path | None = None) -> Inspection:
     """Parse the names of a folder's files and read the headers of its bright-field images.
+
+    Args:
+        folder: the searched folder.
+        images: how images are read.
+        index: table that names all cells; None for the names of files.
 
     Raises:
         SetupError: the folder cannot be read.
     """
-    listing = list_folder(folder, images.naming())
+    naming = images.naming()
+    if index is not None:
+        inspection = Inspection(folder, images.um_per_px)
+        _add_preview(preview_table(folder, naming, index), inspection)
+        return inspection
+    listing = list_folder(folder, naming)
+    preview = preview_files(folder, naming, [*listing.crops, *listing.skipped])
+    of_pages = preview.files.keys() | preview.problems.keys()
+    listing = CropListing(
+        [crop for crop in listing.crops if crop.path not in of_pages],
+        listing.other_channels,
+        [entry for entry in listing.skipped if entry.path not in of_pages],
+    )
     skipped = [entry for entry in listing.skipped if not is_own_file(entry.path)]
     inspection = Inspection(folder, images.um_per_px, skipped=skipped)
     images_of_cells = (*listing.crops, *listing.other_channels)
@@ -109,13 +130,24 @@ def inspect_folder(folder: Path, images: ImageSettings) -> Inspection:
     inspection.cells.update(sample for sample, _ in cells)
     for image in images_of_cells:
         inspection.channels[image.sample][image.channel] += 1
+    _add_preview(preview, inspection)
     inspection.repeated = listing.duplicates()
     inspection.without_bright_field = listing.without_bright_field()
     _propose(images_of_cells, images, inspection)
-    with Tree(folder) as tree:
-        for crop in listing.crops:
-            _add_header(tree, crop, inspection)
+    for root, crops in itertools.groupby(listing.crops, lambda crop: crop.root):
+        with Tree(root or folder) as tree:
+            for crop in crops:
+                _add_header(tree, crop, inspection)
     return inspection
+
+
+def _add_preview(preview: Preview, inspection: Inspection) -> None:
+    """Add the cells that would be cut."""
+    for (sample, _), channels in preview.cells.items():
+        inspection.cells[sample] += 1
+        inspection.channels[sample].update(channels)
+    inspection.pages = preview.files
+    inspection.bad += preview.problems.items()
 
 
 def _propose(parsed: Sequence[Crop], settings: ImageSettings, inspection: Inspection) -> None:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ctcedge.discovery.cut_crops import image_root
 from ctcedge.discovery.naming import Crop, Skipped
 from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import is_absence
@@ -199,7 +200,7 @@ def collect_status(
     status = Status(folder, sidecars.root, is_running(sidecars.root))
     for crop in crops:
         try:
-            image = os.lstat(folder / crop.path)
+            image = os.lstat(Path(image_root(folder, crop)) / crop.path)
         except OSError as error:
             if not is_absence(error):
                 status.add_unreadable(crop, f"image cannot be read: {error.strerror}")

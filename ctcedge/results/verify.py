@@ -27,6 +27,7 @@ from ctcedge.classification.analysis import CellAnalysis
 from ctcedge.classification.classifier import Classifier, PreparedCrop
 from ctcedge.classification.decision import probability
 from ctcedge.classification.fingerprints import inference_sha256, recorded_pixel_size
+from ctcedge.discovery.cut_crops import image_root
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Naming
 from ctcedge.errors import BadImage, ModelError, ProviderError
 from ctcedge.fs.files import is_absence
@@ -231,7 +232,7 @@ class Recomputation:
         return key, _Case(crop, record, seen)
 
     def _prepare_image(self, crop: Crop, record: Sidecar, classifier: Classifier) -> PreparedCrop:
-        with Tree(self._folder) as tree:
+        with Tree(image_root(self._folder, crop)) as tree:
             data = read_file(tree, crop.path)
         decoded = decode_in_subprocess(data) if record.error == CRASHED else decode(data)
         (seen,) = classifier.prepare([decoded.image], recorded_pixel_size(record))

@@ -186,7 +186,7 @@ def main() -> None:
             Path(task["folder"]),
             Path(task["sidecars"]),
             Path(task["out"]),
-            convert(task["images"], ImageSettings).naming(),
+            convert(task["images"], ImageSettings).naming(Path(task["sidecars"])),
             sample=task["sample"],
             model=load_model(task["model"]),
         )

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
 from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.cut_crops import CUT_PREFIX
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop, Skipped, folder_name
 from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
@@ -27,12 +28,14 @@ from ctcedge.fs.files import Signature, file_signature, modified_ns
 from ctcedge.fs.tree import walk
 from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
+from ctcedge.service.cell_cutting import CellCutting
 from ctcedge.service.events import FolderEvents
 from ctcedge.service.progress import BUSY_HEARTBEAT_S, IDLE_HEARTBEAT_S, Progress
 from ctcedge.service.sample_reports import SampleReports
 from ctcedge.service.scan_report import ScanReport
 from ctcedge.service.stability import FileStabilityTracker, StableFile
 from ctcedge.service.watch_state import WatchState
+from ctcedge.sources.cutter import Cutter
 
 _DECODE_RETRY_S = 1.0  # seconds between attempts to decode an image
 _WRITE_RETRY_S = 5.0  # seconds between attempts while no sidecar can be written
@@ -63,6 +66,7 @@ class Watcher:
     Args:
         run: the opened folder.
         force: whether to classify again, at the start, the crops with a current sidecar.
+        cutter: cuts the cells of frames and of files of many pages; None where that is not done.
         publish: called with the state from the watcher's own loop: about once a second while it
             works and after a change, every ten seconds while it waits, and at the end. It is not
             called when the watcher hangs.
@@ -74,6 +78,7 @@ class Watcher:
         run: Run,
         *,
         force: bool = False,
+        cutter: Cutter | None = None,
         publish: Callable[[WatchState], None] = lambda state: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -92,6 +97,7 @@ class Watcher:
         self._folder_name = folder_name(run.folder)
         self._clock = clock
         self._progress = Progress(self.state, run.classifier.ood_detector, publish, clock)
+        self._cutting = CellCutting(cutter, run, self._progress, clock)
         self._queue: queue.SimpleQueue[FileSystemEvent | None] = queue.SimpleQueue()
         self._events = FolderEvents(run.folder, self._queue, settings.rescan_interval)
         self._stopping = False
@@ -116,11 +122,17 @@ class Watcher:
         self._progress.refresh()
         self._queue.put(None)
 
+    def must_stop(self) -> bool:
+        """Whether `stop` was called; also a sign of life while cells are cut."""
+        self._heartbeat(BUSY_HEARTBEAT_S)
+        return self._stopping
+
     def outcomes(self) -> Iterator[Outcome]:
         """Yield the outcome of each crop, until `stop` is called."""
         next_scan = self._clock()
         try:
             while not self._stopping:
+                next_scan = min(next_scan, self._cutting.due)
                 if self._clock() >= next_scan or self._events.lost:
                     next_scan = yield from self._rescan()
                 files = self._tracker.take_stable_files(self._clock(), _MAX_BATCH)
@@ -185,6 +197,8 @@ class Watcher:
                 self._tracker.complete(path, self._clock())
             else:
                 self._tracker.track(path, self._clock())
+        else:
+            self._cutting.announce(path)
 
     def _relative(self, path: str) -> str:
         """A path relative to the folder, without access to the disk where that is possible."""
@@ -220,15 +234,19 @@ class Watcher:
         self.scan_report.begin()
         try:
             self._events.start()
+            self._cutting.cut_table()
             self._folder_name = folder_name(folder)
             entries = iter_entries(folder, self._run.naming)
             while batch := list(islice(entries, _SCAN_BATCH)):
                 if self._stopping:
                     return started
+                if self._cutting.cut_files(batch):
+                    return started  # their files are left out by another scan
                 crops = []
                 for entry in batch:
                     if isinstance(entry, Skipped):
-                        self.scan_report.add(entry)
+                        if entry.path not in self._cutting.waiting:
+                            self.scan_report.add(entry)
                     elif entry.channel == BRIGHT_FIELD:
                         crops.append(entry)
                 present.update(crop.path for crop in crops)
@@ -299,7 +317,8 @@ class Watcher:
         refused = self._not_written.get(path)
         if refused is not None and refused.signature == image and self._tracker.is_tracked(path):
             return  # it waits for its next attempt
-        if path not in self._counted and not self._tracker.is_tracked(path):
+        is_cut = path.startswith(CUT_PREFIX)
+        if not is_cut and path not in self._counted and not self._tracker.is_tracked(path):
             self._events.found_by_scan(path)
         if time.time() - modified_ns(image) / 1e9 > self._settings.stability_delay:
             self._tracker.complete(path, self._clock())
@@ -309,6 +328,7 @@ class Watcher:
     def _classify(self, stable_files: list[StableFile]) -> Iterator[Outcome]:
         files = {file.path: file for file in stable_files}
         crops = [crop for path in files if (crop := self._find_crop(path))]
+        crops = self._cutting.without_pages(crops)
         forced = [crop for crop in crops if crop.path in self._forced]
         others = [crop for crop in crops if crop.path not in self._forced]
         remaining = {crop.path for crop in crops}
@@ -398,7 +418,8 @@ class Watcher:
         return outcome if replaced is None else replace(outcome, replaces=replaced)
 
     def _image_signature(self, path: str) -> Signature | None:
-        return file_signature(self._image_prefix + path)
+        is_cut = path.startswith(CUT_PREFIX)
+        return file_signature((self._sidecar_prefix if is_cut else self._image_prefix) + path)
 
     def _done_mark(self, path: str, image: Signature | None) -> int | None:
         """Hash of the state of image and sidecar; the crop is done while it stays the same.

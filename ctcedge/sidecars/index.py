@@ -18,7 +18,6 @@ Three rules keep a row from outliving the files that it describes:
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import logging
 import os
@@ -29,10 +28,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ctcedge.discovery.cut_crops import CUT_PREFIX
 from ctcedge.discovery.naming import SIDECAR_SUFFIX, Crop
 from ctcedge.errors import SetupError
-from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import Signature, file_signature
+from ctcedge.fs.mounts import sync_file_systems
 from ctcedge.fs.paths import cache_folder
 from ctcedge.fs.tree import read_beneath
 from ctcedge.images.types import MAX_BYTES
@@ -130,7 +130,8 @@ class DoneIndex:
         results = []
         for crop, name in zip(crops, names, strict=True):
             path, entry = crop.path, None
-            image = file_signature(image_prefix + path) or None
+            base = sidecar_prefix if path.startswith(CUT_PREFIX) else image_prefix
+            image = file_signature(base + path) or None
             sidecar = image and file_signature(f"{sidecar_prefix}{path}{SIDECAR_SUFFIX}")
             if image and sidecar and (row := rows.get(name)):
                 entry = to_entry(row, image, sidecar)
@@ -242,30 +243,39 @@ class DoneIndex:
         with self._lock:
             self._queue = recent + self._queue
             self._flush_at = len(recent) + _WRITE_BATCH
-        _sync_filesystems(self._folders)
+        sync_file_systems(self._folders)
         with contextlib.closing(open_index(self._path)) as connection, connection:
             insert(connection, self._key, rows)
 
     def _is_unchanged(self, item: _Queued) -> bool:
         """Whether an image that had been recently modified when it was read is still the same."""
         name = os.fsdecode(item.row[0])
-        path = self._image_prefix + name
+        base = self._sidecar_prefix if name.startswith(CUT_PREFIX) else self._image_prefix
+        path = base + name
         try:
-            data = read_beneath(self._image_prefix, name, MAX_BYTES)
+            data = read_beneath(base, name, MAX_BYTES)
         except OSError:
             return False
         same = hashlib.sha256(data).hexdigest() == item.verify
         return same and file_signature(path) == item.image
 
     def _remove_gone(self, crops: int) -> None:
-        last, prefix = b"", os.fsencode(self._image_prefix)
+        last, cut = b"", CUT_PREFIX.encode()
+        image_prefix = os.fsencode(self._image_prefix)
+        sidecar_prefix = os.fsencode(self._sidecar_prefix)
         page = "SELECT path FROM crops WHERE path > ? ORDER BY path LIMIT 1000"
         with contextlib.closing(open_index(self._path)) as connection, connection:
             (rows,) = connection.execute("SELECT count(*) FROM crops").fetchone()
             if rows <= crops + max(crops // 4, _MIN_GONE):
                 return
             while paths := connection.execute(page, (last,)).fetchall():
-                gone = [(path,) for (path,) in paths if not os.path.lexists(prefix + path)]
+                gone = [
+                    (path,)
+                    for (path,) in paths
+                    if not os.path.lexists(
+                        (sidecar_prefix if path.startswith(cut) else image_prefix) + path
+                    )
+                ]
                 connection.executemany("DELETE FROM crops WHERE path = ?", gone)
                 (last,) = paths[-1]
 
@@ -296,22 +306,6 @@ class DoneIndex:
 def _recently_modified(signature: Signature, now: int) -> bool:
     """Whether a file's timestamps are so recent that one more change might not show in them."""
     return max(signature[1], signature[2]) > now - TIMESTAMP_GRANULARITY * 1e9
-
-
-def _sync_filesystems(folders: Sequence[Path]) -> None:
-    """Sync the file systems of these folders to disk.
-
-    Raises:
-        OSError: it failed.
-    """
-    library = ctypes.CDLL(None, use_errno=True)
-    for folder in {os.stat(folder).st_dev: folder for folder in folders}.values():
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if library.syncfs(descriptor):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        finally:
-            close_unwritten(descriptor)
 
 
 def _remove_unused(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.cut_crops import image_root
 from ctcedge.discovery.naming import Crop, Naming, Skipped
 from ctcedge.discovery.not_understood import is_image_like
 from ctcedge.discovery.scan import list_folder, walk
@@ -199,7 +200,7 @@ class CurrentImage:
 def read_current_image(folder: Path, crop: Crop) -> CurrentImage:
     """Read the image of a crop, to see whether it is still the one that was classified."""
     try:
-        data = read_beneath(folder, crop.path, MAX_BYTES)
+        data = read_beneath(image_root(folder, crop), crop.path, MAX_BYTES)
     except UnsuitableFileError as error:
         return CurrentImage(None, None, f"it is {error.strerror}")
     except OSError as error:

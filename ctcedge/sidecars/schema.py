@@ -57,7 +57,26 @@ Score: TypeAlias = Annotated[
         " null: not classified, or not kept."
     ),
 ]
+Coordinate: TypeAlias = Annotated[int, Meta(ge=0, le=2**31)]
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_PIXELS, description="Pixels.")]
+
+
+class OriginRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where a crop was cut from."""
+
+    file: Annotated[Name, Meta(description="Path of the file, relative to the searched folder.")]
+    sha256: Annotated[Sha256, Meta(description="Of the whole file.")]
+    page: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31)] | None,
+        Meta(description="Page or plane, counted from 1; null where the file is a single image."),
+    ]
+    box: Annotated[
+        tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None,
+        Meta(
+            description="Left, top, width and height in pixels, from 0; null where the crop is the"
+            " whole page."
+        ),
+    ]
 
 
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -94,6 +113,13 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     um_per_px_file: Annotated[
         Annotated[float, Meta(gt=0, le=1000)] | None,
         Meta(description="What the image file states; absent where it states nothing."),
+    ] = None
+    origin: Annotated[
+        OriginRecord | None,
+        Meta(
+            description="Of a crop that ctcedge cut from a frame or a file of many pages; else"
+            " absent."
+        ),
     ] = None
 
     def __post_init__(self) -> None:

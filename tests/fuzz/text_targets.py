@@ -20,9 +20,9 @@ from ctcedge.results.false_positives import describe, expected_false_positives
 from ctcedge.results.reviews import import_reviews
 from ctcedge.sidecars.scan import scan_sidecars
 from ctcedge.sidecars.store import SidecarStore
+from ctcedge.sources.tables import TableError, TableRow, read_table
 from tests.fuzz import seeds, text_seeds
 from train.data.manifest import ManifestError, read_manifests, write_manifest
-from train.data.tables import TableError, TableRow, read_table
 from train.label.cells import Export, LabelError, Warnings
 from train.label.reference import LABELS, read_labels, read_patients
 

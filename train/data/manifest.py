@@ -19,9 +19,9 @@ from ctcedge.discovery.channels import BRIGHT_FIELD, DEFAULT_CHANNELS
 from ctcedge.fs.files import atomic_write
 from ctcedge.fs.text import same_form
 from ctcedge.report.texts import plural
+from ctcedge.sources.tables import TableError, TableRow, parse_number, read_table
 
 from ..util.extra import COMMAND
-from .tables import TableError, TableRow, parse_number, read_table
 
 Label: TypeAlias = Literal["CTC", "other", ""]
 """`other` is any cell that is not a CTC; empty where unknown."""

@@ -47,7 +47,9 @@ def label_folder(
         raise LabelError(f"{out} exists; move it away")
     if sidecars is not None and not sidecars.is_dir():
         raise LabelError(f"{sidecars} is not a folder; give the one that ctcedge wrote sidecars to")
-    export = read_export(folder, config=config, pattern=pattern, um_per_px=um_per_px)
+    export = read_export(
+        folder, config=config, pattern=pattern, um_per_px=um_per_px, sidecars=sidecars
+    )
     samples = {sample for sample, _ in export.cells}
     labelled = label_export(
         export,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.cut_crops import image_root
 from ctcedge.discovery.naming import Crop
 from ctcedge.discovery.scan import list_folder, require_crops
 from ctcedge.log import escape_control_chars
@@ -63,7 +64,12 @@ class Export:
 
 
 def read_export(
-    folder: Path, *, config: Path | None, pattern: str | None, um_per_px: float | None
+    folder: Path,
+    *,
+    config: Path | None,
+    pattern: str | None,
+    um_per_px: float | None,
+    sidecars: Path | None = None,
 ) -> Export:
     """Find the cells as the runtime does, with the folder's own settings.
 
@@ -72,6 +78,7 @@ def read_export(
         config: settings file instead of the folder's own.
         pattern: instead of the settings'.
         um_per_px: instead of the settings'.
+        sidecars: root of the sidecars, with the crops that `classify` cut; None for none.
 
     Raises:
         SetupError: the folder or the settings cannot be used.
@@ -80,7 +87,7 @@ def read_export(
     settings = load_settings(
         folder, config, images={"pattern": pattern, "um_per_px": um_per_px}
     ).images
-    listing = list_folder(folder, settings.naming())
+    listing = list_folder(folder, settings.naming(sidecars))
     require_crops(folder, listing)
     cells: dict[CellId, dict[str, Crop]] = {}
     repeated = []
@@ -94,7 +101,11 @@ def read_export(
             "several images of a cell have the same channel; give a --pattern that separates"
             f" samples or cells: {abbreviate(repeated)}"
         )
-    paths = [folder / crop.path for images in cells.values() for crop in images.values()]
+    paths = [
+        Path(image_root(folder, crop)) / crop.path
+        for images in cells.values()
+        for crop in images.values()
+    ]
     if unwritable := [escape_control_chars(str(path)) for path in paths if not _is_text(path)]:
         raise LabelError(
             "a manifest cannot have names that are not UTF-8; rename these images or their"

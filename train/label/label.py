@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.cut_crops import image_root
 from ctcedge.discovery.naming import Crop
 from ctcedge.errors import BadImage
 from ctcedge.fs.tree import Tree
@@ -109,7 +111,10 @@ def label_export(
                 stratum=truth.stratum,
                 source=truth.source,
                 um_per_px=export.um_per_px,
-                images={channel: export.folder / crop.path for channel, crop in crops.items()},
+                images={
+                    channel: Path(image_root(export.folder, crop)) / crop.path
+                    for channel, crop in crops.items()
+                },
                 patient=patients.get(key[0], ""),
                 run=run,
             )
@@ -133,7 +138,7 @@ def _readable(export: Export, key: CellId, crops: dict[str, Crop]) -> dict[str, 
 
 
 def _pixels(export: Export, crop: Crop) -> GreyImage:
-    with Tree(export.folder) as tree:
+    with Tree(image_root(export.folder, crop)) as tree:
         return decode(read_file(tree, crop.path)).pixels
 
 

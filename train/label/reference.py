@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from ctcedge.discovery.channels import BRIGHT_FIELD
+from ctcedge.discovery.cut_crops import image_root
 from ctcedge.fs.files import NotRegularFileError, read_limited
 from ctcedge.fs.text import same_form
 from ctcedge.results.table import unescape_formula
 from ctcedge.sidecars.parse import MAX_BYTES, NewerSchemaError, parse
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import SidecarStore
+from ctcedge.sources.tables import NameIndex, TableError, TableRow, read_table
 
 from ..data.manifest import NEGATIVE, POSITIVE, Label, Source, abbreviate
-from ..data.tables import NameIndex, TableError, TableRow, read_table
 from .cells import CellId, Export, LabelError, Warnings, name, repeated_keys
 
 LABELS: Final = "labels.csv"
@@ -124,7 +125,7 @@ def read_reviews(export: Export, sidecars: Path | None) -> dict[CellId, Referenc
         review = None if sidecar is None else sidecar.review
         if review is None:
             continue
-        if _changed(export.folder / crop.path, review.image_sha256):
+        if _changed(Path(image_root(export.folder, crop)) / crop.path, review.image_sha256):
             export.warnings.add("reviews of an image that changed since, not used", name(key))
         else:
             labels[key] = ReferenceLabel(_REVIEWED[review.call], review.call, "reviewed")

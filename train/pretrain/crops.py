@@ -17,11 +17,11 @@ from ctcedge.images.decode import GreyImage, decode
 from ctcedge.images.preprocess import BACKGROUND_LEVEL, InputSpec, network_input
 from ctcedge.images.read import read_named_file
 from ctcedge.report.texts import plural
+from ctcedge.sources.tables import TableError, TableRow, read_table
 
 from ..data.columns import Columns
 from ..data.dataset import TrainingProvenance, image_digest, name_digests
 from ..data.manifest import ManifestError, Row, abbreviate, read_manifests
-from ..data.tables import TableError, TableRow, read_table
 from ..label.cells import read_export
 from ..label.reference import read_patients
 

@@ -1,8 +1,8 @@
-"""Tables of text that people and spreadsheets write: one reader for all of them.
+"""Tables that people and spreadsheets write: one reader for all of them.
 
-Read are commas, semicolons and tabs between the columns, also named by Excel's line `sep=;`; UTF-8
-and UTF-16; any line ends; headings of any case; empty rows and columns. What could be read in two
-ways is refused with the line.
+Read are Excel workbooks (the first sheet); and text with commas, semicolons or tabs between the
+columns, also named by Excel's line `sep=;`; UTF-8 and UTF-16; any line ends; headings of any case;
+empty rows and columns. What could be read in two ways is refused with the line.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from typing import Final
 from ctcedge.fs.files import read_limited
 from ctcedge.fs.text import TextError, decode_text, same_form
 from ctcedge.log import escape_control_chars
+from ctcedge.sources.workbook import WORKBOOK, TableError, iter_workbook
+
+__all__ = ["NameIndex", "TableError", "TableRow", "heading_of", "parse_number", "read_table"]
 
 _MAX_BYTES: Final = 1 << 30
 _DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>.)"?[,;\t|]*', re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _MAX_SHOWN = 100
-
-
-class TableError(ValueError):
-    """A table cannot be read; the text has the reason, the line and the cure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +69,13 @@ def read_table(
     Raises:
         TableError: the file cannot be read, its heading lacks a column, or has one twice.
     """
+    data = _read(path)
     try:
-        text = decode_text(read_limited(path, _MAX_BYTES, follow=True))
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror}") from None
-    except TextError as error:
-        cure = " (in Excel: 'CSV UTF-8')" if "as UTF-8" in str(error) else ""
-        raise TableError(f"{path} cannot be read: {error}{cure}") from None
-    try:
-        heading, records = _split(text, needed, known)
+        if path.suffix.lower() == WORKBOOK:
+            records = iter_workbook(data)
+            heading = _workbook_heading(records, needed, known)
+        else:
+            heading, records = _split(_text(path, data), needed, known)
         used = Counter(name for name in heading if name)
         twice = [name for name in (used if other_columns else (*needed, *known)) if used[name] > 1]
         if twice:
@@ -86,6 +83,52 @@ def read_table(
         return list(_rows(heading, records, {*needed} - {may_lack}))
     except TableError as error:
         raise TableError(f"{path} {error}") from None
+
+
+def heading_of(path: Path) -> list[str]:
+    """Return the heading of a table, verbatim, by the delimiter that gives most columns.
+
+    Raises:
+        TableError: the file cannot be read.
+    """
+    data = _read(path)
+    try:
+        if path.suffix.lower() == WORKBOOK:
+            return next((row for _, row in iter_workbook(data) if any(map(str.strip, row))), [])
+        text = _text(path, data)
+        start, delimiters = _start(text)
+        headings = []
+        for delimiter in delimiters:
+            rows = _records(text, start, delimiter, '"')
+            headings.append(next((row for _, row in rows if any(map(str.strip, row))), []))
+    except TableError as error:
+        raise TableError(f"{path} {error}") from None
+    return max(headings, key=len)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_limited(path, _MAX_BYTES, follow=True)
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return decode_text(data)
+    except TextError as error:
+        cure = " (in Excel: 'CSV UTF-8')" if "as UTF-8" in str(error) else ""
+        raise TableError(f"{path} cannot be read: {error}{cure}") from None
+
+
+def _workbook_heading(
+    records: Iterator[tuple[int, list[str]]], needed: Sequence[str], known: Collection[str]
+) -> list[str]:
+    heading = next((row for _, row in records if any(map(str.strip, row))), [])
+    names = _names(heading, (*needed, *known))
+    if not {*needed} <= {*names}:
+        raise TableError(_lacking(names, needed))
+    return names
 
 
 def parse_number(text: str) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from train.data.tables import NameIndex, TableError, parse_number, read_table
+from ctcedge.sources.tables import NameIndex, TableError, parse_number, read_table
 
 NEEDED = ("sample", "cell", "label")
 PLAIN = "sample,cell,label\nMüller,001,CTC\nB,002,leukocyte\n"
