@@ -52,7 +52,7 @@ def classify(
     """
     from ctcedge.cli import console, render
     from ctcedge.discovery.naming import Crop
-    from ctcedge.discovery.scan import check_folder, require_crops
+    from ctcedge.discovery.scan import check_folder
     from ctcedge.pipeline.run import open_run
     from ctcedge.results.image_warnings import stated_um_per_px
     from ctcedge.results.summary import Summary
@@ -79,8 +79,6 @@ def classify(
         listing = cut_cells(folder, cutter, settings.naming(), force=force)
         if interruption.requested():
             raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
-        if not cutter.problems:
-            require_crops(folder, listing)
         with open_run(folder, settings) as run:
             summary = Summary(ood_detector=run.classifier.ood_detector)
             summary.not_understood = listing.not_understood(run.naming)

@@ -105,6 +105,11 @@ class Cutter:
             raise SettingsError(f"--index needs an output of its own: {_NEEDS_OUT}")
 
     @property
+    def stopped(self) -> bool:
+        """Whether no more files are to be cut."""
+        return self._should_stop()
+
+    @property
     def by_table(self) -> bool:
         """Whether an index table names the cells, in this run or an earlier one."""
         return self._index is not None or (self._root is not None and is_table_only(self._root))

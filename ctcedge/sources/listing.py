@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ctcedge.discovery.naming import Naming
-from ctcedge.discovery.scan import CropListing, list_folder
+from ctcedge.discovery.scan import CropListing, list_folder, require_crops
 from ctcedge.sources.cutter import Cutter
 
 
@@ -13,10 +13,13 @@ def cut_cells(folder: Path, cutter: Cutter, naming: Naming, *, force: bool = Fal
     """Cut what is missing, and list the folder.
 
     Raises:
+        NoCropsError: it has no bright-field crop, and the cutter no reason for that.
         SetupError: the folder or the index table cannot be read, or crops cannot be written.
     """
     cutter.cut_table()
     listing = list_folder(folder, naming)
     if cutter.cut_files([*listing.crops, *listing.skipped], force=force):
-        return list_folder(folder, naming)
+        listing = list_folder(folder, naming)
+    if not cutter.problems and not cutter.stopped:
+        require_crops(folder, listing)
     return listing
