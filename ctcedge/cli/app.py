@@ -55,7 +55,7 @@ def main() -> NoReturn:
 def _run() -> None:
     from ctcedge.cli.commands import app
 
-    app(complete_var="")  # without shell completion, whatever the environment asks for
+    app(prog_name="ctcedge", complete_var="_CTCEDGE_COMPLETE")
 
 
 def _print_error(text: str) -> None:

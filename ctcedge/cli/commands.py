@@ -18,11 +18,13 @@ from ctcedge.cli.options import HELP_OPTIONS
 from ctcedge.cli.report import export, report, verify
 from ctcedge.cli.review import review_app
 from ctcedge.cli.service import service_app
+from ctcedge.cli.suggestions import SuggestingGroup
 from ctcedge.cli.watch import watch
 from ctcedge.version import __version__
 
 app = typer.Typer(
     name="ctcedge",
+    cls=SuggestingGroup,
     help=(
         "Detect circulating tumour cells (CTCs) in bright-field crops of a DEPArray.\n\n"
         "Research software, not a diagnostic.\n\n"
@@ -31,7 +33,7 @@ app = typer.Typer(
         " interrupted by Ctrl-C or SIGTERM."
     ),
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     context_settings=HELP_OPTIONS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ctcedge.cli.suggestions import number_to_write
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,7 +67,9 @@ def parse_path(text: str) -> Path:
 def parse_number(text: str) -> float:
     """Return the number; refuse what other programs write, such as a decimal comma."""
     if not _NUMBER.fullmatch(text.strip()):
-        hint = "; write 0.5 with a point" if "," in text else ""
+        hint = ""
+        if number := number_to_write(text):
+            hint = f"; write {number}" + (" with a point" if "," in text else "")
         raise typer.BadParameter(f"'{text}' is not a number{hint}")
     return float(text)
 
