@@ -78,58 +78,52 @@ class Engine:
         variant: graph of the model.
         reason: how the provider was chosen, one line.
         session: the ONNX Runtime session.
+        options: by which its runs can be ended; None for the default.
     """
 
     provider: Provider
     variant: Variant
     reason: str
     session: ort.InferenceSession
+    options: ort.RunOptions | None = None
 
     @property
     def optimal_batch_size(self) -> int:
         """Batch size at which the provider is fastest."""
         return _CPU_BATCH if self.provider == "cpu" else gpu.MAX_BATCH
 
-    def infer(
-        self, inputs: NDArray[np.uint8], options: ort.RunOptions | None = None
-    ) -> ModelOutput:
+    def infer(self, inputs: NDArray[np.uint8]) -> ModelOutput:
         """Run the network; thread-safe. On the CPU, each call uses one thread.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
-            options: by which the run can be ended; None for the default.
         """
         if not self._has_output(FEATURES_NAME):
-            return ModelOutput(self._run([OUTPUT_NAME], inputs, options)[0], None)
-        logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs, options)
+            return ModelOutput(self._run([OUTPUT_NAME], inputs)[0], None)
+        logits, features = self._run([OUTPUT_NAME, FEATURES_NAME], inputs)
         return ModelOutput(logits, features)
 
-    def activation(
-        self, inputs: NDArray[np.uint8], options: ort.RunOptions | None = None
-    ) -> NDArray[np.float32] | None:
+    def activation(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Run the network for its class-activation maps.
 
         Args:
             inputs: (n, size, size) uint8, made by `preprocess.network_input`.
-            options: by which the run can be ended; None for the default.
 
         Returns:
             (n, h, w) float32, see `ctcedge.model.spec`; None where the graph has no such output.
         """
         if not self._has_output(ACTIVATION_NAME):
             return None
-        return self._run([ACTIVATION_NAME], inputs, options)[0]
+        return self._run([ACTIVATION_NAME], inputs)[0]
 
     def _has_output(self, output: str) -> bool:
         return any(node.name == output for node in self.session.get_outputs())
 
-    def _run(
-        self, outputs: list[str], inputs: NDArray[np.uint8], options: ort.RunOptions | None
-    ) -> list[NDArray[np.float32]]:
+    def _run(self, outputs: list[str], inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         crops = len(inputs)
         if self.provider != "cpu":
             inputs = gpu.pad_to_bucket(inputs)
-        arrays = self.session.run(outputs, {INPUT_NAME: inputs[:, None]}, options)
+        arrays = self.session.run(outputs, {INPUT_NAME: inputs[:, None]}, self.options)
         if any(array.shape[:1] != (len(inputs),) for array in arrays):
             raise ModelError(
                 f"the {self.variant} graph returns {[array.shape for array in arrays]} for"
@@ -192,9 +186,8 @@ def _open(model: Model, provider: Provider, why: str, gpu_memory_mb: int | None)
     def load_and_try() -> Engine:
         session = _session(graph, loading, provider, gpu_memory_mb)
         _check_shapes(model, session)
-        engine = Engine(provider, variant, why, session)
-        _try(engine, model.spec.input.size, running)
-        return engine
+        _try(Engine(provider, variant, why, session, running), model.spec.input.size)
+        return Engine(provider, variant, why, session)
 
     def cancel() -> None:
         loading.set_load_cancellation_flag(True)
@@ -213,7 +206,7 @@ def _open(model: Model, provider: Provider, why: str, gpu_memory_mb: int | None)
     raise ModelError(f"{path}: {reason}; {OTHER_MODEL}")
 
 
-def _try(engine: Engine, size: int, options: ort.RunOptions) -> None:
+def _try(engine: Engine, size: int) -> None:
     """Run the network for two crops.
 
     Raises:
@@ -222,7 +215,7 @@ def _try(engine: Engine, size: int, options: ort.RunOptions) -> None:
     """
     grey = np.full((2, size, size), 128, np.uint8)
     try:
-        output, activation = engine.infer(grey, options), engine.activation(grey, options)
+        output, activation = engine.infer(grey), engine.activation(grey)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise _failed(engine.provider, error) from None
     for name, dimensions, array in (

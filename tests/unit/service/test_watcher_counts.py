@@ -95,9 +95,7 @@ def with_ood_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Engine,
         "infer",
-        lambda self, inputs, options=None: replace(
-            answer(self, inputs), features=np.zeros((len(inputs), 1))
-        ),
+        lambda self, inputs: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
     )
 
 
