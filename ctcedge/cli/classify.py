@@ -83,6 +83,7 @@ def classify(
             summary = Summary(ood_detector=run.classifier.ood_detector)
             summary.not_understood = listing.not_understood(run.naming)
             summary.unclassified.update(cutter.problems)
+            summary.parameters = run.parameters(listing.skipped)
             for skipped in listing.skipped:
                 if skipped.kind == "unreadable":
                     summary.unclassified[skipped.path] = skipped.reason

@@ -83,19 +83,35 @@ def inspect(
             "--write", help="Write the pattern that is given or proposed into FOLDER/ctcedge.toml."
         ),
     ] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=parse_path,
+            help="Write an anonymised description of the export, for the maintainers.",
+        ),
+    ] = None,
+    bundle_pixels: Annotated[
+        bool, typer.Option("--bundle-pixels", help="Add the pixels of three crops to it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show how a folder is read, and what is left out and why.
 
     Classifies nothing. Where the names of images are not understood, it proposes a pattern.
+    --bundle writes shapes of names, headers and sizes as JSON: no names, and pixels only if asked.
 
     Example: ctcedge inspect /deparray/out --pattern '{sample}/{cell}_{channel}.png'
     """
+    import json
+
     from ctcedge.cli.console import messages, printable
     from ctcedge.cli.render_inspection import print_inspection
     from ctcedge.discovery.scan import check_folder
     from ctcedge.errors import SettingsError
+    from ctcedge.results.anonymous import describe_export
     from ctcedge.results.inspect import inspect_folder
+    from ctcedge.results.output_files import replacing
     from ctcedge.results.pattern_file import write_pattern
 
     check_folder(folder)
@@ -109,6 +125,14 @@ def inspect(
         print_json(inspection.as_json())
     else:
         print_inspection(inspection)
+    if bundle is not None:
+        description = describe_export(folder, sourced.settings.images, pixels=bundle_pixels)
+        with replacing(bundle, follow=True) as file:
+            file.write(json.dumps(description, indent=1).encode("ascii"))
+        shown = printable(str(bundle))
+        messages.print(f"Written: {shown}. Read it before you send it: it is plain JSON.")
+    elif bundle_pixels:
+        raise SettingsError("--bundle-pixels needs --bundle FILE")
     if write:
         if pattern is None and inspection.proposal is not None:
             pattern = inspection.proposal.template

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import Fingerprint
-from ctcedge.discovery.naming import Naming
+from ctcedge.discovery.naming import Found, Naming
 from ctcedge.discovery.scan import check_folder, list_folder, require_crops
 from ctcedge.model.folder import load_model
 from ctcedge.pipeline.crash_journal import CrashJournal
@@ -18,6 +18,7 @@ from ctcedge.pipeline.pipeline import Pipeline
 from ctcedge.settings import OperatingPointName, ProviderChoice, Settings, load_settings, path_text
 from ctcedge.sidecars.index import DoneIndex, index_key
 from ctcedge.sidecars.store import SidecarStore
+from ctcedge.sources.parameters import ParameterFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,16 @@ class Run:
     sidecars: SidecarStore
     pipeline: Pipeline
     fingerprint: Fingerprint
+
+    def parameters(self, entries: Iterable[Found]) -> dict[str, dict[str, str]]:
+        """Keep what the files `Parameters.txt` among entries say; return it by their paths.
+
+        Raises:
+            OutputError: it cannot be kept.
+        """
+        files = ParameterFiles(self.folder, self.sidecars.root)
+        files.look(entries)
+        return {path: found.values for path, found in files.found.items()}
 
 
 @contextlib.contextmanager

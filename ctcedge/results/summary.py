@@ -92,6 +92,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
         um_per_px_assumed: whether the um/px of some crop was neither given nor stated by its file,
             and the model's own is assumed.
         software: versions.
+        parameters: what files `Parameters.txt` say, by their paths.
     """
 
     schema: Literal["ctcedge/summary/1"] = "ctcedge/summary/1"
@@ -121,6 +122,7 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     provider_reason: str
     warnings: list[str]
+    parameters: dict[str, dict[str, str]]
     um_per_px_assumed: bool
     software: SummarySoftware
 
@@ -140,6 +142,7 @@ class Summary:
         stated_um_per_px: what the first crop states; None where it states none.
         ood_detector: detector of the model, for domain shift; None where the model has no feature
             statistics.
+        parameters: what files `Parameters.txt` say, by their paths.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -151,6 +154,7 @@ class Summary:
     image_warnings: ImageWarnings = field(default_factory=ImageWarnings)
     stated_um_per_px: float | None = None
     ood_detector: OodDetector | None = None
+    parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     _features: dict[str, RunFeatures] = field(default_factory=dict)
     _all_features: RunFeatures = field(default_factory=RunFeatures)
 
@@ -241,6 +245,7 @@ class Summary:
             provider=engine.provider,
             provider_reason=engine.reason,
             warnings=self.image_warnings.texts(),
+            parameters=self.parameters,
             um_per_px_assumed=self._is_um_per_px_assumed(run),
             software=SummarySoftware(
                 ctcedge=__version__, onnxruntime=classifier.onnxruntime_version

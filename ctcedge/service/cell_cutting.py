@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Collection, Iterable
 
 from ctcedge.discovery.naming import Crop, Found, folder_name
-from ctcedge.errors import SetupError
+from ctcedge.errors import OutputError, SetupError
 from ctcedge.pipeline.run import Run
 from ctcedge.service.progress import Progress
 from ctcedge.sources.cutter import Cutter
+from ctcedge.sources.parameters import ParameterFiles
 
 
 class CellCutting:
@@ -35,6 +36,7 @@ class CellCutting:
         self._delay = run.settings.watch.stability_delay
         self._progress = progress
         self._clock = clock
+        self._parameters = ParameterFiles(run.folder, run.sidecars.root)
 
     @property
     def waiting(self) -> Collection[str]:
@@ -58,6 +60,15 @@ class CellCutting:
         if cutter is None:
             return False
         return self._try(lambda min_age: cutter.cut_files(entries, min_age=min_age)) > 0
+
+    def look_for_parameters(self, entries: Iterable[Found]) -> None:
+        """Log and keep what files `Parameters.txt` among entries of a scan say."""
+        try:
+            self._parameters.look(entries)
+        except OutputError as error:
+            self._progress.set_problem("parameters", str(error))
+        else:
+            self._progress.set_problem("parameters", None)
 
     def without_pages(self, crops: list[Crop]) -> list[Crop]:
         """Leave out files of many pages, whose channels are cut instead."""

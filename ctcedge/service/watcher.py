@@ -242,6 +242,7 @@ class Watcher:
                     return started
                 if self._cutting.cut_files(batch):
                     return started  # their files are left out by another scan
+                self._cutting.look_for_parameters(batch)
                 crops = []
                 for entry in batch:
                     if isinstance(entry, Skipped):

@@ -309,3 +309,42 @@ def test_inspect_shows_pages_and_tables(tmp_path: Path) -> None:
     found = json.loads(call("inspect", export, "--index", table, "--json").stdout)
     assert found["cells"] == {"P": 2} and found["pages"] == {"S1/7.ome.tif": ["BF", "DAPI", "Cy5"]}
     assert [entry["path"] for entry in found["bad"]] == ["P / 2"]
+
+
+def test_parameters_are_kept(model_folder: Path, tmp_path: Path) -> None:
+    export, out = tmp_path / "export", tmp_path / "out"
+    save(export / "S1" / "1_BF.png", cell())
+    file = write(export / "S1" / "Parameters.txt", b"Exposure: 20 ms\r\nGain = 2\nfree text\n")
+    words = "--out", out, "--model", model_folder, "--json"
+    done = json.loads(call("classify", export, *words).stdout)
+    assert done["parameters"] == {"S1/Parameters.txt": {"Exposure": "20 ms", "Gain": "2"}}
+    kept = out / "ctcedge-parameters.json"
+    before = kept.read_bytes()
+    call("classify", export, *words)
+    assert kept.read_bytes() == before
+    file.write_bytes(b"Gain = 3\n")
+    call("classify", export, *words)
+    files = json.loads(kept.read_text())["files"]
+    assert [entry["values"].get("Gain") for entry in files] == ["2", "3"]
+    assert files[0]["text"].endswith("free text\n")
+    assert files[1]["sha256"] == hashlib.sha256(b"Gain = 3\n").hexdigest()
+
+
+def test_a_bundle_holds_no_names_and_no_pixels(tmp_path: Path) -> None:
+    export, bundle = tmp_path / "Rossi-export", tmp_path / "bundle.json"
+    save(export / "Rossi M 1961" / "Cell_0042_BF.png", cell())
+    save(export / "Rossi M 1961" / "Cell_0042_DAPI.png", cell())
+    write(export / "Rossi M 1961" / "7.ome.tif", stacks.pages(stack(), stacks.ome(["Rossi"])))
+    write(export / "Rossi M 1961" / "Rossi.tif", b"no image of Rossi")
+    write(export / "Rossi notes.txt", b"Rossi")
+    call("inspect", export, "--bundle", bundle, "--json")
+    text = bundle.read_text()
+    assert "rossi" not in text.lower() and "1961" not in text and "0042" not in text
+    found = json.loads(text)
+    assert "pixels" not in found
+    shapes = {entry["shape"]: entry["kind"] for entry in found["names"]}
+    assert shapes["Aaaaa A 9999/Aaaa_9999_<BF>.png"] == "bright field"
+    assert {entry.get("pages") for entry in found["headers"]} == {None, 3}
+    call("inspect", export, "--bundle", bundle, "--bundle-pixels", "--json")
+    assert len(json.loads(bundle.read_text())["pixels"]) == 1
+    call("inspect", export, "--bundle-pixels", "--json", code=2)
