@@ -74,13 +74,16 @@ test-bioimageio: install .venv-bioimageio/installed  ## packed models in the tes
 		'bioimageio.core==0.11.0' 'pydantic<2.14' onnxruntime
 	touch $@
 
+test-anndata: install  ## tables of export in pandas and anndata
+	$(RUN) pytest -m anndata tests/unit/results
+
 test-browser: install  ## the report page in Chromium
 	$(RUN) pytest tests/browser
 
 test-js: node_modules  ## the report page's JavaScript without a browser
 	npm test --silent
 
-test-all: test test-training test-bioimageio test-fault test-fuzz test-statistical test-bench test-systemd test-browser test-js  ## every tier
+test-all: test test-anndata test-training test-bioimageio test-fault test-fuzz test-statistical test-bench test-systemd test-browser test-js  ## every tier
 
 coverage: install  ## line coverage of ctcedge by the default tier, with a floor
 	$(RUN) pytest --cov --cov-report=term:skip-covered
@@ -119,5 +122,5 @@ model: install  ## train the shipped model again from 0.5.1 of the history; abou
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 20
 
-.PHONY: install format lint lint-js typecheck imports docs golden test test-training test-bioimageio test-fault test-fuzz \
+.PHONY: install format lint lint-js typecheck imports docs golden test test-anndata test-training test-bioimageio test-fault test-fuzz \
 	test-statistical test-bench test-systemd test-browser test-js test-all coverage soak lock lowest hooks model help

@@ -46,8 +46,19 @@ class TableFormat(enum.StrEnum):
     """Values of --format."""
 
     csv = "csv"
+    tsv = "tsv"
     jsonl = "jsonl"
     parquet = "parquet"
+    xlsx = "xlsx"
+    fcs = "fcs"
+    h5ad = "h5ad"
+
+
+class DecimalSign(enum.StrEnum):
+    """Values of --decimal."""
+
+    point = "point"
+    comma = "comma"
 
 
 class LogFormatName(enum.StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -147,6 +147,17 @@ def print_picklist_notes(picklist: PickList) -> None:
         "cell has another image that was reviewed as something else",
         "cells have another image that was reviewed as something else",
         (f"{sample} / {cell}" for sample, cell in picklist.disputed),
+        messages,
+        more="",
+    )
+
+
+def print_unmeasured(problems: Mapping[str, str]) -> None:
+    """Name the images of which a stain could not be measured; its columns are empty."""
+    print_list(
+        "image could not be measured; its cell's columns of stains are empty",
+        "images could not be measured; their cells' columns of stains are empty",
+        pairs(problems.items()),
         messages,
         more="",
     )

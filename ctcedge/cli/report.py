@@ -10,6 +10,7 @@ import typer
 from ctcedge.cli.exit_codes import EXIT_UNCLASSIFIED
 from ctcedge.cli.options import (
     Config,
+    DecimalSign,
     Folder,
     Json,
     Pattern,
@@ -77,6 +78,17 @@ def export(
         TableFormat | None,
         typer.Option("--format", help="Table format.  [default: from FILE's suffix, else csv]"),
     ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="NAMES",
+            help="all, brief, stains or names, separated by commas.  [default: all]",
+        ),
+    ] = None,
+    decimal: Annotated[
+        DecimalSign, typer.Option(help="Decimal sign in csv and tsv; comma: csv has semicolons.")
+    ] = DecimalSign.point,
     picklist: Annotated[
         bool,
         typer.Option("--picklist", help="Only sample and cell of CTCs that a reviewer confirmed."),
@@ -89,28 +101,32 @@ def export(
     Example: ctcedge export /deparray/out --sidecars /data/calls --out calls.csv
     """
     from ctcedge.cli import render_results
-    from ctcedge.results import columns, table
-    from ctcedge.results.output_files import replacing, standard_output
+    from ctcedge.results import columns, table, table_files
+    from ctcedge.results.crop_table import crop_table
     from ctcedge.sidecars.scan import require_sidecars
 
     settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
-    chosen = table.format_of(None if table_format is None else table_format.value, out)
-    table.check_place(out, chosen)
-    cells = require_sidecars(folder, sidecar_root(settings), settings.naming())
-    picked = table.picklist(folder, cells) if picklist else None
-    rows = table.rows(cells) if picked is None else picked.rows()
-    kinds = columns.KINDS if picked is None else columns.PICKLIST_KINDS
-    if out is None:
-        with standard_output() as file:
-            table.write(rows, kinds, chosen, file, bom=False)
-    else:
-        with replacing(out, follow=True) as file:
-            table.write(rows, kinds, chosen, file, bom=True)
-    if picked is not None:
+    chosen = table_files.format_of(None if table_format is None else table_format.value, out)
+    decimal_comma = decimal is DecimalSign.comma
+    table_files.check_place(out, chosen, decimal_comma=decimal_comma)
+    if picklist and names is not None:
+        raise SetupError("--picklist has the columns sample and cell; leave out --columns")
+    naming = settings.naming()
+    cells = require_sidecars(folder, sidecar_root(settings), naming)
+    if picklist:
+        picked = table.picklist(folder, cells)
+        kinds = columns.PICKLIST_KINDS
+        table_files.write_table(out, picked.rows(), kinds, chosen, decimal_comma=decimal_comma)
         render_results.print_picklist_notes(picked)
-        if picked.unread:
-            raise typer.Exit(EXIT_UNCLASSIFIED)
+        unread = picked.unread
+    else:
+        crops = crop_table(folder, naming, cells, names, chosen)
+        table_files.write_table(out, crops.rows, crops.kinds, chosen, decimal_comma=decimal_comma)
+        render_results.print_unmeasured(crops.problems)
+        unread = crops.problems
     exit_if_incomplete(cells.unreadable_dirs, cells.unreadable_sidecars)
+    if unread:
+        raise typer.Exit(EXIT_UNCLASSIFIED)
 
 
 def verify(

@@ -58,7 +58,7 @@ class View(NamedTuple):
             is_colour: whether the colours of a pixel differed.
         """
         lowest, highest, _, _ = cv2.minMaxLoc(pixels)
-        crop = pixels if lowest > 0 else _without_padding(pixels)
+        crop = pixels if lowest > 0 else pixels[unpadded_box(pixels)]
         center = _center(crop, side)
         is_whole = center.shape == crop.shape
         return cls(
@@ -123,12 +123,12 @@ def saturated_fraction(view: View, background: float) -> float:
     return at_highest if is_peak else 0.0
 
 
-def _without_padding(pixels: GreyImage) -> GreyImage:
-    """Remove rows and columns of zeros along the edge, where 8 pixels a side remain."""
+def unpadded_box(pixels: GreyImage) -> tuple[slice, slice]:
+    """Return rows and columns without zeros along the edge; all where less than 8 remain."""
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     if not len(rows) or min(np.ptp(rows), np.ptp(columns)) < _MIN_UNPADDED_SIDE - 1:
-        return pixels
-    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return slice(None), slice(None)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _center(pixels: GreyImage, side: int) -> GreyImage:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from ctcedge.sidecars.schema import Sidecar
 
-Kind: TypeAlias = Literal["text", "number", "whole", "flag"]
-Value: TypeAlias = str | float | int | bool | None
+Kind: TypeAlias = Literal["text", "number", "whole", "flag", "vector"]
+Value: TypeAlias = str | float | int | bool | tuple[float, ...] | None
+Row: TypeAlias = dict[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +143,56 @@ COLUMNS: tuple[Column, ...] = (
     Column("onnxruntime", "text", "version of ONNX Runtime", _at("software", "onnxruntime")),
     Column("provider", "text", "execution provider of the network", _at("software", "provider")),
     Column("created", "text", "time of the call, UTC", _at("created")),
+    Column(
+        "area_um2",
+        "number",
+        "area of the cell's outline in bright field, um2; empty: um/px is unknown",
+        _at("quality", "area_um2"),
+    ),
+    Column(
+        "area_px",
+        "number",
+        "the same in pixels, where um/px is unknown",
+        _at("quality", "area_px"),
+    ),
+    Column(
+        "focus",
+        "number",
+        "sharpness of the cell in bright field, without unit: about 3 strongly blurred, 6 to 20 in"
+        " focus",
+        _at("quality", "focus"),
+    ),
 )
+FEATURES = Column(
+    "features",
+    "vector",
+    "the network's features that the domain shift compares; `.h5ad` only",
+    _at("ood", "features"),
+)
+
+# Columns of each stain; their names begin with the channel's.
+STAIN_COLUMNS = (
+    (
+        "mean",
+        "mean of the stain within the cell's outline, less the background; grey levels as stored",
+    ),
+    (
+        "integrated",
+        "sum over the pixels of the outline of what `_mean` averages; grey levels x pixels",
+    ),
+    ("background", "median of the stain outside all outlines, grey levels: what was subtracted"),
+)
+BRIEF = ("sample", "cell", "call", "probability", "reasons", "review")
+MORPHOLOGY = ("area_um2", "area_px", "focus")
+
 KINDS: Mapping[str, Kind] = {
     **{name: "text" for name, _ in CROP_COLUMNS},
     **{column.name: column.kind for column in COLUMNS},
 }
 MEANINGS: Mapping[str, str] = {**dict(CROP_COLUMNS), **{c.name: c.meaning for c in COLUMNS}}
 PICKLIST_KINDS: Mapping[str, Kind] = {"sample": "text", "cell": "text"}
+
+
+def stain_columns(channels: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns of stains; all are numbers."""
+    return tuple(f"{channel}_{name}" for channel in channels for name, _ in STAIN_COLUMNS)
