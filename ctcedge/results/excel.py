@@ -41,13 +41,11 @@ def write_xlsx(table: Iterable[Row], kinds: Mapping[str, Kind], file: BinaryIO) 
         sheet = book.add_worksheet("cells")
         try:
             _fill(book, sheet, table, kinds)
-        except BaseException:
-            sheet._opt_close()  # its temporary file
-            raise
-        try:
             book.close()
         except xlsxwriter.exceptions.FileCreateError as error:
-            raise error.args[0] from None
+            raise error.args[0] from None  # the OSError
+        finally:
+            sheet._opt_close()  # its temporary file
 
 
 def _fill(book: Any, sheet: Any, table: Iterable[Row], kinds: Mapping[str, Kind]) -> None:

@@ -72,10 +72,25 @@ def table_columns() -> str:
     """Return the reference of the columns of `ctcedge export`."""
     from ctcedge.results import columns as module
 
-    kinds = {"text": "text", "number": "number", "whole": "whole number", "flag": "true or false"}
+    kinds = {
+        "text": "text",
+        "number": "number",
+        "whole": "whole number",
+        "flag": "true or false",
+        "vector": "numbers",
+    }
     rows = [(f"`{name}`", "text", cell(meaning)) for name, meaning in module.CROP_COLUMNS]
     rows += [(f"`{c.name}`", kinds[c.kind], cell(c.meaning)) for c in module.COLUMNS]
-    return fill("table-columns.md", columns=table(("column", "type", "meaning"), rows))
+    stains = [(f"`DAPI_{name}`", "number", cell(text)) for name, text in module.STAIN_COLUMNS]
+    features = module.FEATURES
+    stains.append((f"`{features.name}`", kinds[features.kind], cell(features.meaning)))
+    header = ("column", "type", "meaning")
+    return fill(
+        "table-columns.md",
+        columns=table(header, rows),
+        brief=", ".join(f"`{name}`" for name in module.BRIEF),
+        more=table(header, stains),
+    )
 
 
 def metrics() -> str:

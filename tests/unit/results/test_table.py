@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from ctcedge.discovery.naming import Crop
-from ctcedge.results import table as module
+from ctcedge.results import table as rows_module
+from ctcedge.results import table_files as module
 from ctcedge.results.columns import KINDS, MEANINGS
 from ctcedge.results.table import escape_formula, picklist, unescape_formula
 from ctcedge.sidecars.scan import CropRecord, CurrentImage, read_current_image
@@ -32,7 +33,7 @@ COLUMNS = (
     " review_from reviewer review_time review_note review_blinded review_weight"
     " review_of_this_image reviews earlier_calls image_sha256 width height bit_depth um_per_px"
     " um_per_px_assumed model model_version model_sha256 model_variant settings_sha256 ctcedge"
-    " onnxruntime provider created"
+    " onnxruntime provider created area_um2 area_px focus"
 ).split()
 
 
@@ -210,7 +211,9 @@ def test_no_spreadsheet_sees_a_formula(text: str, separator: str) -> None:
     crop = Crop("p", text, text, "BF")
     file = io.BytesIO()
     kinds = {name: KINDS[name] for name in ("path", "sample", "cell", "status")}
-    module.write(module.rows([CropRecord(crop, Path("p"), None)]), kinds, "csv", file, bom=False)
+    module.write(
+        rows_module.rows([CropRecord(crop, Path("p"), None)]), kinds, "csv", file, bom=False
+    )
     lines = file.getvalue().decode().partition("\r\n")[2]
     for row in csv.reader(io.StringIO(lines, newline=""), delimiter=separator):
         for found in row:
@@ -352,12 +355,12 @@ def test_standard_output_that_is_full_is_told_in_a_line(called: Path) -> None:
 
 
 def test_a_name_of_no_format_is_refused(called: Path, tmp_path: Path) -> None:
-    for name in ("t.xlsx", "t.tsv"):
+    for name in ("t.xls", "t.ods"):
         message = call("export", called, "--out", tmp_path / name, code=2).stderr
-        assert ".csv, .jsonl or .parquet" in message
-    call("export", called, "--out", tmp_path / "t.tsv", "--format", "csv")
+        assert ".csv, .tsv, .jsonl, .parquet, .xlsx, .fcs or .h5ad" in message
+    call("export", called, "--out", tmp_path / "t.dat", "--format", "csv")
     call("export", called, "--out", tmp_path / "table")
-    assert (tmp_path / "t.tsv").read_bytes() == (tmp_path / "table").read_bytes()
+    assert (tmp_path / "t.dat").read_bytes() == (tmp_path / "table").read_bytes()
 
 
 def test_a_device_is_not_replaced_and_a_link_stays(called: Path, tmp_path: Path) -> None:
