@@ -79,5 +79,5 @@ def _unknown(name: str, known: Sequence[str]) -> str:
         return f"--columns: a name is empty; give {', '.join(GROUPS)}, or names of columns"
     folded = {each.casefold(): each for each in reversed(known)}
     close = difflib.get_close_matches(name.casefold(), folded, n=1)
-    hint = f"did you mean '{folded[close[0]]}'?" if close else f"give {', '.join(GROUPS)}, or names"
-    return f"--columns: there is no column '{name}'; {hint} All names: {', '.join(known)}"
+    hint = f"did you mean '{folded[close[0]]}'?" if close else f"there are: {', '.join(known)}"
+    return f"--columns: there is no column '{name}'; {hint}"

@@ -234,6 +234,8 @@ def test_columns(called: Path) -> None:
 def test_a_column_that_does_not_exist(called: Path) -> None:
     done = call("export", called, "--columns", "cell,probabilty", code=2)
     assert "no column 'probabilty'; did you mean 'probability'?" in done.stderr
+    done = call("export", called, "--columns", "xyz", code=2)
+    assert "there are: all, brief, stains, path, sample" in done.stderr
     done = call("export", called, "--columns", "dapi_means", code=2)
     assert "did you mean 'DAPI_mean'?" in done.stderr
     assert "is empty" in call("export", called, "--columns", "cell,", code=2).stderr
