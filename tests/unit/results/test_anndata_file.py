@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -64,20 +65,20 @@ def test_an_empty_table(tmp_path: Path) -> None:
     assert anndata.read_h5ad(tmp_path / "t.h5ad").shape == (0, 3)
 
 
-@pytest.mark.parametrize("ending", ["csv", "tsv", "xlsx", "comma.csv"])
-def test_pandas_as_the_docs_say(called: Path, tmp_path: Path, ending: str) -> None:
-    pandas = pytest.importorskip("pandas")
-    out = tmp_path / f"t.{ending}"
-    options = ["--decimal", "comma"] if ending == "comma.csv" else []
-    call("export", called, "--out", out, *options)
-    texts = {"sample": str, "cell": str}
-    if ending == "xlsx":
-        data = pandas.read_excel(out, dtype=texts)
-    elif ending == "csv":
-        data = pandas.read_csv(out, dtype=texts)
-    elif ending == "tsv":
-        data = pandas.read_csv(out, dtype=texts, sep="\t")
-    else:
-        data = pandas.read_csv(out, dtype=texts, sep=";", decimal=",")
-    assert data["cell"].tolist() == ["00001", "00002", "00003", "00034"]
-    assert data["probability"].dtype == float and list(data.columns) == list(KINDS)
+def test_pandas_as_the_docs_say(
+    called: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "export-tables.md"
+    code = page.read_text("utf-8").partition("```py\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    for name in ("calls.csv", "calls.tsv", "calls.xlsx"):
+        call("export", called, "--out", name)
+    call("export", called, "--decimal", "comma", "--out", "comma.csv")
+    setup, lines = code.partition("table = ")[0], re.findall("^table = .*", code, re.MULTILINE)
+    assert len(lines) == 4
+    for line in lines:
+        scope: dict[str, Any] = {}
+        exec(setup + line, scope)
+        table = scope["table"]
+        assert table["cell"].tolist() == ["00001", "00002", "00003", "00034"]
+        assert table["probability"].dtype == float and list(table.columns) == list(KINDS)
