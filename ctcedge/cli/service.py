@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,9 @@ def service_install(
     as_json: Json = False,
     user: Annotated[str, typer.Option(metavar="NAME", help="Account to run as.")] = "ctcedge",
     yes: Yes = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the whole files and commands.")
+    ] = False,
 ) -> None:
     """Install and start the service, or show the steps.
 
@@ -127,7 +131,10 @@ def service_install(
         lab=named,
         readable=tuple(Path(os.path.abspath(path)) for path in readable),
     )
-    _show_and_apply(service.install(), yes)
+    steps = service.install()
+    if not verbose:
+        _show_plan(folder, steps, user)
+    _show_and_apply(steps, yes, whole=verbose)
 
 
 @service_app.command("uninstall")
@@ -180,11 +187,26 @@ def service_monitoring(
         print_path(path)
 
 
-def _show_and_apply(steps: Sequence[Step], yes: bool) -> None:
+def _show_plan(folder: Path, steps: Sequence[Step], user: str) -> None:
+    from ctcedge.service.plan import brief, command
+    from ctcedge.service.systemd import unit_name
+
+    print(f"{unit_name(folder)}, as account {user}:")
+    print(f"  {command(steps)}")
+    for line in brief(steps):
+        print(line)
+    sys.stdout.flush()
+
+
+def _show_and_apply(steps: Sequence[Step], yes: bool, *, whole: bool = True) -> None:
     from ctcedge.service.systemd import apply
 
-    for step in steps:
-        print(step, end="", flush=True)
+    if whole:
+        for step in steps:
+            print(step, end="", flush=True)
     if yes:
         apply(steps)
-    print("Done." if yes else "Dry run; nothing was changed. Pass --yes, as root, to apply.")
+        print("Done.")
+        return
+    more = "" if whole else " --verbose shows the files."
+    print(f"Dry run; nothing was changed. Pass --yes, as root, to apply.{more}")

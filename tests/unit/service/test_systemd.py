@@ -111,7 +111,7 @@ def test_a_folder_with_a_newline_is_refused(units: Path, tmp_path: Path) -> None
 def test_a_dry_run_shows_all_and_does_nothing(units: Path, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
-    done = call("service", "install", folder, "--um-per-px", 0.5)
+    done = call("service", "install", folder, "--um-per-px", 0.5, "--verbose")
     unit = unit_name(folder)
     assert f"write {units}/ctcedge@.service\n" in done.stdout
     assert f"write {units}/{unit}.d/machine.conf\n" in done.stdout
@@ -122,6 +122,33 @@ def test_a_dry_run_shows_all_and_does_nothing(units: Path, tmp_path: Path) -> No
     assert not units.exists()
 
 
+def test_the_plan_has_ten_lines(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where most files are written, one is removed, and folders are created."""
+    folder, out = tmp_path / "export", tmp_path / "calls"
+    folder.mkdir()
+    monkeypatch.setattr(service, "_systemd_version", lambda: 255)
+    unit = unit_name(folder)
+    (units / f"{unit}.d").mkdir(parents=True)
+    (units / f"{unit}.d" / "cpu-only.conf").touch()
+    words = ("--out", out, "--metrics", tmp_path / "m" / "x.prom", "--um-per-px", 0.5)
+    lines = call("service", "install", folder, *words).stdout.splitlines()
+    assert len(lines) <= 10
+    assert lines[0] == f"{unit}, as account ctcedge:"
+    assert f"watch {folder} --out {out} --um-per-px 0.5 --metrics {tmp_path}/m/x.prom" in lines[1]
+    assert lines[2:] == [
+        f"write {units}/ctcedge@.service",
+        f"write machine.conf, back-off.conf in {units}/{unit}.d",
+        f"write {tmp_path}/sysusers/ctcedge.conf",
+        f"remove {units}/{unit}.d/cpu-only.conf",
+        f"run systemd-sysusers {tmp_path}/sysusers/ctcedge.conf",
+        f"create {out}, {tmp_path}/m",
+        f"run systemctl daemon-reload, enable {unit}, restart {unit}",
+        "Dry run; nothing was changed. Pass --yes, as root, to apply. --verbose shows the files.",
+    ]
+
+
 def test_options_of_watch_are_passed_on_with_absolute_paths(
     units: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +157,7 @@ def test_options_of_watch_are_passed_on_with_absolute_paths(
     Path("lab.toml").write_text("batch_size = 8\n")
     shutil.copytree(model_folder, "model")
     words = "--out calls --config lab.toml --model model --metrics m/x.prom --provider cuda --json"
+    words += " --verbose"
     done = call("service", "install", *words.split(), "my export", "--pattern", r"(?P<cell>\d+)%")
     (line,) = [s for s in done.stdout.splitlines() if s.startswith("    ExecStart=:")]
     assert line.partition(" watch ")[2] == (
@@ -147,7 +175,7 @@ def test_options_of_watch_are_passed_on_with_absolute_paths(
 def test_the_settings_files_choice_of_out_and_provider_is_kept(units: Path, tmp_path: Path) -> None:
     config = tmp_path / "lab.toml"
     config.write_text('out = "/data/calls"\nprovider = "cpu"\n')
-    done = call("service", "install", tmp_path, "--config", config)
+    done = call("service", "install", tmp_path, "--config", config, "--verbose")
     assert " --out /data/calls " in done.stdout
     assert "    ReadWritePaths=/data/calls\n" in done.stdout
     assert "cpu-only.conf\n" in done.stdout
