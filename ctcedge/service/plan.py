@@ -23,14 +23,19 @@ def brief(steps: Sequence[Step]) -> Iterator[str]:
     yield from _commands(steps)
 
 
-def command(steps: Sequence[Step]) -> str | None:
-    """Return the command of the service, with all options in force, as a unit file has it."""
-    for step in steps:
-        if isinstance(step, Write):
-            for line in step.text.splitlines():
-                if step.path.name == "machine.conf" and line.startswith("ExecStart=:"):
-                    return line.removeprefix("ExecStart=:")
-    return None
+def command(steps: Sequence[Step]) -> str:
+    """Return the command of the service, with all options in force, as a unit file has it.
+
+    Variables that it sets come first.
+    """
+    words = [
+        line.partition("=")[2].removeprefix(":")
+        for step in steps
+        if isinstance(step, Write) and step.path.name == "machine.conf"
+        for line in step.text.splitlines()
+        if line.startswith(("Environment=", "ExecStart=:"))
+    ]
+    return " ".join(words)
 
 
 def _commands(steps: Sequence[Step]) -> Iterator[str]:

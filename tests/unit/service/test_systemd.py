@@ -349,7 +349,8 @@ def test_the_lab_file_of_the_variable_goes_into_the_unit(
     lab = tmp_path / "my lab.toml"
     lab.write_text(f'out = "{tmp_path}/calls"\n', encoding="utf-8")
     monkeypatch.setenv("CTCEDGE_CONFIG", str(lab))
-    text = call("service", "install", tmp_path).stdout
+    assert f'"CTCEDGE_CONFIG={lab}" ' in call("service", "install", tmp_path).stdout
+    text = call("service", "install", tmp_path, "--verbose").stdout
     assert f'Environment="CTCEDGE_CONFIG={lab}"' in text
     assert f"ReadWritePaths={tmp_path}/calls" in text
     assert f"--config {lab}" not in text
