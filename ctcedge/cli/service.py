@@ -15,6 +15,7 @@ from ctcedge.cli.options import (
     DecodeTimeout,
     Folder,
     GpuMemory,
+    Index,
     Json,
     LogFormat,
     LogFormatName,
@@ -56,6 +57,7 @@ def service_install(
     provider: Provider = None,
     config: Config = None,
     pattern: Pattern = None,
+    index: Index = None,
     um_per_px: UmPerPx = None,
     operating_point: OperatingPoint = None,
     prevalence: Prevalence = None,
@@ -110,6 +112,8 @@ def service_install(
     settings = options.settings(folder)
     root = sidecar_root(settings)
     words = options.arguments(without=("out",))
+    if index is not None:
+        words += ["--index", os.path.abspath(index)]
     if metrics is not None:
         words += ["--metrics", os.path.abspath(metrics)]
     if log_format != LogFormatName.text:

@@ -43,6 +43,11 @@ def test_options_become_settings(tmp_path: Path) -> None:
 
 def test_a_service_has_every_option_of_watch() -> None:
     options = list(inspect.signature(watch).parameters)
-    assert list(inspect.signature(service_install).parameters) == [*options, "user", "yes"]
+    assert list(inspect.signature(service_install).parameters) == [
+        *options,
+        "user",
+        "yes",
+        "verbose",
+    ]
     assert set(RunOptions.__dataclass_fields__) <= set(options)
     assert set(inspect.signature(classify).parameters) - set(options) == {"with_report"}

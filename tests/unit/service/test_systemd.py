@@ -157,13 +157,13 @@ def test_options_of_watch_are_passed_on_with_absolute_paths(
     Path("lab.toml").write_text("batch_size = 8\n")
     shutil.copytree(model_folder, "model")
     words = "--out calls --config lab.toml --model model --metrics m/x.prom --provider cuda --json"
-    words += " --verbose"
+    words += " --index cells.csv --verbose"
     done = call("service", "install", *words.split(), "my export", "--pattern", r"(?P<cell>\d+)%")
     (line,) = [s for s in done.stdout.splitlines() if s.startswith("    ExecStart=:")]
     assert line.partition(" watch ")[2] == (
         f'"{tmp_path}/my export" --out {tmp_path}/calls --model {tmp_path}/model --provider cuda'
         rf' --config {tmp_path}/lab.toml --pattern "(?P<cell>\\d+)%%"'
-        f" --metrics {tmp_path}/m/x.prom --json"
+        f" --index {tmp_path}/cells.csv --metrics {tmp_path}/m/x.prom --json"
     )
     written = [s.strip() for s in done.stdout.splitlines() if s.startswith("    ReadWrite")]
     assert written == [f"ReadWritePaths={tmp_path}/calls", f"ReadWritePaths={tmp_path}/m"]
