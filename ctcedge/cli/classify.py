@@ -101,6 +101,7 @@ def classify(
             summary.stated_um_per_px = stated_um_per_px(folder, listing.crops)
             render.print_notices(run, summary.stated_um_per_px)
             render.print_listing_warnings(listing)
+            render.print_parameters(summary.parameters)
             with console.progress(len(crops)) as bar:
                 stop = interruption.requested
                 for outcome in run.pipeline.run(crops, force=force, should_stop=stop):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # these would make light commands slow
     from ctcedge.results.summary import Summary
 
 _LABELS = {"CTC": "CTC", "review": "review", "leukocyte": "leukocyte (not a CTC)"}
+_MAX_PARAMETERS = 400  # characters of a file of parameters that are shown
 
 
 def print_notices(run: Run, stated: float | None) -> None:
@@ -123,6 +124,13 @@ def _prior(policy: DecisionRule) -> str:
 def _fraction(prior: float) -> str:
     one_in = f" (one in {1 / prior:,.0f})" if prior < 0.5 else ""
     return f"a CTC fraction of {prior:g}{one_in}"
+
+
+def print_parameters(parameters: Mapping[str, Mapping[str, str]]) -> None:
+    """Print what files `Parameters.txt` say, on standard error."""
+    for path, values in list(parameters.items())[:MAX_LINES]:
+        shown = ", ".join(f"{name} {value}" for name, value in values.items())
+        messages.print(printable(f"{path}: {shown[:_MAX_PARAMETERS]}"))
 
 
 def print_listing_warnings(listing: CropListing) -> None:

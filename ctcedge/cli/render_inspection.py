@@ -69,7 +69,7 @@ def print_inspection(inspection: Inspection) -> None:
     image, cell, file = ("image", "images"), ("cell", "cells"), ("file", "files")
     skipped = partial(_skipped, inspection.skipped)
     for (one, many), what, lines in (
-        (file, "of pages, whose cells 'classify --out' cuts", _pages(inspection.pages)),
+        (file, "whose cells 'classify --out' cuts into crops", _pages(inspection.pages)),
         (image, "that cannot be classified", pairs(inspection.bad)),
         (cell, "without a bright-field image", map(" / ".join, inspection.without_bright_field)),
         (cell, "with several bright-field images", map(" / ".join, inspection.repeated)),

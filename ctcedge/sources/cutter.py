@@ -292,7 +292,7 @@ class Cutter:
         path = self._root / cut_path(piece.sample, piece.cell, channel)
         decoded = source.frame.decoded(page)
         height, width = decoded.pixels.shape
-        box = None if piece.box is None else _inside(piece.box, width, height)
+        box = None if piece.box is None else inside(piece.box, width, height)
         origin = Origin(
             file=source.file,
             sha256=source.sha256,
@@ -345,7 +345,7 @@ def _piece(row: IndexRow, channel: str) -> _Piece:
     return _Piece(name, row.sample, row.cell, channel, page, row.box, row.um_per_px)
 
 
-def _inside(box: Box, width: int, height: int) -> Box:
+def inside(box: Box, width: int, height: int) -> Box:
     """The part of a box that lies in a page.
 
     Raises:

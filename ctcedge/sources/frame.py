@@ -103,6 +103,18 @@ class Frame:
             self._decoded[number] = self._decode(number)
         return self._decoded[number]
 
+    def size(self, number: int) -> tuple[int, int]:
+        """Width and height of a page, from its header.
+
+        Raises:
+            BadImage: a PNG is damaged.
+        """
+        for page in self._pages:
+            if page.number == number:
+                return page.layout.header.width, page.layout.header.height
+        height, width = self.decoded(number).pixels.shape
+        return width, height
+
     def shown_page(self, number: int) -> int | None:
         """The number of a page as people count; None of a single image."""
         return number + 1 if self.has_pages else None

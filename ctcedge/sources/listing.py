@@ -20,6 +20,9 @@ def cut_cells(folder: Path, cutter: Cutter, naming: Naming, *, force: bool = Fal
     listing = list_folder(folder, naming)
     if cutter.cut_files([*listing.crops, *listing.skipped], force=force):
         listing = list_folder(folder, naming)
+    # A file that cannot be cut is named with the reason, not as one whose name is odd.
+    skipped = [entry for entry in listing.skipped if entry.path not in cutter.problems]
+    listing = CropListing(listing.crops, listing.other_channels, skipped)
     if not cutter.problems and not cutter.stopped:
         require_crops(folder, listing)
     return listing

@@ -12,8 +12,9 @@ from ctcedge.discovery.naming import Crop, Found, Naming, Skipped, folder_name
 from ctcedge.errors import BadImage
 from ctcedge.fs.tree import Tree
 from ctcedge.images.types import MAX_FRAME_BYTES
+from ctcedge.sources.cutter import inside
 from ctcedge.sources.frame import Frame
-from ctcedge.sources.index_table import ANY_CHANNEL, read_index
+from ctcedge.sources.index_table import ANY_CHANNEL, IndexRow, read_index
 
 
 @dataclass(slots=True)
@@ -39,18 +40,19 @@ def preview_table(folder: Path, naming: Naming, index: Path) -> Preview:
     """
     table = read_index(index, naming, folder_name(folder))
     found = Preview(problems=dict(table.problems))
-    users: dict[str, list[str]] = defaultdict(list)
+    users: dict[str, list[tuple[IndexRow, str]]] = defaultdict(list)
     for row in table.rows:
         found.cells[row.sample, row.cell] = [channel or BRIGHT_FIELD for channel in row.files]
-        for file in row.files.values():
-            users[file].append(f"{row.sample} / {row.cell}")
+        for channel, file in row.files.items():
+            users[file].append((row, channel or BRIGHT_FIELD))
     with Tree(folder) as tree:
         for file, cells in sorted(users.items()):
             frame = _frame(tree, file, naming)
-            if isinstance(frame, str):
-                found.problems.update((cell, f"{file}: {frame}") for cell in cells)
-            else:
+            if isinstance(frame, Frame):
                 found.files[file] = frame.names
+            for row, channel in cells:
+                if (problem := _problem(frame, row, channel, file)) is not None:
+                    found.problems[f"{row.sample} / {row.cell}"] = problem
     for row in table.rows:
         names = found.files.get(row.files.get(ANY_CHANNEL, ""))
         if names:
@@ -79,6 +81,19 @@ def preview_files(folder: Path, naming: Naming, entries: Iterable[Found]) -> Pre
                 found.files[entry.path] = names
                 found.cells[cell.sample, cell.cell] = names
     return found
+
+
+def _problem(frame: Frame | str, row: IndexRow, channel: str, file: str) -> str | None:
+    """Why a channel of a cell cannot be cut from its file, or None."""
+    if isinstance(frame, str):
+        return f"{file}: {frame}"
+    try:
+        number = frame.page_of(channel, row.page if channel == BRIGHT_FIELD else None)
+        if row.box is not None:
+            inside(row.box, *frame.size(number))
+    except BadImage as error:
+        return str(error)
+    return None
 
 
 def _frame(tree: Tree, file: str, naming: Naming) -> Frame | str:

@@ -149,7 +149,7 @@ def test_what_cannot_be_cut_is_named(
     done = json.loads(call("classify", export, *words, code=3).stdout)
     reasons = {entry["path"]: entry["error"] for entry in done["unclassified"]}
     assert reason in reasons["S1/7.ome.tif"]
-    assert not done["complete"]
+    assert not done["complete"] and done["not_understood"] == []
 
 
 def test_without_an_output_of_its_own(model_folder: Path, tmp_path: Path) -> None:
@@ -306,6 +306,10 @@ def test_inspect_shows_pages_and_tables(tmp_path: Path) -> None:
     assert [entry["path"] for entry in found["bad"]] == ["S1/8_BF.tif"]
     table = tmp_path / "t.csv"
     table.write_text("cell,sample,path\n1,P,S1/7.ome.tif\n2,P,S1/gone.tif\n")
+    outside = tmp_path / "outside.csv"
+    outside.write_text("cell,sample,BF,x,y\n1,P,S1/7.ome.tif,9,9\n2,P,S1/7.ome.tif,90,9\n")
+    found = json.loads(call("inspect", export, "--index", outside, "--json").stdout)
+    assert [entry["path"] for entry in found["bad"]] == ["P / 2"]
     found = json.loads(call("inspect", export, "--index", table, "--json").stdout)
     assert found["cells"] == {"P": 2} and found["pages"] == {"S1/7.ome.tif": ["BF", "DAPI", "Cy5"]}
     assert [entry["path"] for entry in found["bad"]] == ["P / 2"]
@@ -320,7 +324,7 @@ def test_parameters_are_kept(model_folder: Path, tmp_path: Path) -> None:
     assert done["parameters"] == {"S1/Parameters.txt": {"Exposure": "20 ms", "Gain": "2"}}
     kept = out / "ctcedge-parameters.json"
     before = kept.read_bytes()
-    call("classify", export, *words)
+    assert "Exposure 20 ms, Gain 2" in call("classify", export, *words[:-1]).stderr
     assert kept.read_bytes() == before
     file.write_bytes(b"Gain = 3\n")
     call("classify", export, *words)
