@@ -10,11 +10,13 @@ Sources: OME-TIFF 6.0 and OME-XML 2016-06; ImageJ's TiffEncoder and TiffDecoder;
 from __future__ import annotations
 
 import html
+import os
 import re
 import struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ctcedge.errors import BadImage
+from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.images.description import described_planes
 from ctcedge.images.tiff import NO_COMPRESSION, TiffLayout, check_pixel_data, page_layout
 from ctcedge.images.tiff_directory import Directory, Tag, directories
@@ -29,6 +31,8 @@ _OME_DATA = re.compile(rb"<(?:\w+:)?TiffData\b([^<>]*)>")
 _ATTRIBUTE = re.compile(rb"""([\w:]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _IMAGEJ_COUNT = re.compile(rb"^(channels|slices|frames|images)=(\d{1,9})\s*$", re.MULTILINE)
 _LABELS = int.from_bytes(b"labl", "big")
+_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
+_PEEKED = 2048  # bytes of a directory
 _PREVIEW = 5  # bits of NewSubfileType: a smaller copy, or a mask
 
 
@@ -87,6 +91,32 @@ def has_pages(data: bytes) -> bool:
     return len(found) > 1 or (
         len(found) == 1 and described_planes(found[0].texts.get(Tag.DESCRIPTION, b"")) > 1
     )
+
+
+def is_plain(path: str) -> bool:
+    """Whether a TIFF has one page and no text about planes, by a few bytes of it.
+
+    False also of what cannot be read, or is no TIFF: it is to be looked into.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        head = os.pread(descriptor, 8, 0)
+        order = _ORDERS.get(head[:4])
+        if order is None:
+            return False
+        start = int.from_bytes(head[4:], order)
+        directory = os.pread(descriptor, _PEEKED, start)
+        end = 2 + 12 * int.from_bytes(directory[:2], order)
+        tags = {directory[at : at + 2] for at in range(2, end, 12)}
+        following = directory[end : end + 4]
+        return following == bytes(4) and Tag.DESCRIPTION.to_bytes(2, order) not in tags
+    except OSError:
+        return False
+    finally:
+        close_unwritten(descriptor)
 
 
 def _planes(directory: Directory) -> list[TiffLayout]:

@@ -39,12 +39,13 @@ from ctcedge.fs.files import (
 )
 from ctcedge.fs.mounts import sync_file_systems
 from ctcedge.fs.tree import Tree
-from ctcedge.images.pages import has_pages
+from ctcedge.images.pages import has_pages, is_plain
 from ctcedge.images.types import MAX_FRAME_BYTES, MAX_PIXELS, MIN_SIDE
 from ctcedge.sources.frame import Frame
 from ctcedge.sources.index_table import ANY_CHANNEL, IndexRow, read_index
 from ctcedge.sources.origin import Box, Origin, crop_png, origin_of, touch_crop, write_crop
 
+_TIFF = (".tif", ".tiff")
 _NEEDS_OUT = "give --out with a folder outside the images, where their crops are written"
 
 
@@ -172,6 +173,8 @@ class Cutter:
                     continue
                 if isinstance(entry, Crop) and (entry.root or entry.channel != BRIGHT_FIELD):
                     continue
+                if isinstance(entry, Crop) and self._is_plain_crop(entry, force=force):
+                    continue
                 cell = self._naming.file_of_pages(entry.path, name)
                 if cell is None or (not force and self._is_done(cell)):
                     continue
@@ -179,6 +182,13 @@ class Cutter:
                 written += self._cut(tree, cell.path, [piece], by_name=True)
         self._stamp()
         return written
+
+    def _is_plain_crop(self, crop: Crop, *, force: bool) -> bool:
+        """Whether a crop is no TIFF, or one of a single image, at the cost of a few calls."""
+        if not crop.path.lower().endswith(_TIFF):
+            return True
+        done = not force and self._is_done(crop)
+        return done or is_plain(f"{self._folder}/{crop.path}")
 
     def _is_done(self, cell: Crop) -> bool:
         """Whether a file has a sidecar of its own: it was looked into when that was written."""

@@ -116,7 +116,11 @@ def read_export(
         warnings.add("cells without bright field, left out", name(key))
         del cells[key]
     for entry in listing.skipped:
-        if entry.kind != "ignored" and entry.path != _TABLE and not is_own_file(entry.path):
+        if (
+            entry.kind not in ("ignored", "cut")
+            and entry.path != _TABLE
+            and not is_own_file(entry.path)
+        ):
             warnings.add(f"files that cannot be interpreted, {entry.reason}", entry.path)
     return Export(folder, settings.um_per_px, cells, warnings)
 
