@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from ctcedge.meant import did_you_mean, number_to_write
+
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -108,15 +110,16 @@ def _explain(message: str, value: object, kind: Any) -> str:
     if match["key"]:
         return f"a key of '{name}' must be {_wanted(_key_type(kind))}"
     if problem.startswith("Object contains unknown field"):
-        unknown, known = problem.split("`")[1], ", ".join(_fields(kind))
-        return f"unknown key '{_join(name, unknown)}' (known: {known})"
+        unknown, known = problem.split("`")[1], _fields(kind)
+        meant = did_you_mean(unknown, known)
+        return f"unknown key '{_join(name, unknown)}' (known: {', '.join(known)}){meant}"
     if problem.startswith("Object missing required field"):
         return f"missing key '{_join(name, problem.split('`')[1])}'"
     if problem.startswith(("Expected", "Invalid", "Number out of range")):
         subject = f"'{name}'" if name else "the file"
         if value == "" and "length" in problem:
             return f"{subject} must not be empty"
-        return f"{subject} must be {_wanted(kind)}, not {_found(value, kind)}"
+        return f"{subject} must be {_wanted(kind)}, not {_found(value, kind)}{_meant(value, kind)}"
     return f"{name}: {problem}" if name else problem  # from a type's own check
 
 
@@ -234,6 +237,18 @@ def _found(value: object, kind: Any) -> str:
         return _cut(value)
     name = _NAMES.get(type(value), type(value).__name__)
     return f"{name} ({_cut(value)})" if isinstance(value, (str, int, float)) else name
+
+
+def _meant(value: object, kind: Any) -> str:
+    """The choice or the number that a text was probably meant as."""
+    inner = _inner(kind)[0]
+    if not isinstance(value, str):
+        return ""
+    if get_origin(inner) is Literal:
+        return did_you_mean(value, [each for each in get_args(inner) if isinstance(each, str)])
+    if inner in (int, float) and (number := number_to_write(value[:_MAX_SHOWN])):
+        return f"; write {number} with a point, without quotes"
+    return ""
 
 
 def _cut(value: object) -> str:

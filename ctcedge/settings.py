@@ -313,12 +313,12 @@ def _read(kind: type[T], path: Path) -> tuple[T, dict[str, str]]:
     try:
         settings = convert(content, kind)
     except RecordError as error:
-        hint = _place(str(error), text)
+        message = _with_line(str(error), text)
         if not follow:
-            hint += (
+            message += (
                 f". {FOLDER_CONFIG} in the folder may hold [images] only; use --config for the rest"
             )
-        raise SettingsError(f"{path}: {error}{hint}") from None
+        raise SettingsError(f"{path}: {message}") from None
     return settings, {key: _origin(path, text, key) for key in _keys(content)}
 
 
@@ -366,10 +366,12 @@ def _refuse_control_characters(path: Path, content: dict[str, Any]) -> None:
             )
 
 
-def _place(message: str, text: str) -> str:
-    """Return the line that a message is about, where it can be found, and the cure of a comma."""
+def _with_line(message: str, text: str) -> str:
+    """Return a message with the line that it is about, where that can be found, before its cure."""
     found = re.search(r"'([^']+)'", message)
     line = line_of_key(text, found[1]) if found else None
-    place = "" if line is None else f" (line {line})"
-    comma = re.search(r"not text \('\d+,\d+'\)", message)
-    return place + ("; write 0.5 with a point, without quotes" if comma else "")
+    if line is None:
+        return message
+    cure = re.search(r"; (?:did you mean|write) [^;]*$", message)
+    end = cure.start() if cure else len(message)
+    return f"{message[:end]} (line {line}){message[end:]}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctcedge.cli.suggestions import number_to_write
+from ctcedge.meant import number_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

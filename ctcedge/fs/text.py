@@ -13,6 +13,8 @@ import tomllib
 import unicodedata
 from typing import Any
 
+from ctcedge.fs.toml_hints import toml_hint
+
 _MARKS = (  # the mark of UTF-16 LE begins that of UTF-32 LE
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -110,7 +112,8 @@ def load_toml(data: bytes) -> tuple[dict[str, Any], str]:
         found = re.search(r"at line (\d+)", str(error))
         line = _excerpt(text, int(found[1])) if found else ""
         shown = f": {_shown(line)}" if line.strip() else ""
-        raise TextError(f"not valid TOML: {error}{shown}{_hint(line)}") from None
+        hint = toml_hint(text, line, str(error)) or _hint(line)
+        raise TextError(f"not valid TOML: {error}{shown}{hint}") from None
 
 
 def line_of_key(text: str, key: str) -> int | None:

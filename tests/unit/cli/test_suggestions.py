@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ctcedge.cli.suggestions import number_to_write
+from ctcedge.meant import number_to_write
 from tests.helpers.cli_runner import call, run
 
 _NAMED_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
