@@ -136,6 +136,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch_size: inference batch size; None for the provider's default.
         gpu_memory_mb: GPU memory limit, MiB; None for no limit.
         decision: how probabilities become calls.
+        samples: table of the samples' patients and volumes; None for `samples.csv` in the searched
+            folder, if there is one.
     """
 
     images: ImageSettings = ImageSettings()
@@ -146,13 +148,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
     gpu_memory_mb: Annotated[int, Meta(ge=64, le=1_000_000)] | None = None
     decision: DecisionSettings = DecisionSettings()
+    samples: _Text | None = None
 
     def naming(self) -> Naming:
         """Return the parser of file names, which also finds the crops that were cut."""
         return self.images.naming(None if self.out is None else Path(self.out))
 
     def __post_init__(self) -> None:
-        if any("\0" in (path or "") for path in (self.model, self.out)):
+        if any("\0" in (path or "") for path in (self.model, self.out, self.samples)):
             raise ValueError("a path must not contain a NUL character")
 
 

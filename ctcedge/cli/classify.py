@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,9 +23,15 @@ from ctcedge.cli.options import (
     Prevalence,
     Provider,
     RunOptions,
+    Samples,
     UmPerPx,
+    sample_table,
 )
 from ctcedge.cli.output import print_json
+
+if TYPE_CHECKING:
+    from ctcedge.pipeline.run import Run
+    from ctcedge.results.summary import Summary
 
 
 def classify(
@@ -40,6 +47,7 @@ def classify(
     prevalence: Prevalence = None,
     batch_size: BatchSize = None,
     gpu_memory: GpuMemory = None,
+    samples: Samples = None,
     force: Force = False,
     with_report: Annotated[
         bool, typer.Option("--report", help="Also write the page of 'ctcedge report'.")
@@ -71,16 +79,18 @@ def classify(
         prevalence=prevalence,
         batch_size=batch_size,
         gpu_memory=gpu_memory,
+        samples=samples,
     )
     with Interruption() as interruption:
         check_folder(folder)
         settings = options.settings(folder)
+        table = sample_table(settings, folder)
         cutter = Cutter(folder, settings.naming(), index, interruption.requested)
         listing = cut_cells(folder, cutter, settings.naming(), force=force)
         if interruption.requested():
             raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
         with open_run(folder, settings) as run:
-            summary = Summary(ood_detector=run.classifier.ood_detector)
+            summary = Summary(ood_detector=run.classifier.ood_detector, sample_table=table)
             summary.not_understood = listing.not_understood(run.naming)
             summary.unclassified.update(cutter.problems)
             summary.parameters = run.parameters(listing.skipped)
@@ -109,10 +119,8 @@ def classify(
                     bar.advance(bar.task_ids[0])
         finished = sum(summary.done.values()) == len(listing.crops)
         reporting = with_report and finished
-        if reporting:
-            from ctcedge.report import write_run_report  # not what each run needs
         if as_json:
-            report = str(write_run_report(run)) if reporting else None
+            report = _write_report(run) if reporting else None
             print_json({**summary.as_json(run, finished=finished), "report": report})
         else:
             render.print_summary(run, summary, finished=finished)
@@ -121,9 +129,45 @@ def classify(
         render.print_unclassified(summary)
         render.print_not_understood(summary.not_understood)
         render.print_damaged_sidecars(summary)
-        if reporting and not as_json:
-            render.print_report_path(write_run_report(run))
+        if not as_json:
+            if reporting:
+                render.print_report_path(Path(_write_report(run)))
+            _print_next(folder, options, index, summary, finished=finished, reported=reporting)
     if not finished:
         raise typer.Exit(EXIT_INTERRUPTED + interruption.number)
     if summary.unclassified or summary.not_understood:
         raise typer.Exit(EXIT_UNCLASSIFIED)
+
+
+def _write_report(run: Run) -> str:
+    """Write the report of a run; return its path."""
+    from ctcedge.report import write_run_report  # not what each run needs
+
+    return str(write_run_report(run))
+
+
+def _print_next(
+    folder: Path,
+    options: RunOptions,
+    index: Path | None,
+    summary: Summary,
+    *,
+    finished: bool,
+    reported: bool,
+) -> None:
+    """Print the next step: the same command, the report, or the import of reviews."""
+    from ctcedge.cli.next_step import Words, folder_options, print_next, print_next_import
+
+    names = folder_options(config=options.config, pattern=options.pattern)
+    given = names | {"--sidecars": options.out}
+    if not finished:
+        table: Words = {"--index": index}
+        given_words = options.arguments()
+        print_next("classify", folder, options=table, given=given_words, when="to continue")
+    elif not summary.tally.calls.total():
+        print_next("inspect", folder, options=names)
+    elif reported:
+        print_next_import(folder, given)
+    else:
+        more = {"--model": options.model, "--samples": options.samples}
+        print_next("report", folder, options=given | more)

@@ -43,9 +43,9 @@ class _Console(Console):
         options = super().options
         return options if self.is_terminal else options.update(max_width=_UNLIMITED)
 
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print as Rich does, except for the wrapping of lines."""
-        whole = not self.is_terminal or any(map(self._has_long_word, objects))
+    def print(self, *objects: Any, whole: bool = False, **options: Any) -> None:
+        """Print as Rich does, except for the wrapping of lines: with `whole`, none is broken."""
+        whole = whole or not self.is_terminal or any(map(self._has_long_word, objects))
         super().print(*objects, soft_wrap=whole, **options)
 
     def _has_long_word(self, shown: object) -> bool:
@@ -54,9 +54,9 @@ class _Console(Console):
         return any(cell_len(word) > self.width for word in Text.from_markup(shown).plain.split())
 
 
-output: Console = _Console()
+output: _Console = _Console()
 """Results, on standard output."""
-messages: Console = _Console(stderr=True)
+messages: _Console = _Console(stderr=True)
 """Everything else, on standard error."""
 
 MAX_LINES = 20

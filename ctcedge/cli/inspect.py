@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,13 +17,18 @@ from ctcedge.cli.options import (
     ModelOption,
     Pattern,
     RunOptions,
+    Samples,
     SidecarsOrOut,
     UmPerPx,
     UsedModel,
     parse_path,
+    sample_table,
     sidecar_root,
 )
 from ctcedge.cli.output import print_json, require_printed
+
+if TYPE_CHECKING:
+    from ctcedge.results.status import Status
 
 
 def status(
@@ -32,6 +37,7 @@ def status(
     model: UsedModel = None,
     config: Config = None,
     pattern: Pattern = None,
+    samples: Samples = None,
     as_json: Json = False,
 ) -> None:
     """Show classification status from the files on disk.
@@ -48,9 +54,9 @@ def status(
     from ctcedge.results.status import collect_status
     from ctcedge.sidecars.scan import CropScan
 
-    settings = RunOptions(config=config, out=sidecars, model=model, pattern=pattern).settings(
-        folder
-    )
+    options = RunOptions(config=config, out=sidecars, model=model, pattern=pattern, samples=samples)
+    settings = options.settings(folder)
+    table = sample_table(settings, folder)
     used_model = None if settings.model is None else load_model(settings.model)
     naming = settings.naming()
     total = sum(1 for _ in CropScan(folder, naming)) if sys.stderr.isatty() else None
@@ -58,7 +64,7 @@ def status(
         scan = CropScan(folder, naming)
         crops = bar.track(scan, task_id=bar.task_ids[0])
         collected = collect_status(
-            folder, sidecar_root(settings), crops, used_model, scan.unreadable_dirs
+            folder, sidecar_root(settings), crops, used_model, scan.unreadable_dirs, table
         )
     collected.not_understood = scan.not_understood()
     if as_json:
@@ -67,8 +73,24 @@ def status(
         render.print_status(collected)
         require_printed()
     render.print_not_understood(collected.not_understood)
+    if not as_json:
+        _print_next(folder, options, collected)
     if not collected.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)
+
+
+def _print_next(folder: Path, options: RunOptions, status: Status) -> None:
+    """Print the next step: classify what is pending, or the report."""
+    from ctcedge.cli.next_step import folder_options, print_next
+
+    given = folder_options(config=options.config, pattern=options.pattern)
+    if not status.crops:
+        print_next("inspect", folder, options=given)
+    elif status.pending and not status.running:
+        print_next("classify", folder, options=given | {"--out": options.out})
+    elif status.tally.calls.total():
+        more = {"--model": options.model, "--samples": options.samples}
+        print_next("report", folder, options=given | {"--sidecars": options.out} | more)
 
 
 def inspect(
@@ -106,6 +128,7 @@ def inspect(
     import json
 
     from ctcedge.cli.console import messages, printable
+    from ctcedge.cli.next_step import folder_options, print_next
     from ctcedge.cli.render_inspection import print_inspection
     from ctcedge.discovery.scan import check_folder
     from ctcedge.errors import SettingsError
@@ -142,6 +165,10 @@ def inspect(
         messages.print(f"Written: {printable(str(path))}")
     if not as_json:
         require_printed()
+        if inspection.sizes:
+            names = folder_options(config=config, pattern=None if write else pattern)
+            more = {"--um-per-px": um_per_px, "--index": index}
+            print_next("classify", folder, options=names | more)
 
 
 def doctor(
@@ -165,6 +192,7 @@ def doctor(
     import dataclasses
 
     from ctcedge.cli import render
+    from ctcedge.cli.next_step import print_next
     from ctcedge.doctor import examine
 
     checks = []
@@ -177,5 +205,8 @@ def doctor(
         print_json({"checks": [dataclasses.asdict(check) for check in checks]})
     else:
         require_printed()
-    if any(check.state == "failed" for check in checks):
+    failed = any(check.state == "failed" for check in checks)
+    if folder is not None and not failed and not as_json:
+        print_next("inspect", folder)
+    if failed:
         raise typer.Exit(EXIT_SETUP)

@@ -17,6 +17,7 @@ from ctcedge.meant import number_to_write
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ctcedge.results.sample_table import SampleTable
     from ctcedge.settings import Settings, SourcedSettings
 
 
@@ -165,6 +166,14 @@ OperatingPoint = Annotated[
     OperatingPointName | None,
     typer.Option(help="Decision threshold for a purpose; see 'ctcedge models show'."),
 ]
+Samples = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        parser=parse_path,
+        help="Patients and volumes of the samples.  [default: FOLDER/samples.csv]",
+    ),
+]
 Prevalence = Annotated[
     float | None,
     typer.Option(
@@ -246,6 +255,7 @@ class RunOptions:
     rescan_interval: float | None = None
     decode_timeout: float | None = None
     report_idle: float | None = None
+    samples: Path | None = None
 
     def settings(self, folder: Path) -> Settings:
         """Merge the options over the settings files.
@@ -295,6 +305,7 @@ class RunOptions:
                 "report_idle": self.report_idle,
             },
             out=None if self.out is None else str(self.out),
+            samples=None if self.samples is None else str(self.samples),
             model=self.model,
             provider=_value(self.provider),
             batch_size=self.batch_size,
@@ -321,6 +332,18 @@ class RunOptions:
 def sidecar_root(settings: Settings) -> Path | None:
     """Return the folder of the sidecars; None for beside the images."""
     return None if settings.out is None else Path(settings.out)
+
+
+def sample_table(settings: Settings, folder: Path) -> SampleTable:
+    """Read the table of samples that the settings name, or that is in the folder.
+
+    Raises:
+        SettingsError: it cannot be read, or a value is wrong.
+    """
+    from ctcedge.results.sample_table import load_sample_table
+
+    path = None if settings.samples is None else Path(settings.samples)
+    return load_sample_table(folder, path)
 
 
 def command_group(help_text: str) -> typer.Typer:

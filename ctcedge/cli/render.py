@@ -24,6 +24,7 @@ from ctcedge.cli.console import (
     printable,
 )
 from ctcedge.cli.render_models import UM_PER_PX_UNKNOWN, measured_rates
+from ctcedge.cli.render_samples import print_samples
 from ctcedge.discovery.naming import Skipped
 from ctcedge.discovery.not_understood import NOT_READ
 from ctcedge.results.tally import Tally
@@ -181,6 +182,7 @@ def print_summary(run: Run, summary: Summary, *, finished: bool) -> None:
     _print_review_reasons(tally)
     if tally.calls.total():
         _print_domain_shift(summary.domain_shift(), "the model has no feature statistics")
+    print_samples(summary.sample_results(run))
     output.print(printable(describe(summary.false_positives(run))))
     output.print(f"Sidecars: {printable(str(run.sidecars.root))}")
 
@@ -305,6 +307,7 @@ def print_status(status: Status) -> None:
             "the model of these calls is not available here (give it by --model), or has no feature"
             " statistics",
         )
+    print_samples(status.sample_results)
     output.print(f"Writer active: {_YES_NO[status.running]}")
     newest = status.newest and f"{status.newest.astimezone():%Y-%m-%d %H:%M:%S %z}"
     output.print(f"Newest call: {newest or 'none'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from ctcedge.cli.options import (
     sidecar_root,
 )
 from ctcedge.cli.output import exit_if_incomplete, print_json
+
+if TYPE_CHECKING:
+    from ctcedge.results.agreement import Assessment
 
 review_app = command_group(
     "Import review decisions from the report page into the sidecars.\n\n"
@@ -71,7 +74,8 @@ def review_import(
 
     corrections = read_corrections(file)
     folder = Path(os.path.abspath(file)).parent if folder is None else folder
-    settings = RunOptions(config=config, out=sidecars, pattern=pattern).settings(folder)
+    options = RunOptions(config=config, out=sidecars, pattern=pattern)
+    settings = options.settings(folder)
     root, naming = sidecar_root(settings), settings.naming()
     cells = require_sidecars(folder, root, naming)
     imported = import_reviews(
@@ -99,6 +103,18 @@ def review_import(
         render_results.print_assessment(assessment)
         for warning in controls_with_ctcs:
             print_warning(warning)
+        _print_next(folder, options, assessment)
     exit_if_incomplete(cells.unreadable_dirs, cells.unreadable_sidecars)
     if not imported.complete:
         raise typer.Exit(EXIT_UNCLASSIFIED)
+
+
+def _print_next(folder: Path, options: RunOptions, assessment: Assessment) -> None:
+    """Print the next step: the pick list where persons confirmed CTCs, else the counts."""
+    from ctcedge.cli.next_step import folder_options, print_next
+
+    given = folder_options(sidecars=options.out, config=options.config, pattern=options.pattern)
+    if any(word == "CTC" for _, word in assessment.words):
+        print_next("export", folder, options=given | {"--picklist": True, "--out": "picklist.csv"})
+    else:
+        print_next("export", folder, options=given | {"--per-sample": True, "--out": "results.csv"})

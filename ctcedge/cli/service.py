@@ -29,6 +29,7 @@ from ctcedge.cli.options import (
     ReportIdle,
     RescanInterval,
     RunOptions,
+    Samples,
     StabilityDelay,
     UmPerPx,
     Yes,
@@ -67,6 +68,7 @@ def service_install(
     rescan_interval: RescanInterval = None,
     decode_timeout: DecodeTimeout = None,
     report_idle: ReportIdle = None,
+    samples: Samples = None,
     force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
     metrics: Metrics = None,
     log_format: LogFormat = LogFormatName.text,
@@ -108,6 +110,7 @@ def service_install(
         rescan_interval=rescan_interval,
         decode_timeout=decode_timeout,
         report_idle=report_idle,
+        samples=samples,
     )
     settings = options.settings(folder)
     root = sidecar_root(settings)

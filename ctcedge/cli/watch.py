@@ -33,19 +33,25 @@ from ctcedge.cli.options import (
     ReportIdle,
     RescanInterval,
     RunOptions,
+    Samples,
     StabilityDelay,
     UmPerPx,
+    sample_table,
 )
 from ctcedge.cli.output import print_json
 from ctcedge.dependencies import damaged_package, outdated_package
-from ctcedge.errors import SetupError
+from ctcedge.errors import SettingsError, SetupError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ctcedge.cli.status_line import StatusLine
     from ctcedge.pipeline.outcome import Outcome
     from ctcedge.pipeline.run import Run
+    from ctcedge.results.sample_table import SampleTable
     from ctcedge.results.summary import Summary
     from ctcedge.service.watch_state import WatchState
+    from ctcedge.settings import Settings
 
 _MAX_NAMED = 20  # images without a call that are named while a watch runs
 
@@ -67,6 +73,7 @@ def watch(
     rescan_interval: RescanInterval = None,
     decode_timeout: DecodeTimeout = None,
     report_idle: ReportIdle = None,
+    samples: Samples = None,
     force: Force = False,
     metrics: Metrics = None,
     log_format: LogFormat = LogFormatName.text,
@@ -108,6 +115,7 @@ def watch(
         rescan_interval=rescan_interval,
         decode_timeout=decode_timeout,
         report_idle=report_idle,
+        samples=samples,
     )
     metrics_file = None if metrics is None else MetricsFile(metrics)
     notifier = Notifier.from_environment(os.environ)
@@ -132,6 +140,8 @@ def watch(
     ):
         check_folder(folder)
         settings = options.settings(folder)
+        if settings.samples is not None:
+            sample_table(settings, folder)  # what is wrong with it is said at the start
         with open_run(folder, settings) as run:
             summary = Summary(ood_detector=run.classifier.ood_detector)
             found = list_folder(folder, run.naming).crops
@@ -156,6 +166,7 @@ def watch(
             summary.not_understood = watcher.scan_report.not_understood
             summary.unclassified.update(cutter.problems)
             finished = watcher.scan_report.complete and not watcher.pending
+        summary.sample_table = _final_table(log, settings, folder)
         if line is not None:
             line.clear()
         _log_summary(log, run, summary, watcher.state)
@@ -191,6 +202,21 @@ class _Named:
         else:
             return
         self._log.warning("%s", text, extra=logs.event("no-call"))
+
+
+def _final_table(log: logging.Logger, settings: Settings, folder: Path) -> SampleTable:
+    """Return the table of samples at the end; an empty one, with a warning, where it is wrong."""
+    from ctcedge import log as logs
+    from ctcedge.results.sample_table import SampleTable
+
+    try:
+        return sample_table(settings, folder)
+    except SettingsError:
+        log.warning(
+            "the table of samples cannot be used; 'ctcedge status' shows why",
+            extra=logs.event("samples"),
+        )
+        return SampleTable()
 
 
 def _log_summary(log: logging.Logger, run: Run, summary: Summary, state: WatchState) -> None:

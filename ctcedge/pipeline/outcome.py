@@ -31,6 +31,7 @@ class TallyKey(NamedTuple):
     reasons: tuple[str, ...] = ()
     cluster: bool = False
     rescored: bool = False
+    review: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,16 @@ class Outcome:
     def tally_key(self) -> TallyKey:
         """The parts of it that a summary counts."""
         if (entry := self.index_entry) is not None:
-            return TallyKey(self.done, entry.call, entry.reasons, entry.cluster)
+            return TallyKey(
+                self.done, entry.call, entry.reasons, entry.cluster, review=entry.review
+            )
         record = self.record
         if record is None or record.call is None:
             return TallyKey(self.done)
         cluster = record.cluster is True
-        return TallyKey(self.done, record.call, record.reasons, cluster, self.rescored)
+        return TallyKey(
+            self.done, record.call, record.reasons, cluster, self.rescored, record.reviewed_call
+        )
 
     @property
     def call(self) -> str | None:
@@ -95,7 +100,9 @@ class Outcome:
 def index_entry(outcome: Outcome) -> IndexEntry:
     """The entry of the index for a crop that is done."""
     key = outcome.tally_key
-    return IndexEntry(key.call, key.reasons, key.cluster, outcome.error, outcome.ood_features)
+    return IndexEntry(
+        key.call, key.reasons, key.cluster, outcome.error, outcome.ood_features, key.review
+    )
 
 
 def indexed_outcome(crop: Crop, entry: IndexEntry) -> Outcome:

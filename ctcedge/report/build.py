@@ -22,10 +22,12 @@ from ctcedge.report.montage import Montage, add_pictures, other_channels
 from ctcedge.report.page import PageWriter
 from ctcedge.report.pseudonyms import Names, Pseudonyms, load_key
 from ctcedge.report.review_list import ReviewList, review_list
+from ctcedge.report.samples import sample_data
 from ctcedge.report.texts import draw_text
 from ctcedge.report.warnings import warnings
 from ctcedge.results.agreement import Assessment
 from ctcedge.results.output_files import followed, replacing
+from ctcedge.results.sample_table import SampleTable, load_sample_table
 from ctcedge.sidecars.scan import require_sidecars
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def write_report(
     *,
     pseudonymise: bool = False,
     sample: str | None = None,
+    table: SampleTable | None = None,
     model: Model | None = None,
     follow: bool = False,
 ) -> WrittenReport:
@@ -73,6 +76,7 @@ def write_report(
         naming: rules for reading file names.
         pseudonymise: replace names by pseudonyms, see `ctcedge.report.pseudonyms`.
         sample: the only sample of the report; None for all samples.
+        table: the table of samples; None where there is none.
         model: the model of the calls, unless it is a shipped one; provides its description,
             domain shift and, if it can, activation maps.
         follow: keep a symbolic link at `out` and replace the file to which it leads; otherwise the
@@ -110,6 +114,7 @@ def write_report(
                 "folder_name": name,
                 "pseudonymised": pseudonymise,
                 **_summary(contents, models, assessment, names, draw, montage, folder),
+                **sample_data(contents, models, table or SampleTable(), names),
                 **cell_data(contents, names, montage),
                 **_review_list(draw, montage),
                 "pictures": {
@@ -132,7 +137,11 @@ def write_run_report(run: Run) -> Path:
     """
     root = run.sidecars.root
     out = None if run.settings.out is None else root / REPORT_NAME
-    return write_report(run.folder, root, out, run.naming, model=run.classifier.model).path
+    path = run.settings.samples
+    table = load_sample_table(run.folder, None if path is None else Path(path))
+    return write_report(
+        run.folder, root, out, run.naming, table=table, model=run.classifier.model
+    ).path
 
 
 def _check_file(file: Path, *, follow: bool) -> None:

@@ -14,6 +14,7 @@ from ctcedge.results.agreement import Assessment, assess
 from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderFeatures
 from ctcedge.results.image_warnings import is_contradiction
+from ctcedge.results.samples import SampleCounter
 from ctcedge.sidecars.scan import CONFLICTING_SIDECAR, CropRecord, ModelRef
 from ctcedge.sidecars.schema import ReviewEntry, Sidecar
 
@@ -137,6 +138,7 @@ class FolderContents:
         contexts: number of sidecars by model, operating point and image settings.
         decisions: number of sidecars by thresholds.
         features: features of the crops, from which the domain shift of samples is computed.
+        samples: counts by sample.
         newest: time of the newest call, RFC 3339; empty if there is none.
     """
 
@@ -149,6 +151,7 @@ class FolderContents:
     contexts: Counter[DecisionContext] = field(default_factory=Counter)
     decisions: Counter[CallThresholds] = field(default_factory=Counter)
     features: FolderFeatures = field(default_factory=FolderFeatures)
+    samples: SampleCounter = field(default_factory=SampleCounter)
     newest: str = ""
 
     @property
@@ -161,11 +164,13 @@ class FolderContents:
         for record in records:
             if record.record is None:
                 self.pending[_pending_reason(record)] += 1
+                self.samples.add_pending(record.crop.sample)
                 continue
             self._add(record.crop, record.record)
             yield record
 
     def _add(self, crop: Crop, record: Sidecar) -> None:
+        self.samples.add_record(crop.sample, record)
         cell = Cell.from_sidecar(crop, record)
         if cell is None:
             self.unclassified[str(record.error)] += 1

@@ -48,6 +48,14 @@ class Names:
         """Return a sample's name."""
         return name
 
+    def patient(self, name: str) -> str:
+        """Return a patient's name."""
+        return name
+
+    def kind(self, text: str) -> str:
+        """Return the laboratory's words for a kind of sample."""
+        return text
+
     def cell(self, path: str, name: str) -> str:
         """Return a cell's id; `path` distinguishes equal ids."""
         return name
@@ -88,6 +96,14 @@ class Pseudonyms(Names):
     def sample(self, name: str) -> str:
         """Return a pseudonym, the same for all cells of the sample."""
         return self._pseudonym("sample", name)
+
+    def patient(self, name: str) -> str:
+        """Return a pseudonym, the same for all samples of the patient."""
+        return self._pseudonym("patient", name)
+
+    def kind(self, text: str) -> str:
+        """Return nothing: the words may contain names."""
+        return ""
 
     def cell(self, path: str, name: str) -> str:
         """Return a pseudonym, different for each crop."""

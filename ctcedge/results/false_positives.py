@@ -11,7 +11,7 @@ which gives the widest interval.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +23,7 @@ from ctcedge.results.controls import Control, DecisionContext, usable_controls
 from ctcedge.stats import Floats, beta_cdf
 
 _TAIL = 0.025
+_MAX_SMALL = 1023  # counts; the limits of larger ones are found by bisection
 
 # Grids of the natural logarithm of the rate, and of its standard deviation between samples.
 _LOG_RATES: Floats = np.linspace(np.log(1e-7), 0, 162)[:-1]
@@ -144,6 +145,24 @@ def _predict(
     cells: int, counts: Sequence[tuple[int, int]], source: Literal["controls", "model"]
 ) -> FalsePositives:
     """Predict a new sample's count from (false positives, cells) of the controls."""
+    rates = _rates(tuple(counts))
+    low, high = _quantiles(cells, rates, (_TAIL, 1 - _TAIL))
+    all_positives = sum(positives for positives, _ in counts)
+    all_cells = sum(total for _, total in counts)
+    return FalsePositives(
+        cells=cells,
+        expected=cells * all_positives / all_cells,
+        low=low,
+        high=high,
+        samples=len(counts),
+        control_cells=all_cells,
+        source=source,
+    )
+
+
+@lru_cache(maxsize=32)
+def _rates(counts: tuple[tuple[int, int], ...]) -> Floats:
+    """Return the probability of each rate of the grid in a new sample."""
     log_weights = _LOG_RATES / 2 - _SPREADS[:, None] ** 2 / 2
     for positives, total in counts:
         log_likelihood = positives * _LOG_RATES + (total - positives) * np.log1p(
@@ -153,18 +172,7 @@ def _predict(
         log_weights = log_weights + np.log(likelihood + 1e-300)
     posterior = np.exp(log_weights - log_weights.max())
     posterior /= posterior.sum()
-    rates = posterior.ravel() @ _rate_distributions().reshape(posterior.size, -1)
-    all_positives = sum(positives for positives, _ in counts)
-    all_cells = sum(total for _, total in counts)
-    return FalsePositives(
-        cells=cells,
-        expected=cells * all_positives / all_cells,
-        low=_quantile(cells, rates, _TAIL),
-        high=_quantile(cells, rates, 1 - _TAIL),
-        samples=len(counts),
-        control_cells=all_cells,
-        source=source,
-    )
+    return np.asarray(posterior.ravel() @ _rate_distributions().reshape(posterior.size, -1))
 
 
 @cache
@@ -173,6 +181,29 @@ def _rate_distributions() -> Floats:
     steps = (_LOG_RATES[None, None, :] - _LOG_RATES[None, :, None]) / _SPREADS[:, None, None]
     density = np.exp(-(steps**2) / 2)
     return np.asarray(density / density.sum(axis=-1, keepdims=True))
+
+
+def _quantiles(cells: int, rates: Floats, ps: Sequence[float]) -> list[int]:
+    """Return `_quantile` of each probability: by the probability of each small count, if possible.
+
+    A folder of thousands of samples needs thousands of intervals, and most counts are small.
+    """
+    counts = np.arange(min(cells, _MAX_SMALL) + 1.0)
+    steps = np.log((cells - counts[1:] + 1) / counts[1:])
+    log_choose = np.concatenate(([0.0], np.cumsum(steps)))
+    size = 64
+    while True:
+        few = counts[:size]
+        log_one_minus = np.log1p(-np.exp(_LOG_RATES))
+        log_probability = (
+            log_choose[:size] + np.outer(_LOG_RATES, few) + np.outer(log_one_minus, cells - few)
+        )
+        cumulative = np.cumsum(rates @ np.exp(log_probability))
+        if cumulative[-1] >= max(ps):
+            return [int(np.argmax(cumulative >= p)) for p in ps]
+        if size >= len(counts):
+            return [_quantile(cells, rates, p) for p in ps]
+        size *= 4
 
 
 def _quantile(cells: int, rates: Floats, p: float) -> int:

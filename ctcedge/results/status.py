@@ -24,6 +24,8 @@ from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import is_absence
 from ctcedge.model.folder import Model, available_models
 from ctcedge.results.domain_shift import FolderDomainShift, FolderFeatures
+from ctcedge.results.sample_table import SampleTable
+from ctcedge.results.samples import SampleCounter, SampleResults, specs
 from ctcedge.results.tally import OTHER_REASONS, Tally
 from ctcedge.sidecars.scan import CONFLICTING_SIDECAR, TORN, ModelRef, read_current_image
 from ctcedge.sidecars.schema import Sidecar
@@ -57,6 +59,8 @@ class Status:
         examples: errors of the first crops that are unclassified or cannot be read, by path.
         sidecar_problems: why the first sidecars that cannot be used are not, by path of the crop.
         not_understood: files that look like images, whose names fit no rule.
+        samples: counts by sample.
+        sample_results: the results of each sample and patient.
     """
 
     folder: Path
@@ -75,6 +79,8 @@ class Status:
     not_understood: list[Skipped] = field(default_factory=list)
     examples: dict[str, str] = field(default_factory=dict)
     sidecar_problems: dict[str, str] = field(default_factory=dict)
+    samples: SampleCounter = field(default_factory=SampleCounter)
+    sample_results: SampleResults = field(default_factory=lambda: SampleResults([], [], []))
     _features: FolderFeatures = field(default_factory=FolderFeatures)
 
     @property
@@ -124,6 +130,7 @@ class Status:
                 {"path": path, "error": error} for path, error in self.examples.items()
             ],
             "domain_shift": asdict(self.domain_shift),
+            **self.sample_results.as_json(),
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
             "unusable_sidecars": [
@@ -146,6 +153,7 @@ class Status:
 
     def add_record(self, record: Sidecar) -> None:
         """Count a sidecar."""
+        self.samples.add_record(record.sample, record)
         model = ModelRef.of(record)
         if record.call is not None:
             self.tally.add(record.call, record.reasons, cluster=record.cluster is True)
@@ -163,16 +171,19 @@ class Status:
     def add_unreadable(self, crop: Crop, reason: str) -> None:
         """Count a crop whose image cannot be examined."""
         self.pending[reason] += 1
+        self.samples.add_pending(crop.sample)
         if len(self.examples) < _MAX_EXAMPLES:
             self.examples[crop.path] = reason
 
-    def compare_with_training(self, models: Mapping[str, Model]) -> None:
-        """Set `domain_shift`.
+    def compare(self, models: Mapping[str, Model], table: SampleTable) -> None:
+        """Set `domain_shift` and `sample_results`.
 
         Args:
             models: the available models, by hash.
+            table: the table of samples.
         """
         self.domain_shift = self._features.domain_shift(models)
+        self.sample_results = self.samples.results(table, self.domain_shift.samples, specs(models))
 
     def _count_reason(self, reason: str) -> None:
         counted = reason in self.reasons or len(self.reasons) < _MAX_REASONS
@@ -185,6 +196,7 @@ def collect_status(
     crops: Iterable[Crop],
     model: Model | None = None,
     unreadable_dirs: Mapping[str, str] | None = None,
+    table: SampleTable | None = None,
 ) -> Status:
     """Read the sidecar of each crop and count.
 
@@ -195,6 +207,7 @@ def collect_status(
         model: model that made the calls, if it is not a shipped one; needed to compare the samples
             with its training data.
         unreadable_dirs: sub-folders that cannot be read, filled while `crops` is iterated.
+        table: the table of samples; None where there is none.
     """
     sidecars = SidecarStore(folder, out)
     status = Status(folder, sidecars.root, is_running(sidecars.root))
@@ -208,6 +221,7 @@ def collect_status(
         record = _current_sidecar(crop, folder, image, sidecars)
         if isinstance(record, _Pending):
             status.pending[record.reason] += 1
+            status.samples.add_pending(crop.sample)
             if record.problem and len(status.sidecar_problems) < _MAX_EXAMPLES:
                 status.sidecar_problems[crop.path] = record.problem
         else:
@@ -215,7 +229,7 @@ def collect_status(
             if record.call is None and len(status.examples) < _MAX_EXAMPLES:
                 status.examples[crop.path] = str(record.error)
     status.unreadable_dirs.update(unreadable_dirs or {})
-    status.compare_with_training(available_models(model))
+    status.compare(available_models(model), table or SampleTable())
     return status
 
 

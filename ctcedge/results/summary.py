@@ -17,6 +17,8 @@ from ctcedge.results.controls import DecisionContext
 from ctcedge.results.domain_shift import FolderDomainShift
 from ctcedge.results.false_positives import FalsePositives, expected_false_positives
 from ctcedge.results.image_warnings import ImageWarnings
+from ctcedge.results.sample_table import SampleTable
+from ctcedge.results.samples import PatientResult, SampleCounter, SampleResult, SampleResults
 from ctcedge.results.tally import Tally
 from ctcedge.version import __version__
 
@@ -77,6 +79,9 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
         clusters: crops that show touching cells, by call.
         review_reasons: crops called review by reason.
         domain_shift: comparison with the training data, by sample and overall.
+        samples: the results of each sample.
+        patients: the results of each patient that the table of samples names.
+        samples_not_found: samples of that table that are not in the folder.
         expected_false_positives: prediction for a run of this size; null where unknown.
         operating_point: operating point; null for the model's own thresholds.
         prior: fraction of CTCs that the probabilities assume.
@@ -110,6 +115,9 @@ class SummaryRecord(msgspec.Struct, frozen=True, kw_only=True):
     clusters: dict[str, int]
     review_reasons: dict[str, int]
     domain_shift: FolderDomainShift
+    samples: list[SampleResult]
+    patients: list[PatientResult]
+    samples_not_found: list[str]
     expected_false_positives: FalsePositives | None
     operating_point: str | None
     prior: float
@@ -143,6 +151,8 @@ class Summary:
         ood_detector: detector of the model, for domain shift; None where the model has no feature
             statistics.
         parameters: what files `Parameters.txt` say, by their paths.
+        sample_table: patients and volumes of the samples.
+        samples: counts by sample.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -155,23 +165,27 @@ class Summary:
     stated_um_per_px: float | None = None
     ood_detector: OodDetector | None = None
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
+    sample_table: SampleTable = field(default_factory=SampleTable)
+    samples: SampleCounter = field(default_factory=SampleCounter)
     _features: dict[str, RunFeatures] = field(default_factory=dict)
     _all_features: RunFeatures = field(default_factory=RunFeatures)
 
     def add(self, outcome: Outcome) -> str | None:
         """Count one outcome; return a warning about its image, the first time that there is one."""
         path, sample = outcome.crop.path, outcome.crop.sample
-        self.unclassified.pop(path, None)
+        if self.unclassified.pop(path, None) is not None:
+            self.samples.add_unclassified(sample, -1)
         if outcome.error is not None:
             self.unclassified[path] = outcome.error
+            self.samples.add_unclassified(sample)
         if outcome.kept_aside is not None:
             self.kept_aside[path] = outcome.kept_aside
         if outcome.done == "deferred":
             return None
-        self._count(outcome.tally_key, 1)
+        self._count(sample, outcome.tally_key, 1)
         replaced = outcome.replaces
         if replaced is not None:
-            self._count(replaced, -1)
+            self._count(sample, replaced, -1)
         if outcome.ood_features and (replaced is None or replaced.call is None):
             self._features.setdefault(sample, RunFeatures()).add(outcome.ood_features)
             self._all_features.add(outcome.ood_features)
@@ -195,10 +209,14 @@ class Summary:
 
     def false_positives(self, run: Run) -> FalsePositives | None:
         """Predict the false positives of a run of this size; None where no rate was measured."""
-        model, rule = run.classifier.model, run.classifier.rule
-        inference = run.fingerprint.inference_sha256
-        context = DecisionContext(model.sha256, rule.operating_point, inference)
-        return expected_false_positives(self.tally.calls.total(), context, model.spec)
+        spec = run.classifier.model.spec
+        return expected_false_positives(self.tally.calls.total(), _context(run), spec)
+
+    def sample_results(self, run: Run) -> SampleResults:
+        """Return the results of each sample and patient."""
+        model, shifts = run.classifier.model, self.domain_shift().samples
+        specs = {model.sha256: model.spec}
+        return self.samples.results(self.sample_table, shifts, specs, _context(run))
 
     def record(self, run: Run, *, finished: bool) -> SummaryRecord:
         """Return the summary as a record.
@@ -210,6 +228,7 @@ class Summary:
         classifier = run.classifier
         spec, rule, engine = classifier.model.spec, classifier.rule, classifier.engine
         counts = self.tally.as_json()
+        results = self.sample_results(run)
         return SummaryRecord(
             finished=finished,
             complete=finished and not self.unclassified and not self.not_understood,
@@ -225,6 +244,9 @@ class Summary:
             clusters=counts["clusters"],
             review_reasons=counts["review_reasons"],
             domain_shift=self.domain_shift(),
+            samples=results.samples,
+            patients=results.patients,
+            samples_not_found=results.missing,
             expected_false_positives=self.false_positives(run),
             operating_point=rule.operating_point,
             prior=rule.prior,
@@ -264,8 +286,15 @@ class Summary:
         """Return the summary for `--json`; arguments as of `record`."""
         return plain(self.record(run, finished=finished))
 
-    def _count(self, key: TallyKey, count: int) -> None:
+    def _count(self, sample: str, key: TallyKey, count: int) -> None:
         self.done[key.done] += count
         self.rescored += count * key.rescored
         if key.call is not None:
             self.tally.add(key.call, key.reasons, cluster=key.cluster, count=count)
+            self.samples.add(sample, key.call, cluster=key.cluster, review=key.review, count=count)
+
+
+def _context(run: Run) -> DecisionContext:
+    classifier = run.classifier
+    inference = run.fingerprint.inference_sha256
+    return DecisionContext(classifier.model.sha256, classifier.rule.operating_point, inference)

@@ -136,6 +136,18 @@ def _lines(state: WatchState, watch: str) -> Iterator[Iterator[str]]:
         _single(state.pending),
     )
     yield metric(
+        "samples",
+        "gauge",
+        "Samples with a classified cell, and those among them with a cell of a kind.",
+        (("", {"with": name}, n) for name, n in state.samples.samples_with().items()),
+    )
+    yield metric(
+        "cells_to_review",
+        "gauge",
+        "Cells that a person must look at: called CTC or review, and not reviewed yet.",
+        _single(state.samples.to_review),
+    )
+    yield metric(
         "not_understood_images",
         "gauge",
         "Files that look like images, whose names fit no rule; they are not classified.",

@@ -122,6 +122,7 @@ class SampleReports:
             "out": str(path),
             "images": plain(self._run.settings.images),
             "sample": sample,
+            "samples": self._run.settings.samples,
             "model": str(self._run.classifier.model.folder),
         }
         # The modules of this process, and none from the working directory.
@@ -177,17 +178,20 @@ def report_name(sample: str) -> str:
 def main() -> None:
     """Write the report that standard input describes."""
     from ctcedge.report import write_report
+    from ctcedge.results.sample_table import load_sample_table
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up
     os.nice(_NICENESS)
     task = json.load(sys.stdin)
     try:
+        folder, path = Path(task["folder"]), task["samples"]
         write_report(
-            Path(task["folder"]),
+            folder,
             Path(task["sidecars"]),
             Path(task["out"]),
             convert(task["images"], ImageSettings).naming(Path(task["sidecars"])),
             sample=task["sample"],
+            table=load_sample_table(folder, None if path is None else Path(path)),
             model=load_model(task["model"]),
         )
     except SetupError:

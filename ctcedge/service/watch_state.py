@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ctcedge.classification.ood import DomainShift
+from ctcedge.pipeline.outcome import TallyKey
+from ctcedge.results.samples import SampleCounter
 from ctcedge.results.tally import Tally
 
 BATCH_BOUNDS = (1.0, 4.0, 16.0, 64.0, 256.0)
@@ -58,6 +60,7 @@ class WatchState:
         problem: what prevents the watch from working at present, or None.
         not_understood: number of files that look like images, whose names fit no rule, at the
             latest scan.
+        samples: counts by sample of the crops that have a call, also of earlier runs.
     """
 
     provider: str
@@ -74,6 +77,15 @@ class WatchState:
     domain_shift: DomainShift | None = None
     problem: str | None = None
     not_understood: int = 0
+    samples: SampleCounter = field(default_factory=SampleCounter)
+
+    def count_sample(self, sample: str, key: TallyKey, replaced: TallyKey | None) -> None:
+        """Count a crop's call, and take back the one that it had before."""
+        for each, count in ((key, 1), (replaced, -1)):
+            if each is not None and each.call is not None:
+                self.samples.add(
+                    sample, each.call, cluster=each.cluster, review=each.review, count=count
+                )
 
     @property
     def unclassified(self) -> int:

@@ -416,6 +416,7 @@ class Watcher:
             return outcome
         replaced = self._counted.get(outcome.crop.path)
         self._counted[outcome.crop.path] = outcome.tally_key
+        self.state.count_sample(outcome.crop.sample, outcome.tally_key, replaced)
         return outcome if replaced is None else replace(outcome, replaces=replaced)
 
     def _image_signature(self, path: str) -> Signature | None:

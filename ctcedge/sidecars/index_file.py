@@ -25,6 +25,7 @@ _SCHEMA = """CREATE TABLE crops (
     reasons TEXT NOT NULL,
     cluster INTEGER NOT NULL,
     error TEXT NOT NULL,
+    review TEXT NOT NULL,
     features BLOB NOT NULL,
     checksum INTEGER NOT NULL
 ) WITHOUT ROWID"""
@@ -32,10 +33,10 @@ _SCHEMA = """CREATE TABLE crops (
 FAILURES = (OSError, sqlite3.Error, UnicodeError)
 """Exceptions of using the file; UnicodeError, where SQLite's message quotes damaged text."""
 
-Row: TypeAlias = tuple[bytes, bytes, bytes, bytes, int, bytes, bytes, int]
+Row: TypeAlias = tuple[bytes, bytes, bytes, bytes, int, bytes, bytes, bytes, int]
 """Values of all columns but the key; text as bytes, as damaged text need not be UTF-8."""
 
-_IDENTITY = (0x63746365, 2)  # application id 'ctce' and version of the schema
+_IDENTITY = (0x63746365, 3)  # application id 'ctce' and version of the schema
 _NOT_DAMAGE = tuple(
     f"SQLITE_{name}" for name in "BUSY CANTOPEN FULL IOERR LOCKED NOMEM PERM READONLY".split()
 )
@@ -53,6 +54,7 @@ class IndexEntry(NamedTuple):
         cluster: whether the crop shows touching cells.
         error: why the crop is unclassified, or None.
         features: out-of-distribution features, as 32-bit floats; empty where they are not known.
+        review: call of the latest review, where that is of this image, or None.
     """
 
     call: str | None
@@ -60,6 +62,7 @@ class IndexEntry(NamedTuple):
     cluster: bool
     error: str | None
     features: Sequence[float]
+    review: str | None = None
 
 
 class Lookup(NamedTuple):
@@ -161,7 +164,7 @@ def select(connection: sqlite3.Connection, key: bytes, names: Sequence[bytes]) -
     """The rows of these paths that have this key, by path."""
     marks = ",".join("?" * len(names))
     rows = connection.execute(
-        "SELECT path, signatures, call, reasons, cluster, error, features, checksum"
+        "SELECT path, signatures, call, reasons, cluster, error, review, features, checksum"
         f" FROM crops WHERE path IN ({marks}) AND key = ?",
         [*names, key],
     )
@@ -173,41 +176,44 @@ def insert(connection: sqlite3.Connection, key: bytes, rows: Iterable[Row]) -> N
     text = "CAST(? AS TEXT)"
     connection.executemany(
         "INSERT OR REPLACE INTO crops"
-        " (path, signatures, call, reasons, cluster, error, features, checksum, key)"
-        f" VALUES (?, {text}, {text}, {text}, ?, {text}, ?, ?, ?)",
+        " (path, signatures, call, reasons, cluster, error, review, features, checksum, key)"
+        f" VALUES (?, {text}, {text}, {text}, ?, {text}, {text}, ?, ?, ?)",
         ((*row, key) for row in rows),
     )
 
 
 def to_row(path: str, image: Signature, sidecar: Signature, entry: IndexEntry) -> Row | None:
     """The row of a crop; None where it would be too long or a text is not valid Unicode."""
-    texts = entry.call or "", ",".join(entry.reasons), entry.error or ""
+    texts = entry.call or "", ",".join(entry.reasons), entry.error or "", entry.review or ""
     try:
-        call, reasons, error = (text.encode() for text in texts)
+        call, reasons, error, review = (text.encode() for text in texts)
     except UnicodeEncodeError:
         return None
     name, features = os.fsencode(path), array("f", entry.features).tobytes()
     if len(name) + len(reasons) + len(error) + len(features) > _MAX_BYTES:
         return None
     signatures, cluster = _SIGNATURES % (*image, *sidecar), int(entry.cluster)
-    checksum = _checksum((name, signatures, call, reasons, error, features), cluster)
-    return name, signatures, call, reasons, cluster, error, features, checksum
+    checksum = _checksum((name, signatures, call, reasons, error, review, features), cluster)
+    return name, signatures, call, reasons, cluster, error, review, features, checksum
 
 
 def to_entry(row: Row, image: Signature, sidecar: Signature) -> IndexEntry | None:
     """The entry in a row; None where the row is damaged or describes other files."""
-    name, signatures, call, reasons, cluster, error, features, checksum = row
+    name, signatures, call, reasons, cluster, error, review, features, checksum = row
     if signatures != _SIGNATURES % (*image, *sidecar):
         return None
     try:
-        expected = _checksum((name, signatures, call, reasons, error, features), cluster)
+        expected = _checksum((name, signatures, call, reasons, error, review, features), cluster)
     except TypeError:  # a damaged value may have another type than its column
         return None
     if checksum != expected:
         return None
     codes = tuple(reasons.decode().split(",")) if reasons else ()
     text = error.decode() if error else None
-    return IndexEntry(call.decode() or None, codes, cluster == 1, text, array("f", features))
+    reviewed = review.decode() or None
+    return IndexEntry(
+        call.decode() or None, codes, cluster == 1, text, array("f", features), reviewed
+    )
 
 
 def _checksum(values: tuple[bytes, ...], cluster: int) -> int:

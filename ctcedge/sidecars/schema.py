@@ -402,6 +402,12 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return tuple(r for r in self.reviews if r.image_sha256 == self.image.sha256)
 
     @property
+    def reviewed_call(self) -> str | None:
+        """The call of the latest review, where that is of the image that was classified."""
+        review = self.review
+        return review.call if review and review.image_sha256 == self.image.sha256 else None
+
+    @property
     def given_um_per_px(self) -> float | None:
         """Edge length of a pixel as the settings gave it, um; None where they did not."""
         image = self.image

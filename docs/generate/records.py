@@ -71,6 +71,7 @@ def _keys(kind: type, skip: Sequence[str] = ()) -> str:
 def table_columns() -> str:
     """Return the reference of the columns of `ctcedge export`."""
     from ctcedge.results import columns as module
+    from ctcedge.results import sample_columns
 
     kinds = {
         "text": "text",
@@ -85,11 +86,17 @@ def table_columns() -> str:
     features = module.FEATURES
     stains.append((f"`{features.name}`", kinds[features.kind], cell(features.meaning)))
     header = ("column", "type", "meaning")
+    samples, patients = (
+        table(header, [(f"`{name}`", kinds[kind], cell(text)) for name, kind, text in columns])
+        for columns in (sample_columns.SAMPLE_COLUMNS, sample_columns.PATIENT_COLUMNS)
+    )
     return fill(
         "table-columns.md",
         columns=table(header, rows),
         brief=", ".join(f"`{name}`" for name in module.BRIEF),
         more=table(header, stains),
+        samples=samples,
+        patients=patients,
     )
 
 

@@ -119,7 +119,7 @@ def test_a_domain_shift_is_warned_of(
     monkeypatch.setattr(
         Engine,
         "infer",
-        lambda self, inputs: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
+        lambda self, inputs, *_: replace(answer(self, inputs), features=np.zeros((len(inputs), 1))),
     )
     done = call("classify", crops, "--model", model_folder)
     summary = json.loads(call("classify", crops, "--model", model_folder, "--json").stdout)

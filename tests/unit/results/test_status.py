@@ -212,6 +212,7 @@ def test_json(classified: Path) -> None:
     found = json.loads(run("status", classified, "--json").stdout)
     sha256, version = found.pop("models")[0].pop("sha256"), found.pop("ctcedge_versions")
     assert len(sha256) == 64
+    assert [sample["sample"] for sample in found.pop("samples")] == ["S1", "S2"]
     assert sum(version.values()) == sum(found.pop("settings").values()) == 4
     assert found.pop("newest_call").endswith("Z")
     assert found == {
@@ -228,6 +229,8 @@ def test_json(classified: Path) -> None:
         "unclassified_reasons": {},
         "unclassified_examples": [],
         "domain_shift": {"samples": {}, "overall": None},
+        "patients": [],
+        "samples_not_found": [],
         "pending": 0,
         "pending_reasons": {},
         "unusable_sidecars": [],
@@ -265,7 +268,7 @@ def test_for_a_person(classified: Path) -> None:
     ):
         assert text in done.stdout
     assert "00010" not in done.stdout
-    assert done.stderr == ""
+    assert done.stderr == f"Next:\n  ctcedge classify {classified}\n"
 
 
 def test_exit_codes(classified: Path, tmp_path: Path) -> None:

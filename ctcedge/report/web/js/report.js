@@ -43,6 +43,29 @@
  */
 
 /**
+ * @typedef {object} SampleRow counts of a sample, or of a patient
+ * @property {string} [sample]
+ * @property {string | null} patient
+ * @property {string | null} [kind]
+ * @property {number} [samples]
+ * @property {number} cells
+ * @property {number} ctc
+ * @property {number} review
+ * @property {number} leukocyte
+ * @property {number} unclassified
+ * @property {number} pending
+ * @property {number} clusters
+ * @property {number} confirmed
+ * @property {number} to_review
+ * @property {number | null} volume_ml
+ * @property {number | null} ctc_per_ml
+ * @property {number | null} confirmed_per_ml
+ * @property {{expected: number, low: number, high: number} | null} expected_false_positives
+ * @property {{state: string, distance: number | null} | null} [domain_shift]
+ * @property {number} [shifted_samples]
+ */
+
+/**
  * @typedef {object} ReportData content of the page's data block
  * @property {string} run_id
  * @property {string} report_id
@@ -53,6 +76,8 @@
  * @property {[string, string][]} facts
  * @property {{review: number, ctc: number}[]} decisions
  * @property {string[]} samples
+ * @property {SampleRow[]} [per_sample]
+ * @property {SampleRow[]} [per_patient]
  * @property {string[]} reasons
  * @property {{name: string, version: string, sha256: string}[]} models
  * @property {{value: number, text: string}[]} priors

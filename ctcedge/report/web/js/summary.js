@@ -5,6 +5,7 @@ import { byId, element } from "./dom.js";
 import { number } from "./format.js";
 import { decisionMarks, histogram } from "./histogram.js";
 import { CALLS, REASONS } from "./report.js";
+import { sampleRows } from "./samples.js";
 
 /** @typedef {import("./report.js").Report} Report */
 /** @typedef {import("./report.js").Figure} Figure */
@@ -47,6 +48,7 @@ export function showSummary(report, actions) {
     items.length ? element("ul", { className: "warnings" }, ...items) : null,
     figures(report, actions),
     list.length ? startButton(report, actions) : null,
+    sampleRows(report, actions),
     charts(report, actions),
     facts(report),
   );
