@@ -64,6 +64,9 @@ test-bench: install  ## the benchmark command itself, not the speed of this mach
 test-systemd: install  ## a systemd of its own in a container; needs root and systemd-nspawn
 	$(RUN) pytest -m systemd tests/integration
 
+test-container: install  ## the Containerfile, built and run; needs root, buildah and a registry
+	$(RUN) pytest -m container tests/integration
+
 test-bioimageio: install .venv-bioimageio/installed  ## packed models in the test of bioimage.io
 	$(RUN) pytest -m bioimageio tests/training/export
 
@@ -83,7 +86,7 @@ test-browser: install  ## the report page in Chromium
 test-js: node_modules  ## the report page's JavaScript without a browser
 	npm test --silent
 
-test-all: test test-anndata test-training test-bioimageio test-fault test-fuzz test-statistical test-bench test-systemd test-browser test-js  ## every tier
+test-all: test test-anndata test-training test-bioimageio test-fault test-fuzz test-statistical test-bench test-systemd test-container test-browser test-js  ## every tier
 
 coverage: install  ## line coverage of ctcedge by the default tier, with a floor
 	$(RUN) pytest --cov --cov-report=term:skip-covered
@@ -123,4 +126,4 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 20
 
 .PHONY: install format lint lint-js typecheck imports docs golden test test-anndata test-training test-bioimageio test-fault test-fuzz \
-	test-statistical test-bench test-systemd test-browser test-js test-all coverage soak lock lowest hooks model help
+	test-statistical test-bench test-systemd test-container test-browser test-js test-all coverage soak lock lowest hooks model help
