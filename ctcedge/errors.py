@@ -58,3 +58,6 @@ class BadImage(CtcEdgeError):
     def __init__(self, status: BadStatus, message: str) -> None:
         super().__init__(message)
         self.status: BadStatus = status
+
+    def __reduce__(self) -> tuple[type[BadImage], tuple[BadStatus, str]]:
+        return type(self), (self.status, str(self))

@@ -135,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         out: folder of the sidecars; None to write them beside the images.
         batch_size: inference batch size; None for the provider's default.
         gpu_memory_mb: GPU memory limit, MiB; None for no limit.
+        workers: number of worker processes; None for as many as there are CPU cores, in large runs.
         decision: how probabilities become calls.
         samples: table of the samples' patients and volumes; None for `samples.csv` in the searched
             folder, if there is one.
@@ -147,6 +148,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     out: _Text | None = None
     batch_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
     gpu_memory_mb: Annotated[int, Meta(ge=64, le=1_000_000)] | None = None
+    workers: Annotated[int, Meta(ge=1, le=96)] | None = None
     decision: DecisionSettings = DecisionSettings()
     samples: _Text | None = None
 

@@ -23,6 +23,7 @@ from ctcedge.fs.tree import Tree
 from ctcedge.images.decode import decode
 from ctcedge.images.preprocess import network_input
 from ctcedge.images.read import read_file
+from ctcedge.model.failover import FailoverEngine
 from ctcedge.model.folder import Model
 from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.run import Run, open_run
@@ -53,8 +54,8 @@ class Workload:
     check: Callable[[], None]
 
     def settings_for(self, out: Path) -> Settings:
-        """The settings with another folder for sidecars."""
-        return structs.replace(self.settings, out=str(out))
+        """The settings with another folder for sidecars, and for a single process."""
+        return structs.replace(self.settings, out=str(out), workers=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,9 @@ def run_pipeline(workload: Workload, out: Path, stage_crops: int) -> PipelineRun
     with contextlib.ExitStack() as stack:
         with meter.opening():
             run = stack.enter_context(open_run(workload.folder, workload.settings_for(out)))
-        meter.measure(run.classifier.inference)
+        inference = run.classifier.inference
+        assert isinstance(inference, FailoverEngine)
+        meter.measure(inference)
         window = steady_window(len(workload.crops), run.pipeline.chunk_size)
         first, last = window or (0, len(workload.crops))
         unclassified = 0

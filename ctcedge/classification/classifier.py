@@ -24,7 +24,7 @@ from ctcedge.errors import BadImage
 from ctcedge.images.decode import CropImage, GreyImage
 from ctcedge.images.preprocess import network_inputs
 from ctcedge.images.types import MIN_SIDE
-from ctcedge.model.failover import FailoverEngine
+from ctcedge.model.failover import EngineIdentity, FailoverEngine, Inference
 from ctcedge.model.folder import Model, load_model
 from ctcedge.model.session import RUNTIME_VERSION, Engine, ModelOutput, open_engine
 from ctcedge.quality.checks import Quality, assess
@@ -72,14 +72,14 @@ class Classifier:
     Attributes:
         model: the model.
         rule: decision rule, from scores to calls.
-        inference: session of the model, opened again where it fails.
+        inference: session of the model, opened again where it fails; or that of another process.
         ood_detector: scores how far crops are from the training data; None where the model has no
             feature statistics.
     """
 
     model: Model
     rule: DecisionRule
-    inference: FailoverEngine
+    inference: Inference
     ood_detector: OodDetector | None
 
     @classmethod
@@ -139,7 +139,9 @@ class Classifier:
 
     @property
     def engine(self) -> Engine:
-        """The session in use."""
+        """The session in use; only where this process has one."""
+        if not isinstance(self.inference, FailoverEngine):
+            raise TypeError("the session is in another process")
         return self.inference.current
 
     @property
@@ -150,9 +152,9 @@ class Classifier:
     @property
     def provenance(self) -> InferenceProvenance:
         """What would compute a score now."""
-        return self._provenance(self.engine)
+        return self._provenance(self.inference.current)
 
-    def _provenance(self, engine: Engine) -> InferenceProvenance:
+    def _provenance(self, engine: EngineIdentity) -> InferenceProvenance:
         return InferenceProvenance(engine.variant, engine.provider, self.onnxruntime_version)
 
     def classify(

@@ -26,6 +26,7 @@ from ctcedge.cli.options import (
     Samples,
     UmPerPx,
     sample_table,
+    Workers,
 )
 from ctcedge.cli.output import print_json
 
@@ -48,6 +49,7 @@ def classify(
     batch_size: BatchSize = None,
     gpu_memory: GpuMemory = None,
     samples: Samples = None,
+    workers: Workers = None,
     force: Force = False,
     with_report: Annotated[
         bool, typer.Option("--report", help="Also write the page of 'ctcedge report'.")
@@ -80,6 +82,7 @@ def classify(
         batch_size=batch_size,
         gpu_memory=gpu_memory,
         samples=samples,
+        workers=workers,
     )
     with Interruption() as interruption:
         check_folder(folder)

@@ -190,6 +190,12 @@ GpuMemory = Annotated[
     int | None,
     typer.Option(metavar="MB", help="GPU memory limit in MB.  [default: no limit]"),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Worker processes; 1: none.  [default: CPU cores, in large runs]"
+    ),
+]
 StabilityDelay = Annotated[
     float | None,
     typer.Option(
@@ -251,6 +257,7 @@ class RunOptions:
     prevalence: float | None = None
     batch_size: int | None = None
     gpu_memory: int | None = None
+    workers: int | None = None
     stability_delay: float | None = None
     rescan_interval: float | None = None
     decode_timeout: float | None = None
@@ -310,6 +317,7 @@ class RunOptions:
             provider=_value(self.provider),
             batch_size=self.batch_size,
             gpu_memory_mb=self.gpu_memory,
+            workers=self.workers,
         )
 
     def arguments(self, *, without: Sequence[str] = ()) -> list[str]:

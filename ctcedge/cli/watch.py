@@ -37,6 +37,7 @@ from ctcedge.cli.options import (
     StabilityDelay,
     UmPerPx,
     sample_table,
+    Workers,
 )
 from ctcedge.cli.output import print_json
 from ctcedge.dependencies import damaged_package, outdated_package
@@ -69,6 +70,7 @@ def watch(
     prevalence: Prevalence = None,
     batch_size: BatchSize = None,
     gpu_memory: GpuMemory = None,
+    workers: Workers = None,
     stability_delay: StabilityDelay = None,
     rescan_interval: RescanInterval = None,
     decode_timeout: DecodeTimeout = None,
@@ -111,6 +113,7 @@ def watch(
         prevalence=prevalence,
         batch_size=batch_size,
         gpu_memory=gpu_memory,
+        workers=workers,
         stability_delay=stability_delay,
         rescan_interval=rescan_interval,
         decode_timeout=decode_timeout,

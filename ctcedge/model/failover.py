@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,37 @@ from numpy.typing import NDArray
 from ctcedge.errors import ModelError, ProviderError, SetupError
 from ctcedge.log import event
 from ctcedge.model.folder import Model
-from ctcedge.model.session import Engine, ModelOutput, open_engine
+from ctcedge.model.session import Engine, ModelOutput, Provider, open_engine
+from ctcedge.model.spec import Variant
 from ctcedge.settings import ProviderChoice
 
 log = logging.getLogger("ctcedge.inference")
 
 _EVENT = event("inference")
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc_failed", "bfcarena")
+
+
+class EngineIdentity(Protocol):
+    """What a sidecar records of an engine."""
+
+    @property
+    def provider(self) -> Provider:
+        """Execution provider."""
+
+    @property
+    def variant(self) -> Variant:
+        """Graph of the model."""
+
+
+class Inference(Protocol):
+    """Runs a network: with a session of this process, or of another."""
+
+    @property
+    def current(self) -> EngineIdentity:
+        """The engine that would run it now."""
+
+    def infer(self, inputs: NDArray[np.uint8]) -> tuple[ModelOutput, EngineIdentity]:
+        """Run the network on (n, size, size) inputs; return the output and what computed it."""
 
 
 class FailoverEngine:

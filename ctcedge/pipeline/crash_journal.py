@@ -5,9 +5,10 @@ would be restarted only to crash on the same file again. So the hash of each ima
 before it is decoded, and cleared afterwards. Images that are still recorded when a run starts are
 quarantined: they are decoded in a process of their own, see `ctcedge.images.sandbox`.
 
-The journal is one small file among the sidecars. It contains only hashes, since file names could
-identify patients. It is overwritten in place and never synced: what a killed process wrote is in
-the kernel, and a power cut is no crash of a decoder.
+The journal is one small file among the sidecars, with a slot for each thread or worker process that
+decodes. It contains only hashes, since file names could identify patients. It is overwritten in
+place and never synced: what a killed process wrote is in the kernel, and a power cut is no crash of
+a decoder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple, Protocol
 
 from ctcedge.fs.descriptors import close_unwritten
 from ctcedge.fs.files import read_limited
@@ -29,10 +31,45 @@ log = logging.getLogger("ctcedge.pipeline.crash_journal")
 RECORD = ".ctcedge.in-hand"
 """Name of the journal, in the root of the sidecars."""
 
+MAX_WORKERS = 96
+"""Worker processes that can have a slot each."""
+
 _HASH_BYTES = 32
-_SLOTS = 16  # one for each thread that decodes
-_MAX_HASHES = 64  # in the file, quarantined images included
+_SLOTS = MAX_WORKERS + 32  # one for each thread or process that decodes
+_MAX_HASHES = 2 * _SLOTS  # in the file, quarantined images included
 _EMPTY = bytes(_HASH_BYTES)
+
+
+class DecodingJournal(Protocol):
+    """Where images are recorded while they are decoded.
+
+    Attributes:
+        quarantined: SHA-256, in hex, of images on which an earlier run ended.
+    """
+
+    quarantined: set[str]
+
+    def slot(self) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+        """A slot, for a thread that decodes one image after the other.
+
+        Its value is a function that records an image, by the SHA-256 of its file in hex, in the
+        place of the previous one.
+        """
+
+    def clear(self, sha256: str) -> None:
+        """Release an image from quarantine."""
+
+
+class SlotAddress(NamedTuple):
+    """Where a worker process records what it decodes.
+
+    Attributes:
+        descriptor: of the journal; None where it cannot be written.
+        start: position of the slot in the file.
+    """
+
+    descriptor: int | None
+    start: int
 
 
 class CrashJournal:
@@ -68,7 +105,7 @@ class CrashJournal:
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)  # it may be a link, or have a second name elsewhere
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o666)
         except OSError as error:
             self._disable(error)
@@ -114,6 +151,30 @@ class CrashJournal:
             self.quarantined.discard(sha256)
             self._write_quarantined()
 
+    def lend_slot(self) -> SlotAddress:
+        """A slot for a worker process, which records in it what it decodes."""
+        with self._lock:
+            return SlotAddress(self._descriptor, self._free.pop() * _HASH_BYTES)
+
+    def take_back(self, slot: SlotAddress) -> str | None:
+        """Take a slot back from a worker process that has ended, and quarantine what is in it.
+
+        Returns:
+            SHA-256, in hex, of the image that it was decoding; None where there is none.
+        """
+        recorded = _EMPTY
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                recorded = os.pread(self._descriptor, _HASH_BYTES, slot.start)
+        found = recorded.hex() if len(recorded) == _HASH_BYTES and recorded != _EMPTY else None
+        with self._lock:
+            if found is not None:
+                self.quarantined.add(found)
+                self._write_quarantined()
+            self._write(_EMPTY, slot.start)
+            self._free.append(slot.start // _HASH_BYTES)
+        return found
+
     def _write_quarantined(self) -> None:
         capacity = _MAX_HASHES - _SLOTS
         hashes = b"".join(map(bytes.fromhex, sorted(self.quarantined)[:capacity]))
@@ -131,8 +192,49 @@ class CrashJournal:
             self._disable(error)
 
     def _disable(self, error: OSError) -> None:
-        text = "an image that crashes the decoder would crash it again after a restart"
-        log.warning("%s: %s; %s", self._path, error.strerror, text, extra=event("in-hand"))
+        _warn_disabled(str(self._path), error)
+
+
+class LentSlot:
+    """The journal in a worker process: one slot of the journal of the process that started it.
+
+    Args:
+        address: of the slot; its descriptor was inherited.
+
+    Attributes:
+        quarantined: SHA-256, in hex, of images on which an earlier process ended.
+        cleared: those that were released from quarantine since this was last emptied.
+    """
+
+    def __init__(self, address: SlotAddress) -> None:
+        self.quarantined: set[str] = set()
+        self.cleared: list[str] = []
+        self._descriptor, self._start = address
+
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[Callable[[str], None]]:
+        """The slot; see `DecodingJournal`."""
+        yield lambda sha256: self._write(bytes.fromhex(sha256))
+        self._write(_EMPTY)
+
+    def clear(self, sha256: str) -> None:
+        """Release an image from quarantine."""
+        self.quarantined.discard(sha256)
+        self.cleared.append(sha256)
+
+    def _write(self, recorded: bytes) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            os.pwrite(self._descriptor, recorded, self._start)
+        except OSError as error:
+            self._descriptor = None
+            _warn_disabled(RECORD, error)
+
+
+def _warn_disabled(name: str, error: OSError) -> None:
+    text = "an image that crashes the decoder would crash it again after a restart"
+    log.warning("%s: %s; %s", name, error.strerror, text, extra=event("in-hand"))
 
 
 def _recorded_hashes(path: Path) -> Iterator[str]:

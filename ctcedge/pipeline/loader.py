@@ -17,16 +17,18 @@ from ctcedge.fs.tree import FolderLostError, Tree
 from ctcedge.images.decode import decode
 from ctcedge.images.read import read_file
 from ctcedge.images.sandbox import CRASHED, decode_in_subprocess
-from ctcedge.pipeline.crash_journal import CrashJournal
-from ctcedge.pipeline.outcome import Outcome, indexed_outcome, unclassified_reason
+from ctcedge.pipeline.crash_journal import DecodingJournal
+from ctcedge.pipeline.outcome import Outcome, unclassified_reason
 from ctcedge.pipeline.records import ImageFacts
-from ctcedge.pipeline.task import CropFile, CropTask, Done, Failed, Infer, Rescore, Upgrade
-from ctcedge.sidecars.index import Lookup
+from ctcedge.pipeline.task import CropFile, CropTask, Done, Failed, Infer, Request, Rescore, Upgrade
 from ctcedge.sidecars.ownership import names_fit
 from ctcedge.sidecars.parse import Parsed
 from ctcedge.sidecars.schema import SCHEMA_VERSION, OriginRecord, Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore
 from ctcedge.sources.origin import read_origin
+
+FolderIdentity: TypeAlias = tuple[int, int] | None
+"""Device and inode of the searched folder; None where it could not be opened."""
 
 NoteDecoding: TypeAlias = Callable[[str], None]
 """Records in the crash journal which image, by its SHA-256, is decoded next."""
@@ -48,7 +50,6 @@ class CropLoader:
         store: the sidecars.
         journal: knows which images are quarantined.
         fingerprint: of the settings.
-        record_current: called with the outcome of a crop whose sidecar is current.
     """
 
     def __init__(
@@ -56,23 +57,26 @@ class CropLoader:
         folder: Path,
         classifier: Classifier,
         store: SidecarStore,
-        journal: CrashJournal,
+        journal: DecodingJournal,
         fingerprint: Fingerprint,
-        record_current: Callable[[Outcome, Lookup], None],
     ) -> None:
         self._folder = folder
         self._store = store
         self._journal = journal
         self._fingerprint = fingerprint
-        self._record_current = record_current
         self._model_sha256 = classifier.model.sha256
         self._ood_detector = classifier.ood_detector
-        self._identity: tuple[int, int] | None = None
+        self._identity: FolderIdentity = None
 
-    def begin(self) -> None:
+    def begin(self) -> FolderIdentity:
         """Remember which folder is searched, at the begin of a pass over crops."""
         with Tree(self._folder) as tree:
             self._identity = tree.identity()
+        return self._identity
+
+    def resume(self, identity: FolderIdentity) -> None:
+        """Take part in a pass over crops that `begin` of another process began."""
+        self._identity = identity
 
     @contextlib.contextmanager
     def open(self) -> Iterator[OpenFolders]:
@@ -81,24 +85,17 @@ class CropLoader:
             yield OpenFolders(images, sidecars)
 
     def load(
-        self,
-        crop: Crop,
-        lookup: Lookup,
-        force: bool,
-        folders: OpenFolders,
-        note_decoding: NoteDecoding,
+        self, request: Request, force: bool, folders: OpenFolders, note_decoding: NoteDecoding
     ) -> CropTask:
         """Read a crop's files, as far as needed to know what is to be done.
 
         Args:
-            crop: the crop.
-            lookup: its entry in the index, and the state of its files.
+            request: the crop.
             force: classify it also where its sidecar is current.
             folders: from `open`.
             note_decoding: from the crash journal.
         """
-        if lookup.entry is not None and not force:
-            return Done(indexed_outcome(crop, lookup.entry))
+        crop, is_new = request
         try:
             data = self._read(crop, folders.sidecars if crop.root else folders.images)
         except FolderLostError as error:
@@ -111,12 +108,12 @@ class CropLoader:
             lost = "the searched folder was replaced meanwhile, for instance by an unmount"
             return Done(Outcome(crop, "not-written", error=lost))
         if isinstance(data, BadImage):
-            file = CropFile(crop, lookup, ImageFacts(None, None))
+            file = CropFile(crop, ImageFacts(None, None))
         else:
             digest = hashlib.sha256(data).hexdigest()
-            file = CropFile(crop, lookup, ImageFacts(digest, len(data), origin=_origin(crop, data)))
+            file = CropFile(crop, ImageFacts(digest, len(data), origin=_origin(crop, data)))
         try:
-            previous = None if lookup.is_new else self._store.load(crop, folders.sidecars)
+            previous = None if is_new else self._store.load(crop, folders.sidecars)
         except NotWritten as error:
             return Done(Outcome(crop, "not-written", error=str(error)))
         if previous is not None and not force and self._is_current(previous, file, data):
@@ -171,8 +168,7 @@ class CropLoader:
         if version < SCHEMA_VERSION:
             return Upgrade(file, sidecar)
         outcome = Outcome(file.crop, "current", sidecar, unclassified_reason(sidecar))
-        self._record_current(outcome, file.lookup)
-        return Done(outcome)
+        return Done(outcome, is_current=True)
 
     def _reusable_analysis(self, sidecar: Sidecar, sha256: str) -> CellAnalysis | None:
         """The analysis in a sidecar, where this run would compute the same."""

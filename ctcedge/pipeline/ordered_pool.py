@@ -22,27 +22,21 @@ _R = TypeVar("_R")
 class OrderedPool:
     """Context with a pool of threads; what is submitted ahead is bounded.
 
-    Where not even one thread can be started, because of a limit, the caller's own does the work. At
-    the end, work that has begun is finished, and work that has not is dropped.
+    Threads are started when there is work for them. Where not even one can be, because of a limit,
+    the caller's own does the work. At the end, work that has begun is finished, and work that has
+    not is dropped.
 
     Args:
-        workers: number of threads.
+        max_threads: number of threads.
     """
 
     _warned = False
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, max_threads: int) -> None:
         self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._max_threads = max_threads
         self._closed = False
-        for _ in range(workers):
-            thread = threading.Thread(target=self._work, name="ctcedge")
-            try:
-                thread.start()
-            except RuntimeError:
-                self._warn(workers)
-                break
-            self._threads.append(thread)
 
     def __enter__(self) -> OrderedPool:
         return self
@@ -65,16 +59,28 @@ class OrderedPool:
         An item is taken from the iterable only when it can be submitted: at most one more than
         there are threads is under way. `on_wait` is called each second of a wait for a result.
         """
-        if not self._threads:
-            yield from map(function, items)
-            return
         pending: deque[Future[_R]] = deque()
         for item in items:
+            if len(pending) >= len(self._threads) < self._max_threads:
+                self._start_thread()
+            if not self._threads:
+                yield function(item)
+                continue
             pending.append(self._submit(function, item))
             if len(pending) > len(self._threads):
                 yield _result(pending.popleft(), on_wait)
         while pending:
             yield _result(pending.popleft(), on_wait)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name="ctcedge")
+        try:
+            thread.start()
+        except RuntimeError:
+            self._warn()
+            self._max_threads = len(self._threads)
+        else:
+            self._threads.append(thread)
 
     def _submit(self, function: Callable[[_T], _R], item: _T) -> Future[_R]:
         future: Future[_R] = Future()
@@ -96,13 +102,13 @@ class OrderedPool:
                 work()
             del work  # with its item and result, which may be large
 
-    def _warn(self, workers: int) -> None:
+    def _warn(self) -> None:
         if not OrderedPool._warned:
             log.warning(
                 "only %d of %d threads can be started here (a limit on processes or threads);"
                 " the work takes longer",
                 len(self._threads),
-                workers,
+                self._max_threads,
                 extra=event("few-threads"),
             )
         OrderedPool._warned = True

@@ -1,88 +1,46 @@
-"""The core loop: from image files to sidecars.
+"""The core loop: chunks of crops go to threads or worker processes, outcomes come back in order.
 
-A few worker threads each process a chunk of crops: read, hash, decode, prepare, infer, write. Only
-a few of them run Python code at a time; inference needs none. Threads that share Python's lock hand
-it over at every call into C, which costs more than the calls.
-
-An image on which an earlier run crashed is decoded in a process of its own. Where only the decision
-changed, the call follows from the analysis in the sidecar, without inference. Outcomes are yielded
-in the order of the crops.
+A few threads each process a chunk of crops. Only a few of them run Python code at a time; inference
+needs none. Threads that share Python's lock hand it over at every call into C, which costs more
+than the calls. In a large run, worker processes take over, which share no lock.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from itertools import chain, groupby, islice, takewhile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ctcedge.classification.analysis import CellAnalysis
-from ctcedge.classification.classifier import Classifier, PreparedCrop
+from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
-from ctcedge.errors import BadImage
 from ctcedge.fs.mounts import file_system, is_remote
 from ctcedge.images import sandbox
-from ctcedge.images.decode import Decoded
+from ctcedge.pipeline.chunks import ChunkProcessor, groups
 from ctcedge.pipeline.crash_journal import CrashJournal
-from ctcedge.pipeline.loader import CropLoader
+from ctcedge.pipeline.messages import Work
 from ctcedge.pipeline.ordered_pool import OrderedPool
-from ctcedge.pipeline.outcome import Outcome, indexed_outcome
-from ctcedge.pipeline.task import (
-    CropTask,
-    Done,
-    Failed,
-    Infer,
-    Prepared,
-    ReadyTask,
-    Rescore,
-    Upgrade,
-    Write,
-    WriteTask,
-)
-from ctcedge.pipeline.writer import SidecarWriter
-from ctcedge.quality.checks import Quality
+from ctcedge.pipeline.outcome import Outcome, index_entry, indexed_outcome
+from ctcedge.pipeline.task import Done, Failed, Request
+from ctcedge.pipeline.worker_pool import Plan, WorkerPool, worker_count
 from ctcedge.sidecars.index import DoneIndex, Lookup
 from ctcedge.sidecars.store import SidecarStore
 
-MAX_WORKERS = 8  # more would wait for each other in Python
-WORKERS_PER_CPU_SLOT = 4  # as inference takes three quarters of a worker's time or more
+MAX_THREADS = 8  # more would wait for each other in Python
+THREADS_PER_CPU_SLOT = 4  # as inference takes three quarters of a thread's time or more
 CHUNK_SIZE = 64  # crops; with fewer, code leaves the caches too often
-MAX_PIXEL_BYTES = 16 * 2**20  # decoded pixels that a worker holds at a time
+MIN_FOR_WORKERS = 512  # crops; for fewer, worker processes take longer to start than they save
 LOOKUP_SIZE = 1000  # crops that are looked up in the index together
 
 Chunk: TypeAlias = list[tuple[Crop, Lookup]]
-_T = TypeVar("_T")
-
-
-class _Batch(NamedTuple):
-    """Crops for one call of the network."""
-
-    inputs: NDArray[np.uint8]
-    quality: Sequence[Quality]
+Processed: TypeAlias = list[tuple[Lookup, Done | Failed]]
 
 
 def _never(*arguments: object) -> bool:
     return False
-
-
-def _while_waits_rise(on_wait: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that calls `on_wait` if waits for the sandbox began or ended since."""
-    before = sandbox.waits()
-
-    def call() -> None:
-        nonlocal before
-        if (count := sandbox.waits()) != before:
-            before = count
-            on_wait()
-
-    return call
 
 
 class Pipeline:
@@ -96,10 +54,11 @@ class Pipeline:
         fingerprint: of the settings.
         batch_size: inference batch size; None for the provider's default.
         index: index of done crops, whose files then are not read; None for no index.
+        workers: number of worker processes; None for as many as suit the machine and the run.
 
     Attributes:
         batch_size: inference batch size.
-        chunk_size: crops that a worker takes at a time.
+        chunk_size: crops that a thread takes at a time.
     """
 
     def __init__(
@@ -111,23 +70,34 @@ class Pipeline:
         fingerprint: Fingerprint,
         batch_size: int | None = None,
         index: DoneIndex | None = None,
+        workers: int | None = None,
     ) -> None:
-        self._classifier = classifier
-        self._journal = journal
-        self._um_per_px = fingerprint.um_per_px
         self._index = index
-        self._writer = SidecarWriter(classifier, store, fingerprint, index)
-        self._loader = CropLoader(
-            folder, classifier, store, journal, fingerprint, self._writer.record_current
-        )
         optimum = classifier.engine.optimal_batch_size
         self.batch_size = batch_size or optimum
         self.chunk_size = chunk_size(batch_size, optimum)
-        self._workers = min(max(2, len(os.sched_getaffinity(0))), MAX_WORKERS)
-        # On a network share, workers wait for files: all may run Python, so that others work.
+        self._threads = min(max(2, len(os.sched_getaffinity(0))), MAX_THREADS)
+        # On a network share, threads wait for files: all may run Python, so that others work.
         remote = any(is_remote(file_system(path)) for path in (folder, store.root))
-        slots = self._workers if remote else max(1, self._workers // WORKERS_PER_CPU_SLOT)
-        self._cpu_slots = threading.Semaphore(slots)
+        slots = self._threads if remote else max(1, self._threads // THREADS_PER_CPU_SLOT)
+        self._processor = ChunkProcessor(
+            folder, classifier, store, journal, fingerprint, self.batch_size, slots
+        )
+        plan = Plan(
+            folder,
+            classifier,
+            store,
+            journal,
+            fingerprint,
+            self.batch_size,
+            worker_count(workers),
+        )
+        self._workers = WorkerPool(plan)
+        self._max_threads = max(self._threads, plan.workers)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._workers.close()
 
     def lookup_done(self, crops: Iterable[Crop]) -> Iterator[Outcome | Crop]:
         """Yield the outcome of each crop that the index knows as done; else the crop."""
@@ -166,40 +136,50 @@ class Pipeline:
 
         Raises:
             OutputError: no sidecar can be written, for instance because the disk is full.
+            WorkerError: worker processes die again and again.
         """
-        self._loader.begin()
-        chunks = takewhile(lambda _: not should_stop(), self._chunks(crops, force))
-        with OrderedPool(self._workers) as pool:
-            process = partial(self._process_chunk, force=force)
-            for tasks in pool.imap(process, chunks, _while_waits_rise(on_wait)):
-                yield from self._finalize(tasks, retry_later)
+        identity = self._processor.begin()
+        is_large = threading.Event()
 
-    def _process_chunk(self, chunk: Chunk, *, force: bool) -> list[Done | Failed]:
-        loader = self._loader
-        with self._cpu_slots, loader.open() as folders, self._journal.slot() as note_decoding:
-            loaded = (
-                loader.load(crop, lookup, force, folders, note_decoding) for crop, lookup in chunk
-            )
-            tasks, batches = self._prepare(loaded)
-        outputs = [self._classifier.infer(batch.inputs) for batch in batches]
-        with self._cpu_slots:
-            qualities = (batch.quality for batch in batches)
-            results = chain.from_iterable(map(self._classifier.postprocess, qualities, outputs))
-            return self._writer.write_all([_resolve(task, results) for task in tasks])
+        def process(requests: list[Request]) -> list[Done | Failed]:
+            tasks = None
+            if is_large.is_set():
+                self._workers.start()
+                tasks = self._workers.process(Work(requests, force, identity))
+            return self._processor.process(requests, force=force) if tasks is None else tasks
+
+        def process_chunk(chunk: Chunk) -> Processed:
+            return _with_indexed(chunk, process, force=force)
+
+        chunks = takewhile(lambda _: not should_stop(), self._chunks(crops, force))
+        noted = _note_large(chunks, is_large, force=force)
+        waiting = _while_waits_rise(lambda: self._workers.waits, on_wait)
+        with OrderedPool(self._max_threads) as pool:
+            for processed in pool.imap(process_chunk, noted, waiting):
+                for lookup, task in processed:
+                    yield self._finalize(lookup, task, retry_later)
 
     def _finalize(
-        self, tasks: Iterable[Done | Failed], retry_later: Callable[[Crop, bool], bool]
-    ) -> Iterator[Outcome]:
-        """Yield outcomes; write that an image is unreadable, unless it is to be tried again."""
-        for task in tasks:
-            match task:
-                case Done(outcome):
-                    yield outcome
-                case Failed(file, error) if retry_later(file.crop, file.image.sha256 is not None):
-                    yield Outcome(file.crop, "deferred", error=str(error))
-                case Failed(file, error):
-                    written = self._writer.write_all([Write(file, error)])
-                    yield from (done.outcome for done in written if isinstance(done, Done))
+        self, lookup: Lookup, task: Done | Failed, retry_later: Callable[[Crop, bool], bool]
+    ) -> Outcome:
+        """Write that an image is unreadable, unless it is tried again; record what is done."""
+        if isinstance(task, Failed):
+            crop = task.file.crop
+            if retry_later(crop, task.file.image.sha256 is not None):
+                return Outcome(crop, "deferred", error=str(task.error))
+            task = self._processor.write_failed(task)
+        if task.is_current:
+            self._record(lookup, task.outcome)
+        return task.outcome
+
+    def _record(self, lookup: Lookup, outcome: Outcome) -> None:
+        """Record in the index that a crop is done."""
+        if self._index is None or outcome.record is None:
+            return
+        sha256 = outcome.record.image.sha256
+        if sha256 is not None:  # an image that could not be read may be readable next time
+            written = outcome.done != "current"
+            self._index.record(lookup, index_entry(outcome), sha256=sha256, written=written)
 
     def _chunks(self, crops: Iterable[Crop], force: bool) -> Iterator[Chunk]:
         """Chunks with as many crops to be read as fill some inference batches."""
@@ -215,42 +195,15 @@ class Pipeline:
             yield chunk
 
     def _lookup(self, crops: Iterable[Crop]) -> Iterator[tuple[Crop, Lookup]]:
-        for group in _groups(crops, LOOKUP_SIZE):
+        for group in groups(crops, LOOKUP_SIZE):
             if self._index is None:
                 yield from ((crop, Lookup(crop.path)) for crop in group)
             else:
                 yield from zip(group, self._index.lookup(group), strict=True)
 
-    def _prepare(self, loaded: Iterable[CropTask]) -> tuple[list[ReadyTask], list[_Batch]]:
-        """Prepare decoded images for inference, a bounded number of bytes of pixels at a time.
-
-        All images pass one step before the next, which keeps code in the CPU's caches.
-        """
-        tasks: list[ReadyTask] = []
-        crops = []
-        for part in _split_by_bytes(loaded):
-            decoded = [task.decoded for task in part if isinstance(task, Infer)]
-            crops += self._prepare_part(decoded)
-            tasks += (Prepared(task.file) if isinstance(task, Infer) else task for task in part)
-        batches = [
-            _Batch(np.stack([crop.input for crop in batch]), [crop.quality for crop in batch])
-            for batch in _groups(crops, self.batch_size)
-        ]
-        return tasks, batches
-
-    def _prepare_part(self, decoded: Sequence[Decoded]) -> list[PreparedCrop]:
-        """Prepare images; where um/px is not given, images that state the same go together."""
-        prepare = self._classifier.prepare
-        if self._um_per_px is None and self._classifier.model.spec.input.um_per_px is not None:
-            crops: list[PreparedCrop] = []
-            for um_per_px, group in groupby(decoded, lambda image: image.header.um_per_px):
-                crops += prepare([image.image for image in group], um_per_px)
-            return crops
-        return prepare([image.image for image in decoded], self._um_per_px)
-
 
 def chunk_size(batch_size: int | None, optimum: int) -> int:
-    """Crops that a worker takes at a time: one inference batch where its size was chosen.
+    """Crops that a thread takes at a time: one inference batch where its size was chosen.
 
     Args:
         batch_size: the chosen inference batch size; None for the provider's default.
@@ -259,38 +212,44 @@ def chunk_size(batch_size: int | None, optimum: int) -> int:
     return batch_size or optimum * max(1, CHUNK_SIZE // optimum)
 
 
-def _resolve(task: ReadyTask, results: Iterator[CellAnalysis | BadImage]) -> WriteTask:
-    """The task after inference.
-
-    Args:
-        task: the crop's task.
-        results: results of the prepared crops, in order.
-    """
-    match task:
-        case Prepared(file):
-            return Write(file, next(results))
-        case Rescore(file, analysis):
-            return Write(file, analysis, rescored=True)
-        case Failed(file, error) if error.status != "unreadable":
-            return Write(file, error)
-        case Done() | Upgrade() | Failed():
-            return task
+def _note_large(
+    chunks: Iterable[Chunk], is_large: threading.Event, *, force: bool
+) -> Iterator[Chunk]:
+    """The same chunks; the event is set once there is much to read."""
+    to_read = 0
+    for chunk in chunks:
+        to_read += sum(force or lookup.entry is None for _, lookup in chunk)
+        if to_read > MIN_FOR_WORKERS:
+            is_large.set()
+        yield chunk
 
 
-def _split_by_bytes(tasks: Iterable[CropTask]) -> Iterator[list[CropTask]]:
-    """Split tasks so that no part holds many more bytes of pixels than `MAX_PIXEL_BYTES`."""
-    part: list[CropTask] = []
-    held = 0
-    for task in tasks:
-        part.append(task)
-        held += task.decoded.pixels.nbytes if isinstance(task, Infer) else 0
-        if held > MAX_PIXEL_BYTES:
-            yield part
-            part, held = [], 0
-    yield part
+def _with_indexed(
+    chunk: Chunk, process: Callable[[list[Request]], list[Done | Failed]], *, force: bool
+) -> Processed:
+    """Process the crops of a chunk that the index does not know as done."""
+    unknown = [
+        Request(crop, lookup.is_new) for crop, lookup in chunk if force or lookup.entry is None
+    ]
+    tasks = iter(process(unknown) if unknown else ())
+    return [
+        (lookup, next(tasks))
+        if force or lookup.entry is None
+        else (lookup, Done(indexed_outcome(crop, lookup.entry)))
+        for crop, lookup in chunk
+    ]
 
 
-def _groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    remaining = iter(items)
-    while group := list(islice(remaining, size)):
-        yield group
+def _while_waits_rise(
+    waits_elsewhere: Callable[[], int], on_wait: Callable[[], object]
+) -> Callable[[], None]:
+    """Return a function that calls `on_wait` if waits for the sandbox began or ended since."""
+    before = sandbox.waits() + waits_elsewhere()
+
+    def call() -> None:
+        nonlocal before
+        if (count := sandbox.waits() + waits_elsewhere()) != before:
+            before = count
+            on_wait()
+
+    return call

@@ -81,8 +81,16 @@ def open_run(folder: Path, settings: Settings, *, use_index: bool = True) -> Ite
                 key = index_key(model.sha256, fingerprint.settings_sha256)
                 index = stack.enter_context(DoneIndex(folder, store.root, key))
             pipeline = Pipeline(
-                folder, classifier, store, journal, fingerprint, settings.batch_size, index
+                folder,
+                classifier,
+                store,
+                journal,
+                fingerprint,
+                settings.batch_size,
+                index,
+                settings.workers,
             )
+            stack.callback(pipeline.close)
             yield Run(folder, settings, naming, classifier, store, pipeline, fingerprint)
 
 

@@ -11,23 +11,39 @@ from ctcedge.errors import BadImage
 from ctcedge.images.decode import Decoded
 from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.records import ImageFacts
-from ctcedge.sidecars.index import Lookup
 from ctcedge.sidecars.schema import Sidecar
 
 
-class CropFile(NamedTuple):
-    """A crop, the state of its files before they were read, and what is known of the image."""
+class Request(NamedTuple):
+    """A crop whose files are to be read.
+
+    Attributes:
+        crop: the crop.
+        is_new: whether it is known to have no sidecar, which then is not searched for.
+    """
 
     crop: Crop
-    lookup: Lookup
+    is_new: bool
+
+
+class CropFile(NamedTuple):
+    """A crop, and what is known of its image."""
+
+    crop: Crop
     image: ImageFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing is left to do."""
+    """Nothing is left to do.
+
+    Attributes:
+        outcome: what became of the crop.
+        is_current: whether its sidecar needs no further run, so that the index may record it.
+    """
 
     outcome: Outcome
+    is_current: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Write the sidecars of a chunk of crops, and record in the index that they are done."""
+"""Write the sidecars of a chunk of crops."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.discovery.naming import Crop
-from ctcedge.pipeline.outcome import Outcome, index_entry, unclassified_reason
+from ctcedge.pipeline.outcome import Outcome, unclassified_reason
 from ctcedge.pipeline.records import SidecarBuilder
 from ctcedge.pipeline.task import Done, Failed, Upgrade, Write, WriteTask
-from ctcedge.sidecars.index import DoneIndex, Lookup
 from ctcedge.sidecars.schema import Sidecar
 from ctcedge.sidecars.store import NotWritten, SidecarStore, WriteSidecar
 from ctcedge.times import now
@@ -23,19 +22,13 @@ class SidecarWriter:
         classifier: model and decision rule.
         store: the sidecars.
         fingerprint: of the settings.
-        index: index of done crops; None for no index.
     """
 
     def __init__(
-        self,
-        classifier: Classifier,
-        store: SidecarStore,
-        fingerprint: Fingerprint,
-        index: DoneIndex | None,
+        self, classifier: Classifier, store: SidecarStore, fingerprint: Fingerprint
     ) -> None:
         self._builder = SidecarBuilder(classifier, fingerprint)
         self._store = store
-        self._index = index
 
     def write_all(self, tasks: Sequence[WriteTask]) -> list[Done | Failed]:
         """Write and upgrade sidecars; other tasks are returned as they are."""
@@ -54,37 +47,19 @@ class SidecarWriter:
                     case Done() | Failed():
                         done.append(task)
                     case Upgrade(file, old):
-                        done.append(Done(_upgrade(file.crop, old, write)))
+                        done.append(_upgrade(file.crop, old, write))
                     case Write(file, _, rescored):
                         assert sidecar is not None
-                        done.append(Done(_write(file.crop, sidecar, rescored, write)))
-        for task, finished in zip(tasks, done, strict=True):
-            if isinstance(task, Write | Upgrade) and isinstance(finished, Done):
-                self._record_written(finished.outcome, task.file.lookup)
+                        done.append(_write(file.crop, sidecar, rescored, write))
         return done
 
-    def record_current(self, outcome: Outcome, lookup: Lookup) -> None:
-        """Record in the index that a crop has a current sidecar."""
-        self._record(outcome, lookup, written=False)
 
-    def _record_written(self, outcome: Outcome, lookup: Lookup) -> None:
-        if outcome.done in ("written", "upgraded"):
-            self._record(outcome, lookup, written=True)
-
-    def _record(self, outcome: Outcome, lookup: Lookup, *, written: bool) -> None:
-        if self._index is None or outcome.record is None:
-            return
-        sha256 = outcome.record.image.sha256
-        if sha256 is not None:  # an image that could not be read may be readable next time
-            self._index.record(lookup, index_entry(outcome), sha256=sha256, written=written)
-
-
-def _write(crop: Crop, sidecar: Sidecar, rescored: bool, write: WriteSidecar) -> Outcome:
+def _write(crop: Crop, sidecar: Sidecar, rescored: bool, write: WriteSidecar) -> Done:
     try:
         written, kept_aside = write(crop, sidecar)
     except NotWritten as error:
-        return Outcome(crop, "not-written", error=str(error))
-    return Outcome(
+        return Done(Outcome(crop, "not-written", error=str(error)))
+    outcome = Outcome(
         crop,
         "written",
         written,
@@ -92,11 +67,13 @@ def _write(crop: Crop, sidecar: Sidecar, rescored: bool, write: WriteSidecar) ->
         rescored=rescored,
         kept_aside=kept_aside,
     )
+    return Done(outcome, is_current=True)
 
 
-def _upgrade(crop: Crop, old: Sidecar, write: WriteSidecar) -> Outcome:
+def _upgrade(crop: Crop, old: Sidecar, write: WriteSidecar) -> Done:
     try:
         upgraded, _ = write(crop, None)
     except NotWritten:  # it is current all the same, and is read in its old schema
-        return Outcome(crop, "current", old, unclassified_reason(old))
-    return Outcome(crop, "upgraded", upgraded, unclassified_reason(upgraded))
+        return Done(Outcome(crop, "current", old, unclassified_reason(old)))
+    outcome = Outcome(crop, "upgraded", upgraded, unclassified_reason(upgraded))
+    return Done(outcome, is_current=True)

@@ -107,10 +107,34 @@ class SidecarStore:
         self._folder = folder
         self._beside = out is None or out.resolve() == folder.resolve()
         self._locked: int | None = None
+        self._lock_is_lent = False
         self._locking = threading.Lock()
         self._replacing = [threading.Lock() for _ in range(_REPLACED_TOGETHER)]
         self._writable_until = 0.0
         self._impatient_until = 0.0
+
+    @classmethod
+    def under_lock(cls, folder: Path, out: Path | None, descriptor: int | None) -> SidecarStore:
+        """The store in a worker process, whose root the process that started it has locked.
+
+        Args:
+            folder: the searched folder.
+            out: root of the sidecars; None for beside the images.
+            descriptor: of the locked root, inherited; the lock lasts while it is open.
+        """
+        store = cls(folder, out)
+        store._locked, store._lock_is_lent = descriptor, True
+        return store
+
+    @property
+    def lock_descriptor(self) -> int | None:
+        """Descriptor of the locked root; None where it is not locked."""
+        return self._locked
+
+    @property
+    def out(self) -> Path | None:
+        """Root of the sidecars; None for beside the images."""
+        return None if self._beside else self.root
 
     def path(self, crop: Crop) -> Path:
         """The path of the crop's sidecar."""
@@ -347,6 +371,15 @@ class SidecarStore:
             raise
         return descriptor
 
+    def renew_lock(self) -> None:
+        """Lock the root where it was replaced, or mounted again, since it was locked.
+
+        Raises:
+            OutputError: another ctcedge writes there now.
+        """
+        with contextlib.suppress(OSError):  # reported by the next write
+            close_unwritten(self._open_directory(""))
+
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Make the root, check that it can be written, lock it and remove abandoned files.
@@ -380,13 +413,19 @@ class SidecarStore:
         """Lock the root where it was replaced, or mounted again, since it was locked.
 
         Raises:
-            OutputError: another ctcedge writes there now.
+            OutputError: another ctcedge writes there now; or this is a worker process, which leaves
+                the locking to the one that started it.
         """
         if self._locked is None:
             return
         with self._locking:
             if os.path.samestat(os.fstat(root), os.fstat(self._locked)):
                 return
+            if self._lock_is_lent:
+                raise OutputError(
+                    f"{self.root} was replaced meanwhile, for instance by a mount; what is written"
+                    " stays, run again"
+                )
             self._lock(root)
             os.dup2(root, self._locked, inheritable=False)
 

@@ -20,9 +20,26 @@ from ctcedge.cli.app import main
 
 DEADLINE = 60.0
 
+TEST_WORKERS = "CTCEDGE_TEST_WORKERS"
+"""Environment variable: number of worker processes that do all the work of a run, however small."""
+
+# The real command line, where every chunk waits for a worker process.
+_WITH_WORKERS = """
+from ctcedge import environment
+environment.prepare()
+from ctcedge.pipeline import pipeline, worker_pool
+pipeline.MIN_FOR_WORKERS = 0
+pipeline.worker_count = lambda chosen: {workers}
+worker_pool.START_WAIT_S = 60.0
+from ctcedge.cli.app import main
+main()
+"""
+
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "ctcedge", *map(os.fspath, map(_plain, arguments))]
+    workers = int(os.environ.get(TEST_WORKERS, "0"))
+    start = ["-c", _WITH_WORKERS.format(workers=workers)] if workers else ["-m", "ctcedge"]
+    return [sys.executable, *start, *map(os.fspath, map(_plain, arguments))]
 
 
 def _plain(argument: object) -> Any:

@@ -14,7 +14,7 @@ A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
 def left_by_a_crash(root: Path, *noted: str) -> None:
     """Write the journal as it is while images are decoded, which is what a crash leaves."""
-    (root / RECORD).write_bytes(b"".join(map(bytes.fromhex, noted)).ljust(2048, b"\0"))
+    (root / RECORD).write_bytes(b"".join(map(bytes.fromhex, noted)).ljust(8192, b"\0"))
 
 
 def suspected(root: Path) -> set[str]:
@@ -91,8 +91,8 @@ def test_the_record_does_not_grow(tmp_path: Path) -> None:
     left_by_a_crash(tmp_path, *(f"{number + 1:064x}" for number in range(1000)))
     with CrashJournal(tmp_path) as in_hand, in_hand.slot() as note:
         note(A)
-        assert len(suspected(tmp_path)) < 64
-        assert (tmp_path / RECORD).stat().st_size == 2048
+        assert len(suspected(tmp_path)) < 256
+        assert (tmp_path / RECORD).stat().st_size == 8192
         assert A in suspected(tmp_path)
 
 

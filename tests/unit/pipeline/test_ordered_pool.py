@@ -30,7 +30,7 @@ def test_a_timeout_error_of_the_work_itself_is_raised() -> None:
 def test_only_waits_that_move_on_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_waits", sandbox._Waits())
     signs = []
-    call = _while_waits_rise(lambda: signs.append(sandbox.waits()))
+    call = _while_waits_rise(lambda: 0, lambda: signs.append(sandbox.waits()))
     call()
     assert signs == []
     sandbox._waits.count += 1

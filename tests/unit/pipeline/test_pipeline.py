@@ -209,7 +209,7 @@ def test_large_images_are_held_a_few_at_a_time(
         return prepare(self, images, um_per_px)
 
     monkeypatch.setattr(type(bench.classifier), "prepare", counted)
-    monkeypatch.setattr("ctcedge.pipeline.pipeline.MAX_PIXEL_BYTES", 2 * cell().nbytes - 1)
+    monkeypatch.setattr("ctcedge.pipeline.chunks.MAX_PIXEL_BYTES", 2 * cell().nbytes - 1)
     outcomes = bench.run(force=True, batch_size=6)
     assert [each.crop.path for each in outcomes] == sorted(together)
     assert looked == [2, 2, 1]

@@ -1,0 +1,29 @@
+"""Number of CPU cores that this process may use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def available_cpus() -> int:
+    """CPU cores that this process may use at once, by affinity and its control group's quota."""
+    cores = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """CPU quota of this process's control group (version 2), in cores; None where there is none."""
+    quotas = []
+    with contextlib.suppress(OSError, ValueError):
+        line = Path("/proc/self/cgroup").read_text().partition("0::")[2].partition("\n")[0]
+        group = Path("/sys/fs/cgroup", line.lstrip("/"))
+        for folder in (group, *group.parents):
+            if folder == Path("/sys/fs"):
+                break
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = (folder / "cpu.max").read_text().split()
+                quotas.append(int(quota) / int(period))  # 'max' is no number
+    return min(quotas, default=None)

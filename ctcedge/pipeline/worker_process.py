@@ -1,0 +1,112 @@
+"""A worker process, as the process sees it that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+
+from ctcedge.pipeline.messages import FromWorker, Setup, ToWorker
+
+_END_S = 5.0  # seconds that a process has to end
+
+
+class WorkerDiedError(Exception):
+    """A worker process has ended."""
+
+
+class WorkerProcess:
+    """A worker process, and the connection to it.
+
+    Args:
+        setup: the first message to it; its descriptors are inherited.
+
+    Attributes:
+        slot: its slot of the crash journal.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.slot = setup.journal
+        ours, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
+        inherited = [setup.lock, setup.journal.descriptor, theirs.fileno(), lifeline]
+        try:
+            # The same modules as here, and none from the working directory.
+            path = os.pathsep.join(filter(None, sys.path))
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "ctcedge.pipeline.worker"),
+                    *(str(theirs.fileno()), str(lifeline)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path},
+                pass_fds=[descriptor for descriptor in inherited if descriptor is not None],
+                start_new_session=True,  # Ctrl-C is meant for this process only
+            )
+        except BaseException:
+            ours.close()
+            os.close(self._lifeline)
+            raise
+        finally:
+            theirs.close()
+            os.close(lifeline)
+        self._connection: Connection[ToWorker, FromWorker] = Connection(ours.detach())
+        self.send(setup)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    @property
+    def has_retired(self) -> bool:
+        """Whether it ended by itself because it had no work for long."""
+        return self._process.poll() == 0
+
+    @property
+    def fate(self) -> str:
+        """How it ended, in words."""
+        code = self._process.poll()
+        if code is None:
+            return "it does not answer"
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def send(self, message: ToWorker) -> None:
+        """Send a message; where the worker has ended, `receive` reports it."""
+        with contextlib.suppress(OSError):
+            self._connection.send(message)
+
+    def receive(self) -> FromWorker:
+        """Wait for a message.
+
+        Raises:
+            WorkerDiedError: it has ended.
+        """
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
+            raise WorkerDiedError(f"it has ended, {self.fate}") from None
+
+    def end(self) -> None:
+        """Ask it to end; a worker without work does so at once."""
+        self.send(None)
+
+    def close(self) -> None:
+        """Free what it holds; a process that has not ended is ended."""
+        self._connection.close()
+        os.close(self._lifeline)
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
