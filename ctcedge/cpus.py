@@ -14,16 +14,17 @@ def available_cpus() -> int:
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
-def _cgroup_quota() -> float | None:
+def _cgroup_quota(
+    membership: Path = Path("/proc/self/cgroup"), hierarchy: Path = Path("/sys/fs/cgroup")
+) -> float | None:
     """CPU quota of this process's control group (version 2), in cores; None where there is none."""
     quotas = []
     with contextlib.suppress(OSError, ValueError):
-        line = Path("/proc/self/cgroup").read_text().partition("0::")[2].partition("\n")[0]
-        group = Path("/sys/fs/cgroup", line.lstrip("/"))
-        for folder in (group, *group.parents):
-            if folder == Path("/sys/fs"):
-                break
+        group = membership.read_text().partition("0::/")[2].partition("\n")[0]
+        for folder in (hierarchy / group, *(hierarchy / group).parents):
             with contextlib.suppress(OSError, ValueError):
                 quota, period = (folder / "cpu.max").read_text().split()
                 quotas.append(int(quota) / int(period))  # 'max' is no number
+            if folder == hierarchy:
+                break
     return min(quotas, default=None)

@@ -182,6 +182,8 @@ class WorkerPool:
         return None
 
     def _take_idle(self) -> WorkerProcess | None:
+        if not self._plan.workers:
+            return None
         try:
             return self._idle.get(timeout=START_WAIT_S) if START_WAIT_S else self._idle.get_nowait()
         except queue.Empty:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,22 @@ class Bench:
             CrashJournal(self.folder),
             fingerprint(used, um_per_px),
             batch_size,
+            workers=1,
         )
         return list(pipeline.run(self.crops() if crops is None else crops, **options))
+
+    @contextmanager
+    def opened(self, workers: int, classifier: Classifier | None = None) -> Iterator[Pipeline]:
+        """The folder locked, with a pipeline that may have worker processes."""
+        used, store = classifier or self.classifier, SidecarStore(self.folder)
+        with store.open(), CrashJournal(self.folder) as journal:
+            pipeline = Pipeline(
+                self.folder, used, store, journal, fingerprint(used), 4, workers=workers
+            )
+            try:
+                yield pipeline
+            finally:
+                pipeline.close()
 
 
 def done(outcomes: list[Outcome]) -> list[str]:
