@@ -8,6 +8,7 @@ killed, the lifeline closes and they end at once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -16,20 +17,41 @@ import sys
 import threading
 import traceback
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
-from ctcedge import environment
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ctcedge.model.session import ModelOutput
-    from ctcedge.pipeline.messages import FromWorker, RemoteEngine, Result, Setup, ToWorker, Work
+from ctcedge.classification.classifier import Classifier
+from ctcedge.classification.ood import OodDetector
+from ctcedge.errors import CtcEdgeError
+from ctcedge.images import sandbox
+from ctcedge.model.failover import FailoverEngine, Inference
+from ctcedge.model.session import ModelOutput
+from ctcedge.pipeline.chunks import ChunkProcessor
+from ctcedge.pipeline.crash_journal import LentSlot
+from ctcedge.pipeline.messages import (
+    Failure,
+    FromWorker,
+    Infer,
+    Inferred,
+    LogLine,
+    Ready,
+    RemoteEngine,
+    Result,
+    Setup,
+    ToWorker,
+    Waits,
+    Work,
+)
+from ctcedge.sidecars.store import SidecarStore
 
 _PULSE_S = 1.0
 _RETIREMENT_S = 60.0  # seconds without work after which it ends
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _ClosedError(Exception):
+    """The other process has ended, or gave up this work."""
 
 
 class _Channel:
@@ -40,14 +62,21 @@ class _Channel:
         self._lock = threading.Lock()
 
     def send(self, message: FromWorker) -> None:
-        with self._lock:
-            self._connection.send(message)
+        """Send a message."""
+        try:
+            with self._lock:
+                self._connection.send(message)
+        except OSError:
+            raise _ClosedError from None
 
     def receive(self, timeout: float | None = None) -> ToWorker:
         """The next message; None where there is none for so many seconds."""
-        if timeout is not None and not self._connection.poll(timeout):
-            return None
-        return self._connection.recv()
+        try:
+            if timeout is not None and not self._connection.poll(timeout):
+                return None
+            return self._connection.recv()
+        except (EOFError, OSError):
+            raise _ClosedError from None
 
 
 class _RemoteInference:
@@ -63,12 +92,10 @@ class _RemoteInference:
 
     def infer(self, inputs: NDArray[np.uint8]) -> tuple[ModelOutput, RemoteEngine]:
         """Run the network there."""
-        from ctcedge.pipeline.messages import Infer, Inferred
-
         self._channel.send(Infer(inputs))
         answer = self._channel.receive()
-        if not isinstance(answer, Inferred):  # it gave up this work
-            raise EOFError
+        if not isinstance(answer, Inferred):
+            raise _ClosedError
         self.current = answer.engine
         return answer.output, answer.engine
 
@@ -81,8 +108,6 @@ class _SendingHandler(logging.Handler):
         self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
-        from ctcedge.pipeline.messages import LogLine
-
         record.msg, record.args, record.exc_info = record.getMessage(), None, None
         self._channel.send(LogLine(record))
 
@@ -92,34 +117,26 @@ def main() -> None:
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     channel, lifeline = _Channel(int(sys.argv[1])), int(sys.argv[2])
-    environment.prepare()
     threading.Thread(target=_watch_over, args=(channel, lifeline), daemon=True).start()
-    try:
+    with contextlib.suppress(_ClosedError):
         _serve(channel)
-    except (EOFError, ConnectionError):
-        pass
     os._exit(0)  # nothing is left to write
 
 
 def _watch_over(channel: _Channel, lifeline: int) -> None:
     """End this process with the other one, and tell it of waits."""
-    from ctcedge.images import sandbox
-    from ctcedge.pipeline.messages import Waits
-
     waits = sandbox.waits()
     while not select.select([lifeline], [], [], _PULSE_S)[0]:
         if (count := sandbox.waits()) != waits:
             waits = count
             try:
                 channel.send(Waits())
-            except OSError:
+            except _ClosedError:
                 break
     os._exit(1)
 
 
 def _serve(channel: _Channel) -> None:
-    from ctcedge.pipeline.messages import Failure, Ready, Setup, Work
-
     setup = channel.receive()
     assert isinstance(setup, Setup)
     logger = logging.getLogger("ctcedge")
@@ -135,7 +152,7 @@ def _serve(channel: _Channel) -> None:
     while isinstance(work := channel.receive(_RETIREMENT_S), Work):
         try:
             result = worker.process(work)
-        except (EOFError, ConnectionError):
+        except _ClosedError:
             raise
         except Exception as error:
             channel.send(Failure(_portable(error)))
@@ -147,13 +164,6 @@ class _Worker:
     """Everything that a chunk needs."""
 
     def __init__(self, setup: Setup, channel: _Channel) -> None:
-        from ctcedge.classification.classifier import Classifier
-        from ctcedge.classification.ood import OodDetector
-        from ctcedge.model.failover import FailoverEngine, Inference
-        from ctcedge.pipeline.chunks import ChunkProcessor
-        from ctcedge.pipeline.crash_journal import LentSlot
-        from ctcedge.sidecars.store import SidecarStore
-
         inference: Inference
         if setup.engine is None:
             inference = FailoverEngine(setup.model, "cpu")
@@ -174,8 +184,6 @@ class _Worker:
 
     def process(self, work: Work) -> Result:
         """Classify crops."""
-        from ctcedge.pipeline.messages import Result
-
         self._journal.quarantined = set(work.quarantined)
         self._journal.cleared = []
         self._processor.resume(work.identity)
@@ -185,8 +193,6 @@ class _Worker:
 
 def _portable(error: Exception) -> Exception:
     """The exception as it can be sent; where it was not expected, with the place it comes from."""
-    from ctcedge.errors import CtcEdgeError
-
     if not isinstance(error, CtcEdgeError):
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in reversed(frames)]
