@@ -75,7 +75,7 @@ def test_unit_is_hardened(tmp_path: Path, drop_ins: tuple[str, ...], limit: floa
 def test_unit_limits_memory_and_tasks() -> None:
     lines = TEMPLATE.read_text(encoding="utf-8").splitlines()
     assert "MemoryMax=75%" in lines
-    assert "TasksMax=256" in lines
+    assert "TasksMax=1024" in lines
 
 
 @pytest.fixture(scope="module")
