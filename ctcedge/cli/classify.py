@@ -25,8 +25,8 @@ from ctcedge.cli.options import (
     RunOptions,
     Samples,
     UmPerPx,
-    sample_table,
     Workers,
+    sample_table,
 )
 from ctcedge.cli.output import print_json
 

@@ -36,8 +36,8 @@ from ctcedge.cli.options import (
     Samples,
     StabilityDelay,
     UmPerPx,
-    sample_table,
     Workers,
+    sample_table,
 )
 from ctcedge.cli.output import print_json
 from ctcedge.dependencies import damaged_package, outdated_package
