@@ -17,6 +17,7 @@ import msgspec
 
 from ctcedge.errors import SettingsError
 from ctcedge.fs.files import UnsuitableFileError, is_absence, read_limited
+from ctcedge.fs.problems import path_problem
 from ctcedge.fs.text import TextError, decode_text, same_form
 from ctcedge.log import escape_control_chars
 from ctcedge.results.table import unescape_formula
@@ -102,8 +103,11 @@ def load_sample_table(folder: Path, path: Path | None = None) -> SampleTable:
     except OSError as error:
         if path is None and is_absence(error) and not file.is_symlink():
             return SampleTable()
-        hint = f"; links are not followed there{_ELSEWHERE}" if path is None else ""
-        raise SettingsError(f"{file}: cannot be read ({error.strerror}){hint}") from None
+        if path is None and file.is_symlink():
+            text = f"{file}: is a link; links are not followed there{_ELSEWHERE}"
+        else:
+            text = path_problem(file, error)
+        raise SettingsError(text) from None
     try:
         return SampleTable(_parse(decode_text(data)), file)
     except (TextError, csv.Error) as error:
