@@ -93,6 +93,6 @@ def test_the_folders_own_table_is_no_link(tmp_path: Path) -> None:
     other = tmp_path / "elsewhere.csv"
     other.write_text("sample\nS1\n")
     (tmp_path / "samples.csv").symlink_to(other)
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="links are not followed"):
         load_sample_table(tmp_path)
     assert load_sample_table(tmp_path, tmp_path / "samples.csv").missing([]) == ["S1"]
