@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { correctionsFile, decodedText, readCorrections } from "../../ctcedge/report/web/js/corrections.js";
+import {
+  correctionsFile,
+  decodedText,
+  readCorrections,
+} from "../../ctcedge/report/web/js/corrections.js";
 import { HASHES, entryOf, reportOf, storeOf } from "./report_data.js";
 
 const CREATED = "2026-11-24T03:00:00.000Z";
