@@ -23,6 +23,7 @@ provider = "cpu"
 out = "/calls"
 batch_size = 8
 gpu_memory_mb = 512
+workers = 4
 
 [images]
 pattern = '(?P<cell>.+)\\.png'
@@ -59,6 +60,7 @@ def test_a_settings_file(tmp_path: Path) -> None:
         "/calls",
         8,
         512,
+        4,
         DecisionSettings("screening", 0.0002),
     )
 
