@@ -48,7 +48,7 @@ SYSTEM = {
 }
 
 _MUST_NOT_RUN = re.compile(
-    r"^sudo|^/opt/|\b[A-Z]{4,}\b|ctcedge (service|bench|--install-completion)|--provider cuda|[.]h5ad"
+    r"^sudo|^/opt/|\b[A-Z]{4,}\b|ctcedge (service|bench|--install)|--provider cuda|[.]h5ad"
 )
 
 
