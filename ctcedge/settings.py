@@ -135,7 +135,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         out: folder of the sidecars; None to write them beside the images.
         batch_size: inference batch size; None for the provider's default.
         gpu_memory_mb: GPU memory limit, MiB; None for no limit.
-        workers: number of worker processes; None for as many as there are CPU cores, in large runs.
+        workers: number of worker processes in large runs, 1 for none; None for as many as there are
+            CPU cores, where there are more than four.
         decision: how probabilities become calls.
         samples: table of the samples' patients and volumes; None for `samples.csv` in the searched
             folder, if there is one.

@@ -192,9 +192,7 @@ GpuMemory = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", help="Worker processes; 1: none.  [default: CPU cores, in large runs]"
-    ),
+    typer.Option(metavar="N", help="Worker processes; 1: none.  [default: none up to 4 CPU cores]"),
 ]
 StabilityDelay = Annotated[
     float | None,

@@ -32,7 +32,7 @@ from ctcedge.sidecars.store import SidecarStore
 MAX_THREADS = 8  # more would wait for each other in Python
 THREADS_PER_CPU_SLOT = 4  # as inference takes three quarters of a thread's time or more
 CHUNK_SIZE = 64  # crops; with fewer, code leaves the caches too often
-MIN_FOR_WORKERS = 512  # crops; for fewer, worker processes take longer to start than they save
+MIN_FOR_WORKERS = 2048  # crops; for fewer, worker processes take longer to start than they save
 LOOKUP_SIZE = 1000  # crops that are looked up in the index together
 
 Chunk: TypeAlias = list[tuple[Crop, Lookup]]

@@ -43,6 +43,7 @@ from ctcedge.sidecars.store import SidecarStore
 log = logging.getLogger("ctcedge.pipeline.worker_pool")
 
 START_WAIT_S = 0.0  # for a worker that is being started: meanwhile, threads do the work
+MAX_CPUS_OF_THREADS = 4  # threads keep so many busy, as inference needs no Python
 _MAX_DEATHS = 3  # of workers on one chunk, besides those that quarantine an image
 _START_AGAIN_S = 60.0  # seconds without a further try where no worker could be started
 _EVENT = event("worker")
@@ -300,7 +301,8 @@ def worker_count(chosen: int | None) -> int:
 
     Args:
         chosen: by the user; None for as many as there are CPU cores, or as the control group's CPU
-            quota allows. One process is this one.
+            quota allows, where these are more than a few. One process is this one.
     """
     count = available_cpus() if chosen is None else chosen
-    return min(count, MAX_WORKERS) if count > 1 else 0
+    too_few = count <= (MAX_CPUS_OF_THREADS if chosen is None else 1)
+    return 0 if too_few else min(count, MAX_WORKERS)

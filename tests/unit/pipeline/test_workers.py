@@ -237,7 +237,7 @@ def test_an_unreadable_image_is_the_same_after_its_way_between_processes() -> No
 
 @pytest.mark.parametrize(
     ("chosen", "cores", "expected"),
-    [(None, 1, 0), (None, 4, 4), (None, 500, 96), (1, 8, 0), (3, 1, 3)],
+    [(None, 1, 0), (None, 4, 0), (None, 5, 5), (None, 500, 96), (1, 8, 0), (2, 1, 2)],
 )
 def test_number_of_workers(
     chosen: int | None, cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
