@@ -6,7 +6,9 @@ A model folder may come from anyone. Its hashes show that it is whole, not that 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -72,11 +74,20 @@ def call_limited(call: Callable[[], _T], cancel: Callable[[], object], graph_byt
         if not in_time:
             cancel()
             thread.join(_GRACE_S)
+    _wait_for_end(thread)
     if results:
         return results[0]
     if not in_time:
         raise TimeoutError(f"it takes longer than {_TIMEOUT_S:.0f} s")
     raise errors[0]
+
+
+def _wait_for_end(thread: threading.Thread) -> None:
+    """Wait until the system, too, no longer counts a thread that has ended: limits may be tight."""
+    for _ in range(100):
+        if thread.is_alive() or not os.path.exists(f"/proc/self/task/{thread.native_id}"):
+            return
+        time.sleep(0.001)
 
 
 @contextlib.contextmanager
