@@ -34,8 +34,13 @@ class WorkerProcess:
 
     def __init__(self, setup: Setup) -> None:
         self.slot = setup.journal
-        ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            os.close(lifeline)
+            os.close(self._lifeline)
+            raise
         inherited = [setup.lock, setup.journal.descriptor, theirs.fileno(), lifeline]
         try:
             # The same modules as here, and none from the working directory.
@@ -96,10 +101,6 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_S)
             raise WorkerDiedError(f"it has ended, {self.fate}") from None
-
-    def end(self) -> None:
-        """Ask it to end; a worker without work does so at once."""
-        self.send(None)
 
     def close(self) -> None:
         """Free what it holds; a process that has not ended is ended."""
