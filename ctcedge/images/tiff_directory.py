@@ -139,9 +139,11 @@ def directories(data: bytes, limit: int) -> list[Directory]:
         limit: largest number of directories.
 
     Raises:
-        struct.error: as of `first_directory`; or there are more, or they form a loop.
+        struct.error: as of `first_directory`; it is no TIFF; there are more, or they form a loop.
         OverflowError: as of `first_directory`.
     """
+    if data[:4] not in _LAYOUTS:  # for instance of a file that is not filled yet
+        raise struct.error
     _, big, offset, _, _ = _LAYOUTS[data[:4]]
     (start,) = offset.unpack_from(data, 8 if big else 4)
     found: list[Directory] = []

@@ -49,3 +49,8 @@ def test_a_look_at_a_few_bytes_tells_plain_images(tmp_path: Path) -> None:
         path.write_bytes(data)
         assert not is_plain(str(path))
     assert not is_plain(str(tmp_path / "gone.tif"))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"\x89PNG", b"II*"])
+def test_what_is_no_tiff_has_no_pages(data: bytes) -> None:
+    assert not has_pages(data)
