@@ -7,11 +7,15 @@ import os
 from pathlib import Path
 
 
+def cores() -> int:
+    """Number of CPU cores that this process may use, by its affinity."""
+    return len(os.sched_getaffinity(0))
+
+
 def available_cpus() -> int:
     """CPU cores that this process may use at once, by affinity and its control group's quota."""
-    cores = len(os.sched_getaffinity(0))
     quota = _cgroup_quota()
-    return cores if quota is None else max(1, min(cores, int(quota)))
+    return cores() if quota is None else max(1, min(cores(), int(quota)))
 
 
 def _cgroup_quota(

@@ -11,12 +11,12 @@ import contextlib
 import importlib
 import io
 import linecache
-import os
 import re
 import signal
 import subprocess
-import sys
 from types import ModuleType, TracebackType
+
+from ctcedge.processes import child_process
 
 PACKAGES = {
     "numpy": "numpy",
@@ -116,12 +116,11 @@ def _numbers(version: str) -> list[int]:
 
 def _signal_of(*modules: str) -> str | None:
     """Return the name of the signal by which a process ends that imports modules, if it does."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     code = "".join(
         f"try: import {_SUBMODULES.get(module, module)}\nexcept Exception: pass\n"
         for module in modules
     )
-    words = [sys.executable, "-P", "-c", code]
+    words, environment = child_process("-c", code)
     try:
         status = subprocess.run(words, env=environment, capture_output=True, timeout=60).returncode
     except (OSError, subprocess.SubprocessError):

@@ -184,7 +184,7 @@ class SourcedSettings:
 def lab_config() -> Path | None:
     """Return the lab's settings file: that of CTCEDGE_CONFIG, or that in /etc, if there is one.
 
-    An empty CTCEDGE_CONFIG stands for no file.
+    An empty CTCEDGE_CONFIG means no file.
     """
     named = os.environ.get(LAB_VARIABLE)
     if named is not None:

@@ -9,10 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-
-def cores() -> int:
-    """Number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+from ctcedge.cpus import cores
 
 
 def facts() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ctcedge.bench import machine
 from ctcedge.bench.sessions import BareSession
 from ctcedge.bench.throughput import STAGES, PipelineRun
 from ctcedge.classification.analysis import InferenceProvenance
+from ctcedge.cpus import cores
 from ctcedge.model.folder import Model
 from ctcedge.version import __version__
 
@@ -164,7 +165,7 @@ class Bench:
             return None
         stages = self.stages_us()
         outside = sum(stages.values()) - stages["infer"] - stages["other"]
-        limit = min(self.typical.session_per_s, machine.cores() * 1e6 / outside)
+        limit = min(self.typical.session_per_s, cores() * 1e6 / outside)
         return self.typical.pipeline.crops_per_s / limit
 
     def as_json(self) -> dict[str, Any]:

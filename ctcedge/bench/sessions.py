@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ctcedge.bench.machine import cores
+from ctcedge.cpus import cores
 from ctcedge.model.folder import Model
 from ctcedge.model.session import Engine, Provider
 from ctcedge.model.spec import INPUT_NAME

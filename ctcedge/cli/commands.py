@@ -14,13 +14,12 @@ from ctcedge.cli.classify import classify
 from ctcedge.cli.controls import controls_app
 from ctcedge.cli.inspect import doctor, inspect, status
 from ctcedge.cli.models import models_app
-from ctcedge.cli.options import HELP_OPTIONS
+from ctcedge.cli.options import HELP_OPTIONS, version_option
 from ctcedge.cli.report import export, report, verify
 from ctcedge.cli.review import review_app
 from ctcedge.cli.service import service_app
 from ctcedge.cli.suggestions import SuggestingGroup
 from ctcedge.cli.watch import watch
-from ctcedge.version import __version__
 
 app = typer.Typer(
     name="ctcedge",
@@ -46,23 +45,6 @@ app.add_typer(models_app, name="models")
 app.add_typer(service_app, name="service")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"ctcedge {__version__}")
-        raise typer.Exit()
-
-
 @app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            "-V",
-            callback=_show_version,
-            is_eager=True,
-            help="Show the version and exit.",
-        ),
-    ] = False,
-) -> None:
+def _root(version: Annotated[bool, version_option("ctcedge")] = False) -> None:
     pass

@@ -91,5 +91,5 @@ def folder_options(
 
 def print_next_import(folder: object, options: Words) -> None:
     """Print the import of the corrections that a page saved, as the next step."""
-    when = "after the review on the page; CORRECTIONS.json stands for the file that it saved"
+    when = "after the review on the page; CORRECTIONS.json is the file that it saved"
     print_next("review import", "CORRECTIONS.json", folder, options=options, when=when)

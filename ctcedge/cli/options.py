@@ -8,11 +8,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctcedge.meant import number_to_write
+from ctcedge.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,19 @@ HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
 """Click's settings of the command line, which sub-commands inherit."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf", re.ASCII)
+
+
+def version_option(program: str) -> Any:
+    """Return the option of a program that shows its version and ends it."""
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            print(f"{program} {__version__}")
+            raise typer.Exit()
+
+    return typer.Option(
+        "--version", "-V", callback=show, is_eager=True, help="Show the version and exit."
+    )
 
 
 class ProviderName(enum.StrEnum):

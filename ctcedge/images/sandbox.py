@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import resource
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 from ctcedge.errors import BadImage, SetupError
 from ctcedge.images.decode import Decoded, decode
 from ctcedge.images.header import read_header
+from ctcedge.processes import child_process
 
 CRASHED = "the image decoder crashed on it or did not come back"
 """Error of an image on which the decoder crashed or hung."""
@@ -79,12 +79,11 @@ def decode_in_subprocess(data: bytes) -> Decoded:
         BadImage: as from `decode.decode`; or its text is `CRASHED`.
         SetupError: the subprocess cannot be started.
     """
-    # The same modules as here, and none from the working directory.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words, environment = child_process("-m", "ctcedge.images.sandbox")
     _waits.count += 1
     try:
         process = subprocess.run(
-            [sys.executable, "-P", "-m", "ctcedge.images.sandbox"],
+            words,
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

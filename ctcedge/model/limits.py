@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ctcedge.errors import ModelError
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 _T = TypeVar("_T")
 
@@ -93,7 +89,7 @@ def _wait_for_end(thread: threading.Thread) -> None:
 @contextlib.contextmanager
 def _memory_limit(more: int) -> Iterator[None]:
     """Let the process allocate so many bytes more, where this concerns no other thread."""
-    if resource is None or threading.active_count() > 1:
+    if threading.active_count() > 1:
         yield
         return
     limits = resource.getrlimit(resource.RLIMIT_AS)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from ctcedge.classification.classifier import Classifier, PreparedCrop
 from ctcedge.classification.fingerprints import Fingerprint
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import Decoded
+from ctcedge.iteration import batched
 from ctcedge.pipeline.crash_journal import DecodingJournal
 from ctcedge.pipeline.loader import CropLoader, FolderIdentity
 from ctcedge.pipeline.task import (
@@ -42,8 +43,6 @@ from ctcedge.quality.checks import Quality
 from ctcedge.sidecars.store import SidecarStore
 
 MAX_PIXEL_BYTES = 16 * 2**20  # decoded pixels that a thread holds at a time
-
-_T = TypeVar("_T")
 
 
 class _Batch(NamedTuple):
@@ -84,19 +83,18 @@ class ChunkProcessor:
         self._loader = CropLoader(folder, classifier, store, journal, fingerprint)
         self._cpu_slots = threading.Semaphore(max_in_python)
 
-    def begin(self) -> FolderIdentity:
-        """Remember which folder is searched, at the begin of a pass over crops."""
-        return self._loader.begin()
+    def folder_identity(self) -> FolderIdentity:
+        """The identity of the searched folder now, for `process`."""
+        return self._loader.identity()
 
-    def resume(self, identity: FolderIdentity) -> None:
-        """Take part in a pass over crops that `begin` of another process began."""
-        self._loader.resume(identity)
-
-    def process(self, requests: Sequence[Request], *, force: bool) -> list[Done | Failed]:
+    def process(
+        self, requests: Sequence[Request], identity: FolderIdentity, *, force: bool
+    ) -> list[Done | Failed]:
         """Classify crops that have no current sidecar.
 
         Args:
             requests: the crops.
+            identity: of the searched folder at the begin of the run.
             force: classify also those whose sidecar is current, or needs only a new decision.
 
         Returns:
@@ -107,7 +105,11 @@ class ChunkProcessor:
             OutputError: no sidecar can be written, for instance because the disk is full.
         """
         loader = self._loader
-        with self._cpu_slots, loader.open() as folders, self._journal.slot() as note_decoding:
+        with (
+            self._cpu_slots,
+            loader.open(identity) as folders,
+            self._journal.slot() as note_decoding,
+        ):
             loaded = (loader.load(request, force, folders, note_decoding) for request in requests)
             tasks, batches = self._prepare(loaded)
         outputs = [self._classifier.infer(batch.inputs) for batch in batches]
@@ -132,7 +134,7 @@ class ChunkProcessor:
             tasks += (Prepared(task.file) if isinstance(task, Infer) else task for task in part)
         batches = [
             _Batch(np.stack([crop.input for crop in batch]), [crop.quality for crop in batch])
-            for batch in groups(crops, self._batch_size)
+            for batch in batched(crops, self._batch_size)
         ]
         return tasks, batches
 
@@ -145,13 +147,6 @@ class ChunkProcessor:
                 crops += prepare([image.image for image in group], um_per_px)
             return crops
         return prepare([image.image for image in decoded], self._um_per_px)
-
-
-def groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Yield the items in lists of a size; the last may be shorter."""
-    remaining = iter(items)
-    while group := list(islice(remaining, size)):
-        yield group
 
 
 def _resolve(task: ReadyTask, results: Iterator[CellAnalysis | BadImage]) -> WriteTask:

@@ -35,10 +35,17 @@ NoteDecoding: TypeAlias = Callable[[str], None]
 
 
 class OpenFolders(NamedTuple):
-    """The searched folder and the root of its sidecars, open for reading."""
+    """The searched folder and the root of its sidecars, open for reading.
+
+    Attributes:
+        images: the searched folder.
+        sidecars: the root of the sidecars.
+        identity: of the searched folder at the begin of the run.
+    """
 
     images: Tree
     sidecars: Tree
+    identity: FolderIdentity
 
 
 class CropLoader:
@@ -66,23 +73,21 @@ class CropLoader:
         self._fingerprint = fingerprint
         self._model_sha256 = classifier.model.sha256
         self._ood_detector = classifier.ood_detector
-        self._identity: FolderIdentity = None
 
-    def begin(self) -> FolderIdentity:
-        """Remember which folder is searched, at the begin of a pass over crops."""
+    def identity(self) -> FolderIdentity:
+        """The identity of the searched folder now."""
         with Tree(self._folder) as tree:
-            self._identity = tree.identity()
-        return self._identity
-
-    def resume(self, identity: FolderIdentity) -> None:
-        """Take part in a pass over crops that `begin` of another process began."""
-        self._identity = identity
+            return tree.identity()
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[OpenFolders]:
-        """Open the folders, for some calls of `load` in one thread."""
+    def open(self, identity: FolderIdentity) -> Iterator[OpenFolders]:
+        """Open the folders, for some calls of `load` in one thread.
+
+        Args:
+            identity: of the searched folder at the begin of the run.
+        """
         with Tree(self._folder) as images, Tree(self._store.root) as sidecars:
-            yield OpenFolders(images, sidecars)
+            yield OpenFolders(images, sidecars, identity)
 
     def load(
         self, request: Request, force: bool, folders: OpenFolders, note_decoding: NoteDecoding
@@ -102,7 +107,7 @@ class CropLoader:
             lost = f"the searched folder cannot be opened: {error.strerror}"
             return Done(Outcome(crop, "not-written", error=lost))
         except FileNotFoundError:
-            if folders.images.identity() == self._identity:
+            if folders.images.identity() == folders.identity:
                 return Done(Outcome(crop, "vanished"))
             # The crops of a share that is unmounted did not vanish.
             lost = "the searched folder was replaced meanwhile, for instance by an unmount"

@@ -40,6 +40,7 @@ class Setup(NamedTuple):
         fingerprint: of the settings.
         batch_size: inference batch size.
         log_level: level of ctcedge's logger.
+        max_idle_s: seconds without work after which the worker ends.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Setup(NamedTuple):
     fingerprint: Fingerprint
     batch_size: int
     log_level: int
+    max_idle_s: float
 
 
 class Work(NamedTuple):

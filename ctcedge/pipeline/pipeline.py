@@ -7,7 +7,6 @@ than the calls. In a large run, worker processes take over, which share no lock.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
@@ -16,17 +15,19 @@ from typing import TypeAlias
 
 from ctcedge.classification.classifier import Classifier
 from ctcedge.classification.fingerprints import Fingerprint
+from ctcedge.cpus import cores
 from ctcedge.discovery.naming import Crop
 from ctcedge.fs.mounts import file_system, is_remote
 from ctcedge.images import sandbox
-from ctcedge.pipeline.chunks import ChunkProcessor, groups
+from ctcedge.iteration import batched
+from ctcedge.pipeline.chunks import ChunkProcessor
 from ctcedge.pipeline.crash_journal import CrashJournal
 from ctcedge.pipeline.messages import Work
 from ctcedge.pipeline.ordered_pool import OrderedPool
 from ctcedge.pipeline.outcome import Outcome, index_entry, indexed_outcome
 from ctcedge.pipeline.task import Done, Failed, Request
 from ctcedge.pipeline.worker_pool import Plan, WorkerPool, worker_count
-from ctcedge.sidecars.index import DoneIndex, Lookup
+from ctcedge.sidecars.index import DoneIndex, IndexEntry, Lookup
 from ctcedge.sidecars.store import SidecarStore
 
 MAX_THREADS = 8  # more would wait for each other in Python
@@ -76,7 +77,7 @@ class Pipeline:
         optimum = classifier.engine.optimal_batch_size
         self.batch_size = batch_size or optimum
         self.chunk_size = chunk_size(batch_size, optimum)
-        self._threads = min(max(2, len(os.sched_getaffinity(0))), MAX_THREADS)
+        self._threads = min(max(2, cores()), MAX_THREADS)
         # On a network share, threads wait for files: all may run Python, so that others work.
         remote = any(is_remote(file_system(path)) for path in (folder, store.root))
         slots = self._threads if remote else max(1, self._threads // THREADS_PER_CPU_SLOT)
@@ -138,7 +139,7 @@ class Pipeline:
             OutputError: no sidecar can be written, for instance because the disk is full.
             WorkerError: worker processes die again and again.
         """
-        identity = self._processor.begin()
+        identity = self._processor.folder_identity()
         is_large = threading.Event()
 
         def process(requests: list[Request]) -> list[Done | Failed]:
@@ -146,7 +147,9 @@ class Pipeline:
             if is_large.is_set():
                 self._workers.start()
                 tasks = self._workers.process(Work(requests, force, identity))
-            return self._processor.process(requests, force=force) if tasks is None else tasks
+            if tasks is None:
+                tasks = self._processor.process(requests, identity, force=force)
+            return tasks
 
         def process_chunk(chunk: Chunk) -> Processed:
             return _with_indexed(chunk, process, force=force)
@@ -187,7 +190,7 @@ class Pipeline:
         to_read = 0
         for crop, lookup in self._lookup(crops):
             chunk.append((crop, lookup))
-            to_read += force or lookup.entry is None
+            to_read += _known(lookup, force) is None
             if to_read == self.chunk_size or len(chunk) == LOOKUP_SIZE:
                 yield chunk
                 chunk, to_read = [], 0
@@ -195,7 +198,7 @@ class Pipeline:
             yield chunk
 
     def _lookup(self, crops: Iterable[Crop]) -> Iterator[tuple[Crop, Lookup]]:
-        for group in groups(crops, LOOKUP_SIZE):
+        for group in batched(crops, LOOKUP_SIZE):
             if self._index is None:
                 yield from ((crop, Lookup(crop.path)) for crop in group)
             else:
@@ -218,7 +221,7 @@ def _note_large(
     """The same chunks; the event is set once there is much to read."""
     to_read = 0
     for chunk in chunks:
-        to_read += sum(force or lookup.entry is None for _, lookup in chunk)
+        to_read += sum(_known(lookup, force) is None for _, lookup in chunk)
         if to_read > MIN_FOR_WORKERS:
             is_large.set()
         yield chunk
@@ -229,15 +232,20 @@ def _with_indexed(
 ) -> Processed:
     """Process the crops of a chunk that the index does not know as done."""
     unknown = [
-        Request(crop, lookup.is_new) for crop, lookup in chunk if force or lookup.entry is None
+        Request(crop, lookup.is_new) for crop, lookup in chunk if _known(lookup, force) is None
     ]
     tasks = iter(process(unknown) if unknown else ())
-    return [
-        (lookup, next(tasks))
-        if force or lookup.entry is None
-        else (lookup, Done(indexed_outcome(crop, lookup.entry)))
-        for crop, lookup in chunk
-    ]
+    processed: Processed = []
+    for crop, lookup in chunk:
+        entry = _known(lookup, force)
+        task = next(tasks) if entry is None else Done(indexed_outcome(crop, entry))
+        processed.append((lookup, task))
+    return processed
+
+
+def _known(lookup: Lookup, force: bool) -> IndexEntry | None:
+    """The entry of the index by which the crop's files need not be read; None to read them."""
+    return None if force else lookup.entry
 
 
 def _while_waits_rise(

@@ -45,8 +45,7 @@ from ctcedge.pipeline.messages import (
 )
 from ctcedge.sidecars.store import SidecarStore
 
-_PULSE_S = 1.0
-_RETIREMENT_S = 60.0  # seconds without work after which it ends
+_PULSE_S = 1.0  # between two looks at the other process and at waits
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -149,7 +148,7 @@ def _serve(channel: _Channel) -> None:
         channel.send(Failure(_portable(error)))
         return
     channel.send(Ready())
-    while isinstance(work := channel.receive(_RETIREMENT_S), Work):
+    while isinstance(work := channel.receive(setup.max_idle_s), Work):
         try:
             result = worker.process(work)
         except _ClosedError:
@@ -186,8 +185,7 @@ class _Worker:
         """Classify crops."""
         self._journal.quarantined = set(work.quarantined)
         self._journal.cleared = []
-        self._processor.resume(work.identity)
-        tasks = self._processor.process(work.requests, force=work.force)
+        tasks = self._processor.process(work.requests, work.identity, force=work.force)
         return Result(tasks, self._journal.cleared)
 
 

@@ -42,9 +42,10 @@ from ctcedge.sidecars.store import SidecarStore
 
 log = logging.getLogger("ctcedge.pipeline.worker_pool")
 
-START_WAIT_S = 0.0  # for a worker that is being started: meanwhile, threads do the work
+START_WAIT_S = 0.0  # for a worker that is being started; meanwhile, threads do the work
 MAX_CPUS_OF_THREADS = 4  # threads keep so many busy, as inference needs no Python
 _MAX_DEATHS = 3  # of workers on one chunk, besides those that quarantine an image
+_MAX_IDLE_S = 60.0  # seconds without work after which a worker ends
 _START_AGAIN_S = 60.0  # seconds without a further try where no worker could be started
 _EVENT = event("worker")
 
@@ -186,7 +187,7 @@ class WorkerPool:
         if not self._plan.workers:
             return None
         try:
-            return self._idle.get(timeout=START_WAIT_S) if START_WAIT_S else self._idle.get_nowait()
+            return self._idle.get(timeout=START_WAIT_S)
         except queue.Empty:
             return None
 
@@ -259,6 +260,7 @@ class WorkerPool:
             plan.fingerprint,
             plan.batch_size,
             logging.getLogger("ctcedge").getEffectiveLevel(),
+            _MAX_IDLE_S,
         )
         worker = None
         with self._lock:

@@ -7,10 +7,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from multiprocessing.connection import Connection
 
 from ctcedge.pipeline.messages import FromWorker, Setup, ToWorker
+from ctcedge.processes import child_process
 
 _END_S = 5.0  # seconds that a process has to end
 
@@ -43,16 +43,14 @@ class WorkerProcess:
             raise
         inherited = [setup.lock, setup.journal.descriptor, theirs.fileno(), lifeline]
         try:
-            # The same modules as here, and none from the working directory.
-            path = os.pathsep.join(filter(None, sys.path))
+            words, environment = child_process(
+                "-m", "ctcedge.pipeline.worker", str(theirs.fileno()), str(lifeline)
+            )
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", "-m", "ctcedge.pipeline.worker"),
-                    *(str(theirs.fileno()), str(lifeline)),
-                ],
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
+                env=environment,
                 pass_fds=[descriptor for descriptor in inherited if descriptor is not None],
                 start_new_session=True,  # Ctrl-C is meant for this process only
             )

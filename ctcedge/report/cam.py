@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ctcedge.dependencies import damaged_package
 from ctcedge.errors import BadImage, ModelError
 from ctcedge.images.preprocess import InputSpec, network_input
+from ctcedge.iteration import batched
 from ctcedge.log import event
 from ctcedge.model.cam import activation_maps
 from ctcedge.model.folder import Model
@@ -75,8 +75,7 @@ def _maps_of_model(
     spec = model.spec.input
     engine = open_engine(model, "cpu")
     maps: dict[int, NDArray[np.float32]] = {}
-    remaining = iter(indices)
-    while batch := list(islice(remaining, _BATCH)):
+    for batch in batched(indices, _BATCH):
         inputs = {}
         for index in batch:
             pixels = _network_input(folder, cells[index], spec)

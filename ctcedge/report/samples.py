@@ -34,7 +34,7 @@ def sample_data(
         for patient in results.patients
     ]
     samples = [_named(sample, names) for sample in results.samples]
-    # In the order of the names that are shown, which tells nothing about others.
+    # In the order of the shown names, which reveals nothing about other names.
     samples.sort(key=lambda sample: sample.sample)
     patients.sort(key=lambda patient: patient.patient)
     return {

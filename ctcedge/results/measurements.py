@@ -7,8 +7,6 @@ its background.
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +18,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcedge.cpus import cores
 from ctcedge.discovery.channels import BRIGHT_FIELD
 from ctcedge.discovery.naming import Crop, Naming
 from ctcedge.discovery.scan import walk
 from ctcedge.errors import BadImage
 from ctcedge.images.decode import GreyImage, decode
+from ctcedge.iteration import batched
 from ctcedge.pipeline.ordered_pool import OrderedPool
 from ctcedge.quality.background import downsampling_factor
 from ctcedge.quality.exposure import unpadded_box
@@ -119,10 +119,10 @@ def measure_stains(
         stains: from `find_stains`.
         channels: which stains are measured.
     """
-    workers = min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    workers = min(cores(), MAX_WORKERS)
     measure = partial(_measure_chunk, folder, stains, channels)
     with OrderedPool(workers) as pool:
-        for chunk in pool.imap(measure, _chunks(entries)):
+        for chunk in pool.imap(measure, batched(entries, _CHUNK)):
             yield from chunk
 
 
@@ -169,12 +169,6 @@ def _filled(
     mask = np.zeros(shape, np.uint8)
     cv2.drawContours(mask, outlines, -1, 1, cv2.FILLED)
     return mask.astype(bool).repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _chunks(entries: Iterable[CropRecord]) -> Iterator[Sequence[CropRecord]]:
-    remaining = iter(entries)
-    while chunk := list(itertools.islice(remaining, _CHUNK)):
-        yield chunk
 
 
 def _measure_chunk(

@@ -11,12 +11,13 @@ import importlib
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 
 from ctcedge.discovery.naming import IMAGE_SUFFIXES, SIDECAR_SUFFIX
 from ctcedge.errors import OutputError, SettingsError
+from ctcedge.iteration import batched
 from ctcedge.results.anndata_file import write_h5ad
 from ctcedge.results.columns import Kind, Row, Value
 from ctcedge.results.excel import write_xlsx
@@ -223,15 +224,9 @@ def _write_parquet(table: Iterable[Row], kinds: Kinds, file: BinaryIO) -> None:
     types = {"text": pa.string(), "number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_()}
     schema = pa.schema([(_as_utf8(name), types[kind]) for name, kind in kinds.items()])
     with pq.ParquetWriter(file, schema) as writer:
-        for group in _groups(table):
+        for group in batched(table, _ROWS_PER_GROUP):
             columns = {_as_utf8(name): [_as_utf8(row.get(name)) for row in group] for name in kinds}
             writer.write_table(pa.table(columns, schema))
-
-
-def _groups(table: Iterable[Row]) -> Iterator[Sequence[Row]]:
-    rows = iter(table)
-    while group := list(itertools.islice(rows, _ROWS_PER_GROUP)):
-        yield group
 
 
 def _as_utf8(value: Value) -> Value:

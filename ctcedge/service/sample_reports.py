@@ -25,6 +25,7 @@ from ctcedge.log import event
 from ctcedge.model.folder import load_model
 from ctcedge.pipeline.outcome import Outcome
 from ctcedge.pipeline.run import Run
+from ctcedge.processes import child_process
 from ctcedge.records import convert, plain
 from ctcedge.settings import ImageSettings
 
@@ -125,11 +126,10 @@ class SampleReports:
             "samples": self._run.settings.samples,
             "model": str(self._run.classifier.model.folder),
         }
-        # The modules of this process, and none from the working directory.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        words, environment = child_process("-m", "ctcedge.service.sample_reports")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ctcedge.service.sample_reports"],
+                words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

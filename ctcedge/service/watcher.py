@@ -14,7 +14,6 @@ import queue
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import Any, NamedTuple
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
@@ -26,6 +25,7 @@ from ctcedge.discovery.scan import find_one, iter_entries
 from ctcedge.errors import OutputError
 from ctcedge.fs.files import Signature, file_signature, modified_ns
 from ctcedge.fs.tree import walk
+from ctcedge.iteration import batched
 from ctcedge.pipeline.outcome import Outcome, TallyKey
 from ctcedge.pipeline.run import Run
 from ctcedge.service.cell_cutting import CellCutting
@@ -237,7 +237,7 @@ class Watcher:
             self._cutting.cut_table()
             self._folder_name = folder_name(folder)
             entries = iter_entries(folder, self._run.naming)
-            while batch := list(islice(entries, _SCAN_BATCH)):
+            for batch in batched(entries, _SCAN_BATCH):
                 if self._stopping:
                     return started
                 if self._cutting.cut_files(batch):

@@ -274,13 +274,12 @@ class Cutter:
     def _is_fresh(self, piece: _Piece, file: str, signature: Signature | None) -> bool:
         """Whether a crop was cut from the file as it is now, at this place."""
         origin, modified = self._present(piece)
+        if origin is None or not signature:
+            return False
         return (
-            origin is not None
-            and bool(signature)
-            and (origin.file, origin.asked, origin.um_per_px) == (file, piece.box, piece.um_per_px)
-            and piece.page in (None, origin.page, origin.page or 1)
-            and (origin.bytes, modified)
-            == (signature[0] if signature else 0, modified_ns(signature))
+            (origin.file, origin.asked, origin.um_per_px) == (file, piece.box, piece.um_per_px)
+            and piece.page in (None, origin.page or 1)
+            and (origin.bytes, modified) == (signature[0], modified_ns(signature))
         )
 
     def _cut_piece(self, piece: _Piece, source: _Source) -> int:
@@ -356,7 +355,7 @@ def _piece(row: IndexRow, channel: str) -> _Piece:
 
 
 def inside(box: Box, width: int, height: int) -> Box:
-    """The part of a box that lies in a page.
+    """The part of a box that is inside a page.
 
     Raises:
         BadImage: the middle of the box does not.

@@ -2,7 +2,7 @@
 
 A crop that is on the disk gets the modification time of the file it was cut from: a later run sees
 by it, without reading the file, that nothing changed. One that a power cut left without that time
-is compared with what is cut anew, and replaced where it differs.
+is compared with what is cut now, and replaced where it differs.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ctcedge.cli.options import HELP_OPTIONS, parse_number, parse_path
-from ctcedge.version import __version__
+from ctcedge.cli.options import HELP_OPTIONS, parse_number, parse_path, version_option
 
 from .extra import COMMAND, PACKAGE
 
@@ -112,22 +111,5 @@ def _as_called(text: str) -> str:
     return text.replace(INSTALLED, COMMAND).replace("-m train.", f"-m {PACKAGE}.")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"{INSTALLED} {__version__}")
-        raise typer.Exit()
-
-
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            "-V",
-            callback=_show_version,
-            is_eager=True,
-            help="Show the version and exit.",
-        ),
-    ] = False,
-) -> None:
+def _root(version: Annotated[bool, version_option(INSTALLED)] = False) -> None:
     pass

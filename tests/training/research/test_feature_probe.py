@@ -11,7 +11,7 @@ from train.research.feature_probe import METHODS
 
 @pytest.fixture
 def features():
-    """Cells of two classes that two of eight features tell apart, the first half the pool."""
+    """Cells of two classes that two of eight features separate, the first half the pool."""
     chance = np.random.default_rng(1)
     positive = np.arange(400) % 2 == 0
     values = chance.normal(size=(400, 8)) + 2.0 * positive[:, None] * (np.arange(8) < 2)

@@ -136,20 +136,41 @@ def test_an_error_in_a_worker_is_raised_as_it_is(full: Bench, hook: Any) -> None
         assert len(workers_of(pipeline)) == 2
 
 
-def test_workers_without_work_end_and_are_started_again(
+def test_log_lines_and_waits_of_workers_reach_this_process(
     full: Bench, hook: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook(
         "import sys\n"
         "if 'ctcedge.pipeline.worker' in sys.orig_argv:\n"
-        "    import runpy\n"
-        "    real = runpy._run_code\n"
-        "    def run(code, run_globals, *rest, **more):\n"
-        "        code = code.replace(co_consts=tuple(\n"
-        "            0.05 if value == 60.0 else value for value in code.co_consts))\n"
-        "        return real(code, run_globals, *rest, **more)\n"
-        "    runpy._run_code = run\n"
+        "    import logging, threading\n"
+        "    from multiprocessing.connection import Connection\n"
+        "    from ctcedge.images import sandbox\n"
+        "    from ctcedge.pipeline.chunks import ChunkProcessor\n"
+        "    real, send, sent = ChunkProcessor.process, Connection.send, threading.Event()\n"
+        "    def send_and_note(connection, message):\n"
+        "        send(connection, message)\n"
+        "        if type(message).__name__ == 'Waits':\n"
+        "            sent.set()\n"
+        "    Connection.send = send_and_note\n"
+        "    def process(*arguments, **options):\n"
+        "        logging.getLogger('ctcedge.test').warning('%d crops', 4)\n"
+        "        sandbox._waits.count += 1\n"
+        "        sent.wait(60)\n"
+        "        return real(*arguments, **options)\n"
+        "    ChunkProcessor.process = process\n"
     )
+    with full.opened(workers=2) as pipeline:
+        outcomes = list(pipeline.run(full.crops()[:8]))
+    assert done(outcomes) == ["written"] * 8
+    lines = [record.getMessage() for record in caplog.records if record.name == "ctcedge.test"]
+    assert lines == ["4 crops"] * 2
+    assert pipeline._workers.waits > 0
+
+
+def test_workers_without_work_end_and_are_started_again(
+    full: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker_pool, "_MAX_IDLE_S", 0.05)
     crops = full.crops()
     with full.opened(workers=2) as pipeline:
         first = list(pipeline.run(crops[:20]))
