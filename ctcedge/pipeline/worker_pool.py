@@ -288,14 +288,15 @@ class WorkerPool:
 
     def _note_failure(self, error: Exception) -> None:
         self._no_start_before = time.monotonic() + _START_AGAIN_S
-        if not self._warned:
+        with self._lock:  # several threads start workers at a time
+            is_first, self._warned = not self._warned, True
+        if is_first:
             text = error.strerror if isinstance(error, OSError) else error
             log.warning(
                 "a worker process cannot be started (%s); the work takes longer",
                 text,
                 extra=_EVENT,
             )
-        self._warned = True
 
 
 def worker_count(chosen: int | None) -> int:
